@@ -1,0 +1,34 @@
+// What the core needs from a runtime. Implementations are leaves in src/host/ that nothing else imports.
+import type { ModelFiles } from "../file/source.ts";
+
+/** Built kernel modules, by file name without ".wasm": kernels, kernels.relaxed, kernels.mt, kernels.relaxed.mt, decide, decide.mt. */
+export type Artifact = "kernels" | "kernels.relaxed" | "kernels.mt" | "kernels.relaxed.mt" | "decide" | "decide.mt";
+
+/** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. */
+export interface Lane {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly index: number;
+  /** Top of this lane's own stack in `memory`. */
+  readonly stackTop: number;
+}
+
+/** The surroundings of an engine, seen from the thread it runs in. */
+export interface EngineHost {
+  readonly name: "node" | "deno" | "bun" | "browser" | "edge";
+  /** Compiled kernel module. */
+  module(artifact: Artifact): Promise<WebAssembly.Module>;
+  /** Lanes that "auto" means: physical cores, 1 where there are no threads. */
+  readonly cores: number;
+  /** Why there are no threads here, when `startLanes` is absent. */
+  readonly threadsNote?: string;
+  /** Starts worker lanes over shared memory; resolves when all are ready, with a function that ends them. */
+  startLanes?(lanes: readonly Lane[]): Promise<() => Promise<void>>;
+  /** Lets the event loop of this thread run once (a macrotask). */
+  breathe(): Promise<void>;
+  /** Milliseconds, monotonic. */
+  now(): number;
+}
+
+/** What the user may pass as a model. */
+export type ModelInput = string | URL | Blob | ArrayBuffer | Uint8Array | Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>> | ModelFiles;

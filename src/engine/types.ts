@@ -1,0 +1,154 @@
+// What crosses between the public door and the engine, which may live in a worker: plain data only.
+import type { ModelConfig } from "../model/config.ts";
+import type { TokenizerData } from "../text/vocabulary.ts";
+
+export type KvType = "f16" | "f32" | "q8";
+
+/** Kernel build: SIMD level and threading. "auto" probes results and takes the fastest that is right. */
+export type Variant = "base" | "relaxed";
+
+/** One step of loading. `phase` order: open, plan, weights, ready. */
+export interface LoadProgress {
+  readonly phase: "open" | "plan" | "weights" | "ready";
+  /** Bytes of the model file read so far, and in all (0 while unknown). */
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Tensor being read, in phase "weights". */
+  readonly tensor?: string;
+}
+
+export interface EngineOptions {
+  readonly contextSize: number | undefined;
+  readonly kvType: KvType;
+  readonly threads: number | "auto";
+  readonly variant: Variant | "auto";
+  /** Rows per forward step, at most. */
+  readonly batchSize: number;
+  /** Refuse to load when the plan needs more. */
+  readonly maxMemoryBytes: number | undefined;
+}
+
+/** Bytes of each part of the memory plan. */
+export interface MemoryPlan {
+  readonly weights: number;
+  readonly kvCache: number;
+  readonly activations: number;
+  readonly stacks: number;
+  readonly total: number;
+}
+
+export interface EngineInfo {
+  readonly config: ModelConfig;
+  readonly tokenizer: TokenizerData;
+  readonly format: string;
+  readonly contextSize: number;
+  readonly kvType: KvType;
+  readonly threads: number;
+  /** Why fewer threads than asked for, if so. */
+  readonly threadsNote: string | undefined;
+  readonly variant: Variant;
+  readonly memory: MemoryPlan;
+  readonly loadMs: number;
+  /** Weight bytes by packed type. */
+  readonly packed: Readonly<Record<string, number>>;
+}
+
+export interface SamplingOptions {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 keeps all. */
+  readonly topK: number;
+  /** 1 keeps all. */
+  readonly topP: number;
+  /** 0 keeps all. */
+  readonly minP: number;
+  /** 1 is off; divides positive and multiplies negative logits of tokens in the window. */
+  readonly repetitionPenalty: number;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  /** How many of the last tokens the penalties look at. */
+  readonly penaltyWindow: number;
+  /** [token, added to its logit]. */
+  readonly logitBias: readonly (readonly [number, number])[];
+  readonly seed: number;
+  /** Report the n most likely tokens beside the chosen one; -1: no log-probabilities at all. */
+  readonly logprobs: number;
+}
+
+export interface GenerateRequest {
+  readonly prompt: readonly number[];
+  readonly maxTokens: number;
+  readonly sampling: SamplingOptions;
+  readonly stopTokens: readonly number[];
+  readonly stop: readonly string[];
+  /** Split `<think>…</think>` off as reasoning; "open": the prompt already ended inside <think>. */
+  readonly thinking: "none" | "split" | "open";
+  /** Emit special tokens as text. */
+  readonly special: boolean;
+}
+
+export interface TokenLogprob {
+  readonly token: number;
+  readonly text: string;
+  readonly logprob: number;
+}
+
+/** One piece of the stream: text that is complete, never half a character. */
+export interface GeneratedPart {
+  readonly type: "text" | "reasoning";
+  readonly text: string;
+  /** Tokens that this part's text came from. */
+  readonly tokens: readonly number[];
+  readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
+}
+
+/** stop: an end-of-text token or one of stopTokens; stop-string; length: maxTokens; context: the context is full. */
+export type FinishReason = "stop" | "stop-string" | "length" | "context" | "aborted";
+
+export interface Usage {
+  readonly promptTokens: number;
+  /** Prompt tokens that were already in the session's KV cache. */
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+}
+
+export interface Timings {
+  readonly prefillMs: number;
+  readonly decodeMs: number;
+  readonly prefillTokensPerSecond: number;
+  readonly decodeTokensPerSecond: number;
+}
+
+export interface GenerateResult {
+  readonly text: string;
+  readonly reasoning: string;
+  readonly tokens: readonly number[];
+  readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  readonly timings: Timings;
+}
+
+/** A prefill in progress, for long prompts. */
+export interface GenerateHooks {
+  readonly signal?: AbortSignal | undefined;
+  onPart(part: GeneratedPart): void;
+  onPrefill?(done: number, total: number): void;
+}
+
+/** What the engine offers; implemented by the engine itself and by the port that reaches it in a worker. */
+export interface EngineApi {
+  readonly info: EngineInfo;
+  /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's). */
+  open(contextSize?: number): Promise<number>;
+  /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]). */
+  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array>;
+  generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult>;
+  /** Tokens now in the cache. */
+  tokens(session: number): Promise<Int32Array>;
+  truncate(session: number, length: number): Promise<void>;
+  copy(session: number): Promise<number>;
+  save(session: number): Promise<Uint8Array>;
+  restore(bytes: Uint8Array): Promise<number>;
+  closeSession(session: number): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,46 @@
+/** What went wrong, as a closed set that callers can switch on. */
+export type ErrorCode =
+  | "bad-model" // the file contradicts its format or itself
+  | "unsupported" // well-formed, but not something this runtime runs
+  | "bad-input" // text, tokens or saved state that this model cannot take
+  | "bad-option" // an option outside its documented range, or unknown
+  | "out-of-memory" // the memory plan does not fit
+  | "context-overflow" // more tokens than the context holds
+  | "closed" // the model or session was already disposed
+  | "io" // a source could not be read
+  | "engine-failed"; // a worker or kernel died; the model is unusable
+
+/** Where in which file, and what stood there. Only the fields that apply are set. */
+export interface ErrorDetail {
+  file?: string;
+  /** Byte offset in `file`. */
+  offset?: number;
+  /** Metadata key, tensor name or option name. */
+  field?: string;
+  expected?: string;
+  found?: string;
+}
+
+/**
+ * Every failure this package reports, except aborts (which reject with the signal's own reason).
+ * The message says what happened, where, and what to do; `code` and `detail` say it to programs.
+ */
+export class CpmError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: ErrorDetail;
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CpmError";
+    this.code = code;
+    this.detail = detail;
+  }
+}
+
+/** "file.gguf at byte 4096: tensor count: expected at most 65536, found 2^63 (the file is damaged or not a model)". */
+export function modelError(detail: ErrorDetail, what: string, todo = "the file is damaged or was written by something else; download or convert it again"): CpmError {
+  const where = [detail.file, detail.offset === undefined ? undefined : `at byte ${detail.offset}`].filter(Boolean).join(" ");
+  const facts = [detail.expected && `expected ${detail.expected}`, detail.found && `found ${detail.found}`].filter(Boolean).join(", ");
+  const subject = [detail.field, what].filter(Boolean).join(": ");
+  return new CpmError("bad-model", [where, subject, facts].filter(Boolean).join(": ") + ` (${todo})`, detail);
+}

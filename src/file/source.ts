@@ -1,0 +1,23 @@
+// Random-access bytes, wherever they lie.
+
+/** A file that can be read in ranges. Reads past `size` are an "io" CpmError, never short. */
+export interface Source {
+  /** For messages: a path, URL or file name. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Reads bytes [offset, offset + length). The result is the caller's to keep. */
+  read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Fills `target` from `offset`: no copy in between where the runtime can do that. */
+  readInto?(target: Uint8Array, offset: number, signal?: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The files a model consists of: one GGUF, its split siblings, or a Hugging Face folder. */
+export interface ModelFiles {
+  /** What the user named: a file name, or "" for a folder. */
+  readonly entry: string;
+  /** Opens a sibling by name; undefined when it does not exist. Sources are closed by `close()`. */
+  open(name: string, signal?: AbortSignal): Promise<Source | undefined>;
+  close(): Promise<void>;
+}

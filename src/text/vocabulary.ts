@@ -1,0 +1,47 @@
+// What a tokenizer is made from, as plain data that can cross a worker boundary.
+
+/** A GGUF-style vocabulary: tokenizer.ggml.* keys, or a SentencePiece file read into the same shape. */
+export interface PieceVocabulary {
+  readonly kind: "pieces";
+  /** "spm": SentencePiece-type BPE with byte fallback; "bpe": byte-level BPE (GGUF "gpt2"). */
+  readonly model: "spm" | "bpe";
+  readonly pieces: readonly string[];
+  /** spm only: score per piece. */
+  readonly scores?: Float32Array;
+  /** Per piece: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. */
+  readonly types: Int32Array;
+  /** bpe only: "left right" in rank order. */
+  readonly merges?: readonly string[];
+  /** bpe only: tokenizer.ggml.pre. */
+  readonly pre?: string;
+  readonly addSpacePrefix: boolean;
+}
+
+/** A Hugging Face tokenizer.json with its tokenizer_config.json. */
+export interface JsonVocabulary {
+  readonly kind: "json";
+  readonly tokenizer: Record<string, unknown>;
+  readonly config: Record<string, unknown>;
+}
+
+export interface TokenizerData {
+  readonly vocabulary: PieceVocabulary | JsonVocabulary;
+  readonly bos: number | undefined;
+  /** Tokens that end a generation. */
+  readonly stop: readonly number[];
+  readonly unk: number | undefined;
+  readonly addBos: boolean;
+  readonly addEos: boolean;
+  /** The model's own Jinja template, when it has one. */
+  readonly chatTemplate: string | undefined;
+}
+
+/** The bytes of every token, flat: token i is bytes[offsets[i], offsets[i + 1]). Enough to decode. */
+export interface PieceTable {
+  readonly bytes: Uint8Array;
+  readonly offsets: Uint32Array;
+  /** 1 where the token is special (control): left out of text unless asked for. */
+  readonly special: Uint8Array;
+  /** The tokenizer puts a dummy space before text; decoding drops it again. */
+  readonly stripSpace: boolean;
+}
