@@ -1,17 +1,12 @@
 // What the core needs from a runtime. Implementations are leaves in src/host/ that nothing else imports.
 import type { ModelFiles } from "../file/source.ts";
+import type { Lane } from "../wasm/lane.ts";
+
+export type { Lane };
 
 /** Built kernel modules, by file name without ".wasm": kernels, kernels.relaxed, kernels.mt, kernels.relaxed.mt, decide, decide.mt. */
 export type Artifact = "kernels" | "kernels.relaxed" | "kernels.mt" | "kernels.relaxed.mt" | "decide" | "decide.mt";
 
-/** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. */
-export interface Lane {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
-  readonly index: number;
-  /** Top of this lane's own stack in `memory`. */
-  readonly stackTop: number;
-}
 
 /** The surroundings of an engine, seen from the thread it runs in. */
 export interface EngineHost {

@@ -103,7 +103,7 @@ export interface GeneratedPart {
 }
 
 /** stop: an end-of-text token or one of stopTokens; stop-string; length: maxTokens; context: the context is full. */
-export type FinishReason = "stop" | "stop-string" | "length" | "context" | "aborted";
+export type FinishReason = "stop" | "stop-string" | "length" | "context";
 
 export interface Usage {
   readonly promptTokens: number;

@@ -1,0 +1,65 @@
+// The boundary: exported names, status codes, and the structs that TypeScript writes word by word (src/wasm/abi.ts).
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#define ABI(name) extern "C" __attribute__((export_name(#name), used))
+
+// Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
+constexpr int kAbiVersion = 1;
+
+enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
+
+// Pointers and sizes: 4 bytes on wasm32, 8 on wasm64.
+typedef uintptr_t word;
+
+// How a weight lies in linear memory. Rows are padded to 8, columns to 32, with zeros.
+enum Kind : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt4 = 3, kInt4Min = 4, kInt8 = 5, kInt8Min = 6, kTernary = 7 };
+
+// A packed weight (rows, cols). group: columns that share a scale.
+struct Tensor {
+  int32_t kind, rows, cols, group;
+  word data;
+};
+
+enum KvType : int32_t { kKvF16 = 0, kKvF32 = 1, kKvQ8 = 2 };
+
+struct Layer {
+  word attn_norm, ffn_norm;  // (hidden) float32
+  Tensor q, k, v, o, gate, up, down;
+};
+
+struct Model {
+  int32_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, kv_type;
+  int32_t ternary_block;  // activations of ternary weights are quantised per this many columns
+  int32_t unused;
+  float rms_eps, embedding_scale, residual_scale, logit_scale;
+  float rope_scale, unused2;
+  word rope;  // (head_dim / 2) float64: radians per position
+  word norm;  // (hidden) float32
+  Tensor embedding, head;
+  word layer;  // (layers) Layer
+};
+
+// One row of a forward step: a token of some sequence. It sees slots below `base`, and slot base + j where bit j of
+// `mask` is set. A causal row has base = slot + 1 and mask 0; a draft tree hangs its rows below a common base.
+struct Row {
+  word sequence;  // Sequence of this row
+  int32_t token, position, slot, base;
+  uint32_t mask_low, mask_high;
+};
+
+// The KV cache of one sequence: see model/kv.h for the layout of `data`.
+struct Sequence {
+  word data;
+  int32_t capacity;  // slots, a multiple of 64
+  int32_t unused;
+};
+
+// One forward step: `count` rows and the memory they are computed in.
+struct Batch {
+  word rows;     // (count) Row
+  word scratch;  // scratch_bytes(model, capacity, lanes)
+  word logits;   // (logit rows, vocab) float32
+  int32_t count, capacity, lanes, logit_capacity;
+};

@@ -1,0 +1,151 @@
+// Every function of the boundary: check what a caller can get wrong, slice, call.
+#include "abi.h"
+#include "kernels/attend.h"
+#include "kernels/gemm.h"
+#include "kernels/norm.h"
+#include "kernels/pack.h"
+#include "kernels/scalar.h"
+#include "model/forward.h"
+#include "model/kv.h"
+#include "pool.h"
+
+ABI(abi_version) int abi_version() { return kAbiVersion; }
+
+// Sizes of the shared structs, so that the loader can refuse a module whose layout is not its own.
+ABI(abi_bytes) int abi_bytes(int which) {
+  const int sizes[] = {sizeof(Tensor), sizeof(Layer), sizeof(Model), sizeof(Row), sizeof(Sequence), sizeof(Batch)};
+  return which >= 0 && which < 6 ? sizes[which] : 0;
+}
+
+ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? packed_kind(type) : -1; }
+
+ABI(tensor_bytes) size_t tensor_bytes(const Tensor* w) { return (size_t)panels(*w) * panel_bytes(*w); }
+
+ABI(kv_bytes) size_t kv_bytes(const Model* m, int capacity) { return kv_bytes_of(*m, capacity); }
+
+ABI(scratch_bytes) size_t scratch_bytes(const Model* m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
+
+// Radians per position for each pair of dimensions: theta^(-2i/dim) / factors[i] (factors may be null).
+ABI(rope_frequencies) void rope_frequencies(double* out, int dim, double theta, const float* factors) {
+  double log_theta = log_f64(theta);
+  for (int i = 0; i < dim / 2; i++) out[i] = exp_f64(-2.0 * i / dim * log_theta) / (factors ? factors[i] : 1.0f);
+}
+
+namespace {
+
+struct PackJob {
+  Tensor w;
+  int type, row, count, heads;
+  const uint8_t* from;
+  size_t row_bytes;
+};
+
+// GGUF stores the rows of a rotated head interleaved: file row 2i is i, 2i + 1 is i + dim / 2.
+int unrotated(int row, int rows, int heads) {
+  if (!heads) return row;
+  int dim = rows / heads, r = row % dim;
+  return row - r + (r & 1) * (dim / 2) + r / 2;
+}
+
+void pack_task(void* arg, Lane& lane) {
+  const PackJob& job = *(const PackJob*)arg;
+  for (int r, end; pool_claim(lane, job.count, pool_grain(job.count), &r, &end);)
+    for (; r < end; r++) pack_row(job.w, unrotated(job.row + r, job.w.rows, job.heads), job.type, job.from + r * job.row_bytes);
+}
+
+struct GptqJob {
+  Tensor w;
+  const uint32_t* qweight;
+  int first, count, group;
+  const uint16_t* scales;
+  const uint32_t* zeros;
+  bool plus_one;
+};
+
+void gptq_task(void* arg, Lane& lane) {
+  const GptqJob& j = *(const GptqJob*)arg;
+  for (int begin, end; pool_claim(lane, j.w.rows, 64, &begin, &end);)
+    pack_gptq(j.w, j.qweight, j.first, j.count, j.scales, j.zeros, j.group, j.plus_one, begin, end);
+}
+
+struct GemmJob {
+  Tensor w;
+  Inputs in;
+  Output out;
+};
+
+void gemm_task(void* arg, Lane& lane) {
+  const GemmJob& j = *(const GemmJob*)arg;
+  for (int begin, end; pool_claim(lane, panels(j.w), pool_grain(panels(j.w)), &begin, &end);) gemm(j.w, j.in, j.out, begin, end);
+}
+
+}  // namespace
+
+// Packs `count` file rows from `row` on; heads > 0: rows are rotated heads in GGUF order.
+ABI(pack_rows) int pack_rows(const Tensor* w, int type, const uint8_t* from, int row, int count, int heads) {
+  if (row < 0 || count < 0 || row + count > w->rows) return kBadArgument;
+  PackJob job = {*w, type, row, count, heads, from, (size_t)w->cols / file_block(type) * file_block_bytes(type)};
+  return pool_run(pack_task, &job);
+}
+
+ABI(pack_words) int pack_words(const Tensor* w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros, int group, int plus_one) {
+  if (first % 4 || count % 4 || (first + count) * 8 > w->cols) return kBadArgument;
+  GptqJob job = {*w, qweight, first, count, group, scales, zeros, plus_one != 0};
+  return pool_run(gptq_task, &job);
+}
+
+ABI(forward) int forward(const Model* m, const Batch* b, int context, int begin, int end) {
+  if (b->count < 1 || b->count > b->capacity || begin < 0 || end > m->layers) return kBadArgument;
+  const Row* rows = (const Row*)b->rows;
+  for (int i = 0; i < b->count; i++) {
+    const Sequence& s = *(const Sequence*)rows[i].sequence;
+    if (rows[i].token < 0 || rows[i].token >= m->vocab || rows[i].slot < 0 || rows[i].slot >= s.capacity) return kBadArgument;
+    if (reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity || rows[i].base < 0) return kBadArgument;
+  }
+  return forward_layers(*m, *b, context, begin, end);
+}
+
+ABI(head) int head(const Model* m, const Batch* b, int context, const int32_t* picked, int count) {
+  if (count < 1 || count > b->logit_capacity || count > b->capacity) return kBadArgument;
+  for (int i = 0; i < count; i++)
+    if (picked[i] < 0 || picked[i] >= b->count) return kBadArgument;
+  return forward_head(*m, *b, context, picked, count);
+}
+
+// Copies slots [from, from + count) of a to [to, to + count) of b, in rising order.
+ABI(kv_move) int kv_move(const Model* m, const Sequence* a, int from, const Sequence* b, int to, int count) {
+  if (from < 0 || to < 0 || count < 0 || from + count > a->capacity || to + count > b->capacity) return kBadArgument;
+  for (int i = 0; i < count; i++) kv_copy_slot(*m, *a, from + i, *b, to + i);
+  return kOk;
+}
+
+// What follows is for tests, benchmarks and probes: each kernel beside its definition.
+
+ABI(quantize_row) void quantize_row(const float* x, int cols, int block, int8_t* q, BlockScale* scales) { quantize(x, cols, block, q, scales); }
+ABI(quantize_row_ref) void quantize_row_ref(const float* x, int cols, int block, int8_t* q, BlockScale* scales) { quantize_ref(x, cols, block, q, scales); }
+
+// y (tokens, rows) for x (tokens, cols padded to 32); q and scales are filled when the kind is an integer one.
+ABI(gemm_rows) int gemm_rows(const Tensor* w, const float* x, int8_t* q, BlockScale* scales, float* y, int tokens, int block, int repeat) {
+  int stride = padded_cols(*w);
+  for (int t = 0; t < tokens && !is_float(w->kind); t++) quantize(x + (size_t)t * stride, stride, block, q + (size_t)t * stride, scales + (size_t)t * (stride / block));
+  GemmJob job = {*w, {x, q, scales, q, scales, tokens, stride, block}, {y, w->rows, 1, false}};
+  for (; repeat > 0; repeat--)
+    if (int status = pool_run(gemm_task, &job)) return status;
+  return kOk;
+}
+ABI(gemm_rows_ref) void gemm_rows_ref(const Tensor* w, const float* x, int8_t* q, BlockScale* scales, float* y, int tokens, int block) {
+  int stride = padded_cols(*w);
+  for (int t = 0; t < tokens && !is_float(w->kind); t++) quantize_ref(x + (size_t)t * stride, stride, block, q + (size_t)t * stride, scales + (size_t)t * (stride / block));
+  Inputs in = {x, q, scales, q, scales, tokens, stride, block};
+  for (int t = 0; t < tokens; t++)
+    for (int r = 0; r < w->rows; r++) y[(size_t)t * w->rows + r] = gemm_ref(*w, in, t, r);
+}
+ABI(tensor_row) void tensor_row(const Tensor* w, int row, float* out) { weight_row(*w, row, out); }
+ABI(dequantize) void dequantize(int type, const uint8_t* from, int blocks, float* out) {
+  for (int b = 0; b < blocks; b++) dequantize_block(type, from + (size_t)b * file_block_bytes(type), out + (size_t)b * file_block(type));
+}
+ABI(norm_row) void norm_row(const float* x, const float* w, float* y, int cols, float eps, float scale) { rms_norm(x, w, y, cols, eps, scale); }
+ABI(norm_row_ref) void norm_row_ref(const float* x, const float* w, float* y, int cols, float eps, float scale) { rms_norm_ref(x, w, y, cols, eps, scale); }
+ABI(silu_row) void silu_row(float* gate, const float* up, int cols) { silu_multiply(gate, up, cols); }
+ABI(silu_row_ref) void silu_row_ref(float* gate, const float* up, int cols) { silu_multiply_ref(gate, up, cols); }
+ABI(rope_row) void rope_row(const double* frequency, int position, float scale, float* table, int dim) { rope_angles(frequency, position, scale, table, dim); }

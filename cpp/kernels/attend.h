@@ -1,0 +1,40 @@
+// Dense attention of a group of queries that share one KV head:
+//   s[j] = q . k[j] for the visible slots j (q already carries 1/sqrt(dim)),  out = sum softmax(s)[j] * v[j]
+// computed online over tiles of 32 slots, in spans of 1024 slots whose results are merged in order. Neither the
+// number of queries nor the split over lanes changes a bit of the result.
+#pragma once
+#include "../abi.h"
+#include "../simd.h"
+
+constexpr int kSpan = 1024;
+
+// One query vector (dim), which slots it sees (see Row), and its state: running maximum, sum, and
+// sum of weights times values (dim).
+struct Query {
+  const float* q;
+  int base;
+  uint64_t mask;
+  float most, sum;
+  float* out;
+};
+
+static inline bool sees(const Query& query, int slot) {
+  return slot < query.base || (slot - query.base < 64 && (query.mask >> (slot - query.base) & 1));
+}
+// One past the last slot that the query sees.
+static inline int reach(int base, uint64_t mask) { return mask ? base + 64 - __builtin_clzll(mask) : base; }
+
+struct KvView {
+  const uint8_t *keys, *values;  // first tile of this layer and head
+  int type, dim;
+};
+
+// Resets the queries' state and attends to slots [begin, end); begin is a multiple of 32, the span at most 1024.
+// scratch: 2 * 32 * dim floats.
+void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch);
+
+// Adds the state of a later span to an earlier one: total.out, .most, .sum take part.
+void attend_merge(Query& total, const Query& part, int dim);
+
+// Divides by the sum: the state's `out` becomes the result.
+void attend_finish(Query& query, int dim);

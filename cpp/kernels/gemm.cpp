@@ -1,0 +1,47 @@
+#include "gemm.h"
+
+// Tokens per pass: their activations stay in the first-level cache while a run of panels streams by, and the
+// panels of a run stay in the second-level cache between passes.
+constexpr int kTokens = 32, kRunBytes = 96 * 1024;
+
+void gemm(const Tensor& w, const Inputs& in, const Output& out, int begin, int end) {
+  auto kernel = is_float(w.kind) ? float_gemm : w.kind == kTernary ? ternary_gemm : w.kind <= kInt4Min ? int4_gemm : int8_gemm;
+  int run = in.tokens <= kTokens ? end - begin : (int)(kRunBytes / panel_bytes(w)) + 1;
+  for (int p = begin; p < end; p += run) {
+    int stop = p + run < end ? p + run : end;
+    for (int block = 0; block < in.tokens; block += kTokens) {
+      int last = block + kTokens < in.tokens ? block + kTokens : in.tokens;
+      if (in.tokens <= 4) {
+        kernel(w, in, out, 0, in.tokens, p, stop);
+        continue;
+      }
+      for (int panel = p; panel < stop; panel++)
+        for (int t = block; t < last; t += 4) kernel(w, in, out, t, last - t < 4 ? last - t : 4, panel, panel + 1);
+    }
+  }
+}
+
+float gemm_ref(const Tensor& w, const Inputs& in, int token, int row) {
+  float acc = 0;
+  if (is_float(w.kind)) {
+    for (int k = 0; k < padded_cols(w); k++) acc += weight_ref(w, row, k) * in.x[(size_t)token * in.stride + k];
+    return acc;
+  }
+  int block = w.kind == kTernary ? in.ternary_block : kBlock;
+  const int8_t* q = (w.kind == kTernary ? in.tq : in.q) + (size_t)token * in.stride;
+  const BlockScale* s = (w.kind == kTernary ? in.tscales : in.scales) + (size_t)token * (in.stride / block);
+  for (int b = 0; b < padded_cols(w) / block; b++) {
+    uint8_t* scales;
+    block_at(w, panel_at(w, row / kPanel), b * block / kBlock, &scales);
+    float d = half_to_float(half_at(scales, row % kPanel));
+    float m = has_min(w.kind) ? half_to_float(half_at(scales + 16, row % kPanel)) : 0;
+    int sum = 0;
+    for (int k = b * block; k < b * block + block; k++) {
+      float value = weight_ref(w, row, k);
+      sum += (d == 0 ? 0 : (int)__builtin_rintf((value - m) / d)) * q[k];
+    }
+    acc += (float)sum * (d * s[b].scale);
+    if (has_min(w.kind)) acc += (s[b].scale * (float)s[b].sum) * m;
+  }
+  return acc;
+}

@@ -1,0 +1,68 @@
+// How a weight lies in memory once packed. Rows go in panels of 8, a panel's columns in order:
+//
+//   kF32                 column k: 8 float32                                     32 bytes
+//   kF16, kBF16          column k: 8 halves                                      16 bytes
+//   kInt4, kInt4Min      block of 32 columns: 8 half scales, [8 half minima], then 8 chunks of 16 bytes:
+//                        chunk 2c + h, byte 4i + j: row 4h + i, column 4c + j (low nibble) and 4c + j + 16 (high)
+//   kInt8, kInt8Min      block of 32 columns: scales, [minima], then 16 chunks of 16 bytes:
+//                        chunk 2c + h, byte 4i + j: row 4h + i, column 4c + j
+//   kTernary             group of `group` columns: 8 half scales, then per 32 columns 4 chunks of 16 bytes:
+//                        chunk 2c + h, byte 4i + j, bits 2f..2f+1: row 4h + i, column 16c + 4f + j
+//
+// Values: kInt4 scale * (code - 8); kInt8 scale * (code - 128); the -Min kinds scale * code + minimum;
+// kTernary scale * (code - 1).
+#pragma once
+#include "../abi.h"
+#include "../simd.h"
+
+constexpr int kPanel = 8, kBlock = 32;
+
+static inline int pad_to(int n, int unit) { return (n + unit - 1) / unit * unit; }
+static inline int panels(const Tensor& w) { return (w.rows + kPanel - 1) / kPanel; }
+static inline int padded_cols(const Tensor& w) { return pad_to(w.cols, kBlock); }
+static inline bool is_float(int kind) { return kind <= kBF16; }
+static inline bool has_min(int kind) { return kind == kInt4Min || kind == kInt8Min; }
+
+// Bytes of one 32-column block of a panel; ternary scales are counted per group.
+static inline int block_bytes(int kind) {
+  switch (kind) {
+    case kF32: return 32 * 32;
+    case kF16: case kBF16: return 32 * 16;
+    case kInt4: return 16 + 128;
+    case kInt4Min: return 32 + 128;
+    case kInt8: return 16 + 256;
+    case kInt8Min: return 32 + 256;
+    default: return 64;
+  }
+}
+static inline size_t panel_bytes(const Tensor& w) {
+  int cols = padded_cols(w);
+  size_t bytes = (size_t)(cols / kBlock) * block_bytes(w.kind);
+  return w.kind == kTernary ? bytes + (size_t)(cols / w.group) * 16 : bytes;
+}
+static inline uint8_t* panel_at(const Tensor& w, int panel) { return (uint8_t*)w.data + (size_t)panel * panel_bytes(w); }
+
+// Where the 32 columns of `block` begin in a panel, and where their scales lie.
+static inline uint8_t* block_at(const Tensor& w, uint8_t* panel, int block, uint8_t** scales) {
+  if (w.kind == kTernary) {
+    int per = w.group / kBlock;
+    uint8_t* group = panel + (size_t)(block / per) * (16 + per * 64);
+    *scales = group;
+    return group + 16 + block % per * 64;
+  }
+  uint8_t* at = panel + (size_t)block * block_bytes(w.kind);
+  *scales = at;
+  return is_float(w.kind) ? at : at + (has_min(w.kind) ? 32 : 16);
+}
+
+static inline uint16_t half_at(const uint8_t* p, int i) {
+  uint16_t h;
+  __builtin_memcpy(&h, p + 2 * i, 2);
+  return h;
+}
+
+// The definition: the value of element (row, col).
+float weight_ref(const Tensor& w, int row, int col);
+
+// Row `row` as float32 (cols), for embeddings.
+void weight_row(const Tensor& w, int row, float* out);

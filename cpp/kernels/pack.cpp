@@ -1,0 +1,137 @@
+#include "pack.h"
+
+void k_scale(const uint8_t* s, int j, int* scale, int* least);
+
+int packed_kind(int type) {
+  switch (type) {
+    case kFileF32: return kF32;
+    case kFileF16: return kF16;
+    case kFileBF16: return kBF16;
+    case kFileQ4_0: return kInt4;
+    case kFileQ4_1: case kFileQ4_K: return kInt4Min;
+    case kFileQ5_1: case kFileQ5_K: return kInt8Min;
+    case kFileTQ1_0: case kFileTQ2_0: return kTernary;
+    default: return kInt8;
+  }
+}
+
+static void put_half(uint8_t* p, int i, uint16_t h) { __builtin_memcpy(p + 2 * i, &h, 2); }
+
+// One block of 32 codes of one row, at its place among the 8 rows of the panel.
+static void put_codes(int kind, uint8_t* at, int r, const uint8_t* q) {
+  int half = r / 4 * 16, lane = r % 4 * 4;
+  if (kind == kInt4 || kind == kInt4Min) {
+    for (int k = 0; k < 16; k++) at[k / 4 * 32 + half + lane + k % 4] = q[k] | q[k + 16] << 4;
+  } else if (kind == kTernary) {
+    for (int c = 0; c < 2; c++)
+      for (int j = 0; j < 4; j++) {
+        const uint8_t* x = q + 16 * c + j;
+        at[c * 32 + half + lane + j] = x[0] | x[4] << 2 | x[8] << 4 | x[12] << 6;
+      }
+  } else {
+    for (int k = 0; k < 32; k += 4) __builtin_memcpy(at + k / 4 * 32 + half + lane, q + k, 4);
+  }
+}
+
+// A block of 32 of a row: codes, scale and minimum as halves.
+static void put_block(const Tensor& w, int row, int block, const uint8_t* q, uint16_t d, uint16_t m) {
+  uint8_t *scales, *at = block_at(w, panel_at(w, row / kPanel), block, &scales);
+  put_half(scales, row % kPanel, d);
+  if (has_min(w.kind)) put_half(scales + 16, row % kPanel, m);
+  put_codes(w.kind, at, row % kPanel, q);
+}
+
+// Types without a kernel of their own: nearest int8 codes per 32 values.
+static void requantize(const Tensor& w, int row, int block, const float* x) {
+  float most = 0;
+  for (int i = 0; i < kBlock; i++) most = larger(most, __builtin_fabsf(x[i]));
+  uint16_t d = float_to_half(most / 127.0f);
+  float scale = half_to_float(d);
+  uint8_t q[kBlock];
+  for (int i = 0; i < kBlock; i++) {
+    float v = scale > 0 ? __builtin_rintf(x[i] / scale) : 0;
+    q[i] = (uint8_t)((v > 127 ? 127 : v < -127 ? -127 : (int)v) + 128);
+  }
+  put_block(w, row, block, q, d, 0);
+}
+
+static void pack_k_block(const Tensor& w, int row, int type, int super, const uint8_t* p) {
+  bool five = type == kFileQ5_K;
+  const uint8_t *high = p + 16, *qs = p + (five ? 48 : 16);
+  float d = half_to_float(half_at(p, 0)), least = half_to_float(half_at(p, 1));
+  for (int j = 0; j < 8; j++) {
+    int scale, minimum;
+    uint8_t q[kBlock];
+    k_scale(p + 4, j, &scale, &minimum);
+    for (int l = 0; l < kBlock; l++) {
+      int byte = qs[j / 2 * 32 + l];
+      q[l] = (j & 1 ? byte >> 4 : byte & 15) | (five ? (high[l] >> j & 1) << 4 : 0);
+    }
+    put_block(w, row, super * 8 + j, q, float_to_half(d * (float)scale), float_to_half(-least * (float)minimum));
+  }
+}
+
+// Codes are the values over the scale, plus one: exact, since every value is -d, 0 or d.
+static void pack_ternary(const Tensor& w, int row, int type, int super, const uint8_t* p) {
+  float x[256];
+  uint8_t unit[66], q[kBlock];
+  int bytes = file_block_bytes(type);
+  __builtin_memcpy(unit, p, bytes);
+  put_half(unit + bytes - 2, 0, 0x3c00);  // scale 1: the values are the codes
+  dequantize_block(type, unit, x);
+  for (int j = 0; j < 8; j++) {
+    for (int i = 0; i < kBlock; i++) q[i] = (uint8_t)(x[j * kBlock + i] + 1);
+    put_block(w, row, super * 8 + j, q, half_at(p + bytes - 2, 0), 0);
+  }
+}
+
+static void pack_block32(const Tensor& w, int row, int type, int block, const uint8_t* p) {
+  bool plus = type == kFileQ4_1 || type == kFileQ5_1, five = type == kFileQ5_0 || type == kFileQ5_1;
+  uint8_t q[kBlock];
+  if (type == kFileQ8_0) {
+    for (int i = 0; i < kBlock; i++) q[i] = p[2 + i] ^ 0x80;
+    return put_block(w, row, block, q, half_at(p, 0), 0);
+  }
+  const uint8_t *high = p + (plus ? 4 : 2), *qs = high + (five ? 4 : 0);
+  for (int i = 0; i < kBlock; i++) {
+    q[i] = i < 16 ? qs[i] & 15 : qs[i - 16] >> 4;
+    if (five) q[i] |= (high[i / 8] >> i % 8 & 1) << 4;
+    if (type == kFileQ5_0) q[i] += 128 - 16;
+  }
+  put_block(w, row, block, q, half_at(p, 0), plus ? half_at(p, 1) : 0);
+}
+
+template <typename T>
+static void pack_columns(const Tensor& w, int row, const uint8_t* from) {
+  T* at = (T*)panel_at(w, row / kPanel) + row % kPanel;
+  for (int k = 0; k < w.cols; k++) at[(size_t)k * kPanel] = ((const T*)from)[k];
+}
+
+void pack_row(const Tensor& w, int row, int type, const uint8_t* from) {
+  if (w.kind == kF32) return pack_columns<uint32_t>(w, row, from);
+  if (is_float(w.kind)) return pack_columns<uint16_t>(w, row, from);
+  int per = file_block(type), bytes = file_block_bytes(type);
+  for (int b = 0; b < w.cols / per; b++, from += bytes) {
+    if (per == 32) pack_block32(w, row, type, b, from);
+    else if (w.kind == kTernary) pack_ternary(w, row, type, b, from);
+    else if (type == kFileQ4_K || type == kFileQ5_K) pack_k_block(w, row, type, b, from);
+    else {
+      float x[256];
+      dequantize_block(type, from, x);
+      for (int j = 0; j < 8; j++) requantize(w, row, b * 8 + j, x + j * kBlock);
+    }
+  }
+}
+
+void pack_gptq(const Tensor& w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros, int group, bool plus_one, int row_begin, int row_end) {
+  uint8_t q[kBlock];
+  for (int row = row_begin; row < row_end; row++)
+    for (int word = 0; word < count; word += 4) {
+      int block = (first + word) / 4, g = block * kBlock / group;
+      for (int i = 0; i < kBlock; i++) q[i] = qweight[(size_t)(word + i / 8) * w.rows + row] >> 4 * (i % 8) & 15;
+      int zero = 8;
+      if (zeros) zero = ((zeros[(size_t)g * (w.rows / 8) + row / 8] >> 4 * (row % 8) & 15) + plus_one) & 15;
+      float d = half_to_float(scales[(size_t)g * w.rows + row]);
+      put_block(w, row, block, q, scales[(size_t)g * w.rows + row], float_to_half(-d * (float)zero));
+    }
+}

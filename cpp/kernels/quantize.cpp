@@ -1,0 +1,41 @@
+#include "quantize.h"
+
+void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales) {
+  for (int b = 0; b < cols; b += block, scales++) {
+    v128_t top = wasm_f32x4_const_splat(0);
+    for (int k = b; k < b + block; k += 4) top = abs_max(top, wasm_v128_load(x + k));
+    float a = wasm_f32x4_extract_lane(top, 0), c = wasm_f32x4_extract_lane(top, 1), d = wasm_f32x4_extract_lane(top, 2), e = wasm_f32x4_extract_lane(top, 3);
+    float most = larger(larger(a, c), larger(d, e));
+    if (!(a == a && c == c && d == d && e == e)) most = __builtin_nanf("");
+    scales->scale = most / 127.0f;
+    // The reciprocal overflows for a denormal maximum, which is nothing beside its neighbours: code 0.
+    float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
+    v128_t scale = wasm_f32x4_splat(inverse), sum = wasm_i32x4_const_splat(0);
+    for (int k = b; k < b + block; k += 16) {
+      v128_t i0 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k), scale)));
+      v128_t i1 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k + 4), scale)));
+      v128_t i2 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k + 8), scale)));
+      v128_t i3 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k + 12), scale)));
+      sum = wasm_i32x4_add(sum, wasm_i32x4_add(wasm_i32x4_add(i0, i1), wasm_i32x4_add(i2, i3)));
+      wasm_v128_store(q + k, wasm_i8x16_narrow_i16x8(wasm_i16x8_narrow_i32x4(i0, i1), wasm_i16x8_narrow_i32x4(i2, i3)));
+    }
+    scales->sum = wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) + wasm_i32x4_extract_lane(sum, 3);
+  }
+}
+
+void quantize_ref(const float* x, int cols, int block, int8_t* q, BlockScale* scales) {
+  for (int b = 0; b < cols; b += block, scales++) {
+    float most = 0;
+    for (int k = b; k < b + block; k++) {
+      float a = __builtin_fabsf(x[k]);
+      if (!(a <= most)) most = a;
+      if (most != most) break;
+    }
+    scales->scale = most / 127.0f, scales->sum = 0;
+    float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
+    for (int k = b; k < b + block; k++) {
+      q[k] = inverse == 0 ? 0 : (int8_t)__builtin_rintf(x[k] * inverse);
+      scales->sum += q[k];
+    }
+  }
+}

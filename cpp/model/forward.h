@@ -1,0 +1,15 @@
+// The forward pass of MiniCPM4 and llama over a table of rows, on all lanes.
+// Definition: h = scale_emb * E[token]; per layer h += r * Attn(RMS(h)), h += r * MLP(RMS(h)); logits = head(RMS(h) * s).
+// Source: MiniCPM4 report (arXiv 2506.07900).
+#pragma once
+#include "../abi.h"
+
+// Bytes of Batch.scratch for up to `rows` rows.
+size_t scratch_bytes_of(const Model& m, int rows, int lanes, int context);
+
+// Runs layers [begin, end) for the batch's rows; begin == 0 starts from the embeddings. The rows' keys and values
+// are written to their slots. Hidden states stay in the scratch between calls.
+int forward_layers(const Model& m, const Batch& b, int context, int begin, int end);
+
+// Logits of rows picked[0 ... count) of the batch after the last layer, into b.logits.
+int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count);

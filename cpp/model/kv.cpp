@@ -1,0 +1,75 @@
+#include "kv.h"
+
+static float quantize_vector(const float* x, int dim, int8_t* q, int stride) {
+  float most = 0;
+  for (int d = 0; d < dim; d++) most = larger(most, __builtin_fabsf(x[d]));
+  float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
+  for (int d = 0; d < dim; d++) q[d * stride] = (int8_t)__builtin_rintf(x[d] * inverse);
+  return most / 127.0f;
+}
+
+void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, const float* key, const float* value) {
+  int dim = m.head_dim, j = slot % kTile;
+  uint8_t *kt = kv_tile(m, s, layer, head, 0, slot), *vt = kv_tile(m, s, layer, head, 1, slot);
+  if (m.kv_type == kKvF32) {
+    for (int d = 0; d < dim; d++) ((float*)kt)[d * kTile + j] = key[d], ((float*)vt)[j * dim + d] = value[d];
+  } else if (m.kv_type == kKvF16) {
+    for (int d = 0; d < dim; d++) ((uint16_t*)kt)[d * kTile + j] = float_to_half(key[d]), ((uint16_t*)vt)[j * dim + d] = float_to_half(value[d]);
+  } else {
+    ((float*)(kt + dim * kTile))[j] = quantize_vector(key, dim, (int8_t*)kt + j, kTile);
+    ((float*)(vt + dim * kTile))[j] = quantize_vector(value, dim, (int8_t*)vt + j * dim, 1);
+  }
+}
+
+static void halves(const uint8_t* from, float* to, int count) {
+  const v128_t up = wasm_f32x4_const_splat(kTwo112);
+  for (int i = 0; i < count; i += 8) {
+    v128_t h = wasm_v128_load(from + 2 * i);
+    wasm_v128_store(to + i, wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(h)), up));
+    wasm_v128_store(to + i + 4, wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(h)), up));
+  }
+}
+
+// Four int8 codes as floats.
+static inline v128_t codes_f32(const uint8_t* p) {
+  return wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p))));
+}
+
+const float* kv_keys(int type, const uint8_t* tile, int dim, float* scratch) {
+  if (type == kKvF32) return (const float*)tile;
+  if (type == kKvF16) return halves(tile, scratch, dim * kTile), scratch;
+  const float* scales = (const float*)(tile + dim * kTile);
+  for (int d = 0; d < dim; d++)
+    for (int j = 0; j < kTile; j += 4) wasm_v128_store(scratch + d * kTile + j, wasm_f32x4_mul(codes_f32(tile + d * kTile + j), wasm_v128_load(scales + j)));
+  return scratch;
+}
+
+const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch) {
+  if (type == kKvF32) return (const float*)tile;
+  if (type == kKvF16) return halves(tile, scratch, dim * kTile), scratch;
+  for (int j = 0; j < kTile; j++) {
+    v128_t scale = wasm_v128_load32_splat((const float*)(tile + dim * kTile) + j);
+    for (int d = 0; d < dim; d += 4) wasm_v128_store(scratch + j * dim + d, wasm_f32x4_mul(codes_f32(tile + j * dim + d), scale));
+  }
+  return scratch;
+}
+
+template <typename T>
+static void copy_strided(uint8_t* to, const uint8_t* from, int count, int stride) {
+  for (int i = 0; i < count; i++) ((T*)to)[i * stride] = ((const T*)from)[i * stride];
+}
+
+void kv_copy_slot(const Model& m, const Sequence& a, int from, const Sequence& b, int to) {
+  int dim = m.head_dim, size = m.kv_type == kKvF32 ? 4 : m.kv_type == kKvF16 ? 2 : 1, i = from % kTile, j = to % kTile;
+  for (int layer = 0; layer < m.layers; layer++)
+    for (int head = 0; head < m.kv_heads; head++)
+      for (int which = 0; which < 2; which++) {
+        const uint8_t* x = kv_tile(m, a, layer, head, which, from);
+        uint8_t* y = kv_tile(m, b, layer, head, which, to);
+        int stride = which ? 1 : kTile, step = (which ? dim : 1) * size;
+        const uint8_t* source = x + i * step;
+        uint8_t* target = y + j * step;
+        size == 4 ? copy_strided<uint32_t>(target, source, dim, stride) : size == 2 ? copy_strided<uint16_t>(target, source, dim, stride) : copy_strided<uint8_t>(target, source, dim, stride);
+        if (m.kv_type == kKvQ8) ((float*)(y + dim * kTile))[j] = ((const float*)(x + dim * kTile))[i];
+      }
+}

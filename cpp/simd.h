@@ -1,0 +1,91 @@
+// Operations that have two spellings (baseline and relaxed SIMD), and the few helpers every kernel shares.
+// Baseline defines the meaning. Only spellings that agree bit for bit are used, so every build computes the same text.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <wasm_simd128.h>
+
+// (8 lanes of int16) a[2i]*b[2i] + a[2i+1]*b[2i+1], a int8, b in [0, 127]. Both spellings are exact while every
+// pair stays within int16, which holds for |a| <= 127 and b <= 64: callers use codes of at most 4 bits.
+static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
+#ifdef __wasm_relaxed_simd__
+  return wasm_i16x8_relaxed_dot_i8x16_i7x16(a, b);
+#else
+  v128_t even = wasm_i16x8_mul(wasm_i16x8_shr(wasm_i16x8_shl(a, 8), 8), wasm_v128_and(b, wasm_i16x8_const_splat(0xff)));
+  v128_t odd = wasm_i16x8_mul(wasm_i16x8_shr(a, 8), wasm_u16x8_shr(b, 8));
+  return wasm_i16x8_add(even, odd);
+#endif
+}
+
+// Four int32 sums of neighbouring int16 lanes.
+static inline v128_t widen_i16(v128_t a) { return wasm_i32x4_dot_i16x8(a, wasm_i16x8_const_splat(1)); }
+
+static inline v128_t low_nibbles(v128_t a) { return wasm_v128_and(a, wasm_i8x16_const_splat(15)); }
+static inline v128_t high_nibbles(v128_t a) { return wasm_u8x16_shr(a, 4); }
+
+// a*b + c in two roundings. A fused form would round differently where it exists.
+static inline v128_t madd_f32(v128_t a, v128_t b, v128_t c) { return wasm_f32x4_add(wasm_f32x4_mul(a, b), c); }
+
+// Four IEEE halves, sign-extended to int32 lanes, as float32 times 2^-112 (subnormals included; not inf or nan).
+static inline v128_t half_bits(v128_t sext) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat((int)0x8fffe000)); }
+constexpr float kTwo112 = 0x1p112f;
+
+static inline float larger(float a, float b) { return a > b ? a : b; }
+
+static inline float half_to_float(uint16_t h) {
+  uint32_t bits = (uint32_t)((int32_t)(int16_t)h << 13) & 0x8fffe000u;
+  if ((h & 0x7c00) == 0x7c00) bits |= 0x70000000u;  // inf and nan keep their class
+  float f;
+  __builtin_memcpy(&f, &bits, 4);
+  return (h & 0x7c00) == 0x7c00 ? f : f * kTwo112;
+}
+
+// Round to nearest even.
+static inline uint16_t float_to_half(float f) {
+  uint32_t u;
+  __builtin_memcpy(&u, &f, 4);
+  uint32_t sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
+  if (a >= 0x47800000) return (uint16_t)(sign | (a > 0x7f800000 ? 0x7e00 : 0x7c00));
+  if (a < 0x38800000) {  // subnormal half: let the float adder round at 2^-24
+    float g;
+    __builtin_memcpy(&g, &a, 4);
+    g += 0.5f;
+    __builtin_memcpy(&a, &g, 4);
+    return (uint16_t)(sign | (a - 0x3f000000));
+  }
+  return (uint16_t)(sign | ((a + 0xc8000fffu + (a >> 13 & 1)) >> 13));
+}
+
+static inline float bfloat_to_float(uint16_t b) {
+  uint32_t u = (uint32_t)b << 16;
+  float f;
+  __builtin_memcpy(&f, &u, 4);
+  return f;
+}
+
+static inline float sum_f32(v128_t a) {
+  a = wasm_f32x4_add(a, wasm_i32x4_shuffle(a, a, 2, 3, 0, 1));
+  return wasm_f32x4_extract_lane(a, 0) + wasm_f32x4_extract_lane(a, 1);
+}
+static inline float max_f32(v128_t a) {
+  a = wasm_f32x4_pmax(a, wasm_i32x4_shuffle(a, a, 2, 3, 0, 1));
+  float x = wasm_f32x4_extract_lane(a, 0), y = wasm_f32x4_extract_lane(a, 1);
+  return x > y ? x : y;
+}
+static inline v128_t abs_max(v128_t m, v128_t a) { return wasm_f32x4_max(m, wasm_f32x4_abs(a)); }
+
+// e^x for x <= 88; 0 below -87.3. Relative error under 2e-7: Cody-Waite reduction, degree-6 polynomial.
+static inline v128_t exp_f32(v128_t x) {
+  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, wasm_f32x4_const_splat(1.44269504f)));
+  v128_t r = madd_f32(n, wasm_f32x4_const_splat(-0.693359375f), x);
+  r = madd_f32(n, wasm_f32x4_const_splat(2.12194440e-4f), r);
+  v128_t p = wasm_f32x4_const_splat(1.9875691500e-4f);
+  p = madd_f32(p, r, wasm_f32x4_const_splat(1.3981999507e-3f));
+  p = madd_f32(p, r, wasm_f32x4_const_splat(8.3334519073e-3f));
+  p = madd_f32(p, r, wasm_f32x4_const_splat(4.1665795894e-2f));
+  p = madd_f32(p, r, wasm_f32x4_const_splat(1.6666665459e-1f));
+  p = madd_f32(p, r, wasm_f32x4_const_splat(5.0000001201e-1f));
+  p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, wasm_f32x4_const_splat(1.0f)));
+  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), wasm_i32x4_const_splat(127)), 23);
+  return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, wasm_f32x4_const_splat(-87.3f)));
+}

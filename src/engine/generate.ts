@@ -1,0 +1,143 @@
+// The loop from a prompt to text: prefill, sample, decode, until something says stop.
+import type { Sampler } from "../decode/sampler.ts";
+import { type GeneratedPiece, TextStream } from "../text/stream.ts";
+import type { PieceTable } from "../text/vocabulary.ts";
+import type { Sequence } from "./sequences.ts";
+import type { FinishReason, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, TokenLogprob } from "./types.ts";
+
+export interface Generator {
+  now(): number;
+  readonly sampler: Sampler;
+  readonly table: PieceTable;
+  readonly sequence: Sequence;
+  readonly batchSize: number;
+  readonly memory: WebAssembly.Memory;
+  /** The model's own end tokens. */
+  readonly stop: readonly number[];
+  /** Appends tokens to the sequence; "last" leaves the last row's logits in place for the sampler. */
+  step(tokens: readonly number[], logits: "none" | "last"): Promise<void>;
+}
+
+type Logprobs = TokenLogprob & { readonly top: readonly TokenLogprob[] };
+
+/** Keeps the prompt's common prefix with the sequence, computes the rest, and generates. The stop token is not part of the result. */
+export async function generate(g: Generator, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
+  const { sequence } = g;
+  const started = g.now();
+  const cached = commonPrefix(sequence.tokens, request.prompt);
+  sequence.tokens.length = cached;
+  await prefill(g, request.prompt, cached, hooks);
+  const decodeStarted = g.now();
+  const out = new Output(g, request, hooks);
+  const stop = new Set([...g.stop, ...request.stopTokens]);
+  let finishReason: FinishReason;
+  for (;;) {
+    const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
+    const sampled = g.sampler.sample(request.sampling, sequence.tokens.length, history);
+    if (stop.has(sampled.token)) {
+      finishReason = "stop";
+      break;
+    }
+    if (out.push(sampled.token, sampled.logprob && out.named(sampled.logprob))) {
+      finishReason = "stop-string";
+      break;
+    }
+    if (out.tokens.length >= request.maxTokens) {
+      finishReason = "length";
+      break;
+    }
+    if (sequence.tokens.length >= sequence.contextSize) {
+      finishReason = "context";
+      break;
+    }
+    await g.step([sampled.token], "last");
+  }
+  out.finish();
+  const ended = g.now();
+  return out.result(finishReason, { promptTokens: request.prompt.length, cachedTokens: cached, prefillMs: decodeStarted - started, decodeMs: ended - decodeStarted });
+}
+
+/** How many leading tokens of the prompt the cache already holds; the last one is always computed anew, for its logits. */
+function commonPrefix(have: readonly number[], prompt: readonly number[]): number {
+  const most = Math.min(have.length, prompt.length - 1);
+  let n = 0;
+  while (n < most && have[n] === prompt[n]) n++;
+  return n;
+}
+
+async function prefill(g: Generator, prompt: readonly number[], cached: number, hooks: GenerateHooks): Promise<void> {
+  for (let begin = cached; begin < prompt.length; begin += g.batchSize) {
+    const end = Math.min(prompt.length, begin + g.batchSize);
+    await g.step(prompt.slice(begin, end), end === prompt.length ? "last" : "none");
+    hooks.onPrefill?.(end - cached, prompt.length - cached);
+  }
+}
+
+/** What a generation has given so far. */
+class Output {
+  readonly tokens: number[] = [];
+  readonly #generator: Generator;
+  readonly #hooks: GenerateHooks;
+  readonly #stream: TextStream;
+  /** Log-probabilities of tokens whose text is still held back. */
+  readonly #waiting: Logprobs[] = [];
+  #text = "";
+  #reasoning = "";
+
+  constructor(generator: Generator, request: GenerateRequest, hooks: GenerateHooks) {
+    this.#generator = generator;
+    this.#hooks = hooks;
+    this.#stream = new TextStream(generator.table, { stop: request.stop, thinking: request.thinking, special: request.special });
+  }
+
+  /** Takes a token; true when a stop string was completed. */
+  push(token: number, logprob: Logprobs | undefined): boolean {
+    this.tokens.push(token);
+    if (logprob) this.#waiting.push(logprob);
+    this.#emit(this.#stream.push(token));
+    return this.#stream.stopped !== undefined;
+  }
+
+  finish(): void {
+    this.#emit(this.#stream.finish());
+  }
+
+  #emit(pieces: readonly GeneratedPiece[]): void {
+    for (const piece of pieces) {
+      if (piece.type === "text") this.#text += piece.text;
+      else this.#reasoning += piece.text;
+      const logprobs = this.#waiting.splice(0, piece.tokens.length);
+      const part: GeneratedPart = { type: piece.type, text: piece.text, tokens: piece.tokens, ...(logprobs.length ? { logprobs } : {}) };
+      this.#hooks.onPart(part);
+    }
+  }
+
+  #textOf(token: number): string {
+    const { bytes, offsets } = this.#generator.table;
+    return new TextDecoder().decode(bytes.slice(offsets[token], offsets[token + 1]));
+  }
+
+  named(raw: { token: number; logprob: number; top: readonly { token: number; logprob: number }[] }): Logprobs {
+    const name = (t: { token: number; logprob: number }): TokenLogprob => ({ ...t, text: this.#textOf(t.token) });
+    return { ...name(raw), top: raw.top.map(name) };
+  }
+
+  result(finishReason: FinishReason, m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number }): GenerateResult {
+    const perSecond = (tokens: number, ms: number) => (ms > 0 ? (1000 * tokens) / ms : 0);
+    // The first token comes out of the prefill's logits: decoding computed one step fewer than there are tokens.
+    const steps = Math.max(0, this.tokens.length - 1);
+    return {
+      text: this.#text,
+      reasoning: this.#reasoning,
+      tokens: this.tokens,
+      finishReason,
+      usage: { promptTokens: m.promptTokens, cachedTokens: m.cachedTokens, completionTokens: this.tokens.length },
+      timings: {
+        prefillMs: m.prefillMs,
+        decodeMs: m.decodeMs,
+        prefillTokensPerSecond: perSecond(m.promptTokens - m.cachedTokens, m.prefillMs),
+        decodeTokensPerSecond: perSecond(steps, m.decodeMs),
+      },
+    };
+  }
+}

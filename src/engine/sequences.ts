@@ -1,0 +1,153 @@
+// Sequences of an engine: which tokens they hold, where their KV caches lie, and how they are saved.
+import { CpmError } from "../errors.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { slots } from "../model/plan.ts";
+import { ABI_VERSION, KV_TYPES, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import type { Arena } from "../wasm/memory.ts";
+import type { KvType } from "./types.ts";
+
+export interface Sequence {
+  /** Address of the Sequence struct. */
+  readonly at: number;
+  readonly data: number;
+  readonly bytes: number;
+  /** Tokens it may hold. */
+  readonly contextSize: number;
+  /** Tokens it holds. */
+  readonly tokens: number[];
+}
+
+const MAGIC = 0x534d5043; // "CPMS"
+const HEADER_BYTES = 32;
+
+export class Sequences {
+  readonly #arena: Arena;
+  readonly #config: ModelConfig;
+  readonly #kvType: KvType;
+  /** Tells one model from another in saved sessions. */
+  readonly #fingerprint: bigint;
+  readonly #open = new Map<number, Sequence>();
+  #next = 1;
+
+  constructor(arena: Arena, config: ModelConfig, kvType: KvType, fingerprint: bigint) {
+    this.#arena = arena;
+    this.#config = config;
+    this.#kvType = kvType;
+    this.#fingerprint = fingerprint;
+  }
+
+  get(id: number): Sequence {
+    const sequence = this.#open.get(id);
+    if (!sequence) throw new CpmError("closed", "this session is closed; open another with model.session()");
+    return sequence;
+  }
+
+  /** A new empty sequence; `data` is memory already taken for it, as many bytes as bytesOf says. */
+  open(contextSize: number, data?: number): number {
+    const capacity = slots(contextSize);
+    const bytes = this.bytesOf(contextSize);
+    const at = this.#arena.take(STRUCT_BYTES.sequence);
+    try {
+      data ??= this.#arena.take(bytes);
+    } catch (error) {
+      this.#arena.free(at, STRUCT_BYTES.sequence);
+      throw error;
+    }
+    new StructWriter(this.#arena.memory.buffer, at).ints(data, capacity, 0);
+    this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [] });
+    return this.#next++;
+  }
+
+  has(id: number): boolean {
+    return this.#open.has(id);
+  }
+
+  /** Closes a sequence and gives its memory back, except the piece at `kept`, which stays taken. */
+  close(id: number, kept?: number): void {
+    const sequence = this.#open.get(id);
+    if (!sequence) return;
+    this.#open.delete(id);
+    if (sequence.data !== kept) this.#arena.free(sequence.data, sequence.bytes);
+    this.#arena.free(sequence.at, STRUCT_BYTES.sequence);
+  }
+
+  /** Bytes of one tile of 32 slots, keys or values: cpp/model/kv.h. */
+  get #tileBytes(): number {
+    const { headDim } = this.#config;
+    return this.#kvType === "f32" ? headDim * 128 : this.#kvType === "f16" ? headDim * 64 : headDim * 32 + 128;
+  }
+
+  bytesOf(contextSize: number): number {
+    return this.#config.layers * this.#config.kvHeads * 2 * (slots(contextSize) / 32) * this.#tileBytes;
+  }
+
+  /** [start, bytes] of the filled part of each region (layer, KV head, keys or values). */
+  #regions(sequence: Sequence, tokens: number): { at: number; bytes: number }[] {
+    const region = (slots(sequence.contextSize) / 32) * this.#tileBytes;
+    const bytes = Math.ceil(tokens / 32) * this.#tileBytes;
+    const count = this.#config.layers * this.#config.kvHeads * 2;
+    return Array.from({ length: count }, (_, i) => ({ at: sequence.data + i * region, bytes }));
+  }
+
+  copy(id: number): number {
+    const from = this.get(id);
+    const copy = this.open(from.contextSize);
+    const to = this.get(copy);
+    const memory = new Uint8Array(this.#arena.memory.buffer);
+    const targets = this.#regions(to, from.tokens.length);
+    for (const [i, { at, bytes }] of this.#regions(from, from.tokens.length).entries()) memory.copyWithin(targets[i]!.at, at, at + bytes);
+    to.tokens.push(...from.tokens);
+    return copy;
+  }
+
+  /** Header, tokens, then the filled tiles of every region. */
+  save(id: number): Uint8Array {
+    const sequence = this.get(id);
+    const regions = this.#regions(sequence, sequence.tokens.length);
+    const size = HEADER_BYTES + 4 * sequence.tokens.length + regions.reduce((sum, r) => sum + r.bytes, 0);
+    const out = new Uint8Array(size);
+    const view = new DataView(out.buffer);
+    for (const [i, value] of [MAGIC, ABI_VERSION, KV_TYPES[this.#kvType], sequence.contextSize, sequence.tokens.length].entries())
+      view.setUint32(4 * i, value, true);
+    view.setBigUint64(24, this.#fingerprint, true);
+    for (const [i, token] of sequence.tokens.entries()) view.setInt32(HEADER_BYTES + 4 * i, token, true);
+    let at = HEADER_BYTES + 4 * sequence.tokens.length;
+    for (const region of regions) {
+      out.set(new Uint8Array(this.#arena.memory.buffer, region.at, region.bytes), at);
+      at += region.bytes;
+    }
+    return out;
+  }
+
+  /** A new sequence from what save() gave. Throws "bad-input" for another model, ABI or KV type, or damaged bytes. */
+  restore(saved: Uint8Array): number {
+    const refuse = (why: string): never => {
+      throw new CpmError("bad-input", `saved session: ${why}; run the prompt again and save anew`);
+    };
+    const view = new DataView(saved.buffer, saved.byteOffset, saved.byteLength);
+    if (saved.length < HEADER_BYTES || view.getUint32(0, true) !== MAGIC) refuse("these bytes are not a saved session");
+    const word = (i: number) => view.getUint32(4 * i, true);
+    if (word(1) !== ABI_VERSION) refuse(`it was saved by ABI ${word(1)}, this is ABI ${ABI_VERSION}`);
+    if (view.getBigUint64(24, true) !== this.#fingerprint) refuse("it belongs to another model");
+    if (word(2) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
+    const [contextSize, length] = [word(3), word(4)];
+    const regionBytes = Math.ceil(length / 32) * this.#tileBytes * this.#config.layers * this.#config.kvHeads * 2;
+    if (length > contextSize || contextSize > 1 << 24 || saved.length !== HEADER_BYTES + 4 * length + regionBytes) refuse("its length does not fit its header");
+    const id = this.open(contextSize);
+    const sequence = this.get(id);
+    for (let i = 0; i < length; i++) {
+      const token = view.getInt32(HEADER_BYTES + 4 * i, true);
+      if (token < 0 || token >= this.#config.vocab) {
+        this.close(id);
+        refuse("it holds a token outside the vocabulary");
+      }
+      sequence.tokens.push(token);
+    }
+    let at = HEADER_BYTES + 4 * length;
+    for (const region of this.#regions(sequence, length)) {
+      new Uint8Array(this.#arena.memory.buffer, region.at, region.bytes).set(saved.subarray(at, at + region.bytes));
+      at += region.bytes;
+    }
+    return id;
+  }
+}

@@ -1,0 +1,166 @@
+// Model file -> a model in linear memory. Weights stream through a small staging area and are packed by all lanes
+// while the next piece is read; the file is never held beside them.
+import type { EngineHost } from "../engine/host.ts";
+import type { EngineOptions, LoadProgress } from "../engine/types.ts";
+import { CpmError, modelError } from "../errors.ts";
+import type { Source } from "../file/source.ts";
+import type { FileTensor, TensorType } from "../file/tensor.ts";
+import { check, FILE_TYPES, KINDS, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import { type Arena, align } from "../wasm/memory.ts";
+import type { ModelConfig, ModelFile } from "./config.ts";
+import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
+
+export interface LoadContext {
+  readonly kernels: Kernels;
+  readonly arena: Arena;
+  readonly host: EngineHost;
+  readonly kvType: EngineOptions["kvType"];
+  /** Staging area of plan.stagingBytes. */
+  readonly staging: number;
+  onProgress(progress: LoadProgress): void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Places, reads and packs everything; returns the address of the Model struct of cpp/abi.h. */
+export async function loadWeights(context: LoadContext, model: ModelFile, plan: Plan): Promise<number> {
+  const { arena } = context;
+  for (const w of plan.weights) w.at = arena.take(w.bytes);
+  const struct = await placeModel(context, model, plan);
+  const descriptor = arena.take(STRUCT_BYTES.tensor);
+  const totalBytes = plan.weights.reduce((sum, w) => sum + fileBytes(w), 0);
+  let bytes = 0;
+  const report = (w: PlannedWeight, read: number) => {
+    bytes += read;
+    context.onProgress({ phase: "weights", bytes, totalBytes, tensor: w.file.kind === "plain" ? w.file.tensor.name : w.file.qweight.name });
+  };
+  // File order: sources are read forward, which suits disks and HTTP alike.
+  const order = [...plan.weights].sort((a, b) => firstTensor(a).offset - firstTensor(b).offset);
+  for (const w of order) {
+    writeTensor(arena, descriptor, w);
+    await (w.file.kind === "plain" ? packPlain(context, descriptor, w, report) : packGptq(context, descriptor, w, report));
+  }
+  return struct;
+}
+
+const firstTensor = (w: PlannedWeight): FileTensor => (w.file.kind === "plain" ? w.file.tensor : w.file.qweight);
+const fileBytes = (w: PlannedWeight): number => (w.file.kind === "plain" ? w.file.tensor.bytes : w.file.qweight.bytes + w.file.scales.bytes);
+
+function writeTensor(arena: Arena, at: number, w: PlannedWeight): void {
+  new StructWriter(arena.memory.buffer, at).ints(KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at);
+}
+
+/** Fills [at, at + length) of linear memory from a source. */
+async function readInto(context: LoadContext, source: Source, offset: number, length: number, at: number): Promise<void> {
+  const { arena, signal } = context;
+  if (source.readInto) await source.readInto(new Uint8Array(arena.memory.buffer, at, length), offset, signal);
+  else new Uint8Array(arena.memory.buffer, at, length).set(await source.read(offset, length, signal));
+  signal?.throwIfAborted();
+}
+
+interface Piece {
+  readonly offset: number;
+  readonly bytes: number;
+  pack(at: number): void;
+}
+
+/** Reads pieces into two halves of the staging area by turns: one is packed while the other fills. */
+async function pipeline(context: LoadContext, source: Source, staging: number, half: number, pieces: readonly Piece[], done: (bytes: number) => void): Promise<void> {
+  let pending = pieces[0] && readInto(context, source, pieces[0].offset, pieces[0].bytes, staging);
+  for (let i = 0; i < pieces.length; i++) {
+    const piece = pieces[i]!;
+    await pending;
+    const next = pieces[i + 1];
+    pending = next && readInto(context, source, next.offset, next.bytes, staging + ((i + 1) % 2) * half);
+    // A failure of the read ahead is reported when its turn comes, not as an unhandled rejection.
+    pending?.catch(() => {});
+    piece.pack(staging + (i % 2) * half);
+    done(piece.bytes);
+    await context.host.breathe();
+    context.signal?.throwIfAborted();
+  }
+}
+
+async function packPlain(context: LoadContext, descriptor: number, w: PlannedWeight, report: (w: PlannedWeight, bytes: number) => void): Promise<void> {
+  if (w.file.kind !== "plain") return;
+  const { tensor, ropeHeads } = w.file;
+  const bytes = rowBytes(w.file);
+  const half = align(Math.max(bytes, Math.min(2 * 1024 * 1024, bytes * w.rows)));
+  const rows = Math.floor(half / bytes);
+  const type = FILE_TYPES[tensor.type as Exclude<TensorType, "I32">];
+  const pieces: Piece[] = [];
+  for (let row = 0; row < w.rows; row += rows) {
+    const count = Math.min(rows, w.rows - row);
+    const pack = (at: number) => check(context.kernels.pack_rows(descriptor, type, at, row, count, ropeHeads), `packing ${tensor.name}`);
+    pieces.push({ offset: tensor.offset + row * bytes, bytes: count * bytes, pack });
+  }
+  await pipeline(context, tensor.source, context.staging, half, pieces, (read) => report(w, read));
+}
+
+async function packGptq(context: LoadContext, descriptor: number, w: PlannedWeight, report: (w: PlannedWeight, bytes: number) => void): Promise<void> {
+  if (w.file.kind !== "gptq") return;
+  const { qweight, scales, zeros, group, zeroPlusOne } = w.file;
+  const scalesAt = context.staging;
+  const zerosAt = scalesAt + align(scales.bytes);
+  const wordsAt = zerosAt + align(zeros?.bytes ?? 0);
+  await readInto(context, scales.source, scales.offset, scales.bytes, scalesAt);
+  if (zeros) await readInto(context, zeros.source, zeros.offset, zeros.bytes, zerosAt);
+  report(w, scales.bytes);
+  const wordBytes = 4 * w.rows;
+  const half = align(Math.max(4 * wordBytes, Math.min(2 * 1024 * 1024, qweight.bytes)));
+  const words = Math.floor(half / wordBytes / 4) * 4;
+  const pieces: Piece[] = [];
+  for (let first = 0; first < w.cols / 8; first += words) {
+    const count = Math.min(words, w.cols / 8 - first);
+    const pack = (at: number) =>
+      check(context.kernels.pack_words(descriptor, at, first, count, scalesAt, zeros ? zerosAt : 0, group, zeroPlusOne ? 1 : 0), `packing ${qweight.name}`);
+    pieces.push({ offset: qweight.offset + first * wordBytes, bytes: count * wordBytes, pack });
+  }
+  await pipeline(context, qweight.source, wordsAt, half, pieces, (read) => report(w, read));
+}
+
+/** A small vector tensor as float32 in linear memory. */
+async function placeVector(context: LoadContext, tensor: FileTensor): Promise<number> {
+  const count = tensor.shape.reduce((a, b) => a * b, 1);
+  const at = context.arena.take(4 * count);
+  const raw = await tensor.source.read(tensor.offset, tensor.bytes, context.signal);
+  const staging = context.arena.take(raw.length);
+  new Uint8Array(context.arena.memory.buffer, staging, raw.length).set(raw);
+  context.kernels.dequantize(FILE_TYPES[tensor.type as Exclude<TensorType, "I32">], staging, count, at);
+  context.arena.free(staging, raw.length);
+  const values = new Float32Array(context.arena.memory.buffer, at, count);
+  const bad = values.findIndex((v) => !Number.isFinite(v));
+  if (bad >= 0)
+    throw modelError({ file: tensor.source.name, offset: tensor.offset, field: tensor.name, expected: "finite numbers", found: `${values[bad]} at element ${bad}` }, "value");
+  return at;
+}
+
+function placeRope(context: LoadContext, config: ModelConfig, contextSize: number): number {
+  const { arena, kernels } = context;
+  const at = arena.take(8 * (config.headDim / 2));
+  // Chosen by the allocated context, so that every key in a cache is rotated alike whatever its length.
+  const factors = contextSize > config.ropeOriginalContext ? config.ropeLong : config.ropeShort;
+  let factorsAt = 0;
+  if (factors) {
+    if (factors.length !== config.headDim / 2)
+      throw new CpmError("bad-model", `rope factors: expected ${config.headDim / 2} values (half of head_dim), found ${factors.length}`, { field: "rope factors" });
+    factorsAt = arena.take(4 * factors.length);
+    new Float32Array(arena.memory.buffer, factorsAt, factors.length).set(factors);
+  }
+  kernels.rope_frequencies(at, config.headDim, config.ropeTheta, factorsAt);
+  return at;
+}
+
+async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): Promise<number> {
+  const { arena } = context;
+  const struct = arena.take(STRUCT_BYTES.model);
+  const layersAt = arena.take(STRUCT_BYTES.layer * plan.layers.length);
+  const norm = await placeVector(context, model.norm);
+  const rope = placeRope(context, model.config, plan.contextSize);
+  const words = (w: PlannedWeight): number[] => [KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at];
+  writeModel(arena.memory.buffer, struct, model.config, context.kvType, plan.ternaryBlock).ints(rope, norm, ...words(plan.embedding), ...words(plan.head), layersAt);
+  for (const [i, l] of plan.layers.entries()) {
+    const norms = [await placeVector(context, l.files.attnNorm), await placeVector(context, l.files.ffnNorm)];
+    new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer).ints(...norms, ...[l.q, l.k, l.v, l.o, l.gate, l.up, l.down].flatMap(words));
+  }
+  return struct;
+}

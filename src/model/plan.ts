@@ -1,0 +1,135 @@
+// How a model will lie in linear memory: every size is known before a byte is allocated.
+import type { EngineOptions, MemoryPlan } from "../engine/types.ts";
+import { CpmError } from "../errors.ts";
+import type { TensorType } from "../file/tensor.ts";
+import { FILE_TYPES, KINDS, KV_TYPES, type Kind, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import type { Build } from "../wasm/features.ts";
+import { align, formatBytes } from "../wasm/memory.ts";
+import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
+
+/** A weight as it will be packed; `at` is filled in when it is placed. */
+export interface PlannedWeight {
+  readonly file: WeightFile;
+  readonly kind: Kind;
+  readonly rows: number;
+  readonly cols: number;
+  readonly group: number;
+  readonly bytes: number;
+  at: number;
+}
+
+export type PlannedLayer = { readonly [K in "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: PlannedWeight } & { readonly files: LayerFiles };
+
+export interface Plan {
+  readonly embedding: PlannedWeight;
+  /** The embedding itself when tied. */
+  readonly head: PlannedWeight;
+  readonly layers: readonly PlannedLayer[];
+  /** Every weight once. */
+  readonly weights: readonly PlannedWeight[];
+  readonly ternaryBlock: number;
+  readonly contextSize: number;
+  readonly batchSize: number;
+  readonly lanes: number;
+  /** Rows of logits that one head call gives. */
+  readonly logitRows: number;
+  readonly kvBytes: number;
+  readonly scratchBytes: number;
+  /** Bytes of the weight staging area used while loading; it lies in the KV cache where that is large enough. */
+  readonly stagingBytes: number;
+  readonly memory: MemoryPlan;
+}
+
+export const STACK_BYTES = 128 * 1024;
+const STAGING_BYTES = 4 * 1024 * 1024;
+const LOGIT_BYTES = 4 * 1024 * 1024;
+export const DEFAULT_CONTEXT = 4096;
+
+/** Slots of a KV cache that holds `context` tokens. */
+export const slots = (context: number): number => Math.ceil(context / 64) * 64;
+
+/** Bytes of one row of a plain weight as stored. */
+export const rowBytes = (file: WeightFile): number => (file.kind === "plain" ? file.tensor.bytes / file.tensor.shape[0]! : 0);
+
+function weight(build: Build, file: WeightFile): PlannedWeight {
+  const [rows, cols] = file.kind === "plain" ? [file.tensor.shape[0]!, file.tensor.shape[1]!] : [file.rows, file.cols];
+  const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as Exclude<TensorType, "I32">] : FILE_TYPES.Q4_0;
+  const kind = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
+  const group = kind === "ternary" ? 256 : 32;
+  new StructWriter(build.probeMemory.buffer, build.probeBase).ints(KINDS.indexOf(kind), rows, cols, group, 0);
+  return { file, kind, rows, cols, group, bytes: build.probe.tensor_bytes(build.probeBase) >>> 0, at: 0 };
+}
+
+/** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
+export function writeModel(memory: ArrayBufferLike, at: number, config: ModelConfig, kvType: EngineOptions["kvType"], ternaryBlock: number): StructWriter {
+  const c = config;
+  return new StructWriter(memory, at)
+    .ints(c.layers, c.hidden, c.intermediate, c.heads, c.kvHeads, c.headDim, c.vocab, KV_TYPES[kvType], ternaryBlock, 0)
+    .floats(c.rmsEps, c.embeddingScale, c.residualScale, c.logitScale, c.ropeScale, 0);
+}
+
+function checkShape(c: ModelConfig): void {
+  const refuse = (what: string, found: number) => {
+    throw new CpmError("unsupported", `${what}, found ${found}; this model's shape is outside what the kernels run`, { field: what, found: String(found) });
+  };
+  if (c.headDim % 4 || c.headDim > 512) refuse("head_dim must be a multiple of 4 up to 512", c.headDim);
+  if (c.heads / c.kvHeads > 64) refuse("at most 64 query heads may share a KV head", c.heads / c.kvHeads);
+  if (c.hidden % 4 || c.intermediate % 4) refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
+}
+
+/** Plans a model. Throws "unsupported" for shapes outside the kernels and "out-of-memory" beyond maxMemoryBytes. */
+export function planModel(build: Build, model: ModelFile, options: EngineOptions, lanes: number, batchSize: number): Plan {
+  const { config } = model;
+  checkShape(config);
+  const contextSize = options.contextSize ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
+  const embedding = weight(build, model.embedding);
+  const head = model.head ? weight(build, model.head) : embedding;
+  const layers = model.layers.map((files) => {
+    const w = (file: WeightFile) => weight(build, file);
+    return { files, q: w(files.q), k: w(files.k), v: w(files.v), o: w(files.o), gate: w(files.gate), up: w(files.up), down: w(files.down) };
+  });
+  const inner = layers.flatMap((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down]);
+  const weights = [embedding, ...(head === embedding ? [] : [head]), ...inner];
+  const ternaryBlock = 256;
+  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock);
+  // A batch larger than the context would only be memory.
+  const rows = Math.max(1, Math.min(batchSize, contextSize));
+  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) >>> 0;
+  const kvBytes = kvCacheBytes(build, config, options.kvType, slots(contextSize));
+  const logitRows = Math.max(1, Math.min(rows, Math.floor(LOGIT_BYTES / (4 * config.vocab))));
+  const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
+  const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
+  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * config.layers * align(config.hidden * 4) + (1 << 16);
+  const memory = {
+    weights: packed + small,
+    kvCache: align(kvBytes),
+    activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
+    stacks: (lanes - 1) * STACK_BYTES,
+  };
+  const extraStaging = Math.max(0, stagingBytes - kvBytes);
+  const total = memory.weights + memory.kvCache + memory.activations + memory.stacks + extraStaging + samplerExtra(config.vocab, contextSize) + 512 * 1024;
+  if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
+    const parts = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
+    throw new CpmError("out-of-memory", `the model needs ${formatBytes(total)} (${parts}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`, { field: "maxMemoryBytes" });
+  }
+  return { embedding, head, layers, weights, ternaryBlock, contextSize, batchSize: rows, lanes, logitRows, kvBytes, scratchBytes, stagingBytes, memory: { ...memory, total } };
+}
+
+/** Bytes of a KV cache of `capacity` slots (may exceed 32 bits, so computed here as cpp/model/kv.h does). */
+export function kvCacheBytes(build: Build, config: ModelConfig, kvType: EngineOptions["kvType"], capacity: number): number {
+  writeModel(build.probeMemory.buffer, build.probeBase, config, kvType, 256);
+  return (build.probe.kv_bytes(build.probeBase, 64) >>> 0) * (capacity / 64);
+}
+
+// The sampler's regions: see samplerBytes in decode/sampler.ts; planned generously.
+const samplerExtra = (vocab: number, context: number): number => 16 * vocab + 4 * context + 128 * 1024;
+
+/** Two halves of a few MiB, so that reading overlaps packing; never less than one row, or one GPTQ slice with its scales. */
+function stagingOf(w: PlannedWeight): number {
+  if (w.file.kind === "plain") {
+    const row = rowBytes(w.file);
+    return 2 * align(Math.max(row, Math.min(STAGING_BYTES / 2, row * w.rows)));
+  }
+  const { scales, zeros } = w.file;
+  return align(scales.bytes) + align(zeros?.bytes ?? 0) + 2 * align(Math.max(16 * w.rows, Math.min(STAGING_BYTES / 2, w.file.qweight.bytes)));
+}

@@ -1,0 +1,130 @@
+// The boundary with cpp/, by hand: function names, arities and struct layouts as in cpp/abi.h and cpp/exports.cpp.
+// test/kernels/abi.test.ts holds every built module to this file.
+import { CpmError } from "../errors.ts";
+
+export const ABI_VERSION = 1;
+
+/** Pointers are byte offsets into the shared memory; `bytes` fit a double. */
+export interface Kernels {
+  readonly __stack_pointer: WebAssembly.Global<"i32">;
+  readonly __heap_base: WebAssembly.Global<"i32">;
+  abi_version(): number;
+  abi_bytes(which: number): number;
+  packed_kind(fileType: number): number;
+  tensor_bytes(tensor: number): number;
+  kv_bytes(model: number, capacity: number): number;
+  scratch_bytes(model: number, rows: number, lanes: number, context: number): number;
+  rope_frequencies(out: number, dim: number, theta: number, factors: number): void;
+  pack_rows(tensor: number, fileType: number, from: number, row: number, count: number, ropeHeads: number): number;
+  pack_words(tensor: number, qweight: number, first: number, count: number, scales: number, zeros: number, group: number, plusOne: number): number;
+  forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
+  head(model: number, batch: number, context: number, picked: number, count: number): number;
+  kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
+  quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
+  quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
+  gemm_rows(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number, repeat: number): number;
+  gemm_rows_ref(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number): void;
+  tensor_row(tensor: number, row: number, out: number): void;
+  dequantize(fileType: number, from: number, blocks: number, out: number): void;
+  norm_row(x: number, w: number, y: number, cols: number, eps: number, scale: number): void;
+  norm_row_ref(x: number, w: number, y: number, cols: number, eps: number, scale: number): void;
+  silu_row(gate: number, up: number, cols: number): void;
+  silu_row_ref(gate: number, up: number, cols: number): void;
+  rope_row(frequency: number, position: number, scale: number, table: number, dim: number): void;
+  pool_start(lanes: number): void;
+  pool_worker(lane: number): void;
+  pool_fail(): void;
+}
+
+/** Parameter counts, which a wasm export tells as its `length`. */
+export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_pointer" | "__heap_base">, number>> = {
+  abi_version: 0,
+  abi_bytes: 1,
+  packed_kind: 1,
+  tensor_bytes: 1,
+  kv_bytes: 2,
+  scratch_bytes: 4,
+  rope_frequencies: 4,
+  pack_rows: 6,
+  pack_words: 8,
+  forward: 5,
+  head: 5,
+  kv_move: 6,
+  quantize_row: 5,
+  quantize_row_ref: 5,
+  gemm_rows: 8,
+  gemm_rows_ref: 7,
+  tensor_row: 3,
+  dequantize: 4,
+  norm_row: 6,
+  norm_row_ref: 6,
+  silu_row: 3,
+  silu_row_ref: 3,
+  rope_row: 5,
+  pool_start: 1,
+  pool_worker: 1,
+  pool_fail: 0,
+};
+
+/** How a weight lies in memory: enum Kind of cpp/abi.h. */
+export const KINDS = ["f32", "f16", "bf16", "int4", "int4-min", "int8", "int8-min", "ternary"] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** enum KvType. */
+export const KV_TYPES = { f16: 0, f32: 1, q8: 2 } as const;
+
+/** ggml type ids: enum FileType. */
+export const FILE_TYPES = {
+  F32: 0,
+  F16: 1,
+  Q4_0: 2,
+  Q4_1: 3,
+  Q5_0: 6,
+  Q5_1: 7,
+  Q8_0: 8,
+  Q2_K: 10,
+  Q3_K: 11,
+  Q4_K: 12,
+  Q5_K: 13,
+  Q6_K: 14,
+  BF16: 30,
+  TQ1_0: 34,
+  TQ2_0: 35,
+} as const;
+
+/** Bytes of the shared structs, in the order of abi_bytes(). */
+export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 116, row: 28, sequence: 12, batch: 28 } as const;
+
+/** A struct being written field by field, in declaration order. */
+export class StructWriter {
+  readonly #view: DataView;
+  #at: number;
+
+  constructor(memory: ArrayBufferLike, at: number) {
+    this.#view = new DataView(memory);
+    this.#at = at;
+  }
+
+  ints(...values: number[]): this {
+    for (const value of values) {
+      this.#view.setInt32(this.#at, value, true);
+      this.#at += 4;
+    }
+    return this;
+  }
+
+  floats(...values: number[]): this {
+    for (const value of values) {
+      this.#view.setFloat32(this.#at, value, true);
+      this.#at += 4;
+    }
+    return this;
+  }
+}
+
+/** Throws what a kernel's status code means. */
+export function check(status: number, what: string): void {
+  if (status === 0) return;
+  if (status === -3) throw new CpmError("engine-failed", `${what}: a compute thread died; close this model and load it again`);
+  throw new Error(`${what} returned status ${status}`);
+}

@@ -1,0 +1,71 @@
+// Which kernel build this engine runs right. Validation is not enough: some engines accept relaxed SIMD and
+// compute wrong values (Node 20 behind its flag), so a build is taken only after its results were compared.
+import { relaxedSimd } from "wasm-feature-detect";
+import type { Artifact, EngineHost } from "../engine/host.ts";
+import type { Variant } from "../engine/types.ts";
+import { CpmError } from "../errors.ts";
+import { KINDS, type Kernels, StructWriter } from "./abi.ts";
+import { instantiateKernels } from "./instance.ts";
+
+export interface Build {
+  readonly variant: Variant;
+  readonly module: WebAssembly.Module;
+  /** An instance with a small memory of its own, for asking sizes. */
+  readonly probe: Kernels;
+  readonly probeMemory: WebAssembly.Memory;
+  /** First free byte of probeMemory. */
+  readonly probeBase: number;
+}
+
+const PROBE_PAGES = 16;
+
+async function build(host: EngineHost, variant: Variant, threads: boolean): Promise<Build> {
+  const artifact = `kernels${variant === "relaxed" ? ".relaxed" : ""}${threads ? ".mt" : ""}` as Artifact;
+  const module = await host.module(artifact);
+  const probeMemory = new WebAssembly.Memory({ initial: PROBE_PAGES, maximum: threads ? PROBE_PAGES : 65536, shared: threads });
+  const probe = await instantiateKernels(module, probeMemory);
+  return { variant, module, probe, probeMemory, probeBase: Math.ceil(probe.__heap_base.value / 64) * 64 };
+}
+
+/** Runs every integer kernel on fixed noise against its scalar definition: bit for bit, or the build is not used. */
+export function computesRight({ probe, probeMemory, probeBase }: Build): boolean {
+  const [rows, cols, tokens] = [16, 256, 5];
+  const tensor = probeBase;
+  const data = tensor + 64;
+  const x = data + 16384;
+  const q = x + tokens * cols * 4;
+  const scales = q + tokens * cols;
+  const got = scales + tokens * cols;
+  const want = got + tokens * rows * 4;
+  const noise = new Uint8Array(probeMemory.buffer, data, 16384);
+  let state = 12345;
+  const next = () => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) >>> 16;
+  const inputs = new Float32Array(probeMemory.buffer, x, tokens * cols);
+  for (let i = 0; i < inputs.length; i++) inputs[i] = (next() - 32768) / 1000;
+  for (const kind of ["int4", "int8", "ternary"] as const) {
+    for (let i = 0; i < noise.length; i++) noise[i] = kind === "ternary" ? next() & 0x2a : next();
+    new StructWriter(probeMemory.buffer, tensor).ints(KINDS.indexOf(kind), rows, cols, 256, data);
+    const bytes = probe.tensor_bytes(tensor) / (rows / 8);
+    const step = kind === "ternary" ? bytes : bytes / (cols / 32);
+    const halves = new DataView(probeMemory.buffer, data);
+    for (let at = 0; at < bytes * 2; at += step) for (let r = 0; r < 8; r++) halves.setUint16(at + 2 * r, 0x2c00 + (next() & 0x3ff), true);
+    const block = kind === "ternary" ? 256 : 32;
+    probe.gemm_rows(tensor, x, q, scales, got, tokens, block, 1);
+    probe.gemm_rows_ref(tensor, x, q, scales, want, tokens, block);
+    const a = new Uint32Array(probeMemory.buffer, got, tokens * rows);
+    const b = new Uint32Array(probeMemory.buffer, want, tokens * rows);
+    if (a.some((bits, i) => bits !== b[i])) return false;
+  }
+  return true;
+}
+
+/** The fastest build that computes right here, or the one asked for (CpmError "unsupported" when it does not). */
+export async function chooseBuild(host: EngineHost, wanted: Variant | "auto", threads: boolean): Promise<Build> {
+  if (wanted === "base") return build(host, "base", threads);
+  if (await relaxedSimd()) {
+    const candidate = await build(host, "relaxed", threads);
+    if (computesRight(candidate)) return candidate;
+  }
+  if (wanted === "auto") return build(host, "base", threads);
+  throw new CpmError("unsupported", `this ${host.name} runtime does not run relaxed SIMD correctly; use variant "auto" or "base"`, { field: "variant" });
+}
