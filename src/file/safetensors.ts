@@ -55,7 +55,7 @@ export async function readSafetensors(source: Source, signal?: AbortSignal): Pro
     };
     const { dtype, shape, data_offsets: offsets } = (typeof value === "object" && value !== null ? value : fail("an object", value)) as Record<string, unknown>;
     if (!Array.isArray(shape) || shape.length > 8 || !shape.every(isCount)) return fail("a shape of at most 8 sizes", shape);
-    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[0] > offsets[1] || offsets[1] > room) return fail(`data_offsets within ${room} bytes`, offsets);
+    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[0]! > offsets[1]! || offsets[1]! > room) return fail(`data_offsets within ${room} bytes`, offsets);
     const [begin, end] = offsets as [number, number];
     entries.push({ name, begin, end });
     const type = String(dtype) as TensorType;

@@ -1,0 +1,62 @@
+// Finding a model's tensors by name and holding them to the shape that the configuration says.
+import { modelError } from "../errors.ts";
+import type { FileTensor } from "../file/tensor.ts";
+import type { ModelConfig } from "./config.ts";
+
+/** Names of one layer's tensors in a container. */
+export class TensorTable {
+  readonly #file: string;
+  readonly #tensors: ReadonlyMap<string, FileTensor>;
+  /** Tensors that exist but have a type that cannot be read. */
+  readonly #unreadable: ReadonlyMap<string, string>;
+
+  constructor(file: string, tensors: ReadonlyMap<string, FileTensor>, unreadable: ReadonlyMap<string, string> = new Map()) {
+    this.#file = file;
+    this.#tensors = tensors;
+    this.#unreadable = unreadable;
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name) || this.#unreadable.has(name);
+  }
+
+  find(name: string): FileTensor | undefined {
+    const dtype = this.#unreadable.get(name);
+    if (dtype) throw modelError({ file: this.#file, field: name, expected: "F32, F16, BF16 or I32", found: dtype }, "tensor type", "convert the model");
+    return this.#tensors.get(name);
+  }
+
+  /** The tensor of this name and shape; `anyRows` lets the first size be larger. Integers are not weights. */
+  get(name: string, shape: readonly number[], options: { anyRows?: boolean; integer?: boolean } = {}): FileTensor {
+    const tensor = this.find(name);
+    if (!tensor) throw modelError({ file: this.#file, field: name, expected: `a tensor [${shape}]`, found: "none of this name" }, "tensor is missing");
+    const fits = tensor.shape.length === shape.length && tensor.shape.every((size, i) => size === shape[i] || (options.anyRows && i === 0 && size >= shape[0]!));
+    if (!fits) throw modelError({ file: tensor.source.name, field: name, expected: `shape [${shape}]`, found: `[${tensor.shape}]` }, "tensor shape");
+    if ((tensor.type === "I32") !== (options.integer ?? false))
+      throw modelError({ file: tensor.source.name, field: name, expected: options.integer ? "I32" : "a weight type", found: tensor.type }, "tensor type");
+    return tensor;
+  }
+}
+
+/** Shapes of a layer's linears: [out, in]. */
+export function linearShapes(c: Pick<ModelConfig, "hidden" | "intermediate" | "heads" | "kvHeads" | "headDim">) {
+  const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim];
+  return {
+    q: [q, c.hidden],
+    k: [kv, c.hidden],
+    v: [kv, c.hidden],
+    o: [c.hidden, q],
+    gate: [c.intermediate, c.hidden],
+    up: [c.intermediate, c.hidden],
+    down: [c.hidden, c.intermediate],
+  } as const;
+}
+
+export async function readFloats(tensor: FileTensor, signal?: AbortSignal): Promise<Float32Array> {
+  if (tensor.type !== "F32") throw modelError({ file: tensor.source.name, offset: tensor.offset, field: tensor.name, expected: "F32", found: tensor.type }, "tensor type");
+  const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
+  const values = new Float32Array(bytes.slice().buffer);
+  const bad = values.findIndex((v) => !(Number.isFinite(v) && v > 0));
+  if (bad >= 0) throw modelError({ file: tensor.source.name, offset: tensor.offset + 4 * bad, field: tensor.name, expected: "positive numbers", found: String(values[bad]) }, "value");
+  return values;
+}
