@@ -17,7 +17,8 @@ static inline void column(const uint8_t* at, v128_t* low, v128_t* high) {
 }
 
 // P panels by N tokens; the sums of one row never depend on P or N.
-// Halves arrive scaled by 2^-112: x is raised by 2^64 and the result by 2^48, both exact.
+// Halves arrive scaled by 2^-112: x is raised by 2^64 and the result by 2^48, both exact
+// while |x| < 2^63.
 template <int Kind, int P, int N>
 static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin) {
   const int cols = padded_cols(w);

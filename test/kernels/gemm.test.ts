@@ -1,0 +1,79 @@
+// Every kernel is held to its scalar definition bit for bit, at shapes around all tile edges, in every build.
+import { expect, test } from "vitest";
+import type { Kind } from "../../src/wasm/abi.ts";
+import { type Bench, builds, noise, workbench } from "../support/bench.ts";
+
+const shapes = [
+  [1, 256, 1],
+  [7, 256, 2],
+  [8, 512, 3],
+  [9, 256, 4],
+  [40, 768, 5],
+  [33, 512, 9],
+  [264, 256, 37],
+] as const;
+
+/** Random codes and half scales; padding rows and columns as the packer leaves them. */
+function fill(bench: Bench, kind: Kind, rows: number, cols: number, seed: number) {
+  const random = noise(seed);
+  const w = bench.tensor(kind, rows, cols);
+  const bytes = new Uint8Array(bench.memory.buffer, w.data, w.bytes);
+  const view = new DataView(bench.memory.buffer, w.data, w.bytes);
+  const half = (at: number) => view.setUint16(at, Math.floor(random() * 0x3c00) | (random() < 0.5 ? 0x8000 : 0), true);
+  if (kind === "f32") for (let i = 0; i < w.bytes; i += 4) view.setFloat32(i, random() - 0.5, true);
+  else if (kind === "bf16") for (let i = 0; i < w.bytes; i += 2) view.setUint16(i, Math.floor(0x3c00 + random() * 0x400) | (random() < 0.5 ? 0x8000 : 0), true);
+  else if (kind === "f16") for (let i = 0; i < w.bytes; i += 2) half(i);
+  else {
+    for (let i = 0; i < w.bytes; i++) bytes[i] = kind === "ternary" ? [0, 1, 2, 0, 1, 2][Math.floor(random() * 6)]! * 0x15 : Math.floor(random() * 256);
+    const heads = kind.endsWith("min") ? 32 : 16;
+    const step = kind === "ternary" ? 16 + 8 * 64 : { int4: 144, "int4-min": 160, int8: 272, "int8-min": 288 }[kind as "int4"]!;
+    for (let at = 0; at < w.bytes; at += step) for (let i = 0; i < heads; i += 2) half(at + i);
+  }
+  return w;
+}
+
+const bits = (memory: WebAssembly.Memory, at: number, n: number) => [...new Uint32Array(memory.buffer, at, n)];
+
+for (const build of builds)
+  for (const kind of ["f32", "f16", "bf16", "int4", "int4-min", "int8", "int8-min", "ternary"] as const)
+    test(`${kind} GEMM of ${build} equals its definition bit for bit at every shape`, async () => {
+      const bench = await workbench(build);
+      for (const [rows, cols, tokens] of shapes) {
+        const w = fill(bench, kind, rows, cols, rows * 31 + cols);
+        const random = noise(tokens);
+        const x = bench.floats(Array.from({ length: tokens * cols }, () => (random() - 0.5) * 10 ** Math.floor(random() * 4)));
+        // A block of zeros and one of extremes.
+        x.values.fill(0, 0, 32);
+        // Half weights raise x by 2^64 on the way: exact below 2^63.
+        const most = kind === "f16" ? 1e15 : 1e30;
+        x.values.set([most, -most, 1 / most], cols - 32);
+        const [q, scales] = [bench.take(tokens * cols), bench.take((tokens * cols) / 4)];
+        const [got, want] = [bench.take(4 * tokens * rows), bench.take(4 * tokens * rows)];
+        const block = kind === "ternary" ? 256 : 32;
+        expect(bench.kernels.gemm_rows(w.at, x.at, q, scales, got, tokens, block, 1)).toBe(0);
+        bench.kernels.gemm_rows_ref(w.at, x.at, q, scales, want, tokens, block);
+        expect(bits(bench.memory, got, tokens * rows), `${rows} x ${cols}, ${tokens} tokens`).toEqual(bits(bench.memory, want, tokens * rows));
+      }
+    });
+
+for (const build of builds)
+  test(`activations of ${build} are quantised as defined, zeros and extremes included`, async () => {
+    const bench = await workbench(build);
+    const random = noise(5);
+    const cols = 1024;
+    const x = bench.floats(Array.from({ length: cols }, () => (random() - 0.5) * 10 ** Math.floor(random() * 30 - 15)));
+    x.values.fill(0, 0, 256);
+    x.values.set([Number.NaN, 1], 256);
+    x.values.set([Number.POSITIVE_INFINITY, 1], 512);
+    for (const block of [32, 64, 128, 256]) {
+      const [a, b] = [bench.bytes(cols), bench.bytes(cols)];
+      const [s, t] = [bench.take(8 * (cols / block)), bench.take(8 * (cols / block))];
+      bench.kernels.quantize_row(x.at, cols, block, a.at, s);
+      bench.kernels.quantize_row_ref(x.at, cols, block, b.at, t);
+      expect([...a.values]).toEqual([...b.values]);
+      const sums = (at: number) => bits(bench.memory, at, 2 * (cols / block)).filter((_, i) => i % 2);
+      expect(sums(s)).toEqual(sums(t));
+      const scale = (at: number) => [...new Float32Array(bench.memory.buffer, at, 2 * (cols / block))].filter((_, i) => i % 2 === 0);
+      expect(scale(s)).toEqual(scale(t));
+    }
+  });
