@@ -10,6 +10,8 @@ export interface PieceVocabulary {
   readonly scores?: Float32Array;
   /** Per piece: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. */
   readonly types: Int32Array;
+  /** spm only: pieces (of type 1) that are matched before merging and never merged: SentencePiece's user-defined symbols. */
+  readonly atoms?: Int32Array;
   /** bpe only: "left right" in rank order. */
   readonly merges?: readonly string[];
   /** bpe only: tokenizer.ggml.pre. */
@@ -40,7 +42,7 @@ export interface TokenizerData {
 export interface PieceTable {
   readonly bytes: Uint8Array;
   readonly offsets: Uint32Array;
-  /** 1 where the token is special (control): left out of text unless asked for. */
+  /** Bit 0: the token is special (control), left out of text unless asked for. Bit 1: a dummy space follows it, too. */
   readonly special: Uint8Array;
   /** The tokenizer puts a dummy space before text; decoding drops it again. */
   readonly stripSpace: boolean;

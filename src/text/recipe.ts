@@ -1,0 +1,31 @@
+// One description of how a vocabulary cuts and joins text, whichever file it came from.
+
+/** Token types, as in GGUF. */
+export const unknownType = 2;
+export const controlType = 3;
+export const addedType = 4;
+export const unusedType = 5;
+export const byteType = 6;
+
+export interface Recipe {
+  /** By token id; "" where an id has no piece. */
+  readonly pieces: readonly string[];
+  readonly types: Int32Array;
+  /** How pieces spell text: U+2581 for spaces with `<0xXX>` bytes, or GPT-2's alphabet of 256 letters, one per byte. */
+  readonly form: "spaces" | "bytes";
+  /** Where the dummy space goes: before every stretch of text between special tokens, only before the text, or nowhere. */
+  readonly prefix: "every" | "first" | "never";
+  /** No dummy space before text that begins with a space. */
+  readonly prefixUnlessSpace: boolean;
+  readonly nfc: boolean;
+  /** Applied in order, "bytes" only. */
+  readonly splits: readonly RegExp[];
+  /** A word that is a token is taken whole. */
+  readonly wholeWords: boolean;
+  readonly atoms: Int32Array | undefined;
+  /** Joins by the score of the joined piece, highest first… */
+  readonly scores: Float32Array | undefined;
+  /** …or by rank of "left" + separator + "right". */
+  readonly merges: readonly string[] | undefined;
+  readonly separator: string;
+}

@@ -1,0 +1,137 @@
+// Text to token ids and back.
+import { CpmError } from "../errors.ts";
+import { Encoder } from "./encode.ts";
+import { Matcher } from "./matcher.ts";
+import { Detokenizer, tableOf } from "./pieces.ts";
+import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
+import { recipeOf } from "./reduce.ts";
+import type { PieceTable, TokenizerData } from "./vocabulary.ts";
+
+export interface EncodeOptions {
+  /** Recognise special tokens that the text spells out. Default true; false keeps untrusted text from naming them. */
+  readonly special?: boolean | undefined;
+  /** Begin with the BOS token. Default: what the model asks for. */
+  readonly bos?: boolean | undefined;
+  /** End with the first stop token. Default: what the model asks for. */
+  readonly eos?: boolean | undefined;
+}
+
+export interface DecodeOptions {
+  /** Write special tokens by name. Default true; false leaves them out. */
+  readonly special?: boolean | undefined;
+}
+
+/**
+ * A model's tokenizer: SentencePiece-type BPE with byte fallback, or byte-level BPE.
+ *
+ * Added tokens are matched first (leftmost, then longest); every stretch between them gets the dummy space the model
+ * was trained with; lone surrogates count as U+FFFD. `decode(encode(text, { bos: false }))` is `text` for well-formed text.
+ * @throws CpmError "bad-model" for a vocabulary that contradicts itself, "unsupported" for other kinds of tokenizer.
+ */
+export class Tokenizer {
+  readonly data: TokenizerData;
+  readonly bos: number | undefined;
+  /** Tokens that end a generation. */
+  readonly stop: readonly number[];
+  readonly #recipe: Recipe;
+  readonly #ids = new Map<string, number>();
+  // Made when first needed: whoever only decodes needs no merge table (60 ms), whoever only encodes no bytes.
+  #encoder: Encoder | undefined;
+  #specials: Matcher | undefined;
+  #added: Matcher | undefined;
+  #table: PieceTable | undefined;
+
+  constructor(data: TokenizerData) {
+    this.data = data;
+    this.bos = data.bos;
+    this.stop = data.stop;
+    this.#recipe = recipeOf(data);
+    const { pieces } = this.#recipe;
+    for (let id = 0; id < pieces.length; id++) if (!this.#ids.has(pieces[id]!)) this.#ids.set(pieces[id]!, id);
+  }
+
+  /** Vocabulary size in tokens. */
+  get size(): number {
+    return this.#recipe.pieces.length;
+  }
+
+  /** How the vocabulary spells a token ("\u2581the", "<|im_end|>"). @throws CpmError "bad-input" outside the vocabulary. */
+  piece(id: number): string {
+    const piece = this.#recipe.pieces[id];
+    if (piece !== undefined) return piece;
+    const expected = `an integer below ${this.size}`;
+    throw new CpmError("bad-input", `token id: expected ${expected}, found ${String(id)}`, { field: "token", expected, found: String(id) });
+  }
+
+  /** The token spelled exactly so in the vocabulary. */
+  id(piece: string): number | undefined {
+    return piece === "" ? undefined : this.#ids.get(piece);
+  }
+
+  /**
+   * Token ids of `text`.
+   * @throws TypeError when it is no string; CpmError "bad-model" when the vocabulary cannot spell it.
+   */
+  encode(text: string, { special = true, bos = this.data.addBos, eos = this.data.addEos }: EncodeOptions = {}): number[] {
+    if (typeof text !== "string") throw new TypeError(`text: expected a string, found ${text === null ? "null" : typeof text}`);
+    const out: number[] = [];
+    if (bos && this.bos !== undefined) out.push(this.bos);
+    const whole = text.replace(/\p{Surrogate}/gu, "\ufffd");
+    const matcher = special ? (this.#specials ??= this.#matcher(true)) : (this.#added ??= this.#matcher(false));
+    this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.data.unk);
+    let at = 0;
+    for (let match = matcher.find(whole); match !== undefined; match = matcher.find(whole, at)) {
+      if (match.start > at) this.#encoder.encode(whole.slice(at, match.start), at === 0, out);
+      out.push(match.id);
+      at = match.end;
+    }
+    if (at < whole.length) this.#encoder.encode(whole.slice(at), at === 0, out);
+    if (eos && this.stop[0] !== undefined) out.push(this.stop[0]);
+    return out;
+  }
+
+  /**
+   * Text of `ids`, without the dummy spaces that encoding puts in. Bytes that are not UTF-8 become U+FFFD.
+   * @throws CpmError "bad-input" for ids outside the vocabulary.
+   */
+  decode(ids: Iterable<number>, { special = true }: DecodeOptions = {}): string {
+    this.#table ??= tableOf(this.#recipe);
+    const tokens = new Detokenizer(this.#table, special, true);
+    let bytes = new Uint8Array(256);
+    let size = 0;
+    for (const id of ids) {
+      const piece = tokens.bytes(id);
+      if (size + piece.length > bytes.length) {
+        const larger = new Uint8Array(2 * (size + piece.length));
+        larger.set(bytes);
+        bytes = larger;
+      }
+      bytes.set(piece, size);
+      size += piece.length;
+    }
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes.subarray(0, size));
+  }
+
+  /** Added tokens are matched in any text, special ones only on request. */
+  #matcher(special: boolean): Matcher {
+    const { pieces, types } = this.#recipe;
+    const entries: [string, number][] = [];
+    for (let id = 0; id < pieces.length; id++) {
+      const type = types[id]!;
+      if (type === addedType || (special && (type === controlType || type === unknownType))) entries.push([pieces[id]!, id]);
+    }
+    return new Matcher(entries);
+  }
+
+  /** The pieces that ordinary text may become: never a special, added or byte token by its spelling. */
+  #joinable(): Map<string, number> {
+    const { pieces, types } = this.#recipe;
+    const ids = new Map<string, number>();
+    for (let id = 0; id < pieces.length; id++) {
+      const type = types[id]!;
+      const name = type === controlType || type === unknownType || type === addedType || type === byteType;
+      if (!name && pieces[id] !== "" && !ids.has(pieces[id]!)) ids.set(pieces[id]!, id);
+    }
+    return ids;
+  }
+}
