@@ -1,6 +1,6 @@
 // Compiles src/ to dist/ with tsc and makes the command executable.
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,5 +9,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
 rmSync(join(root, "dist"), { recursive: true, force: true });
 execFileSync(process.execPath, [tsc, "-p", root], { stdio: "inherit" });
+// Its syntax is newer than the compiler.
+copyFileSync(join(root, "src/host/deno.modules.js"), join(root, "dist/host/deno.modules.js"));
 const command = join(root, "dist/cli/main.js");
 if (existsSync(command)) chmodSync(command, 0o755);

@@ -8,6 +8,7 @@ import { loadWeights } from "../model/load.ts";
 import { type Plan, planModel, slots, STACK_BYTES } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { type Build, chooseBuild } from "../wasm/features.ts";
@@ -42,9 +43,11 @@ interface Parts {
 export class Engine implements EngineApi {
   readonly #parts: Parts;
   #firstKvFree = true;
-  #closed = false;
+  #tokenizer: Tokenizer | undefined;
   /** Calls take turns: the kernels and the scratch memory are one. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** Ends what is being computed when the engine is closed or has failed. */
+  readonly #end = new AbortController();
 
   private constructor(parts: Parts) {
     this.#parts = parts;
@@ -75,14 +78,23 @@ export class Engine implements EngineApi {
     return this.#parts.info;
   }
 
-  /** Runs `task` when all earlier calls are done; a closed engine refuses. */
-  #inTurn<T>(task: () => Promise<T> | T): Promise<T> {
+  /**
+   * Runs `task` when all earlier calls are done. A closed or failed engine refuses; an abort while waiting rejects at once.
+   * The signal that the task gets also tells when the engine ends.
+   */
+  #inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
+    const end = this.#end.signal;
+    const signal = outer ? AbortSignal.any([outer, end]) : end;
     const result = this.#turn.then(() => {
-      if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
-      return task();
+      signal.throwIfAborted();
+      return task(signal);
     });
-    this.#turn = result.catch(() => {});
-    return result;
+    this.#turn = result.catch((error: unknown) => {
+      // A trap leaves the memory in no state to go on with.
+      if (error instanceof WebAssembly.RuntimeError || (error instanceof CpmError && error.code === "engine-failed"))
+        this.#end.abort(new CpmError("engine-failed", `the engine failed earlier (${error.message}); close this model and load it again`, {}, { cause: error }));
+    });
+    return outer ? untilAborted(result, outer) : result;
   }
 
   open(contextSize = this.info.contextSize): Promise<number> {
@@ -100,8 +112,8 @@ export class Engine implements EngineApi {
     });
   }
 
-  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array> {
-    return this.#inTurn(async () => {
+  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", outer?: AbortSignal): Promise<Float32Array> {
+    return this.#inTurn(async (signal) => {
       const sequence = this.#parts.sequences.get(session);
       const vocab = this.info.config.vocab;
       checkTokens(tokens, vocab, sequence);
@@ -118,7 +130,7 @@ export class Engine implements EngineApi {
         throw error;
       }
       return out;
-    });
+    }, outer);
   }
 
   /** Appends tokens in batches; hands over each row of logits asked for, in order. */
@@ -140,13 +152,21 @@ export class Engine implements EngineApi {
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-    return this.#inTurn(() => {
+    return this.#inTurn((signal) => {
       const { host, sampler, table, sequences, stepper, arena } = this.#parts;
       const sequence = sequences.get(session);
-      checkTokens(request.prompt, this.info.config.vocab, { ...sequence, tokens: [] });
-      const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, hooks.signal, () => {});
-      return generate({ now: () => host.now(), sampler, table, sequence, step, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, request, hooks);
-    });
+      const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
+      checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
+      const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {});
+      return generate({ now: () => host.now(), sampler, table, sequence, step, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, { ...request, prompt }, hooks);
+    }, hooks.signal);
+  }
+
+  /** A prompt's tokens; a BOS that the text already spells is not doubled. */
+  #encode(text: string): number[] {
+    this.#tokenizer ??= new Tokenizer(this.info.tokenizer);
+    const ids = this.#tokenizer.encode(text);
+    return ids.length > 1 && ids[0] === ids[1] && ids[0] === this.#tokenizer.bos ? ids.slice(1) : ids;
   }
 
   tokens(session: number): Promise<Int32Array> {
@@ -182,14 +202,25 @@ export class Engine implements EngineApi {
     });
   }
 
-  /** Ends the lanes. The memory goes with the last reference to this engine. */
+  /** Ends what is being computed, then the lanes. The memory goes with the last reference to this engine. */
   async close(): Promise<void> {
-    const { endLanes } = this.#parts;
+    this.#end.abort(new CpmError("closed", "this model is closed; load it again"));
     await this.#turn;
-    if (this.#closed) return;
-    this.#closed = true;
-    await endLanes();
+    await this.#parts.endLanes();
   }
+}
+
+/** `work`, or the signal's reason as soon as it is aborted. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) {
+    work.catch(() => {});
+    return Promise.reject(signal.reason);
+  }
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number; note: string | undefined } {
@@ -200,7 +231,7 @@ function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number;
   return { lanes: 1, note: host.threadsNote ?? "this runtime has no threads" };
 }
 
-async function startLanes(host: EngineHost, build: Build, arena: Arena, lanes: number): Promise<() => Promise<void>> {
+async function startLanes(host: EngineHost, build: Build, kernels: Kernels, arena: Arena, lanes: number): Promise<() => Promise<void>> {
   if (lanes === 1 || !host.startLanes) return async () => {};
   const list: Lane[] = Array.from({ length: lanes - 1 }, (_, i) => ({
     module: build.module,
@@ -208,7 +239,7 @@ async function startLanes(host: EngineHost, build: Build, arena: Arena, lanes: n
     index: i + 1,
     stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
   }));
-  return host.startLanes(list);
+  return host.startLanes(list, () => kernels.pool_fail());
 }
 
 async function assemble(
@@ -226,7 +257,7 @@ async function assemble(
   const memory = createMemory(plan.memory.total, threads);
   const kernels = await instantiateKernels(build.module, memory);
   const arena = new Arena(memory, kernels.__heap_base.value);
-  const endLanes = await startLanes(host, build, arena, plan.lanes);
+  const endLanes = await startLanes(host, build, kernels, arena, plan.lanes);
   try {
     kernels.pool_start(plan.lanes);
     const decide = await instantiateDecide(await host.module(threads ? "decide.mt" : "decide"), memory);

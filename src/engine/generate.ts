@@ -18,10 +18,13 @@ export interface Generator {
   step(tokens: readonly number[], logits: "none" | "last"): Promise<void>;
 }
 
+/** A request whose prompt was encoded. */
+export type TokenRequest = GenerateRequest & { readonly prompt: readonly number[] };
+
 type Logprobs = TokenLogprob & { readonly top: readonly TokenLogprob[] };
 
 /** Keeps the prompt's common prefix with the sequence, computes the rest, and generates. The stop token is not part of the result. */
-export async function generate(g: Generator, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
+export async function generate(g: Generator, request: TokenRequest, hooks: GenerateHooks): Promise<GenerateResult> {
   const { sequence } = g;
   const started = g.now();
   const cached = commonPrefix(sequence.tokens, request.prompt);

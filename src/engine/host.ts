@@ -4,9 +4,9 @@ import type { Lane } from "../wasm/lane.ts";
 
 export type { Lane };
 
-/** Built kernel modules, by file name without ".wasm": kernels, kernels.relaxed, kernels.mt, kernels.relaxed.mt, decide, decide.mt. */
-export type Artifact = "kernels" | "kernels.relaxed" | "kernels.mt" | "kernels.relaxed.mt" | "decide" | "decide.mt";
-
+/** Built modules, by file name without ".wasm". */
+export const ARTIFACTS = ["kernels", "kernels.relaxed", "kernels.mt", "kernels.relaxed.mt", "decide", "decide.mt"] as const;
+export type Artifact = (typeof ARTIFACTS)[number];
 
 /** The surroundings of an engine, seen from the thread it runs in. */
 export interface EngineHost {
@@ -17,8 +17,11 @@ export interface EngineHost {
   readonly cores: number;
   /** Why there are no threads here, when `startLanes` is absent. */
   readonly threadsNote?: string;
-  /** Starts worker lanes over shared memory; resolves when all are ready, with a function that ends them. */
-  startLanes?(lanes: readonly Lane[]): Promise<() => Promise<void>>;
+  /**
+   * Starts worker lanes over shared memory; resolves when all are ready, with a function that ends them.
+   * `onDeath` is called when one ends by itself.
+   */
+  startLanes?(lanes: readonly Lane[], onDeath: () => void): Promise<() => Promise<void>>;
   /** Lets the event loop of this thread run once (a macrotask). */
   breathe(): Promise<void>;
   /** Milliseconds, monotonic. */

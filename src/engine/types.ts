@@ -76,7 +76,8 @@ export interface SamplingOptions {
 }
 
 export interface GenerateRequest {
-  readonly prompt: readonly number[];
+  /** Token ids, or text that the engine encodes (special tokens recognised, BOS as the model asks). */
+  readonly prompt: string | readonly number[];
   readonly maxTokens: number;
   readonly sampling: SamplingOptions;
   readonly stopTokens: readonly number[];

@@ -1,0 +1,55 @@
+// What a model file holds and needs, without loading it.
+import type { EngineHost } from "../engine/host.ts";
+import type { MemoryPlan } from "../engine/types.ts";
+import type { ModelFiles } from "../file/source.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { planModel } from "../model/plan.ts";
+import { readModel } from "../model/read.ts";
+import { chooseBuild } from "../wasm/features.ts";
+import { checkNames, engineOptions } from "./options.ts";
+
+export interface InspectOptions {
+  /** Context of the memory plan. Default: the model's own, at most 4096. */
+  readonly contextSize?: number | undefined;
+  readonly kvType?: "f16" | "f32" | "q8" | undefined;
+  readonly threads?: number | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface InspectedTensor {
+  readonly name: string;
+  readonly type: string;
+  /** Outermost first: a linear is [out, in]. */
+  readonly shape: readonly number[];
+  readonly bytes: number;
+  readonly file: string;
+  readonly offset: number;
+}
+
+export interface Inspection {
+  readonly format: string;
+  readonly config: ModelConfig;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly tensors: readonly InspectedTensor[];
+  /** Tokens of context that `memory` is for. */
+  readonly contextSize: number;
+  /** Bytes of each part, and in all, as load() would allocate them. */
+  readonly memory: MemoryPlan;
+}
+
+/** Closes `files`. Rejects as load() does, also for a plan beyond what WebAssembly addresses. */
+export async function inspectFiles(host: EngineHost, files: ModelFiles, options: InspectOptions): Promise<Inspection> {
+  try {
+    checkNames("options", options, ["contextSize", "kvType", "threads", "headers", "signal"]);
+    const { headers: _, signal, ...wanted } = options;
+    const engine = engineOptions(wanted);
+    const model = await readModel(files, signal);
+    const lanes = typeof engine.threads === "number" ? engine.threads : host.cores;
+    const plan = planModel(await chooseBuild(host, "auto", false), model, engine, lanes, engine.batchSize);
+    const tensors = model.tensors.map((t) => ({ name: t.name, type: t.type, shape: t.shape, bytes: t.bytes, file: t.source.name, offset: t.offset }));
+    return { format: model.format, config: model.config, metadata: model.metadata, tensors, contextSize: plan.contextSize, memory: plan.memory };
+  } finally {
+    await files.close();
+  }
+}

@@ -1,0 +1,114 @@
+// Options as callers write them -> checked and complete.
+import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
+import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
+import { CpmError } from "../errors.ts";
+
+export interface LoadOptions {
+  /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */
+  readonly threads?: number | "auto" | undefined;
+  /** Tokens that a session can hold. Default: the model's own, at most 4096. The KV cache of one session is allocated at load. */
+  readonly contextSize?: number | undefined;
+  /** How keys and values are stored: "f16" (default), "f32", or "q8" (8 bits and a scale for each vector). */
+  readonly kvType?: "f16" | "f32" | "q8" | undefined;
+  /** Kernel build. "auto" (default) takes relaxed SIMD where it computes right, else "base". */
+  readonly variant?: "auto" | "base" | "relaxed" | undefined;
+  /** Prompt tokens per forward step, at most. Default 256. */
+  readonly batchSize?: number | undefined;
+  /** Refuse to load when the memory plan needs more bytes. */
+  readonly maxMemoryBytes?: number | undefined;
+  /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
+  readonly worker?: boolean | undefined;
+  /** Sent with every request when the model is a URL. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Ends the load; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface GenerateOptions extends SamplingInput {
+  /** Default: until the model stops or the context is full. */
+  readonly maxTokens?: number | undefined;
+  /** Texts that end the generation; they are not part of the result. May span tokens. */
+  readonly stop?: readonly string[] | undefined;
+  /** Token ids that end the generation, beside the model's own end tokens. */
+  readonly stopTokens?: readonly number[] | undefined;
+  /** Write special tokens by name instead of leaving them out of the text. Default false. */
+  readonly special?: boolean | undefined;
+  /** Prompt tokens computed so far, of how many. */
+  readonly onPrefill?: ((done: number, total: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+function bad(field: string, expected: string, found: unknown): never {
+  const shown = typeof found === "string" ? JSON.stringify(found) : typeof found === "object" && found !== null ? "an object" : String(found);
+  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
+}
+
+/** Refuses options that do not exist: a misspelt one would be ignored silently. */
+export function checkNames(what: string, options: object, names: readonly string[]): void {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) bad(what, "an object", options);
+  for (const name of Object.keys(options)) if (!names.includes(name)) bad(name, `one of ${names.join(", ")}`, "unknown option");
+}
+
+function whole(field: string, value: number | undefined, least: number, most: number): void {
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least && value <= most)) bad(field, `a whole number from ${least} to ${most}`, value);
+}
+
+function oneOf<T extends string>(field: string, value: T | undefined, values: readonly T[], fallback: T): T {
+  if (value === undefined) return fallback;
+  if (!values.includes(value)) bad(field, values.map((v) => `"${v}"`).join(", "), value);
+  return value;
+}
+
+function flag(field: string, value: boolean | undefined): void {
+  if (value !== undefined && typeof value !== "boolean") bad(field, "true or false", value);
+}
+
+function callback(field: string, value: unknown): void {
+  if (value !== undefined && typeof value !== "function") bad(field, "a function", value);
+}
+
+function checkSignal(value: unknown): void {
+  if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
+}
+
+const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "worker", "headers", "onProgress", "signal"];
+const MAX_CONTEXT = 1 << 24;
+
+/** Throws CpmError "bad-option" for what is unknown or out of range. */
+export function engineOptions(options: LoadOptions): EngineOptions {
+  checkNames("options", options, LOAD_NAMES);
+  const { threads = "auto", contextSize, batchSize, maxMemoryBytes, headers } = options;
+  if (threads !== "auto") whole("threads", threads, 1, 64);
+  whole("contextSize", contextSize, 1, MAX_CONTEXT);
+  whole("batchSize", batchSize, 1, 4096);
+  whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
+  flag("worker", options.worker);
+  callback("onProgress", options.onProgress);
+  checkSignal(options.signal);
+  if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string"))) bad("headers", "names and texts", headers);
+  return {
+    threads,
+    contextSize,
+    kvType: oneOf("kvType", options.kvType, ["f16", "f32", "q8"], "f16"),
+    variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
+    batchSize: batchSize ?? 256,
+    maxMemoryBytes,
+  };
+}
+
+const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "special", "onPrefill", "signal", ...samplingKeys];
+
+/** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
+export function generateRequest(options: GenerateOptions, vocab: number, extra: readonly string[] = []): Omit<GenerateRequest, "prompt" | "thinking"> {
+  checkNames("options", options, [...GENERATE_NAMES, ...extra]);
+  const { maxTokens = Number.MAX_SAFE_INTEGER, stop = [], stopTokens = [], special = false } = options;
+  if (maxTokens !== Number.POSITIVE_INFINITY) whole("maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER);
+  if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === "")) bad("stop", "a list of texts, none empty", stop);
+  if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab)) bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
+  flag("special", special);
+  callback("onPrefill", options.onPrefill);
+  checkSignal(options.signal);
+  const sampling = samplingOptions(Object.fromEntries(samplingKeys.map((key) => [key, options[key]])) as SamplingInput, vocab);
+  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling };
+}

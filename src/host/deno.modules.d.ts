@@ -1,0 +1,3 @@
+import type { Artifact } from "../engine/host.ts";
+
+export const modules: Readonly<Record<Artifact, WebAssembly.Module>>;

@@ -1,0 +1,18 @@
+// The package in Deno. The kernels need no permission; a model file needs --allow-read, which also allows threads.
+import { openDoor } from "../door/door.ts";
+import { denoHost, mayStart } from "./deno.host.ts";
+import { pathFiles } from "./node.files.ts";
+import { webEngine } from "./web.ts";
+
+export * from "../index.ts";
+export const { load, inspect, loadTokenizer } = openDoor({
+  host: denoHost,
+  openPath: pathFiles,
+  startWorker: async () => {
+    const script = new URL("./deno.worker.js", import.meta.url);
+    return (await mayStart(script)) ? webEngine(new Worker(script, { type: "module" })) : undefined;
+  },
+});
+
+/** The embedded story model (int4, 2.3 MB): see models/README.md. */
+export const defaultModel = new URL("../../models/stories-q4_0.gguf", import.meta.url);

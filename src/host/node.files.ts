@@ -1,0 +1,67 @@
+// Files on disk, through node:fs, which Node, Deno and Bun have.
+import { type FileHandle, open as openFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { CpmError } from "../errors.ts";
+import { checkRange } from "../file/bytes.ts";
+import type { ModelFiles, Source } from "../file/source.ts";
+
+function failure(path: string, cause: unknown): CpmError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new CpmError("io", `${path}: ${why}; check the path and the permissions`, { file: path }, { cause });
+}
+
+const missing = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes((error as { code?: string }).code ?? "");
+
+/** A model on disk: a file with its siblings, or a folder. Throws "io" for what cannot be read. */
+export async function pathFiles(path: string): Promise<ModelFiles> {
+  const folder = await stat(path).then(
+    (s) => s.isDirectory(),
+    (error: unknown) => {
+      if (missing(error)) return false;
+      throw failure(path, error);
+    },
+  );
+  const parent = folder ? path : dirname(path);
+  const handles: FileHandle[] = [];
+  return {
+    entry: folder ? "" : basename(path),
+    async open(name) {
+      const full = join(parent, name);
+      try {
+        const handle = await openFile(full, "r");
+        handles.push(handle);
+        return fileSource(full, handle, (await handle.stat()).size);
+      } catch (error) {
+        if (missing(error)) return undefined;
+        throw failure(full, error);
+      }
+    },
+    async close() {
+      await Promise.all(handles.splice(0).map((handle) => handle.close()));
+    },
+  };
+}
+
+function fileSource(name: string, handle: FileHandle, size: number): Source {
+  const source = { name, size };
+  const readInto = async (target: Uint8Array, offset: number, signal?: AbortSignal) => {
+    checkRange(source, offset, target.length);
+    for (let done = 0; done < target.length; ) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await handle.read(target, done, target.length - done, offset + done).catch((error: unknown) => Promise.reject(failure(name, error)));
+      if (bytesRead === 0) throw new CpmError("io", `${name}: the file became shorter while it was read; load it again`, { file: name, offset: offset + done });
+      done += bytesRead;
+    }
+  };
+  return {
+    ...source,
+    async read(offset, length, signal) {
+      checkRange(source, offset, length);
+      const bytes = new Uint8Array(length);
+      await readInto(bytes, offset, signal);
+      return bytes;
+    },
+    readInto,
+    close: () => handle.close(),
+  };
+}

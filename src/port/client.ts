@@ -1,0 +1,192 @@
+// The caller's side of an engine in a worker: the same interface, by messages.
+import type { EngineApi, EngineInfo, EngineOptions, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "../engine/types.ts";
+import type { EngineHooks } from "../engine/engine.ts";
+import { CpmError } from "../errors.ts";
+import type { ModelFiles, Source } from "../file/source.ts";
+import { type CallName, type FileRequest, packError, type Port, type ToClient, type ToWorker, unpackError, type WireInput } from "./messages.ts";
+
+/** A worker that serves an engine. */
+export interface EngineWorker extends Port {
+  /** Calls back once when the worker died by itself. */
+  onDeath(handler: (cause: Error) => void): void;
+  /** Ends it at once. */
+  terminate(): Promise<void> | void;
+  /** Whether calls are pending: a worker that waits must not keep the process alive. */
+  busy?(pending: boolean): void;
+}
+
+/** How long an engine may take to close by itself. */
+const CLOSE_MS = 1000;
+
+interface Pending {
+  resolve(value: never): void;
+  reject(error: unknown): void;
+  readonly onEvent: ((event: string, value: unknown) => void) | undefined;
+  stop(): void;
+}
+
+export class EngineClient implements EngineApi {
+  readonly #worker: EngineWorker;
+  readonly #pending = new Map<number, Pending>();
+  readonly #files: ModelFiles | undefined;
+  readonly #sources = new Map<string, Source>();
+  #info: EngineInfo | undefined;
+  #dead: CpmError | undefined;
+  #next = 1;
+
+  private constructor(worker: EngineWorker, files: ModelFiles | undefined) {
+    this.#worker = worker;
+    this.#files = files;
+    worker.listen((message) => this.#receive(message as ToClient));
+    worker.onDeath((cause) => this.#die(new CpmError("engine-failed", `the engine's worker ended: ${cause.message}; load the model again`, {}, { cause })));
+  }
+
+  /**
+   * Loads a model in `worker`. `files`: what a "served" input reads from, here. A failed or aborted load ends the worker.
+   * Rejects with what Engine.load throws, or the signal's reason.
+   */
+  static async load(worker: EngineWorker, input: WireInput, files: ModelFiles | undefined, options: EngineOptions, hooks: EngineHooks): Promise<EngineClient> {
+    const client = new EngineClient(worker, files);
+    const { signal, onProgress } = hooks;
+    let onAbort: (() => void) | undefined;
+    try {
+      signal?.throwIfAborted();
+      const info = client.#ask<EngineInfo>((id) => ({ type: "load", id, input, options }), undefined, (_, value) => onProgress?.call(hooks, value as LoadProgress));
+      // An aborted load has nothing worth keeping: the worker is ended rather than asked.
+      const aborted = new Promise<never>((_, reject) => {
+        onAbort = () => reject(signal!.reason);
+        signal?.addEventListener("abort", onAbort, { once: true });
+      });
+      client.#info = await Promise.race([info, aborted]);
+      return client;
+    } catch (error) {
+      client.#dead = new CpmError("closed", "this model did not load");
+      await worker.terminate();
+      throw error;
+    } finally {
+      if (onAbort) signal?.removeEventListener("abort", onAbort);
+      await files?.close();
+    }
+  }
+
+  get info(): EngineInfo {
+    return this.#info!;
+  }
+
+  #receive(message: ToClient): void {
+    if (message.type === "serve") {
+      void this.#serve(message.id, message.request);
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (!pending) return;
+    if (message.type === "event") {
+      pending.onEvent?.(message.event, message.value);
+      return;
+    }
+    this.#settle(message.id);
+    if (message.type === "result") pending.resolve(message.value as never);
+    else pending.reject(unpackError(message.error));
+  }
+
+  #settle(id: number): void {
+    this.#pending.get(id)?.stop();
+    this.#pending.delete(id);
+    if (this.#pending.size === 0) this.#worker.busy?.(false);
+  }
+
+  #die(error: CpmError): void {
+    this.#dead ??= error;
+    for (const [id, pending] of [...this.#pending]) {
+      this.#settle(id);
+      pending.reject(error);
+    }
+  }
+
+  #ask<T>(message: (id: number) => ToWorker, signal?: AbortSignal, onEvent?: (event: string, value: unknown) => void): Promise<T> {
+    if (this.#dead) return Promise.reject(this.#dead);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const id = this.#next++;
+    return new Promise<T>((resolve, reject) => {
+      // The worker stops at its next look at the event loop and then answers; its state stays in step with ours.
+      const abort = () => this.#worker.post({ type: "abort", id } satisfies ToWorker);
+      signal?.addEventListener("abort", abort, { once: true });
+      const stop = () => signal?.removeEventListener("abort", abort);
+      const fail = (error: unknown) => reject(signal?.aborted && !(error instanceof CpmError) ? signal.reason : error);
+      this.#pending.set(id, { resolve: resolve as (value: never) => void, reject: fail, onEvent, stop });
+      this.#worker.busy?.(true);
+      this.#worker.post(message(id));
+    });
+  }
+
+  #call<T>(method: CallName, args: readonly unknown[], signal?: AbortSignal, onEvent?: (event: string, value: unknown) => void): Promise<T> {
+    return this.#ask<T>((id) => ({ type: "call", id, method, args }), signal, onEvent);
+  }
+
+  async #serve(id: number, request: FileRequest): Promise<void> {
+    const reply = (value: unknown, transfer?: ArrayBuffer[]) => this.#worker.post({ type: "served", id, value } satisfies ToWorker, transfer);
+    try {
+      if (request.what === "close") return reply(undefined);
+      if (request.what === "open") {
+        const source = await this.#files!.open(request.name);
+        if (source) this.#sources.set(request.name, source);
+        return reply(source && { name: source.name, size: source.size });
+      }
+      const bytes = await this.#sources.get(request.name)!.read(request.offset, request.length);
+      // A source of the caller's may keep what it gave; only a buffer that is all ours moves.
+      const own = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+      reply(own, [own.buffer as ArrayBuffer]);
+    } catch (error) {
+      this.#worker.post({ type: "served", id, error: packError(error) } satisfies ToWorker);
+    }
+  }
+
+  open(contextSize?: number): Promise<number> {
+    return this.#call("open", [contextSize]);
+  }
+
+  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array> {
+    return this.#call("forward", [session, tokens, logits], signal);
+  }
+
+  generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
+    return this.#call("generate", [session, request], hooks.signal, (event, value) => {
+      if (event === "part") hooks.onPart(value as GeneratedPart);
+      else hooks.onPrefill?.(...(value as [number, number]));
+    });
+  }
+
+  tokens(session: number): Promise<Int32Array> {
+    return this.#call("tokens", [session]);
+  }
+
+  truncate(session: number, length: number): Promise<void> {
+    return this.#call("truncate", [session, length]);
+  }
+
+  copy(session: number): Promise<number> {
+    return this.#call("copy", [session]);
+  }
+
+  save(session: number): Promise<Uint8Array> {
+    return this.#call("save", [session]);
+  }
+
+  restore(bytes: Uint8Array): Promise<number> {
+    return this.#call("restore", [bytes]);
+  }
+
+  closeSession(session: number): Promise<void> {
+    return this.#call("closeSession", [session]);
+  }
+
+  async close(): Promise<void> {
+    if (this.#dead) return;
+    // The engine ends its lanes and whatever it is computing; one that does not answer is ended anyway.
+    const closed = this.#call<void>("close", []).catch(() => {});
+    this.#dead = new CpmError("closed", "this model is closed; load it again");
+    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_MS))]);
+    this.#die(this.#dead);
+    await this.#worker.terminate();
+  }
+}

@@ -1,0 +1,63 @@
+// What crosses between a client and the worker that its engine lives in. Plain data; engine methods by name.
+import { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+import type { EngineOptions } from "../engine/types.ts";
+
+/** A two-way channel. Messages are structured clones; `transfer` moves buffers instead of copying them. */
+export interface Port {
+  post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  listen(handler: (message: unknown) => void): void;
+}
+
+/** A model as the worker opens it: by itself, or through reads that the client answers ("served"). */
+export type WireInput =
+  | { readonly kind: "path"; readonly path: string }
+  | { readonly kind: "url"; readonly url: string; readonly headers: Readonly<Record<string, string>> | undefined }
+  | { readonly kind: "blobs"; readonly entry: string; readonly files: Readonly<Record<string, Blob>> }
+  | { readonly kind: "served"; readonly entry: string };
+
+/** Methods of EngineApi that are called by name; "load" comes first, once. */
+export type CallName = "open" | "forward" | "generate" | "tokens" | "truncate" | "copy" | "save" | "restore" | "closeSession" | "close";
+
+export type ToWorker =
+  | { readonly type: "load"; readonly id: number; readonly input: WireInput; readonly options: EngineOptions }
+  | { readonly type: "call"; readonly id: number; readonly method: CallName; readonly args: readonly unknown[] }
+  | { readonly type: "abort"; readonly id: number }
+  | { readonly type: "served"; readonly id: number; readonly value?: unknown; readonly error?: WireError };
+
+export type ToClient =
+  | { readonly type: "result"; readonly id: number; readonly value: unknown }
+  | { readonly type: "error"; readonly id: number; readonly error: WireError }
+  | { readonly type: "event"; readonly id: number; readonly event: "progress" | "part" | "prefill"; readonly value: unknown }
+  | { readonly type: "serve"; readonly id: number; readonly request: FileRequest };
+
+/** A read that the client does for the worker. `open` answers { name, size } or undefined. */
+export type FileRequest =
+  | { readonly what: "open"; readonly name: string }
+  | { readonly what: "read"; readonly name: string; readonly offset: number; readonly length: number }
+  | { readonly what: "close" };
+
+export interface WireError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly code?: ErrorCode;
+  readonly detail?: ErrorDetail;
+}
+
+export function packError(error: unknown): WireError {
+  if (!(error instanceof Error)) return { name: "Error", message: String(error), stack: undefined };
+  const wire = { name: error.name, message: error.message, stack: error.stack };
+  return error instanceof CpmError ? { ...wire, code: error.code, detail: error.detail } : wire;
+}
+
+/** The error as it was thrown: same class, message and stack. */
+export function unpackError(wire: WireError): Error {
+  const classes: Record<string, ErrorConstructor> = { TypeError, RangeError };
+  const error = wire.code
+    ? new CpmError(wire.code, wire.message, wire.detail)
+    : wire.name === "RuntimeError"
+      ? new WebAssembly.RuntimeError(wire.message)
+      : new (classes[wire.name] ?? Error)(wire.message);
+  if (wire.stack) error.stack = wire.stack;
+  return error;
+}
