@@ -1,0 +1,57 @@
+// The order of the house: a file uses only what stands above its folder, and only hosts know a runtime.
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { stale } from "../cpp/build.mjs";
+
+const src = fileURLToPath(new URL("../src/", import.meta.url));
+const order = ["errors.ts", "file", "wasm", "text", "model", "decode", "engine", "port", "door", "index.ts", "host", "cli"];
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+  readonly typeOnly: boolean;
+}
+
+const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => /\.(ts|js)$/.test(name));
+const imports: Import[] = files.flatMap((from) => {
+  const text = readFileSync(join(src, from), "utf8");
+  return [...text.matchAll(/^\s*(?:import|export)\s+(type\s)?(?:[^"';]*?from\s+)?"([^"]+)";?$/gm)].map((match) => {
+    const named = /\{([^}]*)\}/.exec(match[0])?.[1];
+    const allTypes = named?.split(",").every((name) => name.trim() === "" || name.trim().startsWith("type ")) ?? false;
+    return { from, to: match[2]!, typeOnly: match[1] !== undefined || allTypes };
+  });
+});
+const folderOf = (file: string): string => file.split("/")[0]!;
+const target = ({ from, to }: Import): string => relative(src, join(src, dirname(from), to));
+
+test("source files were found and their imports read", () => {
+  expect(files.length).toBeGreaterThan(50);
+  expect(imports.length).toBeGreaterThan(200);
+});
+
+test("what runs is imported only from folders above, in the order of the data's way", () => {
+  const wrong = imports.filter((i) => i.to.startsWith(".") && !i.typeOnly && !target(i).startsWith("..") && order.indexOf(folderOf(target(i))) > order.indexOf(folderOf(i.from)));
+  expect(wrong).toEqual([]);
+  for (const file of files) expect(order, file).toContain(folderOf(file));
+});
+
+test("only hosts and the command line import a runtime's own modules", () => {
+  expect(imports.filter((i) => i.to.startsWith("node:") && !["host", "cli"].includes(folderOf(i.from)))).toEqual([]);
+});
+
+test("nobody imports a host but hosts", () => {
+  expect(imports.filter((i) => i.to.startsWith(".") && folderOf(target(i)) === "host" && folderOf(i.from) !== "host")).toEqual([]);
+});
+
+test("the packages imported are the ones that package.json names", () => {
+  const { dependencies } = JSON.parse(readFileSync(join(src, "../package.json"), "utf8")) as { dependencies: Record<string, string> };
+  const used = new Set(imports.filter((i) => !/^(\.|node:)/.test(i.to)).map((i) => i.to.split("/").slice(0, i.to.startsWith("@") ? 2 : 1).join("/")));
+  used.delete("cpm-wasm");
+  expect([...used].sort()).toEqual(Object.keys(dependencies).sort());
+});
+
+test("wasm/ was built from the sources beside it", () => {
+  expect(stale()).toBeUndefined();
+});

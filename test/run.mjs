@@ -1,0 +1,42 @@
+// Runs the tests, or (--check) format, lint and types. Installs the test packages on first use.
+//   node test/run.mjs [vitest arguments]   the tests
+//   node test/run.mjs --check              biome and tsc over everything
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const modules = join(root, "test/node_modules");
+
+function run(command, args, cwd = root) {
+  const { status, error } = spawnSync(command, args, { cwd, stdio: "inherit", shell: process.platform === "win32" });
+  if (error) throw error;
+  return status ?? 1;
+}
+
+/** Installs a folder's packages unless its lock file is the one that was installed. */
+export function install(folder) {
+  const lock = join(folder, "package-lock.json");
+  const mark = join(folder, "node_modules/.installed-lock");
+  if (existsSync(mark) && readFileSync(mark, "utf8") === readFileSync(lock, "utf8")) return;
+  console.log(`installing the packages of ${folder.slice(root.length + 1)}/ (first use)`);
+  if (run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], folder) !== 0) throw new Error(`npm ci failed in ${folder}`);
+  if (statSync(join(folder, "node_modules")).isDirectory()) writeFileSync(mark, readFileSync(lock));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  install(join(root, "test"));
+  const args = process.argv.slice(2);
+  if (args[0] === "--check") {
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const failed = [
+      run(process.execPath, [join(modules, "@biomejs/biome/bin/biome"), "check", "."]),
+      run(process.execPath, [tsc, "--noEmit", "-p", root]),
+      run(process.execPath, [tsc, "--noEmit", "-p", join(root, "test")]),
+    ].filter((status) => status !== 0).length;
+    process.exitCode = failed ? 1 : 0;
+  } else {
+    process.exitCode = run(process.execPath, [join(modules, "vitest/vitest.mjs"), "run", "--root", root, "--config", join(root, "test/vitest.config.mjs"), ...args]);
+  }
+}
