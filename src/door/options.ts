@@ -1,5 +1,6 @@
 // Options as callers write them -> checked and complete.
 import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
+import { type DraftInput, draftOptions } from "./draft.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 
@@ -16,6 +17,11 @@ export interface LoadOptions {
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
   readonly maxMemoryBytes?: number | undefined;
+  /**
+   * What drafts tokens that the model then checks in one step: the same text, sooner. "lookup": what followed earlier in
+   * the text. Default: lookup in chats, where it pays; false: nothing.
+   */
+  readonly draft?: DraftInput | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL. */
@@ -37,6 +43,8 @@ export interface GenerateOptions extends SamplingInput {
   /** Prompt tokens computed so far, of how many. */
   readonly onPrefill?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Whether what `load` was told to draft with is used here (default). The text is the same either way. */
+  readonly draft?: boolean | undefined;
 }
 
 function bad(field: string, expected: string, found: unknown): never {
@@ -72,7 +80,7 @@ function checkSignal(value: unknown): void {
   if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
 }
 
-const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "worker", "headers", "onProgress", "signal"];
+const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "draft", "worker", "headers", "onProgress", "signal"];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -94,21 +102,23 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
+    draft: draftOptions(options.draft),
   };
 }
 
-const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "special", "onPrefill", "signal", ...samplingKeys];
+const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "special", "draft", "onPrefill", "signal", ...samplingKeys];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
-export function generateRequest(options: GenerateOptions, vocab: number, extra: readonly string[] = []): Omit<GenerateRequest, "prompt" | "thinking"> {
+export function generateRequest(options: GenerateOptions, vocab: number, call: "text" | "chat", extra: readonly string[] = []): Omit<GenerateRequest, "prompt" | "thinking"> {
   checkNames("options", options, [...GENERATE_NAMES, ...extra]);
   const { maxTokens = Number.MAX_SAFE_INTEGER, stop = [], stopTokens = [], special = false } = options;
   if (maxTokens !== Number.POSITIVE_INFINITY) whole("maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER);
   if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === "")) bad("stop", "a list of texts, none empty", stop);
   if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab)) bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
   flag("special", special);
+  flag("draft", options.draft);
   callback("onPrefill", options.onPrefill);
   checkSignal(options.signal);
   const sampling = samplingOptions(Object.fromEntries(samplingKeys.map((key) => [key, options[key]])) as SamplingInput, vocab);
-  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling };
+  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling, draft: options.draft === false ? "off" : call };
 }

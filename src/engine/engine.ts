@@ -1,6 +1,8 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
 import { instantiateDecide } from "../wasm/decide.ts";
 import { Sampler, samplerBytes } from "../decode/sampler.ts";
+import type { Drafter } from "../decode/draft/drafter.ts";
+import type { DraftTree } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig, ModelFile } from "../model/config.ts";
@@ -10,19 +12,23 @@ import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
-import type { Kernels } from "../wasm/abi.ts";
+import { check, type Kernels } from "../wasm/abi.ts";
 import { type Build, chooseBuild } from "../wasm/features.ts";
 import { instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory } from "../wasm/memory.ts";
 import { type StepRow, Stepper } from "./forward.ts";
+import { openDrafting } from "./drafting.ts";
 import { generate } from "./generate.ts";
 import type { EngineHost, Lane } from "./host.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
+import { type Drafting, Speculation } from "./speculate.ts";
 import type { EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "./types.ts";
 
 export interface EngineHooks {
   onProgress?(progress: LoadProgress): void;
   readonly signal?: AbortSignal | undefined;
+  /** Drafts instead of what the options say: for tests and benchmarks. */
+  readonly drafter?: Drafter<Sequence>;
 }
 
 interface Parts {
@@ -31,7 +37,8 @@ interface Parts {
   readonly arena: Arena;
   readonly stepper: Stepper;
   readonly sequences: Sequences;
-  readonly sampler: Sampler;
+  readonly samplers: readonly Sampler[];
+  readonly drafting: Drafting | undefined;
   readonly table: PieceTable;
   readonly kernels: Kernels;
   readonly model: number;
@@ -66,7 +73,7 @@ export class Engine implements EngineApi {
       const plan = planModel(build, model, options, lanes, options.batchSize);
       onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
       signal?.throwIfAborted();
-      const parts = await assemble(host, model, build, plan, options, onProgress, signal, { started, note });
+      const parts = await assemble(host, model, build, plan, options, onProgress, signal, { started, note, drafter: hooks.drafter });
       onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
       return new Engine(parts);
     } finally {
@@ -153,13 +160,30 @@ export class Engine implements EngineApi {
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
     return this.#inTurn((signal) => {
-      const { host, sampler, table, sequences, stepper, arena } = this.#parts;
+      const { host, samplers, table, sequences, stepper, arena, kernels, model } = this.#parts;
       const sequence = sequences.get(session);
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
       const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {});
-      return generate({ now: () => host.now(), sampler, table, sequence, step, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, { ...request, prompt }, hooks);
+      const verify = async (tree: DraftTree) => {
+        await stepper.layers(treeRows(sequence, tree), signal);
+        await stepper.head(Array.from({ length: tree.size }, (_, i) => i), signal);
+      };
+      const accept = (tree: DraftTree, node: number) => {
+        const slot = sequence.tokens.length;
+        const at = slot - tree.depths[node]! + node;
+        if (at !== slot) check(kernels.kv_move(model, sequence.at, at, sequence.at, slot, 1), "kv_move");
+        sequence.tokens.push(tree.tokens[node]!);
+      };
+      const speculation = new Speculation(this.#draftingFor(request), signal);
+      const generator = { now: () => host.now(), samplers, speculation, table, sequence, step, verify, accept, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop };
+      return generate(generator, { ...request, prompt }, hooks);
     }, hooks.signal);
+  }
+
+  #draftingFor({ draft }: GenerateRequest): Drafting | undefined {
+    const { drafting } = this.#parts;
+    return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
   }
 
   /** A prompt's tokens; a BOS that the text already spells is not doubled. */
@@ -250,7 +274,7 @@ async function assemble(
   options: EngineOptions,
   onProgress: (progress: LoadProgress) => void,
   signal: AbortSignal | undefined,
-  { started, note }: { started: number; note: string | undefined },
+  { started, note, drafter }: { started: number; note: string | undefined; drafter: Drafter<Sequence> | undefined },
 ): Promise<Parts> {
   const { config } = model;
   const threads = plan.lanes > 1;
@@ -270,7 +294,10 @@ async function assemble(
     if (plan.stagingBytes > plan.kvBytes) arena.free(firstKv + Math.ceil(plan.kvBytes / 64) * 64, plan.stagingBytes - Math.ceil(plan.kvBytes / 64) * 64);
     const stepper = new Stepper(kernels, arena, host, plan, struct, config.layers, slots(plan.contextSize), config.vocab);
     const sampler = new Sampler(decide, memory, { ...place, logits: stepper.logits, vocab: config.vocab, historyCapacity: plan.contextSize });
+    const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(stepper.logits + 4 * row * config.vocab));
     const sequences = new Sequences(arena, config, options.kvType, fingerprint(config, plan, memory));
+    const now = () => host.now();
+    const drafting = openDrafting({ decide, arena, stepper, sequences, layers: config.layers, contextSize: plan.contextSize, firstKv, now }, options.draft, drafter);
     const packed: Record<string, number> = {};
     for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
     const info: EngineInfo = {
@@ -286,7 +313,7 @@ async function assemble(
       loadMs: host.now() - started,
       packed,
     };
-    return { info, host, arena, stepper, sequences, sampler, table: pieceTable(model.tokenizer), kernels, model: struct, firstKv, endLanes };
+    return { info, host, arena, stepper, sequences, samplers, drafting, table: pieceTable(model.tokenizer), kernels, model: struct, firstKv, endLanes };
   } catch (error) {
     await endLanes();
     throw error;
@@ -316,4 +343,18 @@ function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequenc
 function causalRows(sequence: Sequence, tokens: readonly number[]): StepRow[] {
   const first = sequence.tokens.length;
   return tokens.map((token, i) => ({ sequence, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0 }));
+}
+
+/** A tree's rows lie behind the cache in its own order; each sees the cache, its ancestors and itself. */
+function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
+  const base = sequence.tokens.length;
+  return Array.from({ length: tree.size }, (_, i) => ({
+    sequence,
+    token: tree.tokens[i]!,
+    position: base + tree.depths[i]!,
+    slot: base + i,
+    base,
+    maskLow: tree.maskLow[i]!,
+    maskHigh: tree.maskHigh[i]!,
+  }));
 }

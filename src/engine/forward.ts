@@ -62,9 +62,7 @@ export class Stepper {
 
   /** Runs at most `capacity` rows through all layers. */
   async layers(rows: readonly StepRow[], signal?: AbortSignal): Promise<void> {
-    const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
-    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh);
-    new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
+    this.#write(rows);
     for (let begin = 0; begin < this.#layers; ) {
       const count = Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
       const end = Math.min(this.#layers, begin + count);
@@ -82,6 +80,28 @@ export class Stepper {
     new Int32Array(this.#arena.memory.buffer, this.#picked, picked.length).set(picked);
     check(this.#kernels.head(this.#model, this.#batch, this.#context, this.#picked, picked.length), "head");
     await this.breathe(signal);
+  }
+
+  /** Milliseconds of one layer for these rows, run on whatever the scratch memory holds. */
+  timeLayer(rows: readonly StepRow[], layer: number): number {
+    this.#write(rows);
+    const started = this.#host.now();
+    check(this.#kernels.forward(this.#model, this.#batch, this.#context, layer, layer + 1), "forward");
+    return this.#host.now() - started;
+  }
+
+  /** Milliseconds of the head for the first row of the last step. */
+  timeHead(): number {
+    new Int32Array(this.#arena.memory.buffer, this.#picked, 1).set([0]);
+    const started = this.#host.now();
+    check(this.#kernels.head(this.#model, this.#batch, this.#context, this.#picked, 1), "head");
+    return this.#host.now() - started;
+  }
+
+  #write(rows: readonly StepRow[]): void {
+    const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
+    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh);
+    new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
   }
 
   /** Gives the event loop a turn when the last one is a slice ago; throws when aborted. */

@@ -3,11 +3,15 @@ import type { Sampler } from "../decode/sampler.ts";
 import { type GeneratedPiece, TextStream } from "../text/stream.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import type { Sequence } from "./sequences.ts";
+import type { DraftTree } from "../decode/draft/tree.ts";
+import type { Speculation } from "./speculate.ts";
 import type { FinishReason, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, TokenLogprob } from "./types.ts";
 
 export interface Generator {
   now(): number;
-  readonly sampler: Sampler;
+  /** Of each row of logits. */
+  readonly samplers: readonly Sampler[];
+  readonly speculation: Speculation;
   readonly table: PieceTable;
   readonly sequence: Sequence;
   readonly batchSize: number;
@@ -16,6 +20,10 @@ export interface Generator {
   readonly stop: readonly number[];
   /** Appends tokens to the sequence; "last" leaves the last row's logits in place for the sampler. */
   step(tokens: readonly number[], logits: "none" | "last"): Promise<void>;
+  /** Computes a tree's rows behind the sequence, and the logits after each node, in their order. */
+  verify(tree: DraftTree): Promise<void>;
+  /** Appends a node of the verified tree to the sequence, whose parent was the last one appended. */
+  accept(tree: DraftTree, node: number): void;
 }
 
 /** A request whose prompt was encoded. */
@@ -23,41 +31,47 @@ export type TokenRequest = GenerateRequest & { readonly prompt: readonly number[
 
 type Logprobs = TokenLogprob & { readonly top: readonly TokenLogprob[] };
 
-/** Keeps the prompt's common prefix with the sequence, computes the rest, and generates. The stop token is not part of the result. */
+/**
+ * Keeps the prompt's common prefix with the sequence, computes the rest, and generates. The stop token is not part of the
+ * result. Every token is drawn by the target's sampler from (seed, position) and the text before it, so drafts change
+ * how many tokens a step gives and nothing else.
+ */
 export async function generate(g: Generator, request: TokenRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-  const { sequence } = g;
+  const { sequence, speculation } = g;
   const started = g.now();
-  const cached = commonPrefix(sequence.tokens, request.prompt);
+  const cached = speculation.begin(sequence, commonPrefix(sequence.tokens, request.prompt), request.prompt);
   sequence.tokens.length = cached;
   await prefill(g, request.prompt, cached, hooks);
   const decodeStarted = g.now();
   const out = new Output(g, request, hooks);
   const stop = new Set([...g.stop, ...request.stopTokens]);
-  let finishReason: FinishReason;
-  for (;;) {
+  /** Draws the token after the sequence from a row of logits, and emits it. */
+  const draw = (row: number): { token: number; finish: FinishReason | undefined } => {
     const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
-    const sampled = g.sampler.sample(request.sampling, sequence.tokens.length, history);
-    if (stop.has(sampled.token)) {
-      finishReason = "stop";
-      break;
+    const { token, logprob } = g.samplers[row]!.sample(request.sampling, sequence.tokens.length, history);
+    speculation.drew(token);
+    if (stop.has(token)) return { token, finish: "stop" };
+    if (out.push(token, logprob && out.named(logprob))) return { token, finish: "stop-string" };
+    if (out.tokens.length >= request.maxTokens) return { token, finish: "length" };
+    return { token, finish: sequence.tokens.length >= sequence.contextSize ? "context" : undefined };
+  };
+  let drawn = draw(0);
+  while (!drawn.finish) {
+    const room = Math.min(sequence.contextSize - sequence.tokens.length, request.maxTokens - out.tokens.length);
+    const tree = await speculation.propose(sequence, drawn.token, room);
+    await g.verify(tree);
+    const path: number[] = [];
+    for (let node = 0; node >= 0; ) {
+      g.accept(tree, node);
+      path.push(node);
+      drawn = draw(node);
+      node = drawn.finish ? -1 : tree.child(node, drawn.token);
     }
-    if (out.push(sampled.token, sampled.logprob && out.named(sampled.logprob))) {
-      finishReason = "stop-string";
-      break;
-    }
-    if (out.tokens.length >= request.maxTokens) {
-      finishReason = "length";
-      break;
-    }
-    if (sequence.tokens.length >= sequence.contextSize) {
-      finishReason = "context";
-      break;
-    }
-    await g.step([sampled.token], "last");
+    await speculation.settle(sequence, path);
   }
   out.finish();
   const ended = g.now();
-  return out.result(finishReason, { promptTokens: request.prompt.length, cachedTokens: cached, prefillMs: decodeStarted - started, decodeMs: ended - decodeStarted });
+  return out.result(drawn.finish, { promptTokens: request.prompt.length, cachedTokens: cached, prefillMs: decodeStarted - started, decodeMs: ended - decodeStarted });
 }
 
 /** How many leading tokens of the prompt the cache already holds; the last one is always computed anew, for its logits. */
@@ -72,6 +86,7 @@ async function prefill(g: Generator, prompt: readonly number[], cached: number, 
   for (let begin = cached; begin < prompt.length; begin += g.batchSize) {
     const end = Math.min(prompt.length, begin + g.batchSize);
     await g.step(prompt.slice(begin, end), end === prompt.length ? "last" : "none");
+    await g.speculation.observe(g.sequence, Array.from({ length: end - begin }, (_, i) => i));
     hooks.onPrefill?.(end - cached, prompt.length - cached);
   }
 }
@@ -126,6 +141,7 @@ class Output {
   }
 
   result(finishReason: FinishReason, m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number }): GenerateResult {
+    const draft = this.#generator.speculation.stats;
     const perSecond = (tokens: number, ms: number) => (ms > 0 ? (1000 * tokens) / ms : 0);
     // The first token comes out of the prefill's logits: decoding computed one step fewer than there are tokens.
     const steps = Math.max(0, this.tokens.length - 1);
@@ -141,6 +157,7 @@ class Output {
         prefillTokensPerSecond: perSecond(m.promptTokens - m.cachedTokens, m.prefillMs),
         decodeTokensPerSecond: perSecond(steps, m.decodeMs),
       },
+      ...(draft ? { draft } : {}),
     };
   }
 }

@@ -26,6 +26,16 @@ export interface EngineOptions {
   readonly batchSize: number;
   /** Refuse to load when the plan needs more. */
   readonly maxMemoryBytes: number | undefined;
+  readonly draft: DraftOptions;
+}
+
+/** What drafts, and how. "chat": prompt lookup in chats only, the default. */
+export interface DraftOptions {
+  readonly lookup: "on" | "chat" | "off";
+  /** Choose how much to verify by what it costs and brings here; false verifies all that is proposed. */
+  readonly adaptive: boolean;
+  /** Most tokens of a tree, the root included. */
+  readonly size: number;
 }
 
 /** Bytes of each part of the memory plan. */
@@ -86,6 +96,8 @@ export interface GenerateRequest {
   readonly thinking: "none" | "split" | "open";
   /** Emit special tokens as text. */
   readonly special: boolean;
+  /** Whether drafts may speed this up, and what it is: prompt lookup is by default for chats alone. Never changes the text. */
+  readonly draft: "off" | "text" | "chat";
 }
 
 export interface TokenLogprob {
@@ -120,6 +132,17 @@ export interface Timings {
   readonly decodeTokensPerSecond: number;
 }
 
+/** What drafting did. acceptedPerRound: tokens that a round with a draft gave in the mean, the target's own included. */
+export interface DraftStats {
+  readonly drafter: string;
+  /** Steps that verified a draft. */
+  readonly rounds: number;
+  /** Draft tokens verified, and those of them that the target drew too. */
+  readonly drafted: number;
+  readonly accepted: number;
+  readonly acceptedPerRound: number;
+}
+
 export interface GenerateResult {
   readonly text: string;
   readonly reasoning: string;
@@ -127,6 +150,8 @@ export interface GenerateResult {
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
+  /** Absent when nothing drafted. */
+  readonly draft?: DraftStats;
 }
 
 /** A prefill in progress, for long prompts. */
