@@ -4,7 +4,7 @@ import { CpmError } from "../errors.ts";
 
 export type DraftInput = "lookup" | false;
 
-const defaults: DraftOptions = { lookup: "chat", adaptive: true, size: 64 };
+const defaults: DraftOptions = { lookup: "chat", eagle: undefined, adaptive: true, size: 64 };
 
 /** Throws CpmError "bad-option". */
 export function draftOptions(input: DraftInput | undefined): DraftOptions {

@@ -1,39 +1,92 @@
 // From options to what drafts for an engine.
 import { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
+import { EagleDrafter, type HiddenStates } from "../decode/draft/eagle.ts";
+import { DraftHead } from "../decode/draft/head.ts";
 import { LookupDrafter } from "../decode/draft/lookup.ts";
+import { CpmError } from "../errors.ts";
+import type { ModelFiles } from "../file/source.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { readHead } from "../model/eagle.ts";
+import type { Plan } from "../model/plan.ts";
+import type { Kernels } from "../wasm/abi.ts";
 import type { Decide } from "../wasm/decide.ts";
+import type { Build } from "../wasm/features.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { Stepper } from "./forward.ts";
+import type { EngineHost } from "./host.ts";
 import { measureSteps } from "./measure.ts";
 import type { Sequence, Sequences } from "./sequences.ts";
 import type { Drafting } from "./speculate.ts";
-import type { DraftOptions } from "./types.ts";
+import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress } from "./types.ts";
 
 export interface DraftingParts {
+  readonly host: EngineHost;
+  readonly kernels: Kernels;
   readonly decide: Decide;
   readonly arena: Arena;
   readonly stepper: Stepper;
   readonly sequences: Sequences;
-  readonly layers: number;
-  readonly contextSize: number;
+  readonly build: Build;
+  readonly plan: Plan;
+  /** Address of the target's Model struct. */
+  readonly model: number;
+  readonly config: ModelConfig;
+  readonly kvType: EngineOptions["kvType"];
+  /** The sampler's regions. */
+  readonly params: number;
+  readonly scratch: number;
   /** Memory of the first session's cache, free until it opens. */
   readonly firstKv: number;
-  now(): number;
+  onProgress(progress: LoadProgress): void;
+  readonly signal: AbortSignal | undefined;
 }
 
-/** The drafter that was asked for; undefined for none. `own`: a drafter of the caller's, for tests and benchmarks. */
-export function openDrafting(p: DraftingParts, options: DraftOptions, own?: Drafter<Sequence>): Drafting | undefined {
-  const drafter = own ?? (options.lookup === "off" ? undefined : openLookup(p));
+/** The drafter that was asked for; undefined for none. `files`: the draft head's; `own`: what tests and benchmarks bring. */
+export async function openDrafting(p: DraftingParts, options: DraftOptions, files: ModelFiles | undefined, own: { readonly drafter: Drafter<Sequence> | undefined; readonly watch: Drafting["watch"] }): Promise<Drafting | undefined> {
+  const drafter = own.drafter ?? (await openDrafter(p, options, files));
   if (!drafter) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
-  const id = p.sequences.open(p.contextSize, p.firstKv);
-  const costs = options.adaptive ? measureSteps(p.stepper, p.sequences.get(id), p.layers, limit) : [];
+  const id = p.sequences.open(p.plan.contextSize, p.firstKv);
+  const costs = options.adaptive ? measureSteps(p.stepper, p.sequences.get(id), p.config.layers, limit) : [];
   p.sequences.close(id, p.firstKv);
-  return { drafter, budget: new Budget(costs, options.adaptive), limit, chatsOnly: !own && options.lookup === "chat", now: p.now };
+  const chatsOnly = !own.drafter && !options.eagle && options.lookup === "chat";
+  return { drafter, budget: new Budget(costs, options.adaptive), limit, chatsOnly, watch: own.watch, now: () => p.host.now() };
 }
 
-function openLookup({ decide, arena, contextSize }: DraftingParts): LookupDrafter {
-  const capacity = contextSize + 1;
+async function openDrafter(p: DraftingParts, options: DraftOptions, files: ModelFiles | undefined): Promise<Drafter<Sequence> | undefined> {
+  if (options.eagle && files) return openEagle(p, options.eagle, files);
+  return options.lookup === "off" ? undefined : openLookup(p);
+}
+
+function openLookup({ decide, arena, plan }: DraftingParts): LookupDrafter {
+  const capacity = plan.contextSize + 1;
   return new LookupDrafter(decide, arena.memory, { state: arena.take(decide.lookup_bytes(capacity)), capacity });
+}
+
+async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFiles): Promise<EagleDrafter<Sequence>> {
+  const { config, plan, arena, stepper } = p;
+  const file = await readHead(files, config, p.signal);
+  const bad = options.vocabulary?.find((t) => t >= config.vocab);
+  if (bad !== undefined) throw new CpmError("bad-option", `draft.vocabulary: token ${bad} is outside the target's vocabulary of ${config.vocab}`, { field: "draft.vocabulary" });
+  const words = file.vocabulary?.length ?? options.vocabulary?.length ?? config.vocab;
+  if (options.width > words) throw new CpmError("bad-option", `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`, { field: "draft.tree.width" });
+  const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build };
+  const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
+  const { window } = options;
+  return new EagleDrafter({ head, states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width), decide: p.decide, memory: arena.memory, params: p.params, scratch: p.scratch, shape: options, window });
+}
+
+const final = (stepper: Stepper, width: number): HiddenStates => ({ copy: (rows, out) => stepper.finalStates(rows, out, width) });
+
+/** The residual stream as it enters three layers, times the residual scale. Source: EAGLE-3 as in CPM.cu. */
+function tapped({ arena, stepper, config }: DraftingParts, width: number): HiddenStates {
+  const at = arena.take(4 * width * stepper.capacity);
+  stepper.tap({ layers: [2, config.layers >> 1, config.layers - 3], at, hidden: config.hidden, scale: config.residualScale });
+  return {
+    copy(rows, out) {
+      const memory = new Uint8Array(arena.memory.buffer);
+      for (const [i, row] of rows.entries()) memory.copyWithin(out + 4 * width * i, at + 4 * width * row, at + 4 * width * (row + 1));
+    },
+  };
 }

@@ -29,6 +29,8 @@ export interface EngineHooks {
   readonly signal?: AbortSignal | undefined;
   /** Drafts instead of what the options say: for tests and benchmarks. */
   readonly drafter?: Drafter<Sequence>;
+  /** Sees every tree that was verified and the nodes accepted, for tests and benchmarks. */
+  readonly watch?: Drafting["watch"];
 }
 
 interface Parts {
@@ -60,8 +62,8 @@ export class Engine implements EngineApi {
     this.#parts = parts;
   }
 
-  /** Reads, plans and packs a model. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
-  static async load(host: EngineHost, files: ModelFiles, options: EngineOptions, hooks: EngineHooks = {}): Promise<Engine> {
+  /** Reads, plans and packs a model, and a draft head from `draftFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
+  static async load(host: EngineHost, files: ModelFiles, options: EngineOptions, hooks: EngineHooks = {}, draftFiles?: ModelFiles): Promise<Engine> {
     const started = host.now();
     const { signal } = hooks;
     const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
@@ -73,11 +75,12 @@ export class Engine implements EngineApi {
       const plan = planModel(build, model, options, lanes, options.batchSize);
       onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
       signal?.throwIfAborted();
-      const parts = await assemble(host, model, build, plan, options, onProgress, signal, { started, note, drafter: hooks.drafter });
+      const parts = await assemble(host, model, build, plan, options, onProgress, signal, { started, note, drafter: hooks.drafter, watch: hooks.watch, draftFiles });
       onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
       return new Engine(parts);
     } finally {
       await files.close();
+      await draftFiles?.close();
     }
   }
 
@@ -220,7 +223,8 @@ export class Engine implements EngineApi {
 
   closeSession(session: number): Promise<void> {
     return this.#inTurn(() => {
-      const { sequences, firstKv } = this.#parts;
+      const { sequences, firstKv, drafting } = this.#parts;
+      if (sequences.has(session)) drafting?.drafter.close(sequences.get(session));
       if (sequences.has(session) && sequences.get(session).data === firstKv) this.#firstKvFree = true;
       sequences.close(session, firstKv);
     });
@@ -274,7 +278,7 @@ async function assemble(
   options: EngineOptions,
   onProgress: (progress: LoadProgress) => void,
   signal: AbortSignal | undefined,
-  { started, note, drafter }: { started: number; note: string | undefined; drafter: Drafter<Sequence> | undefined },
+  { started, note, drafter, watch, draftFiles }: { started: number; note: string | undefined; drafter: Drafter<Sequence> | undefined; watch: Drafting["watch"]; draftFiles: ModelFiles | undefined },
 ): Promise<Parts> {
   const { config } = model;
   const threads = plan.lanes > 1;
@@ -296,8 +300,8 @@ async function assemble(
     const sampler = new Sampler(decide, memory, { ...place, logits: stepper.logits, vocab: config.vocab, historyCapacity: plan.contextSize });
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(stepper.logits + 4 * row * config.vocab));
     const sequences = new Sequences(arena, config, options.kvType, fingerprint(config, plan, memory));
-    const now = () => host.now();
-    const drafting = openDrafting({ decide, arena, stepper, sequences, layers: config.layers, contextSize: plan.contextSize, firstKv, now }, options.draft, drafter);
+    const { params, scratch } = place;
+    const drafting = await openDrafting({ host, kernels, decide, arena, stepper, sequences, build, plan, model: struct, config, kvType: options.kvType, params, scratch, firstKv, onProgress, signal }, options.draft, draftFiles, { drafter, watch });
     const packed: Record<string, number> = {};
     for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
     const info: EngineInfo = {

@@ -13,6 +13,7 @@ export interface Drafting {
   readonly limit: number;
   /** Used for chats alone. */
   readonly chatsOnly: boolean;
+  readonly watch: ((tree: DraftTree, path: readonly number[]) => void) | undefined;
   now(): number;
 }
 
@@ -80,6 +81,7 @@ export class Speculation {
     const drafting = this.#drafting;
     if (!drafting) return;
     const rows = this.#tree.size;
+    drafting.watch?.(this.#tree, path);
     drafting.budget.sawStep(rows, drafting.now() - this.#verifying);
     await drafting.drafter.observe(sequence, path, this.#signal);
     if (rows > 1) {

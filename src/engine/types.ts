@@ -29,9 +29,22 @@ export interface EngineOptions {
   readonly draft: DraftOptions;
 }
 
+export interface EagleOptions {
+  /** Tokens that the head may propose (FR-Spec); undefined: all. */
+  readonly vocabulary: readonly number[] | undefined;
+  /** Levels of the tree, tokens tried after each node, nodes in all with the root. */
+  readonly depth: number;
+  readonly width: number;
+  readonly size: number;
+  /** Tokens that the head looks back on, 0 for all. */
+  readonly window: number;
+}
+
 /** What drafts, and how. "chat": prompt lookup in chats only, the default. */
 export interface DraftOptions {
   readonly lookup: "on" | "chat" | "off";
+  /** Draft with an EAGLE head, whose files come beside the model's. */
+  readonly eagle: EagleOptions | undefined;
   /** Choose how much to verify by what it costs and brings here; false verifies all that is proposed. */
   readonly adaptive: boolean;
   /** Most tokens of a tree, the root included. */

@@ -137,12 +137,12 @@ function factorList(s: Fields, key: string, headDim: number): Float32Array {
   return Float32Array.from(value);
 }
 
-interface Gptq {
+export interface Gptq {
   readonly group: number;
   readonly zeroPlusOne: boolean;
 }
 
-function readGptq(f: Fields): Gptq | undefined {
+export function readGptq(f: Fields): Gptq | undefined {
   const object = f.object("quantization_config");
   if (!object) return undefined;
   const q = new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : undefined));
@@ -159,7 +159,7 @@ function readGptq(f: Fields): Gptq | undefined {
   return { group, zeroPlusOne: format === "gptq" };
 }
 
-function readLinear(table: TensorTable, name: string, [rows, cols]: readonly [number, number], gptq: Gptq | undefined): WeightFile {
+export function readLinear(table: TensorTable, name: string, [rows, cols]: readonly [number, number], gptq: Gptq | undefined): WeightFile {
   if (table.has(`${name}.bias`)) throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
   if (!gptq || !table.has(`${name}.qweight`)) return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
   const { group, zeroPlusOne } = gptq;

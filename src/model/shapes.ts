@@ -1,6 +1,6 @@
 // Finding a model's tensors by name and holding them to the shape that the configuration says.
 import { modelError } from "../errors.ts";
-import type { FileTensor } from "../file/tensor.ts";
+import { type FileTensor, isInteger } from "../file/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** Names of one layer's tensors in a container. */
@@ -22,7 +22,7 @@ export class TensorTable {
 
   find(name: string): FileTensor | undefined {
     const dtype = this.#unreadable.get(name);
-    if (dtype) throw modelError({ file: this.#file, field: name, expected: "F32, F16, BF16 or I32", found: dtype }, "tensor type", "convert the model");
+    if (dtype) throw modelError({ file: this.#file, field: name, expected: "F32, F16, BF16, I32 or I64", found: dtype }, "tensor type", "convert the model");
     return this.#tensors.get(name);
   }
 
@@ -32,7 +32,7 @@ export class TensorTable {
     if (!tensor) throw modelError({ file: this.#file, field: name, expected: `a tensor [${shape}]`, found: "none of this name" }, "tensor is missing");
     const fits = tensor.shape.length === shape.length && tensor.shape.every((size, i) => size === shape[i] || (options.anyRows && i === 0 && size >= shape[0]!));
     if (!fits) throw modelError({ file: tensor.source.name, field: name, expected: `shape [${shape}]`, found: `[${tensor.shape}]` }, "tensor shape");
-    if ((tensor.type === "I32") !== (options.integer ?? false))
+    if (options.integer ? tensor.type !== "I32" : isInteger(tensor.type))
       throw modelError({ file: tensor.source.name, field: name, expected: options.integer ? "I32" : "a weight type", found: tensor.type }, "tensor type");
     return tensor;
   }

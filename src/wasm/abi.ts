@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** Pointers are byte offsets into the shared memory; `bytes` fit a double. */
 export interface Kernels {
@@ -20,6 +20,11 @@ export interface Kernels {
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
+  gather_rows(fromTensor: number, ids: number, count: number, toTensor: number): number;
+  draft_scratch_bytes(head: number, rows: number, lanes: number): number;
+  draft_forward(head: number, batch: number): number;
+  draft_logits(head: number, batch: number, picked: number, count: number): number;
+  draft_taps(model: number, batch: number, context: number, picked: number, count: number, out: number, stride: number, normed: number, scale: number): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
   gemm_rows(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number, repeat: number): number;
@@ -50,6 +55,11 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   forward: 5,
   head: 5,
   kv_move: 6,
+  gather_rows: 4,
+  draft_scratch_bytes: 3,
+  draft_forward: 2,
+  draft_logits: 4,
+  draft_taps: 9,
   quantize_row: 5,
   quantize_row_ref: 5,
   gemm_rows: 8,
@@ -93,7 +103,7 @@ export const FILE_TYPES = {
 } as const;
 
 /** Bytes of the shared structs, in the order of abi_bytes(). */
-export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 116, row: 28, sequence: 12, batch: 28 } as const;
+export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 116, row: 28, sequence: 12, batch: 28, draftHead: 156, draftBatch: 44 } as const;
 
 /** A struct being written field by field, in declaration order. */
 export class StructWriter {

@@ -32,9 +32,9 @@ export async function host(): Promise<EngineHost> {
   return { ...(await built.nodeHost("node")), cores: 2 };
 }
 
-/** Loads a model file; the engine is closed when the test ends. */
-export async function load(path: string, options: Partial<EngineOptions> = {}, hooks: EngineHooks = {}): Promise<Engine> {
-  const engine = await Engine.load(await host(), await pathFiles(path), { ...defaults, ...options }, hooks);
+/** Loads a model file, and a draft head; the engine is closed when the test ends. */
+export async function load(path: string, options: Partial<EngineOptions> = {}, hooks: EngineHooks = {}, head?: string): Promise<Engine> {
+  const engine = await Engine.load(await host(), await pathFiles(path), { ...defaults, ...options }, hooks, head === undefined ? undefined : await pathFiles(head));
   onTestFinished(() => engine.close());
   return engine;
 }
