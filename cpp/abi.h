@@ -42,7 +42,8 @@ struct Model {
 };
 
 // One row of a forward step: a token of some sequence. It sees slots below `base`, and slot base + j where bit j of
-// `mask` is set. A causal row has base = slot + 1 and mask 0; a draft tree hangs its rows below a common base.
+// `mask` is set. A causal row has base = slot + 1 and mask 0; rows with a mask are branches of a draft tree and hang
+// below a common base (64 at most one after another), each with its own slot in its mask.
 struct Row {
   word sequence;  // Sequence of this row
   int32_t token, position, slot, base;

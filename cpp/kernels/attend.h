@@ -33,6 +33,11 @@ struct KvView {
 // scratch: 2 * 32 * dim floats.
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch);
 
+// The parts of it. Empties the states.
+void attend_reset(Query* queries, int count, int dim);
+// Takes a tile of keys (dim, 32) and values (32, dim), slots from `slot` on, into the states.
+void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot);
+
 // Adds the state of a later span to an earlier one: total.out, .most, .sum take part.
 void attend_merge(Query& total, const Query& part, int dim);
 

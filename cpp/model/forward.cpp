@@ -2,6 +2,7 @@
 
 #include "../kernels/norm.h"
 #include "../pool.h"
+#include "branch.h"
 #include "scratch.h"
 
 namespace {
@@ -103,6 +104,11 @@ Query query_of(const Step& st, int t, int head, float* out) {
 
 int reach_of(const Row& row) { return reach(row.base, (uint64_t)row.mask_high << 32 | row.mask_low); }
 
+uint64_t mask_of(const Row& row) { return (uint64_t)row.mask_high << 32 | row.mask_low; }
+
+// Rows that attend_rows takes together: causal rows of a sequence, or branches of a tree.
+bool together(const Row& a, const Row& b) { return a.sequence == b.sequence && (mask_of(a) ? mask_of(b) && a.base == b.base : !mask_of(b)); }
+
 // Rows [t, stop) of one sequence against one KV head, span after span.
 void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int stop) {
   const Model& m = st.m;
@@ -118,6 +124,7 @@ void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int sto
     }
   }
   KvView kv = view(st, st.rows[t], layer, head);
+  if (total[0].mask) return attend_branches(total, part, stop - t, group, kv, scratch);
   attend(total, count, kv, 0, limit < kSpan ? limit : kSpan, scratch);
   for (int begin = kSpan; begin < limit; begin += kSpan) {
     attend(part, count, kv, begin, limit < begin + kSpan ? limit : begin + kSpan, scratch);
@@ -162,7 +169,7 @@ void attend_row(Lane& lane, const Step& st, int layer) {
 void attention(Lane& lane, const Step& st, int layer) {
   const Model& m = st.m;
   int count = st.b.count, group = m.heads / m.kv_heads;
-  if (count == 1) return attend_row(lane, st, layer);
+  if (count == 1 && !mask_of(st.rows[0])) return attend_row(lane, st, layer);
   int tile = kQueries / group > 0 ? kQueries / group : 1;
   while (tile > 1 && (count + tile - 1) / tile * m.kv_heads < 2 * pool_lanes()) tile = (tile + 1) / 2;
   int tiles = (count + tile - 1) / tile;
@@ -170,7 +177,7 @@ void attention(Lane& lane, const Step& st, int layer) {
   for (int i, end; pool_claim(lane, tiles * m.kv_heads, 1, &i, &end);) {
     int head = i % m.kv_heads, t = (tiles - 1 - i / m.kv_heads) * tile, stop = t + tile < count ? t + tile : count;
     for (int first = t; t < stop; first = t) {
-      while (t < stop && st.rows[t].sequence == st.rows[first].sequence) t++;
+      while (t < stop && together(st.rows[first], st.rows[t])) t++;
       attend_rows(lane, st, layer, head, first, t);
     }
   }

@@ -349,16 +349,15 @@ function causalRows(sequence: Sequence, tokens: readonly number[]): StepRow[] {
   return tokens.map((token, i) => ({ sequence, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0 }));
 }
 
-/** A tree's rows lie behind the cache in its own order; each sees the cache, its ancestors and itself. */
+/**
+ * A tree's rows lie behind the cache in its own order; each sees the cache, its ancestors and itself. A node whose
+ * ancestors lie in a row before it is a causal row, as in plain decoding.
+ */
 function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
   const base = sequence.tokens.length;
-  return Array.from({ length: tree.size }, (_, i) => ({
-    sequence,
-    token: tree.tokens[i]!,
-    position: base + tree.depths[i]!,
-    slot: base + i,
-    base,
-    maskLow: tree.maskLow[i]!,
-    maskHigh: tree.maskHigh[i]!,
-  }));
+  return Array.from({ length: tree.size }, (_, i) => {
+    const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i };
+    if (tree.depths[i] === i) return { ...row, base: base + i + 1, maskLow: 0, maskHigh: 0 };
+    return { ...row, base, maskLow: tree.maskLow[i]!, maskHigh: tree.maskHigh[i]! };
+  });
 }
