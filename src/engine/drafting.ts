@@ -74,7 +74,7 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
   const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build };
   const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
   const { window } = options;
-  return new EagleDrafter({ head, states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width), decide: p.decide, memory: arena.memory, params: p.params, scratch: p.scratch, shape: options, window });
+  return new EagleDrafter({ head, states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width), decide: p.decide, memory: arena.memory, params: p.params, scratch: p.scratch, shape: options, window, now: () => p.host.now() });
 }
 
 const final = (stepper: Stepper, width: number): HiddenStates => ({ copy: (rows, out) => stepper.finalStates(rows, out, width) });

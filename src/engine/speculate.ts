@@ -60,7 +60,8 @@ export class Speculation {
     proposal.reset(root);
     const limit = Math.min(rows, drafting.limit);
     if (limit > 1 && budget.wantsDraft()) {
-      await drafter.propose(sequence, proposal, maxNodes, limit - 1, this.#signal);
+      const pays = (chance: number, ms: number) => budget.pays(chance, ms);
+      await drafter.propose(sequence, proposal, { limit: maxNodes, depth: limit - 1, pays, signal: this.#signal });
       this.#asked = proposal.size > 1;
       if (this.#asked && budget.choose(proposal, limit, this.#keep) > 1) tree.take(proposal, this.#keep);
     }
@@ -71,8 +72,8 @@ export class Speculation {
   /** The target drew `token` after the node that the path has come to. */
   drew(token: number): void {
     if (!this.#asked || this.#at < 0) return;
-    const { parents, tokens, chance, size } = this.#proposal;
-    for (let i = this.#at + 1; i < size; i++) if (parents[i] === this.#at) this.#drafting!.budget.sawGuess(chance[i]!, tokens[i] === token);
+    const { parents, tokens, chance, source, size } = this.#proposal;
+    for (let i = this.#at + 1; i < size; i++) if (parents[i] === this.#at) this.#drafting!.budget.sawGuess(chance[i]!, source[i]!, tokens[i] === token);
     this.#at = this.#proposal.child(this.#at, token);
   }
 

@@ -22,7 +22,7 @@ export function oracle(size: number, right: number, vocab: number, seed = 1): Or
       truth = tokens;
     },
     begin: (_, cached) => cached,
-    async propose(text, tree: DraftTree, limit, depth) {
+    async propose(text, tree: DraftTree, { limit, depth }) {
       let at = text.tokens.length - start + 1;
       let path = 0;
       while (tree.size < Math.min(size, limit)) {

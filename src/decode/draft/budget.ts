@@ -29,8 +29,9 @@ export class Budget {
   readonly #factor = new Float64Array(maxNodes + 1).fill(1);
   /** What steps take now against the curve: a long context and a busy machine slow all sizes down. */
   #scale = 1;
-  readonly #trials = new Float64Array(bins);
-  readonly #hits = new Float64Array(bins);
+  /** By source and bin. */
+  readonly #trials = new Float64Array(2 * bins);
+  readonly #hits = new Float64Array(2 * bins);
   /** Tokens and milliseconds of the last drafting rounds. */
   #tokens = 0;
   #ms = 0;
@@ -67,8 +68,8 @@ export class Budget {
   }
 
   /** The estimate `chance` of a drafter came true, or did not. */
-  sawGuess(chance: number, hit: boolean): void {
-    const bin = binOf(chance);
+  sawGuess(chance: number, source: number, hit: boolean): void {
+    const bin = binOf(chance, source);
     if (this.#trials[bin]! >= memory) {
       this.#trials[bin]! /= 2;
       this.#hits[bin]! /= 2;
@@ -78,8 +79,8 @@ export class Budget {
   }
 
   /** What a drafter's estimate is worth. */
-  chance(estimate: number): number {
-    const bin = binOf(estimate);
+  chance(estimate: number, source: number): number {
+    const bin = binOf(estimate, source);
     return (trust * estimate + this.#hits[bin]!) / (trust + this.#trials[bin]!);
   }
 
@@ -105,15 +106,25 @@ export class Budget {
   }
 
   /**
+   * Whether `ms` more of drafting pays, for tokens below a node reached with this chance: they cost that and a row more, and
+   * bring at most that chance.
+   */
+  pays(chance: number, ms: number): boolean {
+    if (!this.#adaptive) return true;
+    const rate = this.#ms > 0 ? Math.max(this.#tokens / this.#ms, 1 / this.cost(1)) : 1 / this.cost(1);
+    return chance > rate * (ms + this.cost(3) - this.cost(2));
+  }
+
+  /**
    * Marks in `keep` the nodes worth verifying, at most `limit` with the root; their number. Nodes go by falling chance
    * of their whole path, so parents always come with their children.
    */
   choose(tree: DraftTree, limit: number, keep: Uint8Array): number {
-    const { size, parents, chance } = tree;
+    const { size, parents, chance, source } = tree;
     const likely = this.#likely;
     keep.fill(0, 0, size);
     keep[0] = likely[0] = 1;
-    for (let i = 1; i < size; i++) likely[i] = likely[parents[i]!]! * this.chance(chance[i]!);
+    for (let i = 1; i < size; i++) likely[i] = likely[parents[i]!]! * this.chance(chance[i]!, source[i]!);
     let best = 1;
     let bestRate = 1 / this.cost(1);
     let tokens = 1;
@@ -135,4 +146,4 @@ export class Budget {
   }
 }
 
-const binOf = (chance: number): number => Math.min(bins - 1, Math.max(0, Math.floor(chance * bins)));
+const binOf = (chance: number, source: number): number => source * bins + Math.min(bins - 1, Math.max(0, Math.floor(chance * bins)));

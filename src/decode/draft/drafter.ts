@@ -7,6 +7,15 @@ export interface DraftText {
   readonly contextSize: number;
 }
 
+export interface Wanted {
+  /** Nodes in all, the root included, and depth, at most. */
+  readonly limit: number;
+  readonly depth: number;
+  /** Whether going on pays: `ms` more of drafting below a node that is reached with this chance. */
+  pays(chance: number, ms: number): boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * Guesses what the target will say. A wrong guess costs time and nothing else: every token is the target's own.
  * `Text` is the sequence of the engine that drafters may hang state of their own on.
@@ -17,8 +26,8 @@ export interface Drafter<Text extends DraftText = DraftText> {
   readonly readsHidden: boolean;
   /** A text is going to continue after its first `cached` tokens, by `prompt`. How many of the cached tokens may be kept. */
   begin(text: Text, cached: number, prompt: readonly number[]): number;
-  /** Adds nodes below the root of `tree`, at most `limit` in all and no deeper than `depth`; likely ones first among siblings. */
-  propose(text: Text, tree: DraftTree, limit: number, depth: number, signal: AbortSignal | undefined): Promise<void>;
+  /** Adds nodes below the root of `tree`. */
+  propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void>;
   /** The last tokens of `text` were computed as these rows of the last step, in order. */
   observe(text: Text, rows: readonly number[], signal: AbortSignal | undefined): Promise<void>;
   /** The text's session is closed. */

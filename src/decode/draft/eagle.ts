@@ -1,9 +1,8 @@
 // The EAGLE drafter: a head that runs one row behind the target, and a tree grown from its last state.
-import type { Decide } from "../../wasm/decide.ts";
-import { paramWords } from "../../wasm/decide.ts";
-import type { Drafter, DraftText } from "./drafter.ts";
-import { growTree, type Ranking, type TreeShape } from "./grow.ts";
+import type { Drafter, DraftText, Wanted } from "./drafter.ts";
+import { type BeamRow, growTree, type Ranking, type TreeShape } from "./grow.ts";
 import type { DraftHead, HeadCache, HeadRow } from "./head.ts";
+import { Ranker, type RankerPlace } from "./rank.ts";
 import { type DraftTree, maxNodes } from "./tree.ts";
 
 /** What EAGLE needs of the target. */
@@ -12,17 +11,13 @@ export interface HiddenStates {
   copy(rows: readonly number[], out: number): void;
 }
 
-export interface EagleParts {
+export interface EagleParts extends RankerPlace {
   readonly head: DraftHead;
   readonly states: HiddenStates;
-  readonly decide: Decide;
-  readonly memory: { readonly buffer: ArrayBufferLike };
-  /** The sampler's regions, free between draws. */
-  readonly params: number;
-  readonly scratch: number;
   readonly shape: TreeShape;
   /** Tokens that a row sees, at most; 0: all. */
   readonly window: number;
+  now(): number;
 }
 
 /** Rows [begin, end) of the text are in the head's cache. Row t consumed token t + 1 and the target's state of token t. */
@@ -35,16 +30,14 @@ interface State {
 /** Missing rows that are computed anew rather than left out. */
 const worthwhile = 64;
 
-const maxWord = paramWords.indexOf("max");
-const logSumWord = paramWords.indexOf("logSum");
-
 export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   readonly name: string;
   readonly readsHidden = true;
   readonly #p: EagleParts;
   readonly #states = new Map<Text, State>();
-  readonly #tokens: Int32Array;
-  readonly #values: Float64Array;
+  readonly #rank: Ranker;
+  /** What a level of the tree takes. */
+  #levelMs = 0;
   /** Rows of head.hidden that wait for the token after them: tokens end … end + waiting - 1 of `#text`. */
   #waiting = 0;
   #text: Text | undefined;
@@ -54,8 +47,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   constructor(parts: EagleParts) {
     this.#p = parts;
     this.name = `eagle-${parts.head.version}`;
-    this.#tokens = new Int32Array(parts.shape.width ** 2);
-    this.#values = new Float64Array(parts.shape.width ** 2);
+    const { decide, memory, params, scratch, shape, head } = parts;
+    this.#rank = new Ranker({ decide, memory, params, scratch }, head.vocab, shape.width, head.ids);
   }
 
   #stateOf(text: Text): State {
@@ -112,17 +105,18 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     new Uint8Array(memory.buffer).copyWithin(head.hidden, head.hidden + count * bytes, head.hidden + (count + this.#waiting) * bytes);
   }
 
-  async propose(text: Text, tree: DraftTree, limit: number, depth: number): Promise<void> {
+  async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
     const state = this.#states.get(text);
     if (!state || text !== this.#text || this.#waiting === 0 || state.end + this.#waiting !== text.tokens.length) return;
-    const { head, shape, window } = this.#p;
+    const { head, shape, window, now } = this.#p;
     const last = this.#waiting - 1;
     this.#advance(text, state, this.#waiting, tree.tokens[0]!);
     head.score(last, 1);
-    const first = this.#rank(1);
+    const first = this.#rank.rows(head.logits, 1);
     const base = state.end;
-    const run = (level: number, beam: readonly { token: number; from: number; maskLow: number; maskHigh: number }[]): Ranking => {
+    const run = async (level: number, beam: readonly BeamRow[]): Promise<Ranking> => {
       const width = beam.length;
+      const started = now();
       for (const [r, { from }] of beam.entries()) head.carry(from < 0 ? last : from, r);
       const rows = beam.map(({ token, maskLow, maskHigh }, r): HeadRow => {
         const slot = base + (level - 1) * width + r;
@@ -130,28 +124,10 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
       });
       head.run(state.cache, rows, false);
       head.score(0, width);
-      return this.#rank(width);
+      this.#levelMs += 0.2 * (now() - started - this.#levelMs);
+      return this.#rank.rows(head.logits, width);
     };
-    growTree(tree, first, { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) }, run, () => false);
-  }
-
-  /** The likeliest `width` tokens of each of `rows` rows of logits. */
-  #rank(rows: number): Ranking {
-    const { decide, head, memory, params, scratch, shape } = this.#p;
-    const { width } = shape;
-    const words = new Float64Array(memory.buffer, params, paramWords.length);
-    const top = new Int32Array(memory.buffer, params + 8 * paramWords.length, width);
-    words[paramWords.indexOf("top")] = width;
-    for (let r = 0; r < rows; r++) {
-      const logits = new Float32Array(memory.buffer, head.logits + 4 * head.vocab * r, head.vocab);
-      const bad = decide.logit_stats(head.logits + 4 * head.vocab * r, head.vocab, params, scratch) < 0;
-      for (let i = 0; i < width; i++) {
-        const id = bad ? 0 : top[i]!;
-        this.#tokens[r * width + i] = head.ids ? head.ids[id]! : id;
-        this.#values[r * width + i] = bad ? -Infinity : logits[id]! - words[maxWord]! - words[logSumWord]!;
-      }
-    }
-    return { tokens: this.#tokens, values: this.#values };
+    await growTree(tree, first, { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) }, run, (_, value) => !pays(Math.exp(value), this.#levelMs));
   }
 
   close(text: Text): void {

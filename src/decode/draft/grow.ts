@@ -18,7 +18,7 @@ export interface BeamRow {
 }
 
 /** Runs one level; the ranking holds `width` tokens a row. */
-export type RunLevel = (level: number, rows: readonly BeamRow[]) => Ranking;
+export type RunLevel = (level: number, rows: readonly BeamRow[]) => Promise<Ranking>;
 
 export interface TreeShape {
   readonly depth: number;
@@ -38,7 +38,7 @@ export function best(values: Float64Array, begin: number, end: number, count: nu
  * Grows `tree`, which holds its root, from the ranking after the root. `enough(level, value)`: whether a level is not worth
  * running any more, its likeliest node being of that value. Source: EAGLE-2 (arXiv 2406.16858); ties as in CPM.cu.
  */
-export function growTree(tree: DraftTree, first: Ranking, { depth, width, size }: TreeShape, run: RunLevel, enough: (level: number, value: number) => boolean): void {
+export async function growTree(tree: DraftTree, first: Ranking, { depth, width, size }: TreeShape, run: RunLevel, enough: (level: number, value: number) => boolean): Promise<void> {
   const most = width + width * width * (depth - 1);
   const tokens = new Int32Array(most);
   const values = new Float64Array(most);
@@ -54,7 +54,7 @@ export function growTree(tree: DraftTree, first: Ranking, { depth, width, size }
       const [maskLow, maskHigh] = withBit(low, high, bit + r);
       return { token: tokens[candidate]!, from, maskLow, maskHigh };
     });
-    const ranking = run(level, rows);
+    const ranking = await run(level, rows);
     const base = count;
     for (let r = 0; r < width; r++)
       for (let i = 0; i < width; i++, count++) {

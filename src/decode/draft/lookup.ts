@@ -1,12 +1,14 @@
 // Prompt lookup: what followed where the text's last tokens occurred before is proposed to follow again.
 import type { Decide } from "../../wasm/decide.ts";
-import type { Drafter, DraftText } from "./drafter.ts";
+import type { Drafter, DraftText, Wanted } from "./drafter.ts";
 import type { DraftTree } from "./tree.ts";
 
 /** Tokens of a proposal: a longer one is found again as soon as this one was right. */
 const chain = 16;
 /** First estimates that the next token agrees, by how many tokens agree already: more agreement, more trust. */
 const chanceOf = (agreed: number): number => 1 - 0.6 / (agreed + 0.5);
+
+const lookupSource = 1;
 
 export interface LookupPlace {
   /** Address of lookup_bytes(capacity). */
@@ -23,6 +25,8 @@ export class LookupDrafter implements Drafter {
   readonly #memory: { readonly buffer: ArrayBufferLike };
   readonly #place: LookupPlace;
   #count = 0;
+  /** Tokens that agreed at the place last proposed from, 0 for none. */
+  agreed = 0;
 
   constructor(decide: Decide, memory: { readonly buffer: ArrayBufferLike }, place: LookupPlace) {
     this.#decide = decide;
@@ -54,17 +58,18 @@ export class LookupDrafter implements Drafter {
     while (this.#count < tokens.length && this.#count < this.#place.capacity) this.#count = this.#decide.lookup_push(this.#place.state, tokens[this.#count]!);
   }
 
-  async propose(text: DraftText, tree: DraftTree, limit: number, depth: number): Promise<void> {
+  async propose(text: DraftText, tree: DraftTree, { limit, depth }: Wanted): Promise<void> {
     const { state } = this.#place;
+    this.agreed = 0;
     this.#extend(text.tokens);
     if (this.#count !== text.tokens.length) return;
     this.#count = this.#decide.lookup_push(state, tree.tokens[0]!);
-    const agreed = this.#decide.lookup_find(state, -1);
+    const agreed = (this.agreed = this.#decide.lookup_find(state, -1));
     if (agreed > 0) {
-      const first = this.#follow(tree, agreed, Math.min(limit, chain + 1), depth);
+      const first = this.#follow(tree, agreed, Math.min(limit, tree.size + chain), depth);
       // One other continuation, when one was seen: its first token only, as a second guess.
       const other = this.#decide.lookup_find(state, first);
-      if (other > 0 && tree.size < limit && depth > 0) tree.add(0, this.#tokens()[this.#decide.lookup_at(state)]!, 0.5 * (1 - chanceOf(agreed)));
+      if (other > 0 && tree.size < limit && depth > 0) tree.add(0, this.#tokens()[this.#decide.lookup_at(state)]!, 0.5 * (1 - chanceOf(agreed)), lookupSource);
     }
     this.#truncate(text.tokens.length);
   }
@@ -75,7 +80,7 @@ export class LookupDrafter implements Drafter {
     const at = this.#decide.lookup_at(this.#place.state);
     let node = 0;
     for (let i = 0; i < depth && tree.size < limit && at + i < this.#count; i++) {
-      node = tree.add(node, tokens[at + i]!, chanceOf(agreed + i));
+      node = tree.add(node, tokens[at + i]!, chanceOf(agreed + i), lookupSource);
       if (node < 0) break;
     }
     return tokens[at]!;

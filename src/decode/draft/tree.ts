@@ -16,6 +16,8 @@ export class DraftTree {
   readonly maskLow = new Int32Array(maxNodes);
   readonly maskHigh = new Int32Array(maxNodes);
   readonly chance = new Float64Array(maxNodes);
+  /** Which drafter's estimate `chance` is. */
+  readonly source = new Uint8Array(maxNodes);
   readonly #moved = new Int32Array(maxNodes);
   #size = 0;
 
@@ -26,10 +28,10 @@ export class DraftTree {
   /** Only a root. */
   reset(root: number): void {
     this.#size = 0;
-    this.#put(root, -1, 1);
+    this.#put(root, -1, 1, 0);
   }
 
-  #put(token: number, parent: number, chance: number): number {
+  #put(token: number, parent: number, chance: number, source: number): number {
     const node = this.#size++;
     this.tokens[node] = token;
     this.parents[node] = parent;
@@ -37,6 +39,7 @@ export class DraftTree {
     this.maskLow[node] = (parent < 0 ? 0 : this.maskLow[parent]!) | (node < 32 ? 1 << node : 0);
     this.maskHigh[node] = (parent < 0 ? 0 : this.maskHigh[parent]!) | (node < 32 ? 0 : 1 << (node - 32));
     this.chance[node] = chance;
+    this.source[node] = source;
     return node;
   }
 
@@ -47,10 +50,10 @@ export class DraftTree {
   }
 
   /** Adds a child, or finds the one that has this token already; -1 when the tree is full. */
-  add(parent: number, token: number, chance: number): number {
+  add(parent: number, token: number, chance: number, source = 0): number {
     const there = this.child(parent, token);
     if (there >= 0) return there;
-    return this.#size < maxNodes ? this.#put(token, parent, chance) : -1;
+    return this.#size < maxNodes ? this.#put(token, parent, chance, source) : -1;
   }
 
   /** Becomes the part of `other` for which `keep` is 1; a node is kept only with its parent. */
@@ -59,7 +62,7 @@ export class DraftTree {
     for (let i = 0; i < other.size; i++) {
       if (!keep[i]) continue;
       const parent = other.parents[i]!;
-      this.#moved[i] = this.#put(other.tokens[i]!, parent < 0 ? -1 : this.#moved[parent]!, other.chance[i]!);
+      this.#moved[i] = this.#put(other.tokens[i]!, parent < 0 ? -1 : this.#moved[parent]!, other.chance[i]!, other.source[i]!);
     }
   }
 }
