@@ -1,12 +1,17 @@
 // The package on a page, or in a worker of one.
 import { openDoor } from "../door/door.ts";
 import { browserHost } from "./browser.host.ts";
-import { webEngine } from "./web.ts";
+import { webEngine, webLane } from "./web.ts";
 
 export * from "../index.ts";
+
+// Spelled out, so that bundlers see each file.
+const engine = () => new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" });
+const lane = () => new Worker(new URL("./browser.lane.js", import.meta.url), { type: "module" });
+
 export const { load, inspect, loadTokenizer } = openDoor({
   host: () => browserHost(false),
-  startWorker: async () => webEngine(new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" })),
+  startWorker: async () => webEngine(engine(), () => webLane(lane())),
   base: () => globalThis.location?.href,
 });
 

@@ -1,8 +1,8 @@
 // The package in Deno. The kernels need no permission; a model file needs --allow-read, which also allows threads.
 import { openDoor } from "../door/door.ts";
-import { denoHost, mayStart } from "./deno.host.ts";
+import { denoHost, mayRead } from "./deno.host.ts";
 import { pathFiles } from "./node.files.ts";
-import { webEngine } from "./web.ts";
+import { engineWorker } from "./threads.ts";
 
 export * from "../index.ts";
 export const { load, inspect, loadTokenizer } = openDoor({
@@ -10,7 +10,7 @@ export const { load, inspect, loadTokenizer } = openDoor({
   openPath: pathFiles,
   startWorker: async () => {
     const script = new URL("./deno.worker.js", import.meta.url);
-    return (await mayStart(script)) ? webEngine(new Worker(script, { type: "module" })) : undefined;
+    return (await mayRead(script)) ? engineWorker(script) : undefined;
   },
 });
 
