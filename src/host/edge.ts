@@ -25,4 +25,11 @@ const host: EngineHost = {
   now: () => performance.now(),
 };
 
-export const { load, inspect, loadTokenizer } = openDoor({ host: () => host });
+const door = openDoor({ host: () => host });
+
+/** Loads a model from a path, URL, Blob, bytes or files of your own; {@link Door.load} says how and what it throws. */
+export const load = door.load;
+/** Metadata, tensors and memory plan of a model file; see {@link Door.inspect}. */
+export const inspect = door.inspect;
+/** The tokenizer of a file alone; see {@link Door.loadTokenizer}. */
+export const loadTokenizer = door.loadTokenizer;

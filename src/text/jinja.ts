@@ -137,8 +137,7 @@ class BoundedInterpreter extends Interpreter {
   #measure(value: Value): void {
     if (typeof value.value === "string") this.#spend(value.value.length / charactersPerStep);
     if (this.#characters(value) > mostCharacters) throw new Error(`it makes more than ${mostCharacters} characters`);
-    const items = Array.isArray(value.value) ? value.value.length : 0;
-    if (items > mostItems) throw new Error(`it makes a list of more than ${mostItems} items`);
+    if (sizeOf(value) > mostItems) throw new Error(`it makes a list of more than ${mostItems} items`);
   }
 
   /** Characters in a value, those inside lists and dictionaries as often as they occur. */
@@ -157,7 +156,7 @@ class BoundedInterpreter extends Interpreter {
         return this.#text(this.#print(this.evaluate((node as Wrapped).inner, scope)), scope);
       case "LoopedOver": {
         const value = this.evaluate((node as Wrapped).inner, scope);
-        this.#spend(Array.isArray(value.value) ? stepsPerRound * value.value.length : 0);
+        this.#spend(stepsPerRound * sizeOf(value));
         return value;
       }
       case "BinaryExpression": {
@@ -228,6 +227,11 @@ class BoundedInterpreter extends Interpreter {
         return String(value);
     }
   }
+}
+
+/** Items of a list or dictionary. */
+function sizeOf({ value }: Value): number {
+  return Array.isArray(value) ? value.length : value instanceof Map ? value.size : 0;
 }
 
 /** A text as Python's repr() writes it: single quotes unless only those occur in it. */
