@@ -36,8 +36,6 @@ export interface DraftingParts {
   /** The sampler's regions. */
   readonly params: number;
   readonly scratch: number;
-  /** Memory of the first session's cache, free until it opens. */
-  readonly firstKv: number;
   onProgress(progress: LoadProgress): void;
   readonly signal: AbortSignal | undefined;
 }
@@ -47,9 +45,9 @@ export async function openDrafting(p: DraftingParts, options: DraftOptions, file
   const drafter = own.drafter ?? (await openDrafter(p, options, files));
   if (!drafter) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
-  const id = p.sequences.open(p.plan.contextSize, p.firstKv);
+  const id = p.sequences.open(p.plan.contextSize);
   const costs = options.adaptive ? measureSteps(p.stepper, p.sequences.get(id), p.config.layers, limit) : [];
-  p.sequences.close(id, p.firstKv);
+  p.sequences.close(id);
   const chatsOnly = !own.drafter && !options.eagle && options.lookup === "chat";
   return { drafter, budget: new Budget(costs, options.adaptive), limit, chatsOnly, watch: own.watch, now: () => p.host.now() };
 }

@@ -4,18 +4,18 @@ import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import type { DraftTree } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
-import type { ModelFiles } from "../file/source.ts";
-import type { ModelConfig, ModelFile } from "../model/config.ts";
+import { abortable, type ModelFiles } from "../file/source.ts";
+import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
 import { type Plan, planModel, slots, STACK_BYTES } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
-import { check, type Kernels } from "../wasm/abi.ts";
+import type { Kernels } from "../wasm/abi.ts";
 import { type Build, chooseBuild } from "../wasm/features.ts";
 import { instantiateKernels } from "../wasm/instance.ts";
-import { Arena, createMemory } from "../wasm/memory.ts";
+import { align, Arena, createMemory } from "../wasm/memory.ts";
 import { type StepRow, Stepper } from "./forward.ts";
 import { openDrafting } from "./drafting.ts";
 import { generate } from "./generate.ts";
@@ -23,6 +23,7 @@ import type { EngineHost, Lane } from "./host.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import { type Drafting, Speculation } from "./speculate.ts";
 import type { EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "./types.ts";
+import { acceptNode, verifyTree } from "./verify.ts";
 
 export interface EngineHooks {
   onProgress?(progress: LoadProgress): void;
@@ -42,16 +43,11 @@ interface Parts {
   readonly samplers: readonly Sampler[];
   readonly drafting: Drafting | undefined;
   readonly table: PieceTable;
-  readonly kernels: Kernels;
-  readonly model: number;
-  /** KV memory taken at load, for the first session of the model's context size. */
-  readonly firstKv: number;
   endLanes(): Promise<void>;
 }
 
 export class Engine implements EngineApi {
   readonly #parts: Parts;
-  #firstKvFree = true;
   #tokenizer: Tokenizer | undefined;
   /** Calls take turns: the kernels and the scratch memory are one. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -69,15 +65,19 @@ export class Engine implements EngineApi {
     const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
     try {
       onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
-      const model = await readModel(files, signal);
+      const model = await readModel(signal ? abortable(files, signal) : files, signal);
+      // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
+      const table = paddedTable(pieceTable(model.tokenizer), model.config.vocab);
       const { lanes, note } = laneCount(host, options.threads);
       const build = await chooseBuild(host, options.variant, lanes > 1);
       const plan = planModel(build, model, options, lanes, options.batchSize);
       onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
       signal?.throwIfAborted();
-      const parts = await assemble(host, model, build, plan, options, onProgress, signal, { started, note, drafter: hooks.drafter, watch: hooks.watch, draftFiles });
+      const parts = await assemble(host, model, table, build, plan, options, onProgress, signal, { started, note, drafter: hooks.drafter, watch: hooks.watch, draftFiles });
       onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
       return new Engine(parts);
+    } catch (error) {
+      throw typed(error);
     } finally {
       await files.close();
       await draftFiles?.close();
@@ -88,6 +88,11 @@ export class Engine implements EngineApi {
     return this.#parts.info;
   }
 
+  /** Linear memory in all, now: info.memory.total at first, more when further sessions needed it. */
+  get memoryBytes(): number {
+    return this.#parts.arena.memory.buffer.byteLength;
+  }
+
   /**
    * Runs `task` when all earlier calls are done. A closed or failed engine refuses; an abort while waiting rejects at once.
    * The signal that the task gets also tells when the engine ends.
@@ -95,30 +100,29 @@ export class Engine implements EngineApi {
   #inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
     const end = this.#end.signal;
     const signal = outer ? AbortSignal.any([outer, end]) : end;
-    const result = this.#turn.then(() => {
+    const result = this.#turn.then(async () => {
       signal.throwIfAborted();
-      return task(signal);
+      try {
+        return await task(signal);
+      } catch (error) {
+        throw typed(error);
+      }
     });
     this.#turn = result.catch((error: unknown) => {
-      // A trap leaves the memory in no state to go on with.
-      if (error instanceof WebAssembly.RuntimeError || (error instanceof CpmError && error.code === "engine-failed"))
+      if (error instanceof CpmError && error.code === "engine-failed")
         this.#end.abort(new CpmError("engine-failed", `the engine failed earlier (${error.message}); close this model and load it again`, {}, { cause: error }));
     });
-    return outer ? untilAborted(result, outer) : result;
+    return outer && !this.#parts.host.requestBound ? untilAborted(result, outer) : result;
   }
 
   open(contextSize = this.info.contextSize): Promise<number> {
     return this.#inTurn(() => {
       if (!Number.isSafeInteger(contextSize) || contextSize < 1 || contextSize > 1 << 24)
         throw new CpmError("bad-option", `contextSize: expected a whole number of tokens from 1 to 16777216, found ${contextSize}`, { field: "contextSize" });
-      const { sequences, firstKv } = this.#parts;
-      if (this.#firstKvFree && slots(contextSize) <= slots(this.info.contextSize) && contextSize === this.info.contextSize) {
-        this.#firstKvFree = false;
-        return sequences.open(contextSize, firstKv);
-      }
-      if (slots(contextSize) > slots(this.info.contextSize))
-        throw new CpmError("bad-option", `contextSize: this model was loaded for ${this.info.contextSize} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`, { field: "contextSize" });
-      return sequences.open(contextSize);
+      const most = this.info.contextSize;
+      if (contextSize > most)
+        throw new CpmError("bad-option", `contextSize: this model was loaded for ${most} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`, { field: "contextSize" });
+      return this.#parts.sequences.open(contextSize);
     });
   }
 
@@ -127,7 +131,7 @@ export class Engine implements EngineApi {
       const sequence = this.#parts.sequences.get(session);
       const vocab = this.info.config.vocab;
       checkTokens(tokens, vocab, sequence);
-      const out = new Float32Array(logits === "none" ? 0 : logits === "last" ? vocab : vocab * tokens.length);
+      const out = logitsArray(logits === "none" ? 0 : logits === "last" ? vocab : vocab * tokens.length);
       let filled = 0;
       const before = sequence.tokens.length;
       try {
@@ -163,21 +167,13 @@ export class Engine implements EngineApi {
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
     return this.#inTurn((signal) => {
-      const { host, samplers, table, sequences, stepper, arena, kernels, model } = this.#parts;
+      const { host, samplers, table, sequences, stepper, arena } = this.#parts;
       const sequence = sequences.get(session);
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
       const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {});
-      const verify = async (tree: DraftTree) => {
-        await stepper.layers(treeRows(sequence, tree), signal);
-        await stepper.head(Array.from({ length: tree.size }, (_, i) => i), signal);
-      };
-      const accept = (tree: DraftTree, node: number) => {
-        const slot = sequence.tokens.length;
-        const at = slot - tree.depths[node]! + node;
-        if (at !== slot) check(kernels.kv_move(model, sequence.at, at, sequence.at, slot, 1), "kv_move");
-        sequence.tokens.push(tree.tokens[node]!);
-      };
+      const verify = (tree: DraftTree) => verifyTree(stepper, sequence, tree, signal);
+      const accept = (tree: DraftTree, node: number) => acceptNode(stepper, sequence, tree, node);
       const speculation = new Speculation(this.#draftingFor(request), signal);
       const generator = { now: () => host.now(), samplers, speculation, table, sequence, step, verify, accept, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop };
       return generate(generator, { ...request, prompt }, hooks);
@@ -202,10 +198,12 @@ export class Engine implements EngineApi {
 
   truncate(session: number, length: number): Promise<void> {
     return this.#inTurn(() => {
-      const { tokens } = this.#parts.sequences.get(session);
+      const sequence = this.#parts.sequences.get(session);
+      const { tokens } = sequence;
       if (!Number.isSafeInteger(length) || length < 0 || length > tokens.length)
         throw new CpmError("bad-option", `truncate: expected a length from 0 to ${tokens.length}, found ${length}`, { field: "length" });
       tokens.length = length;
+      this.#parts.drafting?.drafter.cut(sequence, length);
     });
   }
 
@@ -223,10 +221,9 @@ export class Engine implements EngineApi {
 
   closeSession(session: number): Promise<void> {
     return this.#inTurn(() => {
-      const { sequences, firstKv, drafting } = this.#parts;
-      if (sequences.has(session)) drafting?.drafter.close(sequences.get(session));
-      if (sequences.has(session) && sequences.get(session).data === firstKv) this.#firstKvFree = true;
-      sequences.close(session, firstKv);
+      const { sequences, drafting } = this.#parts;
+      const closed = sequences.close(session);
+      if (closed) drafting?.drafter.close(closed);
     });
   }
 
@@ -236,6 +233,31 @@ export class Engine implements EngineApi {
     await this.#turn;
     await this.#parts.endLanes();
   }
+}
+
+/** A trap leaves the memory in no state to go on with: "engine-failed". Other errors are themselves. */
+function typed(error: unknown): unknown {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  return new CpmError("engine-failed", `the kernels stopped: ${error.message}; close this model and load it again, and report it if it happens again`, {}, { cause: error });
+}
+
+function logitsArray(length: number): Float32Array {
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    throw new CpmError("out-of-memory", `${length} logits do not fit into memory; ask for fewer tokens at a time, or for the last one's only`, { field: "logits" }, { cause });
+  }
+}
+
+/** Embeddings may have more rows than there are pieces; such tokens have no text. */
+function paddedTable(table: PieceTable, vocab: number): PieceTable {
+  const { length } = table.special;
+  if (length >= vocab) return table;
+  const offsets = new Uint32Array(vocab + 1).fill(table.bytes.length);
+  offsets.set(table.offsets);
+  const special = new Uint8Array(vocab);
+  special.set(table.special);
+  return { ...table, offsets, special };
 }
 
 /** `work`, or the signal's reason as soon as it is aborted. */
@@ -255,7 +277,7 @@ function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number;
   if (threads !== "auto" && (!Number.isSafeInteger(threads) || threads < 1 || threads > 64))
     throw new CpmError("bad-option", `threads: expected "auto" or a whole number from 1 to 64, found ${threads}`, { field: "threads" });
   const wanted = threads === "auto" ? host.cores : threads;
-  if (wanted === 1 || host.startLanes) return { lanes: wanted, note: undefined };
+  if (threads === 1 || host.startLanes) return { lanes: wanted, note: undefined };
   return { lanes: 1, note: host.threadsNote ?? "this runtime has no threads" };
 }
 
@@ -273,6 +295,7 @@ async function startLanes(host: EngineHost, build: Build, kernels: Kernels, aren
 async function assemble(
   host: EngineHost,
   model: ModelFile,
+  table: PieceTable,
   build: Build,
   plan: Plan,
   options: EngineOptions,
@@ -291,17 +314,16 @@ async function assemble(
     const decide = await instantiateDecide(await host.module(threads ? "decide.mt" : "decide"), memory);
     const sizes = samplerBytes(config.vocab, plan.contextSize);
     const place = { scratch: arena.take(sizes.scratch), history: arena.take(sizes.history), params: arena.take(sizes.params) };
-    // The first session's cache is the staging area until the weights are in.
-    const firstKv = arena.take(Math.max(plan.kvBytes, plan.stagingBytes));
-    const struct = await loadWeights({ kernels, arena, host, kvType: options.kvType, staging: firstKv, onProgress, signal }, model, plan);
-    new Uint8Array(memory.buffer, firstKv, Math.max(plan.kvBytes, plan.stagingBytes)).fill(0);
-    if (plan.stagingBytes > plan.kvBytes) arena.free(firstKv + Math.ceil(plan.kvBytes / 64) * 64, plan.stagingBytes - Math.ceil(plan.kvBytes / 64) * 64);
-    const stepper = new Stepper(kernels, arena, host, plan, struct, config.layers, slots(plan.contextSize), config.vocab);
+    const work = takeWork(arena, plan, config.vocab);
+    const struct = await loadWeights({ kernels, arena, host, kvType: options.kvType, staging: work.firstKv, onProgress, signal }, model, plan);
+    new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
+    work.trim();
+    const stepper = new Stepper(kernels, arena, host, plan, { model: struct, layers: config.layers, context: slots(plan.contextSize), ...work });
     const sampler = new Sampler(decide, memory, { ...place, logits: stepper.logits, vocab: config.vocab, historyCapacity: plan.contextSize });
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(stepper.logits + 4 * row * config.vocab));
-    const sequences = new Sequences(arena, config, options.kvType, fingerprint(config, plan, memory));
+    const sequences = new Sequences(arena, { config, kvType: options.kvType, contextSize: plan.contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory) });
     const { params, scratch } = place;
-    const drafting = await openDrafting({ host, kernels, decide, arena, stepper, sequences, build, plan, model: struct, config, kvType: options.kvType, params, scratch, firstKv, onProgress, signal }, options.draft, draftFiles, { drafter, watch });
+    const drafting = await openDrafting({ host, kernels, decide, arena, stepper, sequences, build, plan, model: struct, config, kvType: options.kvType, params, scratch, onProgress, signal }, options.draft, draftFiles, { drafter, watch });
     const packed: Record<string, number> = {};
     for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
     const info: EngineInfo = {
@@ -317,20 +339,33 @@ async function assemble(
       loadMs: host.now() - started,
       packed,
     };
-    return { info, host, arena, stepper, sequences, samplers, drafting, table: pieceTable(model.tokenizer), kernels, model: struct, firstKv, endLanes };
+    return { info, host, arena, stepper, sequences, samplers, drafting, table, endLanes };
   } catch (error) {
     await endLanes();
     throw error;
   }
 }
 
-/** FNV-1a over the configuration and a sample of every weight: tells models apart, not forgeries. */
+/** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
+function takeWork(arena: Arena, plan: Plan, vocab: number): { firstKv: number; scratch: number; logits: number; trim(): void } {
+  const [kv, scratch, logits] = [align(plan.kvBytes), align(plan.scratchBytes), align(4 * plan.logitRows * vocab)];
+  const needed = kv + scratch + logits;
+  const taken = align(Math.max(needed, plan.stagingBytes));
+  const at = arena.take(taken);
+  return { firstKv: at, scratch: at + kv, logits: at + kv + scratch, trim: () => taken > needed && arena.free(at + needed, taken - needed) };
+}
+
+/**
+ * FNV-1a over the configuration, its rotation as this context size chooses it, and a sample of every weight: tells models
+ * apart, not forgeries.
+ */
 function fingerprint(config: ModelConfig, plan: Plan, memory: WebAssembly.Memory): bigint {
   let hash = 0xcbf29ce484222325n;
   const add = (byte: number) => {
     hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
   };
-  for (const byte of new TextEncoder().encode(JSON.stringify(config))) add(byte);
+  const same = { ...config, name: "", ropeShort: ropeFactors(config, plan.contextSize), ropeLong: undefined };
+  for (const byte of new TextEncoder().encode(JSON.stringify(same))) add(byte);
   for (const w of plan.weights) for (const byte of new Uint8Array(memory.buffer, w.at, Math.min(64, w.bytes))) add(byte);
   return hash;
 }
@@ -347,17 +382,4 @@ function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequenc
 function causalRows(sequence: Sequence, tokens: readonly number[]): StepRow[] {
   const first = sequence.tokens.length;
   return tokens.map((token, i) => ({ sequence, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0 }));
-}
-
-/**
- * A tree's rows lie behind the cache in its own order; each sees the cache, its ancestors and itself. A node whose
- * ancestors lie in a row before it is a causal row, as in plain decoding.
- */
-function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
-  const base = sequence.tokens.length;
-  return Array.from({ length: tree.size }, (_, i) => {
-    const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i };
-    if (tree.depths[i] === i) return { ...row, base: base + i + 1, maskLow: 0, maskHigh: 0 };
-    return { ...row, base, maskLow: tree.maskLow[i]!, maskHigh: tree.maskHigh[i]! };
-  });
 }

@@ -1,6 +1,7 @@
 // A draft head's files (EAGLE-2 or EAGLE-3 for a given target): safetensors with the published tensor names.
 import { CpmError, modelError } from "../errors.ts";
-import { openSafetensors, parseObject } from "../file/safetensors.ts";
+import { parseObject } from "../file/json.ts";
+import { openSafetensors } from "../file/safetensors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { FileTensor } from "../file/tensor.ts";
 import type { ModelConfig, WeightFile } from "./config.ts";

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import { draftOptions } from "../../src/door/draft.ts";
-import { greedy, load, own, say, shared, variants } from "./rig.ts";
+import { load, variants } from "../support/engine.ts";
 import { oracle } from "./oracle.ts";
+import { greedy, models, say, stories } from "./rig.ts";
 
-const models = [own("models/stories-q4_0.gguf"), shared("models/stories-f16.gguf"), shared("models/stories-ternary-tq2_0.gguf"), shared("data/stories260k.gguf")].filter((m) => m !== undefined);
 const prompt = "Once upon a time, there was a little girl named Lily. She had a big red ball.";
 
-for (const path of models)
+for (const path of models.filter((m) => !m.includes("golden")))
   for (const [variant, threads, kvType] of [...variants.map((v) => [v, 1, "f16"] as const), ["base", 2, "q8"] as const, ["base", 1, "f32"] as const])
     test(`${path.split("/").at(-1)}: log-probabilities are plain decoding's to the last bit, wherever in a tree a token lies (${variant}, ${threads} threads, ${kvType})`, async () => {
       const drafter = oracle(24, 0.85, 200);
@@ -31,7 +31,7 @@ for (const path of models)
 
 test("a tree that never guesses right changes nothing but the time", async () => {
   const drafter = oracle(64, 0, 200);
-  const engine = await load(models[0]!, { draft: { ...draftOptions("lookup"), adaptive: false } }, { drafter });
+  const engine = await load(stories, { draft: { ...draftOptions("lookup"), adaptive: false } }, { drafter });
   const plain = await say(engine, prompt, { draft: "off" });
   const quick = await say(engine, prompt);
   expect(quick.tokens).toEqual(plain.tokens);

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { draftOptions } from "../../src/door/draft.ts";
-import { load, say, shared, variants } from "./rig.ts";
+import { load, variants } from "../support/engine.ts";
+import { shared } from "../support/golden.ts";
+import { say } from "./rig.ts";
 
 interface Tree {
   readonly tokens: readonly number[];

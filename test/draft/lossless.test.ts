@@ -1,9 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { draftOptions } from "../../src/door/draft.ts";
 import type { SamplingOptions } from "../../src/engine/types.ts";
-import { greedy, load, own, say, shared, variants } from "./rig.ts";
-
-const models = [own("models/stories-q4_0.gguf"), shared("models/stories-f16.gguf"), shared("models/stories-ternary-tq2_0.gguf"), shared("golden/target-f32.gguf"), shared("data/stories260k.gguf")].filter((m) => m !== undefined);
+import { load, variants } from "../support/engine.ts";
+import { greedy, models, say } from "./rig.ts";
 
 const samplings: Readonly<Record<string, SamplingOptions>> = {
   greedy,

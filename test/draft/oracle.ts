@@ -36,6 +36,7 @@ export function oracle(size: number, right: number, vocab: number, seed = 1): Or
       }
     },
     async observe() {},
+    cut() {},
     close() {},
   };
 }

@@ -30,6 +30,8 @@ export interface Drafter<Text extends DraftText = DraftText> {
   propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void>;
   /** The last tokens of `text` were computed as these rows of the last step, in order. */
   observe(text: Text, rows: readonly number[], signal: AbortSignal | undefined): Promise<void>;
+  /** The text was cut to its first `length` tokens, outside a generation. */
+  cut(text: Text, length: number): void;
   /** The text's session is closed. */
   close(text: Text): void;
 }

@@ -64,7 +64,7 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     this.#waiting = 0;
     this.#from = window > 0 ? Math.max(0, prompt.length - window) : 0;
     // The row of the last token kept depends on the token after it, which may be another now.
-    state.end = Math.min(state.end, Math.max(0, cached - 1));
+    shorten(state, cached);
     if (cached - state.end <= worthwhile) return state.end;
     state.begin = state.end = cached;
     return cached;
@@ -130,6 +130,12 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     await growTree(tree, first, { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) }, run, (_, value) => !pays(Math.exp(value), this.#levelMs));
   }
 
+  cut(text: Text, length: number): void {
+    const state = this.#states.get(text);
+    if (state) shorten(state, length);
+    this.#waiting = 0;
+  }
+
   close(text: Text): void {
     const state = this.#states.get(text);
     if (!state) return;
@@ -140,3 +146,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 }
 
 const firstSeen = ({ begin }: { begin: number }, slot: number, window: number): number => Math.max(begin, window > 0 ? slot - window + 1 : 0);
+
+function shorten(state: State, length: number): void {
+  state.end = Math.min(state.end, Math.max(0, length - 1));
+  state.begin = Math.min(state.begin, state.end);
+}

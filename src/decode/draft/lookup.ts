@@ -90,5 +90,8 @@ export class LookupDrafter implements Drafter {
     this.#extend(text.tokens);
   }
 
+  // begin() compares the whole text.
+  cut(): void {}
+
   close(): void {}
 }
