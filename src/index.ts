@@ -1,4 +1,5 @@
 // The public names that every runtime's door shares; src/host/ adds load, inspect and loadTokenizer.
+export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export { Generation } from "./door/generation.ts";
 export type { Inspection, InspectedTensor, InspectOptions } from "./door/inspect.ts";
@@ -7,6 +8,7 @@ export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";
 export type { ModelInput } from "./engine/host.ts";
 export type {
+  DraftStats,
   EngineInfo,
   FinishReason,
   GeneratedPart,

@@ -1,6 +1,6 @@
 // Options as callers write them -> checked and complete.
 import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
-import { type DraftInput, draftOptions } from "./draft.ts";
+import { checkDraft, type DraftInput } from "./draft.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 
@@ -19,7 +19,8 @@ export interface LoadOptions {
   readonly maxMemoryBytes?: number | undefined;
   /**
    * What drafts tokens that the model then checks in one step: the same text, sooner. "lookup": what followed earlier in
-   * the text. Default: lookup in chats, where it pays; false: nothing.
+   * the text; { eagle }: a draft head; { model }: a small model of the same vocabulary. Default: lookup in chats; false:
+   * nothing. A draft is used only where it pays.
    */
   readonly draft?: DraftInput | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
@@ -92,6 +93,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
+  checkDraft(options.draft);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
   if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string"))) bad("headers", "names and texts", headers);
@@ -102,7 +104,6 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
-    draft: draftOptions(options.draft),
   };
 }
 

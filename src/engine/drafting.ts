@@ -3,22 +3,31 @@ import { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { EagleDrafter, type HiddenStates } from "../decode/draft/eagle.ts";
 import { DraftHead } from "../decode/draft/head.ts";
+import { JoinedDrafter } from "../decode/draft/join.ts";
 import { LookupDrafter } from "../decode/draft/lookup.ts";
+import { Ranker } from "../decode/draft/rank.ts";
+import { maxNodes } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { readHead } from "../model/eagle.ts";
-import type { Plan } from "../model/plan.ts";
+import { loadWeights } from "../model/load.ts";
+import { type Plan, planModel, slots } from "../model/plan.ts";
+import { readModel } from "../model/read.ts";
+import { pieceTable } from "../text/pieces.ts";
+import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import type { Decide } from "../wasm/decide.ts";
 import type { Build } from "../wasm/features.ts";
 import type { Arena } from "../wasm/memory.ts";
-import type { Stepper } from "./forward.ts";
+import { Stepper } from "./forward.ts";
 import type { EngineHost } from "./host.ts";
 import { measureSteps } from "./measure.ts";
-import type { Sequence, Sequences } from "./sequences.ts";
+import { type Sequence, Sequences } from "./sequences.ts";
+import { SmallDrafter } from "./small.ts";
 import type { Drafting } from "./speculate.ts";
-import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress } from "./types.ts";
+import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress, TreeOptions } from "./types.ts";
+import { takeWork } from "./work.ts";
 
 export interface DraftingParts {
   readonly host: EngineHost;
@@ -32,7 +41,11 @@ export interface DraftingParts {
   /** Address of the target's Model struct. */
   readonly model: number;
   readonly config: ModelConfig;
+  readonly options: EngineOptions;
   readonly kvType: EngineOptions["kvType"];
+  /** The target's pieces. */
+  readonly table: PieceTable;
+  readonly memory: WebAssembly.Memory;
   /** The sampler's regions. */
   readonly params: number;
   readonly scratch: number;
@@ -41,20 +54,21 @@ export interface DraftingParts {
 }
 
 /** The drafter that was asked for; undefined for none. `files`: the draft head's; `own`: what tests and benchmarks bring. */
-export async function openDrafting(p: DraftingParts, options: DraftOptions, files: ModelFiles | undefined, own: { readonly drafter: Drafter<Sequence> | undefined; readonly watch: Drafting["watch"] }): Promise<Drafting | undefined> {
-  const drafter = own.drafter ?? (await openDrafter(p, options, files));
-  if (!drafter) return undefined;
+export async function openDrafting(p: DraftingParts, options: DraftOptions | undefined, files: ModelFiles | undefined, own: { readonly drafter: Drafter<Sequence> | undefined; readonly watch: Drafting["watch"] }): Promise<Drafting | undefined> {
+  const drafter = own.drafter ?? (options && (await openDrafter(p, options, files)));
+  if (!drafter || !options) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
   const id = p.sequences.open(p.plan.contextSize);
   const costs = options.adaptive ? measureSteps(p.stepper, p.sequences.get(id), p.config.layers, limit) : [];
   p.sequences.close(id);
-  const chatsOnly = !own.drafter && !options.eagle && options.lookup === "chat";
+  const chatsOnly = !own.drafter && !files && options.lookup === "chat";
   return { drafter, budget: new Budget(costs, options.adaptive), limit, chatsOnly, watch: own.watch, now: () => p.host.now() };
 }
 
 async function openDrafter(p: DraftingParts, options: DraftOptions, files: ModelFiles | undefined): Promise<Drafter<Sequence> | undefined> {
-  if (options.eagle && files) return openEagle(p, options.eagle, files);
-  return options.lookup === "off" ? undefined : openLookup(p);
+  const main = files && (options.eagle ? await openEagle(p, options.eagle, files) : options.model && (await openSmall(p, options.model, files)));
+  if (options.lookup === "off") return main;
+  return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
 
 function openLookup({ decide, arena, plan }: DraftingParts): LookupDrafter {
@@ -73,6 +87,28 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
   const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
   const { window } = options;
   return new EagleDrafter({ head, states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width), decide: p.decide, memory: arena.memory, params: p.params, scratch: p.scratch, shape: options, window, now: () => p.host.now() });
+}
+
+/** A whole model beside the target: its own weights, cache and activations in the same memory, run by the same lanes. */
+async function openSmall(p: DraftingParts, options: TreeOptions, files: ModelFiles): Promise<SmallDrafter> {
+  const { arena, config, host, kernels } = p;
+  const model = await readModel(files, p.signal);
+  const refuse = (what: string): never => {
+    throw new CpmError("bad-option", `draft.model: ${what}; a drafting model must have the target's vocabulary`, { field: "draft.model" });
+  };
+  if (model.config.vocab !== config.vocab) refuse(`it has ${model.config.vocab} tokens, the target ${config.vocab}`);
+  const [mine, theirs] = [pieceTable(model.tokenizer), p.table];
+  if (mine.bytes.length !== theirs.bytes.length || mine.bytes.some((byte, i) => byte !== theirs.bytes[i])) refuse("its tokens mean other texts than the target's");
+  const contextSize = p.plan.contextSize + maxNodes;
+  const plan = planModel(p.build, model, { ...p.options, contextSize, maxMemoryBytes: undefined }, p.plan.lanes, p.plan.batchSize);
+  const work = takeWork(arena, plan, config.vocab);
+  const struct = await loadWeights({ ...p, staging: work.firstKv }, model, plan);
+  new Uint8Array(arena.memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
+  work.trim();
+  const stepper = new Stepper(kernels, arena, host, plan, { model: struct, layers: model.config.layers, context: slots(contextSize), ...work });
+  const sequences = new Sequences(arena, { config: model.config, kvType: p.kvType, contextSize, firstKv: work.firstKv, fingerprint: 0n });
+  const ranker = new Ranker(p, config.vocab, options.width);
+  return new SmallDrafter({ stepper, sequences, ranker, shape: options, contextSize, now: () => host.now() });
 }
 
 const final = (stepper: Stepper, width: number): HiddenStates => ({ copy: (rows, out) => stepper.finalStates(rows, out, width) });

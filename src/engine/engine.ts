@@ -15,7 +15,7 @@ import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { type Build, chooseBuild } from "../wasm/features.ts";
 import { instantiateKernels } from "../wasm/instance.ts";
-import { align, Arena, createMemory } from "../wasm/memory.ts";
+import { Arena, createMemory } from "../wasm/memory.ts";
 import { type StepRow, Stepper } from "./forward.ts";
 import { openDrafting } from "./drafting.ts";
 import { generate } from "./generate.ts";
@@ -24,6 +24,7 @@ import { type Sequence, Sequences } from "./sequences.ts";
 import { type Drafting, Speculation } from "./speculate.ts";
 import type { EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "./types.ts";
 import { acceptNode, verifyTree } from "./verify.ts";
+import { takeWork } from "./work.ts";
 
 export interface EngineHooks {
   onProgress?(progress: LoadProgress): void;
@@ -323,7 +324,7 @@ async function assemble(
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(stepper.logits + 4 * row * config.vocab));
     const sequences = new Sequences(arena, { config, kvType: options.kvType, contextSize: plan.contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory) });
     const { params, scratch } = place;
-    const drafting = await openDrafting({ host, kernels, decide, arena, stepper, sequences, build, plan, model: struct, config, kvType: options.kvType, params, scratch, onProgress, signal }, options.draft, draftFiles, { drafter, watch });
+    const drafting = await openDrafting({ host, kernels, decide, arena, stepper, sequences, build, plan, model: struct, config, options, kvType: options.kvType, table, memory, params, scratch, onProgress, signal }, options.draft, draftFiles, { drafter, watch });
     const packed: Record<string, number> = {};
     for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
     const info: EngineInfo = {
@@ -344,15 +345,6 @@ async function assemble(
     await endLanes();
     throw error;
   }
-}
-
-/** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
-function takeWork(arena: Arena, plan: Plan, vocab: number): { firstKv: number; scratch: number; logits: number; trim(): void } {
-  const [kv, scratch, logits] = [align(plan.kvBytes), align(plan.scratchBytes), align(4 * plan.logitRows * vocab)];
-  const needed = kv + scratch + logits;
-  const taken = align(Math.max(needed, plan.stagingBytes));
-  const at = arena.take(taken);
-  return { firstKv: at, scratch: at + kv, logits: at + kv + scratch, trim: () => taken > needed && arena.free(at + needed, taken - needed) };
 }
 
 /**

@@ -26,23 +26,30 @@ export interface EngineOptions {
   readonly batchSize: number;
   /** Refuse to load when the plan needs more. */
   readonly maxMemoryBytes: number | undefined;
-  readonly draft: DraftOptions;
+  /** Absent: nothing drafts. */
+  readonly draft?: DraftOptions | undefined;
 }
 
-export interface EagleOptions {
-  /** Tokens that the head may propose (FR-Spec); undefined: all. */
-  readonly vocabulary: readonly number[] | undefined;
-  /** Levels of the tree, tokens tried after each node, nodes in all with the root. */
+export interface TreeOptions {
+  /** Levels of the tree, tokens tried after each node, nodes in all with the root. Width 1 is a chain. */
   readonly depth: number;
   readonly width: number;
   readonly size: number;
+}
+
+export interface EagleOptions extends TreeOptions {
+  /** Tokens that the head may propose (FR-Spec); undefined: all. */
+  readonly vocabulary: readonly number[] | undefined;
   /** Tokens that the head looks back on, 0 for all. */
   readonly window: number;
 }
 
 /** What drafts, and how. "chat": prompt lookup in chats only, the default. */
 export interface DraftOptions {
+  /** Propose what followed earlier in the text; beside another drafter, its candidates join the tree. */
   readonly lookup: "on" | "chat" | "off";
+  /** Draft with a small model of the same vocabulary, whose files come beside the model's. */
+  readonly model: TreeOptions | undefined;
   /** Draft with an EAGLE head, whose files come beside the model's. */
   readonly eagle: EagleOptions | undefined;
   /** Choose how much to verify by what it costs and brings here; false verifies all that is proposed. */
@@ -109,8 +116,8 @@ export interface GenerateRequest {
   readonly thinking: "none" | "split" | "open";
   /** Emit special tokens as text. */
   readonly special: boolean;
-  /** Whether drafts may speed this up, and what it is: prompt lookup is by default for chats alone. Never changes the text. */
-  readonly draft: "off" | "text" | "chat";
+  /** What kind of text this is to a drafter ("text" when absent): prompt lookup is by default for chats alone. Never changes the text. */
+  readonly draft?: "off" | "text" | "chat" | undefined;
 }
 
 export interface TokenLogprob {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { draftOptions } from "../../src/door/draft.ts";
+import { checkDraft } from "../../src/door/draft.ts";
 import { load, variants } from "../support/engine.ts";
 import { oracle } from "./oracle.ts";
 import { greedy, models, say, stories } from "./rig.ts";
@@ -10,7 +10,7 @@ for (const path of models.filter((m) => !m.includes("golden")))
   for (const [variant, threads, kvType] of [...variants.map((v) => [v, 1, "f16"] as const), ["base", 2, "q8"] as const, ["base", 1, "f32"] as const])
     test(`${path.split("/").at(-1)}: log-probabilities are plain decoding's to the last bit, wherever in a tree a token lies (${variant}, ${threads} threads, ${kvType})`, async () => {
       const drafter = oracle(24, 0.85, 200);
-      const engine = await load(path, { variant, threads, kvType, draft: { ...draftOptions("lookup"), adaptive: false } }, { drafter });
+      const engine = await load(path, { variant, threads, kvType, draft: { ...checkDraft("lookup"), adaptive: false } }, { drafter });
       const sampling = { ...greedy, temperature: 0.8, seed: 5, logprobs: 2 };
       const lines = async (draft: "off" | "text") => {
         const parts: unknown[] = [];
@@ -31,7 +31,7 @@ for (const path of models.filter((m) => !m.includes("golden")))
 
 test("a tree that never guesses right changes nothing but the time", async () => {
   const drafter = oracle(64, 0, 200);
-  const engine = await load(stories, { draft: { ...draftOptions("lookup"), adaptive: false } }, { drafter });
+  const engine = await load(stories, { draft: { ...checkDraft("lookup"), adaptive: false } }, { drafter });
   const plain = await say(engine, prompt, { draft: "off" });
   const quick = await say(engine, prompt);
   expect(quick.tokens).toEqual(plain.tokens);

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { draftOptions } from "../../src/door/draft.ts";
+import { checkDraft } from "../../src/door/draft.ts";
 import { load, variants } from "../support/engine.ts";
 import { shared } from "../support/golden.ts";
 import { say } from "./rig.ts";
@@ -44,7 +44,7 @@ describe.skipIf(!model || !head)("EAGLE-2 against its definition", () => {
           for (let i = 1; i < tree.size; i++) values[i]! += values[tree.parents[i]!]!;
           trees.push({ tokens: part(tree.tokens), parents: part(tree.parents), depths: part(tree.depths), mask: part(tree.maskLow), values });
         };
-        const engine = await load(model!, { variant, threads, kvType, draft: { ...draftOptions(false), eagle, adaptive: false } }, { watch }, head);
+        const engine = await load(model!, { variant, threads, kvType, draft: { ...checkDraft(false), eagle, adaptive: false } }, { watch }, head);
         // The definition goes on past the end token.
         Object.assign(engine.info.tokenizer, { stop: [] });
         const result = await say(engine, golden.prompt, { maxTokens: 60 });

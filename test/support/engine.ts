@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { onTestFinished } from "vitest";
-import { draftOptions } from "../../src/door/draft.ts";
+import { checkDraft } from "../../src/door/draft.ts";
 import { Engine, type EngineHooks } from "../../src/engine/engine.ts";
 import type { Artifact, EngineHost, ModelInput } from "../../src/engine/host.ts";
 import type { EngineOptions, GenerateRequest, Variant } from "../../src/engine/types.ts";
@@ -45,7 +45,7 @@ export const host: EngineHost = {
 export const variants: readonly Variant[] = WebAssembly.validate(readFileSync(wasmPath("kernels.relaxed"))) ? ["base", "relaxed"] : ["base"];
 if (variants.length < 2) console.log(`engine: the relaxed build is not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests it on Node 26`);
 
-export const defaults: EngineOptions = { contextSize: undefined, kvType: "f16", threads: 1, variant: "base", batchSize: 256, maxMemoryBytes: undefined, draft: draftOptions(false) };
+export const defaults: EngineOptions = { contextSize: undefined, kvType: "f16", threads: 1, variant: "base", batchSize: 256, maxMemoryBytes: undefined, draft: checkDraft(false) };
 
 export async function filesOf(input: ModelInput): Promise<ModelFiles> {
   return openInput(inputKind(input), pathFiles);
