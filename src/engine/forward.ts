@@ -1,9 +1,10 @@
 // Running rows through the layers in slices short enough that the thread's event loop keeps turning.
+
+import type { Plan } from "../model/plan.ts";
+import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import type { Arena } from "../wasm/memory.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
-import { check, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
-import type { Arena } from "../wasm/memory.ts";
-import type { Plan } from "../model/plan.ts";
 
 /** One row of a step: see Row in cpp/abi.h. */
 export interface StepRow {
@@ -61,7 +62,15 @@ export class Stepper {
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
     this.#batch = arena.take(STRUCT_BYTES.batch);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, place.scratch, this.logits, 0, plan.batchSize, plan.lanes, plan.logitRows);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(
+      this.#rows,
+      place.scratch,
+      this.logits,
+      0,
+      plan.batchSize,
+      plan.lanes,
+      plan.logitRows,
+    );
   }
 
   get capacity(): number {
