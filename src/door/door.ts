@@ -45,7 +45,8 @@ export interface Door {
 
 export function openDoor(platform: Platform): Door {
   const kindOf = (input: ModelInput) => inputKind(input, platform.base?.());
-  const filesOf = (input: ModelInput, headers?: Readonly<Record<string, string>>) => openInput(kindOf(input), platform.openPath, headers);
+  const filesOf = (input: ModelInput, headers?: Readonly<Record<string, string>>) =>
+    openInput(kindOf(input), platform.openPath, headers);
 
   return {
     async load(input, options = {}) {
@@ -54,16 +55,31 @@ export function openDoor(platform: Platform): Door {
       const hooks: EngineHooks = { ...(onProgress ? { onProgress } : {}), signal };
       signal?.throwIfAborted();
       const kind = kindOf(input);
-      const { files: drafts, options: draft } = await draftOptions(options.draft, (vocabulary) => filesOf(vocabulary, options.headers), signal);
+      const { files: drafts, options: draft } = await draftOptions(
+        options.draft,
+        (vocabulary) => filesOf(vocabulary, options.headers),
+        signal,
+      );
       const draftKind = drafts === undefined ? undefined : kindOf(drafts);
       const full = { ...wanted, draft };
       const worker = options.worker === false ? undefined : await platform.startWorker?.();
       if (worker) {
         const wire = wireFiles(kind, options.headers);
-        return new Model(await EngineClient.load(worker, wire.input, wire.files, full, hooks, draftKind && wireFiles(draftKind, options.headers)));
+        return new Model(
+          await EngineClient.load(
+            worker,
+            wire.input,
+            wire.files,
+            full,
+            hooks,
+            draftKind && wireFiles(draftKind, options.headers),
+          ),
+        );
       }
       const open = (files: InputKind) => openInput(files, platform.openPath, options.headers);
-      return new Model(await Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind))));
+      return new Model(
+        await Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind))),
+      );
     },
     async inspect(input, options = {}) {
       return inspectFiles(await platform.host(), await filesOf(input, options.headers), options);

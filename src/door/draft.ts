@@ -52,7 +52,10 @@ function whole(field: string, value: number | undefined, least: number, most: nu
   return value;
 }
 
-const names = { eagle: ["eagle", "vocabulary", "tree", "window", "adaptive", "lookup"], model: ["model", "tree", "adaptive", "lookup"] };
+const names = {
+  eagle: ["eagle", "vocabulary", "tree", "window", "adaptive", "lookup"],
+  model: ["model", "tree", "adaptive", "lookup"],
+};
 const trees = { eagle: { depth: 3, width: 4, size: 12 }, model: { depth: 4, width: 1, size: 5 } };
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -60,15 +63,19 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   if (input === undefined) return { ...none, lookup: "chat" };
   if (input === false) return none;
   if (input === "lookup") return { ...none, lookup: "on" };
-  if (typeof input !== "object" || input === null || "eagle" in input === "model" in input) bad("draft", '"lookup", { eagle }, { model } or false', input);
+  if (typeof input !== "object" || input === null || "eagle" in input === "model" in input)
+    bad("draft", '"lookup", { eagle }, { model } or false', input);
   const kind = "eagle" in input ? "eagle" : "model";
-  for (const name of Object.keys(input)) if (!names[kind].includes(name)) bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option");
+  for (const name of Object.keys(input))
+    if (!names[kind].includes(name)) bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option");
   if (("eagle" in input ? input.eagle : input.model) === undefined) bad(`draft.${kind}`, "files", undefined);
   const { adaptive = true, tree = {} } = input;
   const { lookup = adaptive } = input;
-  for (const [name, value] of Object.entries({ adaptive, lookup })) if (typeof value !== "boolean") bad(`draft.${name}`, "true or false", value);
+  for (const [name, value] of Object.entries({ adaptive, lookup }))
+    if (typeof value !== "boolean") bad(`draft.${name}`, "true or false", value);
   if (typeof tree !== "object" || tree === null) bad("draft.tree", "{ depth, width, size }", tree);
-  for (const name of Object.keys(tree)) if (!Object.hasOwn(trees.eagle, name)) bad(`draft.tree.${name}`, "one of depth, width, size", "unknown option");
+  for (const name of Object.keys(tree))
+    if (!Object.hasOwn(trees.eagle, name)) bad(`draft.tree.${name}`, "one of depth, width, size", "unknown option");
   const depth = whole("draft.tree.depth", tree.depth, 1, 16, trees[kind].depth);
   const width = whole("draft.tree.width", tree.width, 1, 32, trees[kind].width);
   const most = width + width * width * (depth - 1) + 1;
@@ -81,7 +88,10 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   if (kind === "model") return { ...common, model: shape };
   const { window, vocabulary } = input as EagleInput;
   const ids = typeof vocabulary === "string" || vocabulary instanceof URL ? undefined : vocabulary;
-  return { ...common, eagle: { ...shape, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) } };
+  return {
+    ...common,
+    eagle: { ...shape, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
+  };
 }
 
 /** Token ids, most frequent first. */
@@ -96,18 +106,26 @@ function checkIds(ids: unknown): readonly number[] {
 const mostVocabularyBytes = 64 << 20;
 
 /** The options for the engine, and what it reads the draft from; a vocabulary's file is read here. */
-export async function draftOptions(input: DraftInput | undefined, open: (input: ModelInput) => Promise<ModelFiles>, signal?: AbortSignal): Promise<{ options: DraftOptions; files: ModelInput | undefined }> {
+export async function draftOptions(
+  input: DraftInput | undefined,
+  open: (input: ModelInput) => Promise<ModelFiles>,
+  signal?: AbortSignal,
+): Promise<{ options: DraftOptions; files: ModelInput | undefined }> {
   const options = checkDraft(input);
   if (typeof input !== "object") return { options, files: undefined };
   if (!options.eagle) return { options, files: (input as SmallModelInput).model };
   const { eagle, vocabulary } = input as EagleInput;
   const files = bytesAsHead(eagle);
   if (typeof vocabulary !== "string" && !(vocabulary instanceof URL)) return { options, files };
-  return { options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } }, files };
+  return {
+    options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } },
+    files,
+  };
 }
 
 /** Bare bytes are a .safetensors file. */
-const bytesAsHead = (input: ModelInput): ModelInput => (input instanceof Uint8Array || input instanceof ArrayBuffer ? { "model.safetensors": input } : input);
+const bytesAsHead = (input: ModelInput): ModelInput =>
+  input instanceof Uint8Array || input instanceof ArrayBuffer ? { "model.safetensors": input } : input;
 
 async function readIds(files: ModelFiles, signal: AbortSignal | undefined): Promise<readonly number[]> {
   try {
@@ -120,7 +138,12 @@ async function readIds(files: ModelFiles, signal: AbortSignal | undefined): Prom
       return checkIds(Array.isArray(json) ? json : (json as { tokens?: unknown } | null)?.tokens);
     } catch (cause) {
       if (cause instanceof CpmError) throw cause;
-      throw new CpmError("bad-input", `${source.name}: not JSON (${(cause as Error).message}); write it with \`cpm freq\``, { file: source.name }, { cause });
+      throw new CpmError(
+        "bad-input",
+        `${source.name}: not JSON (${(cause as Error).message}); write it with \`cpm freq\``,
+        { file: source.name },
+        { cause },
+      );
     }
   } finally {
     await files.close();

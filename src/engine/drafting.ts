@@ -54,7 +54,12 @@ export interface DraftingParts {
 }
 
 /** The drafter that was asked for; undefined for none. `files`: the draft head's; `own`: what tests and benchmarks bring. */
-export async function openDrafting(p: DraftingParts, options: DraftOptions | undefined, files: ModelFiles | undefined, own: { readonly drafter: Drafter<Sequence> | undefined; readonly watch: Drafting["watch"] }): Promise<Drafting | undefined> {
+export async function openDrafting(
+  p: DraftingParts,
+  options: DraftOptions | undefined,
+  files: ModelFiles | undefined,
+  own: { readonly drafter: Drafter<Sequence> | undefined; readonly watch: Drafting["watch"] },
+): Promise<Drafting | undefined> {
   const drafter = own.drafter ?? (options && (await openDrafter(p, options, files)));
   if (!drafter || !options) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
@@ -65,8 +70,14 @@ export async function openDrafting(p: DraftingParts, options: DraftOptions | und
   return { drafter, budget: new Budget(costs, options.adaptive), limit, chatsOnly, watch: own.watch, now: () => p.host.now() };
 }
 
-async function openDrafter(p: DraftingParts, options: DraftOptions, files: ModelFiles | undefined): Promise<Drafter<Sequence> | undefined> {
-  const main = files && (options.eagle ? await openEagle(p, options.eagle, files) : options.model && (await openSmall(p, options.model, files)));
+async function openDrafter(
+  p: DraftingParts,
+  options: DraftOptions,
+  files: ModelFiles | undefined,
+): Promise<Drafter<Sequence> | undefined> {
+  const main =
+    files &&
+    (options.eagle ? await openEagle(p, options.eagle, files) : options.model && (await openSmall(p, options.model, files)));
   if (options.lookup === "off") return main;
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
@@ -80,13 +91,31 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
   const { config, plan, arena, stepper } = p;
   const file = await readHead(files, config, p.signal);
   const bad = options.vocabulary?.find((t) => t >= config.vocab);
-  if (bad !== undefined) throw new CpmError("bad-option", `draft.vocabulary: token ${bad} is outside the target's vocabulary of ${config.vocab}`, { field: "draft.vocabulary" });
+  if (bad !== undefined)
+    throw new CpmError("bad-option", `draft.vocabulary: token ${bad} is outside the target's vocabulary of ${config.vocab}`, {
+      field: "draft.vocabulary",
+    });
   const words = file.vocabulary?.length ?? options.vocabulary?.length ?? config.vocab;
-  if (options.width > words) throw new CpmError("bad-option", `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`, { field: "draft.tree.width" });
+  if (options.width > words)
+    throw new CpmError(
+      "bad-option",
+      `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`,
+      { field: "draft.tree.width" },
+    );
   const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build };
   const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
   const { window } = options;
-  return new EagleDrafter({ head, states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width), decide: p.decide, memory: arena.memory, params: p.params, scratch: p.scratch, shape: options, window, now: () => p.host.now() });
+  return new EagleDrafter({
+    head,
+    states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width),
+    decide: p.decide,
+    memory: arena.memory,
+    params: p.params,
+    scratch: p.scratch,
+    shape: options,
+    window,
+    now: () => p.host.now(),
+  });
 }
 
 /** A whole model beside the target: its own weights, cache and activations in the same memory, run by the same lanes. */
@@ -94,19 +123,39 @@ async function openSmall(p: DraftingParts, options: TreeOptions, files: ModelFil
   const { arena, config, host, kernels } = p;
   const model = await readModel(files, p.signal);
   const refuse = (what: string): never => {
-    throw new CpmError("bad-option", `draft.model: ${what}; a drafting model must have the target's vocabulary`, { field: "draft.model" });
+    throw new CpmError("bad-option", `draft.model: ${what}; a drafting model must have the target's vocabulary`, {
+      field: "draft.model",
+    });
   };
   if (model.config.vocab !== config.vocab) refuse(`it has ${model.config.vocab} tokens, the target ${config.vocab}`);
   const [mine, theirs] = [pieceTable(model.tokenizer), p.table];
-  if (mine.bytes.length !== theirs.bytes.length || mine.bytes.some((byte, i) => byte !== theirs.bytes[i])) refuse("its tokens mean other texts than the target's");
+  if (mine.bytes.length !== theirs.bytes.length || mine.bytes.some((byte, i) => byte !== theirs.bytes[i]))
+    refuse("its tokens mean other texts than the target's");
   const contextSize = p.plan.contextSize + maxNodes;
-  const plan = planModel(p.build, model, { ...p.options, contextSize, maxMemoryBytes: undefined }, p.plan.lanes, p.plan.batchSize);
+  const plan = planModel(
+    p.build,
+    model,
+    { ...p.options, contextSize, maxMemoryBytes: undefined },
+    p.plan.lanes,
+    p.plan.batchSize,
+  );
   const work = takeWork(arena, plan, config.vocab);
   const struct = await loadWeights({ ...p, staging: work.firstKv }, model, plan);
   new Uint8Array(arena.memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
   work.trim();
-  const stepper = new Stepper(kernels, arena, host, plan, { model: struct, layers: model.config.layers, context: slots(contextSize), ...work });
-  const sequences = new Sequences(arena, { config: model.config, kvType: p.kvType, contextSize, firstKv: work.firstKv, fingerprint: 0n });
+  const stepper = new Stepper(kernels, arena, host, plan, {
+    model: struct,
+    layers: model.config.layers,
+    context: slots(contextSize),
+    ...work,
+  });
+  const sequences = new Sequences(arena, {
+    config: model.config,
+    kvType: p.kvType,
+    contextSize,
+    firstKv: work.firstKv,
+    fingerprint: 0n,
+  });
   const ranker = new Ranker(p, config.vocab, options.width);
   return new SmallDrafter({ stepper, sequences, ranker, shape: options, contextSize, now: () => host.now() });
 }
@@ -120,7 +169,8 @@ function tapped({ arena, stepper, config }: DraftingParts, width: number): Hidde
   return {
     copy(rows, out) {
       const memory = new Uint8Array(arena.memory.buffer);
-      for (const [i, row] of rows.entries()) memory.copyWithin(out + 4 * width * i, at + 4 * width * row, at + 4 * width * (row + 1));
+      for (const [i, row] of rows.entries())
+        memory.copyWithin(out + 4 * width * i, at + 4 * width * row, at + 4 * width * (row + 1));
     },
   };
 }

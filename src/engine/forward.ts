@@ -1,9 +1,10 @@
 // Running rows through the layers in slices short enough that the thread's event loop keeps turning.
+
+import type { Plan } from "../model/plan.ts";
+import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import type { Arena } from "../wasm/memory.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
-import { check, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
-import type { Arena } from "../wasm/memory.ts";
-import type { Plan } from "../model/plan.ts";
 
 /** One row of a step: see Row in cpp/abi.h. */
 export interface StepRow {
@@ -71,7 +72,15 @@ export class Stepper {
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
     this.#batch = arena.take(STRUCT_BYTES.batch);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, place.scratch, this.logits, 0, plan.batchSize, plan.lanes, plan.logitRows);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(
+      this.#rows,
+      place.scratch,
+      this.logits,
+      0,
+      plan.batchSize,
+      plan.lanes,
+      plan.logitRows,
+    );
   }
 
   get capacity(): number {
@@ -115,7 +124,8 @@ export class Stepper {
     if (!taps?.layers.includes(layer)) return;
     const all = Array.from({ length: rows }, (_, i) => i);
     for (const [i, tapped] of taps.layers.entries())
-      if (tapped === layer) this.#copyStates(all, taps.at + 4 * i * taps.hidden, taps.layers.length * taps.hidden, false, taps.scale);
+      if (tapped === layer)
+        this.#copyStates(all, taps.at + 4 * i * taps.hidden, taps.layers.length * taps.hidden, false, taps.scale);
   }
 
   /** Final hidden states of rows of the last step, after the final norm, to `out`: (rows, stride) float32. */
@@ -125,7 +135,20 @@ export class Stepper {
 
   #copyStates(rows: readonly number[], out: number, stride: number, normed: boolean, scale: number): void {
     new Int32Array(this.#arena.memory.buffer, this.#picked, rows.length).set(rows);
-    check(this.#kernels.draft_taps(this.#model, this.#batch, this.#context, this.#picked, rows.length, out, stride, normed ? 1 : 0, scale), "draft_taps");
+    check(
+      this.#kernels.draft_taps(
+        this.#model,
+        this.#batch,
+        this.#context,
+        this.#picked,
+        rows.length,
+        out,
+        stride,
+        normed ? 1 : 0,
+        scale,
+      ),
+      "draft_taps",
+    );
   }
 
   /** Milliseconds of one layer for these rows, run on whatever the scratch memory holds. */

@@ -1,9 +1,10 @@
 // The loop from a prompt to text: prefill, sample, decode, until something says stop.
+
+import type { DraftTree } from "../decode/draft/tree.ts";
 import type { Sampler } from "../decode/sampler.ts";
 import { type GeneratedPiece, TextStream } from "../text/stream.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import type { Sequence } from "./sequences.ts";
-import type { DraftTree } from "../decode/draft/tree.ts";
 import type { Speculation } from "./speculate.ts";
 import type { FinishReason, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, TokenLogprob } from "./types.ts";
 
@@ -71,7 +72,12 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
   }
   out.finish();
   const ended = g.now();
-  return out.result(drawn.finish, { promptTokens: request.prompt.length, cachedTokens: cached, prefillMs: decodeStarted - started, decodeMs: ended - decodeStarted });
+  return out.result(drawn.finish, {
+    promptTokens: request.prompt.length,
+    cachedTokens: cached,
+    prefillMs: decodeStarted - started,
+    decodeMs: ended - decodeStarted,
+  });
 }
 
 /** How many leading tokens of the prompt the cache already holds; the last one is always computed anew, for its logits. */
@@ -86,7 +92,10 @@ async function prefill(g: Generator, prompt: readonly number[], cached: number, 
   for (let begin = cached; begin < prompt.length; begin += g.batchSize) {
     const end = Math.min(prompt.length, begin + g.batchSize);
     await g.step(prompt.slice(begin, end), end === prompt.length ? "last" : "none");
-    await g.speculation.observe(g.sequence, Array.from({ length: end - begin }, (_, i) => i));
+    await g.speculation.observe(
+      g.sequence,
+      Array.from({ length: end - begin }, (_, i) => i),
+    );
     hooks.onPrefill?.(end - cached, prompt.length - cached);
   }
 }
@@ -105,7 +114,12 @@ class Output {
   constructor(generator: Generator, request: TokenRequest, hooks: GenerateHooks) {
     this.#generator = generator;
     this.#hooks = hooks;
-    this.#stream = new TextStream(generator.table, { stop: request.stop, thinking: request.thinking, special: request.special, prompt: request.prompt });
+    this.#stream = new TextStream(generator.table, {
+      stop: request.stop,
+      thinking: request.thinking,
+      special: request.special,
+      prompt: request.prompt,
+    });
   }
 
   /** Takes a token; true when a stop string was completed. */
@@ -125,7 +139,12 @@ class Output {
       if (piece.type === "text") this.#text += piece.text;
       else this.#reasoning += piece.text;
       const logprobs = this.#waiting.splice(0, piece.tokens.length);
-      const part: GeneratedPart = { type: piece.type, text: piece.text, tokens: piece.tokens, ...(logprobs.length ? { logprobs } : {}) };
+      const part: GeneratedPart = {
+        type: piece.type,
+        text: piece.text,
+        tokens: piece.tokens,
+        ...(logprobs.length ? { logprobs } : {}),
+      };
       this.#hooks.onPart(part);
     }
   }
@@ -140,7 +159,10 @@ class Output {
     return { ...name(raw), top: raw.top.map(name) };
   }
 
-  result(finishReason: FinishReason, m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number }): GenerateResult {
+  result(
+    finishReason: FinishReason,
+    m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number },
+  ): GenerateResult {
     const draft = this.#generator.speculation.stats;
     const perSecond = (tokens: number, ms: number) => (ms > 0 ? (1000 * tokens) / ms : 0);
     // The first token comes out of the prefill's logits: decoding computed one step fewer than there are tokens.

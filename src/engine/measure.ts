@@ -9,7 +9,14 @@ const MOST_MS = 24;
 const LEAST_MS = 0.25;
 
 /** Relative costs where the clock stands still while computing (some edge runtimes): int4 weights on a CPU. */
-const TYPICAL: readonly CostPoint[] = [[1, 1], [2, 1.5], [4, 2.5], [8, 5.5], [16, 11], [64, 44]].map(([rows, ms]) => ({ rows: rows!, ms: ms! }));
+const TYPICAL: readonly CostPoint[] = [
+  [1, 1],
+  [2, 1.5],
+  [4, 2.5],
+  [8, 5.5],
+  [16, 11],
+  [64, 44],
+].map(([rows, ms]) => ({ rows: rows!, ms: ms! }));
 
 /** Milliseconds of a whole step of 1, 2, 3 … rows. Writes to the first slots of `sequence`, which must be empty. */
 export function measureSteps(stepper: Stepper, sequence: Sequence, layers: number, most: number): readonly CostPoint[] {

@@ -3,7 +3,7 @@ import type { Drafter, Wanted } from "../decode/draft/drafter.ts";
 import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts";
 import type { Ranker } from "../decode/draft/rank.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
-import type { StepRow, Stepper } from "./forward.ts";
+import type { Stepper, StepRow } from "./forward.ts";
 import type { Sequence, Sequences } from "./sequences.ts";
 
 export interface SmallParts {
@@ -57,7 +57,20 @@ export class SmallDrafter implements Drafter<Sequence> {
     for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {
       const first = own.tokens.length;
       const batch = tokens.slice(begin, begin + stepper.capacity);
-      await stepper.layers(batch.map((token, i): StepRow => ({ sequence: own, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0 })), signal);
+      await stepper.layers(
+        batch.map(
+          (token, i): StepRow => ({
+            sequence: own,
+            token,
+            position: first + i,
+            slot: first + i,
+            base: first + i + 1,
+            maskLow: 0,
+            maskHigh: 0,
+          }),
+        ),
+        signal,
+      );
       own.tokens.push(...batch);
       last = batch.length;
     }
@@ -75,13 +88,35 @@ export class SmallDrafter implements Drafter<Sequence> {
     const run = async (level: number, beam: readonly BeamRow[]) => {
       const started = now();
       const slot = base + (level - 1) * beam.length;
-      await stepper.layers(beam.map(({ token, maskLow, maskHigh }, r): StepRow => ({ sequence: own, token, position: base - 1 + level, slot: slot + r, base, maskLow, maskHigh })), signal);
-      await stepper.head(Array.from(beam, (_, r) => r), signal);
+      await stepper.layers(
+        beam.map(
+          ({ token, maskLow, maskHigh }, r): StepRow => ({
+            sequence: own,
+            token,
+            position: base - 1 + level,
+            slot: slot + r,
+            base,
+            maskLow,
+            maskHigh,
+          }),
+        ),
+        signal,
+      );
+      await stepper.head(
+        Array.from(beam, (_, r) => r),
+        signal,
+      );
       this.#levelMs += 0.2 * (now() - started - this.#levelMs);
       return ranker.rows(stepper.logits, beam.length);
     };
     const size = Math.min(shape.size, limit, maxNodes);
-    await growTree(tree, ranker.rows(stepper.logits, 1), { width: shape.width, depth: Math.min(shape.depth, depth), size }, run, (_, value) => !pays(Math.exp(value), this.#levelMs));
+    await growTree(
+      tree,
+      ranker.rows(stepper.logits, 1),
+      { width: shape.width, depth: Math.min(shape.depth, depth), size },
+      run,
+      (_, value) => !pays(Math.exp(value), this.#levelMs),
+    );
   }
 
   cut(text: Sequence, length: number): void {

@@ -73,7 +73,8 @@ export class Speculation {
   drew(token: number): void {
     if (!this.#asked || this.#at < 0) return;
     const { parents, tokens, chance, source, size } = this.#proposal;
-    for (let i = this.#at + 1; i < size; i++) if (parents[i] === this.#at) this.#drafting!.budget.sawGuess(chance[i]!, source[i]!, tokens[i] === token);
+    for (let i = this.#at + 1; i < size; i++)
+      if (parents[i] === this.#at) this.#drafting!.budget.sawGuess(chance[i]!, source[i]!, tokens[i] === token);
     this.#at = this.#proposal.child(this.#at, token);
   }
 
@@ -97,6 +98,12 @@ export class Speculation {
   get stats(): DraftStats | undefined {
     if (!this.#drafting) return undefined;
     const [rounds, drafted, accepted] = [this.#rounds, this.#drafted, this.#accepted];
-    return { drafter: this.#drafting.drafter.name, rounds, drafted, accepted, acceptedPerRound: rounds === 0 ? 0 : 1 + accepted / rounds };
+    return {
+      drafter: this.#drafting.drafter.name,
+      rounds,
+      drafted,
+      accepted,
+      acceptedPerRound: rounds === 0 ? 0 : 1 + accepted / rounds,
+    };
   }
 }

@@ -41,28 +41,41 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   const json = text === undefined ? {} : parseObject(text, "config.json");
   const f = new Fields("config.json", (key) => (Object.hasOwn(json, key) ? json[key] : undefined));
   checkScales(f, target);
-  if (f.count("num_hidden_layers", 1, LIMITS.layers, 1) !== 1) throw new CpmError("unsupported", "config.json: a draft head of several layers is not supported; heads of one layer are", { file: "config.json", field: "num_hidden_layers" });
+  if (f.count("num_hidden_layers", 1, LIMITS.layers, 1) !== 1)
+    throw new CpmError("unsupported", "config.json: a draft head of several layers is not supported; heads of one layer are", {
+      file: "config.json",
+      field: "num_hidden_layers",
+    });
   const heads = f.count("num_attention_heads", 1, LIMITS.heads, target.heads);
   const kvHeads = f.count("num_key_value_heads", 1, heads, target.kvHeads);
   if (heads % kvHeads) f.fail("num_key_value_heads", `a divisor of ${heads}`, kvHeads);
-  if (f.count("head_dim", 2, LIMITS.headDim, target.headDim) !== target.headDim) f.fail("head_dim", `${target.headDim}, as the target's`, f.raw("head_dim"));
+  if (f.count("head_dim", 2, LIMITS.headDim, target.headDim) !== target.headDim)
+    f.fail("head_dim", `${target.headDim}, as the target's`, f.raw("head_dim"));
   const version = table.has("midlayer.input_layernorm.weight") ? 3 : 2;
   const common = {
     heads,
     kvHeads,
     rmsEps: f.number("rms_norm_eps", target.rmsEps),
     // The head counts as one layer more.
-    residualScale: target.residualScale === 1 ? 1 : (target.residualScale * Math.sqrt(target.layers)) / Math.sqrt(target.layers + 1),
+    residualScale:
+      target.residualScale === 1 ? 1 : (target.residualScale * Math.sqrt(target.layers)) / Math.sqrt(target.layers + 1),
   };
   const shape = { heads, kvHeads, headDim: target.headDim, hidden: target.hidden };
-  return version === 3 ? { ...common, ...(await readThird(table, shape, readGptq(f), target, signal)) } : { ...common, ...readSecond(table, shape, readGptq(f)) };
+  return version === 3
+    ? { ...common, ...(await readThird(table, shape, readGptq(f), target, signal)) }
+    : { ...common, ...readSecond(table, shape, readGptq(f)) };
 }
 
 /** What the head computes with must be what the target computes with. */
 function checkScales(f: Fields, target: ModelConfig): void {
   const same = (key: string, mine: number) => {
     const value = f.raw(key);
-    if (value !== undefined && target.architecture === "minicpm" && !(typeof value === "number" && Math.abs(value - mine) <= 1e-3 * Math.abs(mine))) f.fail(key, `${mine}, as the target's`, value, "the head belongs to another model");
+    if (
+      value !== undefined &&
+      target.architecture === "minicpm" &&
+      !(typeof value === "number" && Math.abs(value - mine) <= 1e-3 * Math.abs(mine))
+    )
+      f.fail(key, `${mine}, as the target's`, value, "the head belongs to another model");
   };
   same("hidden_size", target.hidden);
   same("scale_emb", target.embeddingScale);
@@ -83,19 +96,36 @@ type Read = Omit<HeadFile, "heads" | "kvHeads" | "rmsEps" | "residualScale">;
 function innerSize(table: TensorTable, name: string): number {
   const plain = table.find(`${name}.weight`);
   const rows = plain?.shape[0] ?? table.find(`${name}.qweight`)?.shape[1];
-  if (rows === undefined) throw modelError({ field: `${name}.weight`, expected: "a tensor", found: "none of this name" }, "tensor is missing", "give the folder or file of an EAGLE head");
-  if (rows < 4 || rows > LIMITS.inner || rows % 4) throw modelError({ field: `${name}.weight`, expected: "a multiple of 4", found: String(rows) }, "intermediate size");
+  if (rows === undefined)
+    throw modelError(
+      { field: `${name}.weight`, expected: "a tensor", found: "none of this name" },
+      "tensor is missing",
+      "give the folder or file of an EAGLE head",
+    );
+  if (rows < 4 || rows > LIMITS.inner || rows % 4)
+    throw modelError({ field: `${name}.weight`, expected: "a multiple of 4", found: String(rows) }, "intermediate size");
   return rows;
 }
 
-function layerLinears(table: TensorTable, p: string, s: Shape, inputs: number, inner: number, gptq: Gptq | undefined): Omit<Linears, "fc"> {
+function layerLinears(
+  table: TensorTable,
+  p: string,
+  s: Shape,
+  inputs: number,
+  inner: number,
+  gptq: Gptq | undefined,
+): Omit<Linears, "fc"> {
   const [q, kv] = [s.heads * s.headDim, s.kvHeads * s.headDim];
   const linear = (name: string, rows: number, cols: number) => readLinear(table, `${p}${name}`, [rows, cols], gptq);
   const fused = table.find(`${p}self_attn.qkv_proj.weight`);
   const part = (first: number, rows: number): WeightFile => {
     const whole = table.get(fused!.name, [q + 2 * kv, inputs]);
     const bytes = whole.bytes / (q + 2 * kv);
-    return { kind: "plain", tensor: { ...whole, shape: [rows, inputs], offset: whole.offset + first * bytes, bytes: rows * bytes }, ropeHeads: 0 };
+    return {
+      kind: "plain",
+      tensor: { ...whole, shape: [rows, inputs], offset: whole.offset + first * bytes, bytes: rows * bytes },
+      ropeHeads: 0,
+    };
   };
   return {
     q: fused ? part(0, q) : linear("self_attn.q_proj", q, inputs),
@@ -135,11 +165,18 @@ function readSecond(table: TensorTable, s: Shape, gptq: Gptq | undefined): Read 
   };
 }
 
-async function readThird(table: TensorTable, s: Shape, gptq: Gptq | undefined, target: ModelConfig, signal: AbortSignal | undefined): Promise<Read> {
+async function readThird(
+  table: TensorTable,
+  s: Shape,
+  gptq: Gptq | undefined,
+  target: ModelConfig,
+  signal: AbortSignal | undefined,
+): Promise<Read> {
   const p = "midlayer.";
   const norm = (name: string) => table.get(name, [s.hidden]);
   const inner = innerSize(table, `${p}mlp.gate_proj`);
-  if (target.layers < 4) throw new CpmError("unsupported", `an EAGLE-3 head taps a target of 4 layers or more; this one has ${target.layers}`);
+  if (target.layers < 4)
+    throw new CpmError("unsupported", `an EAGLE-3 head taps a target of 4 layers or more; this one has ${target.layers}`);
   const vocabulary = await readOffsets(table, target, signal);
   const rows = vocabulary?.length ?? target.vocab;
   return {
@@ -161,13 +198,23 @@ async function readThird(table: TensorTable, s: Shape, gptq: Gptq | undefined, t
 }
 
 /** d2t: draft id i is token i + d2t[i]. */
-async function readOffsets(table: TensorTable, target: ModelConfig, signal: AbortSignal | undefined): Promise<Int32Array | undefined> {
+async function readOffsets(
+  table: TensorTable,
+  target: ModelConfig,
+  signal: AbortSignal | undefined,
+): Promise<Int32Array | undefined> {
   const tensor = table.find("d2t");
   if (!tensor) return undefined;
   const fail = (expected: string, found: string): never => {
     throw modelError({ file: tensor.source.name, offset: tensor.offset, field: "d2t", expected, found }, "draft vocabulary");
   };
-  if ((tensor.type !== "I32" && tensor.type !== "I64") || tensor.shape.length !== 1 || tensor.shape[0]! < 1 || tensor.shape[0]! > target.vocab) fail(`at most ${target.vocab} integers`, `${tensor.type} [${tensor.shape}]`);
+  if (
+    (tensor.type !== "I32" && tensor.type !== "I64") ||
+    tensor.shape.length !== 1 ||
+    tensor.shape[0]! < 1 ||
+    tensor.shape[0]! > target.vocab
+  )
+    fail(`at most ${target.vocab} integers`, `${tensor.type} [${tensor.shape}]`);
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Int32Array.from({ length: tensor.shape[0]! }, (_, i) => {

@@ -16,7 +16,16 @@ export interface Kernels {
   scratch_bytes(model: number, rows: number, lanes: number, context: number): number;
   rope_frequencies(out: number, dim: number, theta: number, factors: number): void;
   pack_rows(tensor: number, fileType: number, from: number, row: number, count: number, ropeHeads: number): number;
-  pack_words(tensor: number, qweight: number, first: number, count: number, scales: number, zeros: number, group: number, plusOne: number): number;
+  pack_words(
+    tensor: number,
+    qweight: number,
+    first: number,
+    count: number,
+    scales: number,
+    zeros: number,
+    group: number,
+    plusOne: number,
+  ): number;
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
@@ -24,10 +33,29 @@ export interface Kernels {
   draft_scratch_bytes(head: number, rows: number, lanes: number): number;
   draft_forward(head: number, batch: number): number;
   draft_logits(head: number, batch: number, picked: number, count: number): number;
-  draft_taps(model: number, batch: number, context: number, picked: number, count: number, out: number, stride: number, normed: number, scale: number): number;
+  draft_taps(
+    model: number,
+    batch: number,
+    context: number,
+    picked: number,
+    count: number,
+    out: number,
+    stride: number,
+    normed: number,
+    scale: number,
+  ): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
-  gemm_rows(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number, repeat: number): number;
+  gemm_rows(
+    tensor: number,
+    x: number,
+    q: number,
+    scales: number,
+    y: number,
+    tokens: number,
+    block: number,
+    repeat: number,
+  ): number;
   gemm_rows_ref(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number): void;
   tensor_row(tensor: number, row: number, out: number): void;
   dequantize(fileType: number, from: number, blocks: number, out: number): void;
@@ -103,7 +131,16 @@ export const FILE_TYPES = {
 } as const;
 
 /** Bytes of the shared structs, in the order of abi_bytes(). */
-export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 116, row: 28, sequence: 12, batch: 28, draftHead: 156, draftBatch: 44 } as const;
+export const STRUCT_BYTES = {
+  tensor: 20,
+  layer: 148,
+  model: 116,
+  row: 28,
+  sequence: 12,
+  batch: 28,
+  draftHead: 156,
+  draftBatch: 44,
+} as const;
 
 /** A struct being written field by field, in declaration order. */
 export class StructWriter {
@@ -136,5 +173,8 @@ export class StructWriter {
 export function check(status: number, what: string): void {
   if (status === 0) return;
   if (status === -3) throw new CpmError("engine-failed", `${what}: a compute thread died; close this model and load it again`);
-  throw new CpmError("engine-failed", `${what}: the kernels refused their arguments (status ${status}), which is a mistake in this package; please report it`);
+  throw new CpmError(
+    "engine-failed",
+    `${what}: the kernels refused their arguments (status ${status}), which is a mistake in this package; please report it`,
+  );
 }

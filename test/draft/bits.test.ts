@@ -7,15 +7,32 @@ import { greedy, models, say, stories } from "./rig.ts";
 const prompt = "Once upon a time, there was a little girl named Lily. She had a big red ball.";
 
 for (const path of models.filter((m) => !m.includes("golden")))
-  for (const [variant, threads, kvType] of [...variants.map((v) => [v, 1, "f16"] as const), ["base", 2, "q8"] as const, ["base", 1, "f32"] as const])
+  for (const [variant, threads, kvType] of [
+    ...variants.map((v) => [v, 1, "f16"] as const),
+    ["base", 2, "q8"] as const,
+    ["base", 1, "f32"] as const,
+  ])
     test(`${path.split("/").at(-1)}: log-probabilities are plain decoding's to the last bit, wherever in a tree a token lies (${variant}, ${threads} threads, ${kvType})`, async () => {
       const drafter = oracle(24, 0.85, 200);
-      const engine = await load(path, { variant, threads, kvType, draft: { ...checkDraft("lookup"), adaptive: false } }, { drafter });
+      const engine = await load(
+        path,
+        { variant, threads, kvType, draft: { ...checkDraft("lookup"), adaptive: false } },
+        { drafter },
+      );
       const sampling = { ...greedy, temperature: 0.8, seed: 5, logprobs: 2 };
       const lines = async (draft: "off" | "text") => {
         const parts: unknown[] = [];
         const session = await engine.open();
-        const request = { prompt, maxTokens: 150, sampling, stopTokens: [], stop: [], thinking: "none", special: false, draft } as const;
+        const request = {
+          prompt,
+          maxTokens: 150,
+          sampling,
+          stopTokens: [],
+          stop: [],
+          thinking: "none",
+          special: false,
+          draft,
+        } as const;
         const result = await engine.generate(session, request, { onPart: (part) => parts.push(...part.logprobs!) });
         const cached = (await engine.tokens(session)).length;
         await engine.closeSession(session);

@@ -42,9 +42,20 @@ describe.skipIf(!model || !head)("EAGLE-2 against its definition", () => {
           const part = (values: ArrayLike<number>) => Array.from(values).slice(0, tree.size);
           const values = part(tree.chance).map(Math.log);
           for (let i = 1; i < tree.size; i++) values[i]! += values[tree.parents[i]!]!;
-          trees.push({ tokens: part(tree.tokens), parents: part(tree.parents), depths: part(tree.depths), mask: part(tree.maskLow), values });
+          trees.push({
+            tokens: part(tree.tokens),
+            parents: part(tree.parents),
+            depths: part(tree.depths),
+            mask: part(tree.maskLow),
+            values,
+          });
         };
-        const engine = await load(model!, { variant, threads, kvType, draft: { ...checkDraft(false), eagle, adaptive: false } }, { watch }, head);
+        const engine = await load(
+          model!,
+          { variant, threads, kvType, draft: { ...checkDraft(false), eagle, adaptive: false } },
+          { watch },
+          head,
+        );
         // The definition goes on past the end token.
         Object.assign(engine.info.tokenizer, { stop: [] });
         const result = await say(engine, golden.prompt, { maxTokens: 60 });

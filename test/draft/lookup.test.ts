@@ -60,7 +60,12 @@ for (const build of builds) {
     for (let i = 0; i < 100; i++) for (const one of [a, b]) one.push(i % 7);
     for (let i = 0; i < 150; i++) a.push((i * 5) % 11);
     a.truncate(100);
-    const live = (words: Int32Array) => [...words.subarray(2, 3), ...words.subarray(4, 104), ...words.subarray(4 + capacity, 104 + capacity), ...words.subarray(4 + 2 * capacity)];
+    const live = (words: Int32Array) => [
+      ...words.subarray(2, 3),
+      ...words.subarray(4, 104),
+      ...words.subarray(4 + capacity, 104 + capacity),
+      ...words.subarray(4 + 2 * capacity),
+    ];
     expect(live(a.words())).toEqual(live(b.words()));
   });
 

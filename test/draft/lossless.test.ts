@@ -9,7 +9,20 @@ import { greedy, models, own, say, stories } from "./rig.ts";
 const samplings: Readonly<Record<string, SamplingOptions>> = {
   greedy,
   "temperature 0.7": { ...greedy, temperature: 0.7, seed: 11 },
-  "penalties, bias, log-probabilities": { ...greedy, temperature: 0.9, topK: 30, topP: 0.9, minP: 0.02, repetitionPenalty: 1.1, frequencyPenalty: 0.1, presencePenalty: 0.1, penaltyWindow: 64, logitBias: [[261, 1.5]], seed: 3, logprobs: 3 },
+  "penalties, bias, log-probabilities": {
+    ...greedy,
+    temperature: 0.9,
+    topK: 30,
+    topP: 0.9,
+    minP: 0.02,
+    repetitionPenalty: 1.1,
+    frequencyPenalty: 0.1,
+    presencePenalty: 0.1,
+    penaltyWindow: 64,
+    logitBias: [[261, 1.5]],
+    seed: 3,
+    logprobs: 3,
+  },
 };
 
 const head = own("models/stories-eagle");
@@ -60,7 +73,11 @@ describe.each(models.map((m) => [m.split("/").at(-1)!, m] as const))("%s", (name
     for (const [draft, input] of Object.entries(storyDrafts))
       for (const [variant, threads] of settings)
         test(`${draft} gives plain decoding's tokens, greedy and sampled (${variant}, ${threads} threads)`, async () => {
-          const drafted = await compare(await loadDraft(path, input, { variant, threads }), "Once upon a time there was a boy named John. John was", 70);
+          const drafted = await compare(
+            await loadDraft(path, input, { variant, threads }),
+            "Once upon a time there was a boy named John. John was",
+            70,
+          );
           // What pays depends on the machine's mood.
           if (typeof input !== "object" || !("adaptive" in input)) expect(drafted).toBeGreaterThan(30);
         });
@@ -68,6 +85,10 @@ describe.each(models.map((m) => [m.split("/").at(-1)!, m] as const))("%s", (name
 
 const target = shared("golden/target-f32.gguf");
 test.skipIf(!target)("the golden head gives the golden target's plain tokens, sampled", async () => {
-  const engine = await loadDraft(target!, { eagle: shared("golden/eagle-head.safetensors")!, tree: { depth: 3, width: 4, size: 12 } }, {});
+  const engine = await loadDraft(
+    target!,
+    { eagle: shared("golden/eagle-head.safetensors")!, tree: { depth: 3, width: 4, size: 12 } },
+    {},
+  );
   expect(await compare(engine, [1, 501, 500, 505, 196, 90, 472, 56], 100)).toBeGreaterThan(50);
 });

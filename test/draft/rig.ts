@@ -9,12 +9,24 @@ import { present, shared } from "../support/golden.ts";
 export const own = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
 export const stories = own("models/stories-q4_0.gguf");
-export const models: readonly string[] = present([stories, shared("models/stories-f16.gguf"), shared("models/stories-ternary-tq2_0.gguf"), shared("golden/target-f32.gguf"), shared("data/stories260k.gguf")]);
+export const models: readonly string[] = present([
+  stories,
+  shared("models/stories-f16.gguf"),
+  shared("models/stories-ternary-tq2_0.gguf"),
+  shared("golden/target-f32.gguf"),
+  shared("data/stories260k.gguf"),
+]);
 
 export const greedy = greedyRequest("", 1).sampling;
 
 /** One generation in `session`, or in a session of its own, which is closed again. */
-export async function say(engine: Engine, prompt: string | readonly number[], request: Partial<GenerateRequest> = {}, session?: number, signal?: AbortSignal): Promise<GenerateResult> {
+export async function say(
+  engine: Engine,
+  prompt: string | readonly number[],
+  request: Partial<GenerateRequest> = {},
+  session?: number,
+  signal?: AbortSignal,
+): Promise<GenerateResult> {
   const id = session ?? (await engine.open());
   try {
     return await engine.generate(id, { ...greedyRequest(prompt, 64), ...request }, { signal, onPart() {} });

@@ -53,7 +53,11 @@ describe("inside an accepted path", () => {
 
   test("a stop string that spans tokens ends the text", async () => {
     const { engine, plain } = await knowing();
-    for (const [from, length] of [[8, 7], [20, 3], [31, 12]] as const) {
+    for (const [from, length] of [
+      [8, 7],
+      [20, 3],
+      [31, 12],
+    ] as const) {
       const quick = await same(engine, { stop: [plain.text.slice(from, from + length)], maxTokens: 80 });
       expect(quick.finishReason).toBe("stop-string");
     }
@@ -99,7 +103,15 @@ describe.each<[string, DraftInput]>([
     for (const after of [1, 3, 6]) {
       const abort = new AbortController();
       let parts = 0;
-      const request = { prompt, maxTokens: 200, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false } as const;
+      const request = {
+        prompt,
+        maxTokens: 200,
+        sampling: greedy,
+        stopTokens: [],
+        stop: [],
+        thinking: "none",
+        special: false,
+      } as const;
       const cut = engine.generate(session, request, { signal: abort.signal, onPart: () => ++parts === after && abort.abort() });
       await expect(cut).rejects.toMatchObject({ name: "AbortError" });
       const again = await say(engine, prompt, { maxTokens: 60 }, session);

@@ -42,18 +42,37 @@ export const host: EngineHost = {
 };
 
 /** Variants that this runtime computes. */
-export const variants: readonly Variant[] = WebAssembly.validate(readFileSync(wasmPath("kernels.relaxed"))) ? ["base", "relaxed"] : ["base"];
-if (variants.length < 2) console.log(`engine: the relaxed build is not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests it on Node 26`);
+export const variants: readonly Variant[] = WebAssembly.validate(readFileSync(wasmPath("kernels.relaxed")))
+  ? ["base", "relaxed"]
+  : ["base"];
+if (variants.length < 2)
+  console.log(
+    `engine: the relaxed build is not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests it on Node 26`,
+  );
 
-export const defaults: EngineOptions = { contextSize: undefined, kvType: "f16", threads: 1, variant: "base", batchSize: 256, maxMemoryBytes: undefined, draft: checkDraft(false) };
+export const defaults: EngineOptions = {
+  contextSize: undefined,
+  kvType: "f16",
+  threads: 1,
+  variant: "base",
+  batchSize: 256,
+  maxMemoryBytes: undefined,
+  draft: checkDraft(false),
+};
 
 export async function filesOf(input: ModelInput): Promise<ModelFiles> {
   return openInput(inputKind(input), pathFiles);
 }
 
-/** Loads with `defaults`, and a draft head; the engine is closed when the test ends. */
-export async function load(input: ModelInput, options: Partial<EngineOptions> = {}, hooks: EngineHooks = {}, head?: ModelInput): Promise<Engine> {
-  const engine = await Engine.load(host, await filesOf(input), { ...defaults, ...options }, hooks, head === undefined ? undefined : await filesOf(head));
+/** Loads with `defaults`, and what drafts; the engine is closed when the test ends. */
+export async function load(
+  input: ModelInput,
+  options: Partial<EngineOptions> = {},
+  hooks: EngineHooks = {},
+  draft?: ModelInput,
+): Promise<Engine> {
+  const files = draft === undefined ? undefined : await filesOf(draft);
+  const engine = await Engine.load(host, await filesOf(input), { ...defaults, ...options }, hooks, files);
   onTestFinished(() => engine.close());
   return engine;
 }
@@ -70,12 +89,23 @@ export async function logitsOf(engine: Engine, tokens: readonly number[]): Promi
 export const greedy = (prompt: string | readonly number[], maxTokens: number): GenerateRequest => ({
   prompt,
   maxTokens,
-  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0, penaltyWindow: 0, logitBias: [], seed: 0, logprobs: -1 },
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    penaltyWindow: 0,
+    logitBias: [],
+    seed: 0,
+    logprobs: -1,
+  },
   stopTokens: [],
   stop: [],
   thinking: "none",
   special: false,
-  draft: "text",
 });
 
 /** Index of the first value whose bits differ, -1 when none does: far quicker on large arrays than toEqual. */

@@ -45,7 +45,8 @@ export class Budget {
     const points = costs.length > 0 ? [...costs].sort((a, b) => a.rows - b.rows) : [{ rows: 1, ms: 1 }];
     for (let n = 1; n <= maxNodes; n++) {
       const above = points.findIndex((p) => p.rows >= n);
-      const [a, b] = above < 0 ? [points.at(-2) ?? points[0]!, points.at(-1)!] : [points[Math.max(0, above - 1)]!, points[above]!];
+      const [a, b] =
+        above < 0 ? [points.at(-2) ?? points[0]!, points.at(-1)!] : [points[Math.max(0, above - 1)]!, points[above]!];
       const slope = b.rows > a.rows ? (b.ms - a.ms) / (b.rows - a.rows) : 0;
       this.#curve[n] = Math.max(this.#curve[n - 1]!, b.ms + slope * (n - b.rows));
     }
@@ -146,4 +147,5 @@ export class Budget {
   }
 }
 
-const binOf = (chance: number, source: number): number => source * bins + Math.min(bins - 1, Math.max(0, Math.floor(chance * bins)));
+const binOf = (chance: number, source: number): number =>
+  source * bins + Math.min(bins - 1, Math.max(0, Math.floor(chance * bins)));

@@ -96,13 +96,25 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     const { head, window, memory } = this.#p;
     const rows = Array.from({ length: count }, (_, i): HeadRow => {
       const slot = state.end + i;
-      return { token: text.tokens[slot + 1] ?? next, position: slot, slot, first: firstSeen(state, slot, window), base: slot + 1, maskLow: 0, maskHigh: 0 };
+      return {
+        token: text.tokens[slot + 1] ?? next,
+        position: slot,
+        slot,
+        first: firstSeen(state, slot, window),
+        base: slot + 1,
+        maskLow: 0,
+        maskHigh: 0,
+      };
     });
     head.run(state.cache, rows, true);
     state.end += count;
     this.#waiting -= count;
     const bytes = 4 * head.width;
-    new Uint8Array(memory.buffer).copyWithin(head.hidden, head.hidden + count * bytes, head.hidden + (count + this.#waiting) * bytes);
+    new Uint8Array(memory.buffer).copyWithin(
+      head.hidden,
+      head.hidden + count * bytes,
+      head.hidden + (count + this.#waiting) * bytes,
+    );
   }
 
   async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
@@ -120,14 +132,28 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
       for (const [r, { from }] of beam.entries()) head.carry(from < 0 ? last : from, r);
       const rows = beam.map(({ token, maskLow, maskHigh }, r): HeadRow => {
         const slot = base + (level - 1) * width + r;
-        return { token, position: base - 1 + level, slot, first: Math.min(slot, firstSeen(state, slot, window)), base, maskLow, maskHigh };
+        return {
+          token,
+          position: base - 1 + level,
+          slot,
+          first: Math.min(slot, firstSeen(state, slot, window)),
+          base,
+          maskLow,
+          maskHigh,
+        };
       });
       head.run(state.cache, rows, false);
       head.score(0, width);
       this.#levelMs += 0.2 * (now() - started - this.#levelMs);
       return this.#rank.rows(head.logits, width);
     };
-    await growTree(tree, first, { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) }, run, (_, value) => !pays(Math.exp(value), this.#levelMs));
+    await growTree(
+      tree,
+      first,
+      { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) },
+      run,
+      (_, value) => !pays(Math.exp(value), this.#levelMs),
+    );
   }
 
   cut(text: Text, length: number): void {
@@ -145,7 +171,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   }
 }
 
-const firstSeen = ({ begin }: { begin: number }, slot: number, window: number): number => Math.max(begin, window > 0 ? slot - window + 1 : 0);
+const firstSeen = ({ begin }: { begin: number }, slot: number, window: number): number =>
+  Math.max(begin, window > 0 ? slot - window + 1 : 0);
 
 function shorten(state: State, length: number): void {
   state.end = Math.min(state.end, Math.max(0, length - 1));

@@ -38,7 +38,13 @@ export function best(values: Float64Array, begin: number, end: number, count: nu
  * Grows `tree`, which holds its root, from the ranking after the root. `enough(level, value)`: whether a level is not worth
  * running any more, its likeliest node being of that value. Source: EAGLE-2 (arXiv 2406.16858); ties as in CPM.cu.
  */
-export async function growTree(tree: DraftTree, first: Ranking, { depth, width, size }: TreeShape, run: RunLevel, enough: (level: number, value: number) => boolean): Promise<void> {
+export async function growTree(
+  tree: DraftTree,
+  first: Ranking,
+  { depth, width, size }: TreeShape,
+  run: RunLevel,
+  enough: (level: number, value: number) => boolean,
+): Promise<void> {
   const most = width + width * width * (depth - 1);
   const tokens = new Int32Array(most);
   const values = new Float64Array(most);
@@ -77,4 +83,5 @@ export async function growTree(tree: DraftTree, first: Ranking, { depth, width, 
   }
 }
 
-const withBit = (low: number, high: number, bit: number): [number, number] => (bit < 32 ? [low | (1 << bit), high] : [low, high | (1 << (bit - 32))]);
+const withBit = (low: number, high: number, bit: number): [number, number] =>
+  bit < 32 ? [low | (1 << bit), high] : [low, high | (1 << (bit - 32))];

@@ -3,7 +3,7 @@ import type { ModelConfig, WeightFile } from "../../model/config.ts";
 import type { HeadFile } from "../../model/eagle.ts";
 import { type LoadContext, packWeights, placeVector } from "../../model/load.ts";
 import { type PlannedWeight, planWeight, slots, stagingOf, writeModel } from "../../model/plan.ts";
-import { check, KINDS, type Kernels, StructWriter, STRUCT_BYTES } from "../../wasm/abi.ts";
+import { check, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../../wasm/abi.ts";
 import type { Build } from "../../wasm/features.ts";
 import type { Arena } from "../../wasm/memory.ts";
 import { maxNodes } from "./tree.ts";
@@ -62,7 +62,16 @@ export class DraftHead {
   /** Address of (logitRows, vocab) float32. */
   readonly logits: number;
 
-  private constructor(kernels: Kernels, arena: Arena, at: number, file: HeadFile, target: HeadTarget, ids: Int32Array | undefined, vocab: number, logitRows: number) {
+  private constructor(
+    kernels: Kernels,
+    arena: Arena,
+    at: number,
+    file: HeadFile,
+    target: HeadTarget,
+    ids: Int32Array | undefined,
+    vocab: number,
+    logitRows: number,
+  ) {
     this.#kernels = kernels;
     this.#arena = arena;
     this.#at = at;
@@ -79,13 +88,33 @@ export class DraftHead {
     this.#picked = arena.take(4 * maxNodes);
     this.#batch = arena.take(STRUCT_BYTES.draftBatch);
     const scratch = arena.take(kernels.draft_scratch_bytes(at, maxNodes, target.lanes) >>> 0);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, this.#first, this.hidden, this.out, scratch, this.logits, 0, maxNodes, target.lanes, logitRows, 1);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(
+      this.#rows,
+      this.#first,
+      this.hidden,
+      this.out,
+      scratch,
+      this.logits,
+      0,
+      maxNodes,
+      target.lanes,
+      logitRows,
+      1,
+    );
   }
 
   /** Places, reads and packs a head. `ids`: the draft vocabulary of an EAGLE-2 head (FR-Spec), most frequent first. */
-  static async load(context: Omit<LoadContext, "staging">, file: HeadFile, target: HeadTarget, ids: readonly number[] | undefined, logitRows: number): Promise<DraftHead> {
+  static async load(
+    context: Omit<LoadContext, "staging">,
+    file: HeadFile,
+    target: HeadTarget,
+    ids: readonly number[] | undefined,
+    logitRows: number,
+  ): Promise<DraftHead> {
     const { arena, kernels } = context;
-    const w = Object.fromEntries(Object.entries(file.linears).map(([name, weight]) => [name, planned(target, weight, arena)])) as { [K in keyof HeadFile["linears"]]: PlannedWeight };
+    const w = Object.fromEntries(
+      Object.entries(file.linears).map(([name, weight]) => [name, planned(target, weight, arena)]),
+    ) as { [K in keyof HeadFile["linears"]]: PlannedWeight };
     const own = file.head && planned(target, file.head, arena);
     const weights = [...Object.values(w), ...(own ? [own] : [])];
     const stagingBytes = Math.max(...weights.map(stagingOf));
@@ -95,11 +124,16 @@ export class DraftHead {
     const norms = new Map<string, number>();
     for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(full, tensor) : 0);
     arena.free(staging, stagingBytes);
-    const shared = (offset: number, words: number) => Array.from(new Int32Array(arena.memory.buffer, target.model + offset, words));
+    const shared = (offset: number, words: number) =>
+      Array.from(new Int32Array(arena.memory.buffer, target.model + offset, words));
     const words = (p: PlannedWeight): number[] => [KINDS.indexOf(p.kind), p.rows, p.cols, p.group, p.at];
     const head = own ? words(own) : ids ? gathered(kernels, arena, target.model + HEAD, ids) : shared(HEAD, 5);
     const layer = arena.take(STRUCT_BYTES.layer);
-    new StructWriter(arena.memory.buffer, layer).ints(norms.get("attnNorm")!, norms.get("ffnNorm")!, ...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].flatMap(words));
+    new StructWriter(arena.memory.buffer, layer).ints(
+      norms.get("attnNorm")!,
+      norms.get("ffnNorm")!,
+      ...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].flatMap(words),
+    );
     const at = arena.take(STRUCT_BYTES.draftHead);
     const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
     const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale };
@@ -145,7 +179,11 @@ export class DraftHead {
   /** Row `from` of `out` becomes row `to` of `next`, a list of the head's own states. */
   carry(from: number, to: number): void {
     const bytes = 4 * this.#hiddenSize;
-    new Uint8Array(this.#arena.memory.buffer).copyWithin(this.hidden + to * bytes, this.out + from * bytes, this.out + (from + 1) * bytes);
+    new Uint8Array(this.#arena.memory.buffer).copyWithin(
+      this.hidden + to * bytes,
+      this.out + from * bytes,
+      this.out + (from + 1) * bytes,
+    );
   }
 }
 

@@ -55,7 +55,8 @@ export class LookupDrafter implements Drafter {
   }
 
   #extend(tokens: readonly number[]): void {
-    while (this.#count < tokens.length && this.#count < this.#place.capacity) this.#count = this.#decide.lookup_push(this.#place.state, tokens[this.#count]!);
+    while (this.#count < tokens.length && this.#count < this.#place.capacity)
+      this.#count = this.#decide.lookup_push(this.#place.state, tokens[this.#count]!);
   }
 
   async propose(text: DraftText, tree: DraftTree, { limit, depth }: Wanted): Promise<void> {
@@ -69,7 +70,8 @@ export class LookupDrafter implements Drafter {
       const first = this.#follow(tree, agreed, Math.min(limit, tree.size + chain), depth);
       // One other continuation, when one was seen: its first token only, as a second guess.
       const other = this.#decide.lookup_find(state, first);
-      if (other > 0 && tree.size < limit && depth > 0) tree.add(0, this.#tokens()[this.#decide.lookup_at(state)]!, 0.5 * (1 - chanceOf(agreed)), lookupSource);
+      if (other > 0 && tree.size < limit && depth > 0)
+        tree.add(0, this.#tokens()[this.#decide.lookup_at(state)]!, 0.5 * (1 - chanceOf(agreed)), lookupSource);
     }
     this.#truncate(text.tokens.length);
   }
