@@ -53,6 +53,9 @@ export interface DraftingParts {
   readonly signal: AbortSignal | undefined;
 }
 
+/** Steps after which the engine's compiler is done with the kernels, and costs are measured again. */
+const WARM_STEPS = 64;
+
 /** The drafter that was asked for; undefined for none. `files`: the draft head's; `own`: what tests and benchmarks bring. */
 export async function openDrafting(
   p: DraftingParts,
@@ -63,11 +66,22 @@ export async function openDrafting(
   const drafter = own.drafter ?? (options && (await openDrafter(p, options, files)));
   if (!drafter || !options) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
-  const id = p.sequences.open(p.plan.contextSize);
-  const costs = options.adaptive ? measureSteps(p.stepper, p.sequences.get(id), p.config.layers, limit) : [];
-  p.sequences.close(id);
+  const measure = (contextSize: number) => {
+    const id = p.sequences.open(contextSize);
+    const costs = measureSteps(p.stepper, p.sequences.get(id), p.config.layers, limit);
+    p.sequences.close(id);
+    return costs;
+  };
+  // At load the first session's cache is free for this.
+  const budget = new Budget(options.adaptive ? measure(p.plan.contextSize) : [], options.adaptive);
+  let warm = !options.adaptive;
+  const warmUp = () => {
+    if (warm || budget.steps < WARM_STEPS) return;
+    warm = true;
+    budget.measured(measure(Math.min(64, p.plan.contextSize)));
+  };
   const chatsOnly = !own.drafter && !files && options.lookup === "chat";
-  return { drafter, budget: new Budget(costs, options.adaptive), limit, chatsOnly, watch: own.watch, now: () => p.host.now() };
+  return { drafter, budget, limit, chatsOnly, watch: own.watch, now: () => p.host.now(), warmUp };
 }
 
 async function openDrafter(

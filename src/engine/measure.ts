@@ -3,10 +3,10 @@ import type { CostPoint } from "../decode/draft/budget.ts";
 import type { Stepper } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
 
-const SIZES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
-/** Where to stop measuring, and the shortest time that the clock tells. */
-const MOST_MS = 24;
-const LEAST_MS = 0.25;
+const SIZES = [1, 2, 3, 4, 6, 8, 12, 16];
+/** Where to stop measuring, and how often a size is measured: the least time counts, since all else is noise. */
+const MOST_MS = 30;
+const TIMES = 3;
 
 /** Relative costs where the clock stands still while computing (some edge runtimes): int4 weights on a CPU. */
 const TYPICAL: readonly CostPoint[] = [
@@ -15,13 +15,20 @@ const TYPICAL: readonly CostPoint[] = [
   [4, 2.5],
   [8, 5.5],
   [16, 11],
-  [64, 44],
 ].map(([rows, ms]) => ({ rows: rows!, ms: ms! }));
 
 /** Milliseconds of a whole step of 1, 2, 3 … rows. Writes to the first slots of `sequence`, which must be empty. */
 export function measureSteps(stepper: Stepper, sequence: Sequence, layers: number, most: number): readonly CostPoint[] {
   const rowsOf = (n: number) =>
-    Array.from({ length: n }, (_, i) => ({ sequence, token: 0, position: i, slot: i, base: i + 1, maskLow: 0, maskHigh: 0 }));
+    Array.from({ length: n }, (_, i) => ({
+      sequence,
+      token: 0,
+      position: i,
+      slot: i,
+      base: i + 1,
+      maskLow: 0,
+      maskHigh: 0,
+    }));
   let layer = 0;
   let spent = 0;
   // Layers by turns: a step reads each weight from memory, not from the cache.
@@ -30,17 +37,16 @@ export function measureSteps(stepper: Stepper, sequence: Sequence, layers: numbe
     spent += ms;
     return ms;
   };
-  for (let i = 0; i < 12 && spent < MOST_MS / 4; i++) once([1, 2, 4][i % 3]!);
-  spent = 0;
-  const points: CostPoint[] = [];
-  for (const rows of SIZES) {
-    if (rows > Math.min(most, stepper.capacity, sequence.contextSize) || spent > MOST_MS) break;
-    let [total, times] = [0, 0];
-    while (total < LEAST_MS && times < 50) [total, times] = [total + once(rows), times + 1];
-    points.push({ rows, ms: total / times });
-  }
-  if (!points.every((p) => p.ms > 0)) return TYPICAL;
-  const head = stepper.timeHead();
+  const sizes = SIZES.filter((n) => n <= Math.min(most, stepper.capacity, sequence.contextSize));
+  const least = new Map<number, number>();
+  for (let time = 0; time < TIMES; time++)
+    for (const n of sizes) {
+      if (spent > MOST_MS && (time > 0 || n > 4)) break;
+      least.set(n, Math.min(least.get(n) ?? Number.POSITIVE_INFINITY, once(n)));
+    }
+  const head = Math.min(stepper.timeHead(), stepper.timeHead());
+  const one = least.get(1)!;
+  if (![...least.values(), head].every((ms) => ms > 0)) return TYPICAL;
   // The head's share grows with the rows as the layers' does.
-  return points.map(({ rows, ms }) => ({ rows, ms: ms * layers + (head * ms) / points[0]!.ms }));
+  return [...least].map(([rows, ms]) => ({ rows, ms: ms * layers + (head * ms) / one }));
 }

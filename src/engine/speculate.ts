@@ -15,6 +15,8 @@ export interface Drafting {
   readonly chatsOnly: boolean;
   readonly watch: ((tree: DraftTree, path: readonly number[]) => void) | undefined;
   now(): number;
+  /** Measures costs again, once, when the kernels have run for a while. */
+  warmUp(): void;
 }
 
 /** The draft side of one generation. Without `drafting` every tree is its root alone: plain decoding. */
@@ -40,6 +42,7 @@ export class Speculation {
 
   /** How many of the `cached` tokens may be kept before `prompt` goes on: a drafter may need to see more computed anew. */
   begin(sequence: Sequence, cached: number, prompt: readonly number[]): number {
+    this.#drafting?.warmUp();
     return this.#drafting?.drafter.begin(sequence, cached, prompt) ?? cached;
   }
 
@@ -85,13 +88,14 @@ export class Speculation {
     const rows = this.#tree.size;
     drafting.watch?.(this.#tree, path);
     drafting.budget.sawStep(rows, drafting.now() - this.#verifying);
+    const observing = drafting.now();
     await drafting.drafter.observe(sequence, path, this.#signal);
     if (rows > 1) {
       this.#rounds++;
       this.#drafted += rows - 1;
       this.#accepted += path.length - 1;
     }
-    if (this.#asked) drafting.budget.sawRound(path.length, drafting.now() - this.#started);
+    if (this.#asked) drafting.budget.sawRound(rows, this.#verifying - this.#started + drafting.now() - observing);
   }
 
   /** Undefined for plain decoding. */

@@ -14,9 +14,12 @@ const bins = 12;
 const trust = 4;
 const memory = 256;
 /** Rounds in which a drafter shows whether it pays, and how long it then rests when it does not. */
-const trialRounds = 4;
-const firstRest = 32;
-const longestRest = 512;
+const trialRounds = 8;
+const firstRest = 64;
+const longestRest = 1024;
+/** Every so often a step goes without a draft, to know what plain decoding takes. */
+const plainEvery = 64;
+const plainFirst = [2, 8, 24];
 
 /**
  * Learns from every round: what steps cost, how often guesses come true, whether the whole pays. With `adaptive` false
@@ -26,22 +29,34 @@ export class Budget {
   readonly #adaptive: boolean;
   /** Milliseconds by rows: the curve measured at load, interpolated; and a factor for each size from what was seen since. */
   readonly #curve = new Float64Array(maxNodes + 1);
-  readonly #factor = new Float64Array(maxNodes + 1).fill(1);
-  /** What steps take now against the curve: a long context and a busy machine slow all sizes down. */
+  readonly #factor = new Float64Array(maxNodes + 1);
+  /** Steps seen of each size; of all together at 0. */
+  readonly #steps = new Float64Array(maxNodes + 1);
+  /** What a step of one row takes now against the curve: a long context and a busy machine slow all sizes down. */
   #scale = 1;
   /** By source and bin. */
   readonly #trials = new Float64Array(2 * bins);
   readonly #hits = new Float64Array(2 * bins);
-  /** Tokens and milliseconds of the last drafting rounds. */
+  /** Of the last rounds: tokens expected of what was chosen, milliseconds expected of its step, and taken by drafting. */
   #tokens = 0;
   #ms = 0;
+  #expected = 1;
   #rounds = 0;
+  /** Rounds since a plain step; rounds still to rest. */
+  #drafting = 0;
   #rest = 0;
   #nextRest = firstRest;
+  #rested = true;
   readonly #likely = new Float64Array(maxNodes);
+  readonly #order = new Int32Array(maxNodes + 1);
 
   constructor(costs: readonly CostPoint[], adaptive: boolean) {
     this.#adaptive = adaptive;
+    this.measured(costs);
+  }
+
+  /** Takes new measurements in place of all that was known of costs. */
+  measured(costs: readonly CostPoint[]): void {
     const points = costs.length > 0 ? [...costs].sort((a, b) => a.rows - b.rows) : [{ rows: 1, ms: 1 }];
     for (let n = 1; n <= maxNodes; n++) {
       const above = points.findIndex((p) => p.rows >= n);
@@ -50,6 +65,14 @@ export class Budget {
       const slope = b.rows > a.rows ? (b.ms - a.ms) / (b.rows - a.rows) : 0;
       this.#curve[n] = Math.max(this.#curve[n - 1]!, b.ms + slope * (n - b.rows));
     }
+    this.#factor.fill(1);
+    this.#steps.fill(0);
+    this.#scale = 1;
+  }
+
+  /** Steps seen since the costs were measured. */
+  get steps(): number {
+    return this.#steps[0]!;
   }
 
   /** Expected milliseconds of a step of `rows` rows. */
@@ -61,11 +84,26 @@ export class Budget {
   sawStep(rows: number, ms: number): void {
     const expected = this.cost(rows);
     if (!(expected > 0) || !(ms > 0)) return;
-    // One slow step says little: a clock that is coarse, a neighbour on the machine.
-    const ratio = Math.min(2, Math.max(0.5, ms / expected));
-    const common = rows === 1 ? pace : pace / 2;
-    this.#scale *= ratio ** common;
-    if (rows > 1) this.#factor[rows]! *= ratio ** (pace - common);
+    this.#steps[0]! += 1;
+    const seen = (this.#steps[rows]! += 1);
+    // Measured at load, before the engine's compiler was done: the first steps count for more. Later a slow step says
+    // little: a neighbour on the machine.
+    const most = seen > 3 ? 1.5 : Number.POSITIVE_INFINITY;
+    const change = Math.min(most, Math.max(1 / most, ms / expected)) ** Math.max(pace, 1 / seen);
+    if (rows === 1) {
+      this.#scale *= change;
+      return;
+    }
+    this.#factor[rows]! *= change;
+    // Sizes that were never run are taken to be off by as much as the nearest that was.
+    for (let n = 2; n <= maxNodes; n++) {
+      if (this.#steps[n]! > 0) continue;
+      let [low, high] = [n, n];
+      while (low > 1 && this.#steps[low] === 0) low--;
+      while (high < maxNodes && this.#steps[high] === 0) high++;
+      const nearest = this.#steps[high]! > 0 && high - n < n - low ? high : low;
+      this.#factor[n] = nearest > 1 ? this.#factor[nearest]! : 1;
+    }
   }
 
   /** The estimate `chance` of a drafter came true, or did not. */
@@ -87,22 +125,35 @@ export class Budget {
 
   /** Whether to ask a drafter at all this round: one that costs more than it brings rests, and is tried again now and then. */
   wantsDraft(): boolean {
-    if (!this.#adaptive || this.#rest === 0) return true;
-    this.#rest--;
-    return false;
+    if (!this.#adaptive) return true;
+    if (this.#rest > 0) {
+      this.#rest--;
+      this.#rested = true;
+      return false;
+    }
+    this.#drafting++;
+    return this.#drafting % plainEvery !== 0 && !plainFirst.includes(this.#drafting);
   }
 
-  /** A round with a draft gave `tokens` tokens and took `ms` in all, drafting included. */
-  sawRound(tokens: number, ms: number): void {
-    this.#tokens = 0.9 * this.#tokens + tokens;
-    this.#ms = 0.9 * this.#ms + ms;
+  /**
+   * Drafting for a step of `rows` rows took `ms`. Whether that pays is told by what was to be expected of the step, not by
+   * what came: a handful of rounds says little about luck.
+   */
+  sawRound(rows: number, ms: number): void {
+    // After a rest there is something to catch up with, which is no measure of a round.
+    if (this.#rested) {
+      this.#rested = false;
+      return;
+    }
+    this.#tokens = 0.9 * this.#tokens + this.#expected;
+    this.#ms = 0.9 * this.#ms + this.cost(rows) + ms;
     if (++this.#rounds < trialRounds) return;
     if (this.#tokens * this.cost(1) >= this.#ms) {
       this.#nextRest = firstRest;
       return;
     }
     this.#rest = this.#nextRest;
-    this.#nextRest = Math.min(longestRest, 2 * this.#nextRest);
+    this.#nextRest = Math.min(longestRest, 3 * this.#nextRest);
     this.#rounds = this.#tokens = this.#ms = 0;
   }
 
@@ -112,7 +163,8 @@ export class Budget {
    */
   pays(chance: number, ms: number): boolean {
     if (!this.#adaptive) return true;
-    const rate = this.#ms > 0 ? Math.max(this.#tokens / this.#ms, 1 / this.cost(1)) : 1 / this.cost(1);
+    const plain = 1 / this.cost(1);
+    const rate = this.#ms > 0 ? Math.max(this.#tokens / this.#ms, plain) : plain;
     return chance > rate * (ms + this.cost(3) - this.cost(2));
   }
 
@@ -129,20 +181,22 @@ export class Budget {
     let best = 1;
     let bestRate = 1 / this.cost(1);
     let tokens = 1;
-    const order: number[] = [];
-    for (let n = 2; n <= Math.min(limit, size); n++) {
+    this.#expected = 1;
+    const most = Math.min(limit, size);
+    for (let n = 2; n <= most; n++) {
       let next = -1;
       for (let i = 1; i < size; i++) if (!keep[i] && (next < 0 || likely[i]! > likely[next]!)) next = i;
       keep[next] = 1;
-      order.push(next);
+      this.#order[n] = next;
       tokens += likely[next]!;
       const rate = tokens / this.cost(n);
-      if (this.#adaptive ? rate > bestRate : true) {
+      if (!this.#adaptive || rate > bestRate) {
         best = n;
         bestRate = rate;
+        this.#expected = tokens;
       }
     }
-    for (const node of order.slice(best - 1)) keep[node] = 0;
+    for (let n = best + 1; n <= most; n++) keep[this.#order[n]!] = 0;
     return best;
   }
 }

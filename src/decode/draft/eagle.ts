@@ -29,6 +29,8 @@ interface State {
 
 /** Missing rows that are computed anew rather than left out. */
 const worthwhile = 64;
+/** Rows that wait while the head rests. */
+const idle = 16;
 
 export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   readonly name: string;
@@ -76,6 +78,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     const { head, states } = this.#p;
     let at = text.tokens.length - rows.length;
     for (let i = 0; i < rows.length; ) {
+      // Single rows that nothing is drafted from: the head rests, and remembers the last ones only.
+      if (rows.length === 1 && this.#waiting >= idle) this.#forget(state, 1);
       if (this.#waiting === maxNodes) this.#advance(text, state, maxNodes - 1, -1);
       const skip = this.#waiting === 0 ? Math.min(rows.length - i, this.#from - at) : 0;
       if (skip > 0) {
@@ -93,7 +97,7 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   /** Runs the first `count` waiting rows; `next` is the token after the text's last. */
   #advance(text: Text, state: State, count: number, next: number): void {
-    const { head, window, memory } = this.#p;
+    const { head, window } = this.#p;
     const rows = Array.from({ length: count }, (_, i): HeadRow => {
       const slot = state.end + i;
       return {
@@ -107,14 +111,22 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
       };
     });
     head.run(state.cache, rows, true);
+    this.#drop(state, count);
+  }
+
+  /** Leaves out the first `count` waiting rows, and with them all before. */
+  #forget(state: State, count: number): void {
+    this.#drop(state, count);
+    state.begin = state.end;
+  }
+
+  #drop(state: State, count: number): void {
+    const { head, memory } = this.#p;
     state.end += count;
     this.#waiting -= count;
     const bytes = 4 * head.width;
-    new Uint8Array(memory.buffer).copyWithin(
-      head.hidden,
-      head.hidden + count * bytes,
-      head.hidden + (count + this.#waiting) * bytes,
-    );
+    const first = head.hidden + count * bytes;
+    new Uint8Array(memory.buffer).copyWithin(head.hidden, first, first + this.#waiting * bytes);
   }
 
   async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
