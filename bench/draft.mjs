@@ -56,7 +56,13 @@ async function open(model, draft, { drafter, head, contextSize } = {}) {
     maxMemoryBytes: undefined,
     draft: { ...none, ...draft },
   };
-  const engine = await Engine.load(host, await pathFiles(model), options, drafter ? { drafter } : {}, head && (await pathFiles(head)));
+  const engine = await Engine.load(
+    host,
+    await pathFiles(model),
+    options,
+    drafter ? { drafter } : {},
+    head && (await pathFiles(head)),
+  );
   return { engine, session: await engine.open() };
 }
 
@@ -95,7 +101,8 @@ function oracle() {
         const first = random() < this.p;
         const second = !first && random() < 0.5;
         const a = tree.add(node, right && first ? token : (token + 1) % 2000, this.p);
-        const b = this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
+        const b =
+          this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
         node = second && b >= 0 ? b : a;
         right &&= first || (second && b >= 0);
       }
@@ -119,7 +126,9 @@ async function runOracle() {
   await say(adaptive, prompt, tokens, greedy, "off");
   Object.assign(drafter, { start: prompt.length, truth: plain.tokens });
   const budgets = numbers(o.budgets);
-  console.log(`| shape | right | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`);
+  console.log(
+    `| shape | right | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`,
+  );
   console.log(`|---|---|${budgets.map(() => "---|").join("")}---|---|---|`);
   for (const tree of [false, true])
     for (const p of numbers(o.accept)) {
@@ -160,7 +169,9 @@ async function runHeads() {
     [3, 4, 8],
     [4, 4, 12],
   ].map(([depth, width, size]) => ({ depth, width, size, window: 0 }));
-  console.log("| temperature | tree (depth, width, size) | vocabulary | budget | accepted a round | drafted a round | against plain |");
+  console.log(
+    "| temperature | tree (depth, width, size) | vocabulary | budget | accepted a round | drafted a round | against plain |",
+  );
   console.log("|---|---|---|---|---|---|---|");
   let first = true;
   for (const temperature of [0, 0.7])
@@ -207,7 +218,10 @@ async function runLookup() {
   const edited = source.map((t, i) => (i % 15 === 14 ? 2200 + i : t));
   const free = Array.from({ length: 200 }, (_, i) => 3000 + ((i * 104729) % 60000));
   const forced = (text) => ({ at: source.length + 1, text });
-  for (const [name, text] of [["edit", edited], ["free text", free]]) {
+  for (const [name, text] of [
+    ["edit", edited],
+    ["free text", free],
+  ]) {
     const ratios = [];
     let stats;
     for (let round = 0; round <= rounds; round++) {
@@ -216,7 +230,9 @@ async function runLookup() {
       if (round > 0) ratios.push(plain.ms / quick.ms);
       stats = quick.draft;
     }
-    console.log(`${name}: ${median(ratios).toFixed(2)} of plain decoding, ${stats.acceptedPerRound.toFixed(2)} tokens a round, ${(stats.drafted / Math.max(1, stats.rounds)).toFixed(1)} drafted`);
+    console.log(
+      `${name}: ${median(ratios).toFixed(2)} of plain decoding, ${stats.acceptedPerRound.toFixed(2)} tokens a round, ${(stats.drafted / Math.max(1, stats.rounds)).toFixed(1)} drafted`,
+    );
   }
   await at.engine.close();
 }
