@@ -26,9 +26,9 @@ static void score(const Query* queries, const float* keys, int dim, float* score
 
 // Turns scores (32) into weights against the new maximum; returns what the old state is multiplied by.
 static float soften(Query& query, float* scores, int slot) {
-  if (slot + kTile > query.base)
+  if (slot + kTile > query.base || query.allowed != ~0u)
     for (int j = 0; j < kTile; j++)
-      if (!sees(query, slot + j)) scores[j] = kNothing;
+      if (!sees(query, slot + j) || !(query.allowed >> j & 1)) scores[j] = kNothing;
   v128_t top = wasm_v128_load(scores);
   for (int j = 4; j < kTile; j += 4) top = wasm_f32x4_pmax(top, wasm_v128_load(scores + j));
   float most = max_f32(top);
@@ -79,19 +79,33 @@ static void visit(Query* queries, const float* keys, const float* values, int di
   for (; d < dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
 }
 
-void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch) {
-  int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim);
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores) {
+  int n = 0;
+  for (; n + 2 <= count; n += 2) score<2>(queries + n, keys, dim, scores + n * kTile);
+  if (n < count) score<1>(queries + n, keys, dim, scores + n * kTile);
+}
+
+void attend_reset(Query* queries, int count, int dim) {
   for (int n = 0; n < count; n++) {
     queries[n].most = kNothing, queries[n].sum = 0;
     for (int d = 0; d < dim; d++) queries[n].out[d] = 0;
   }
+}
+
+void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot) {
+  int n = 0;
+  for (; n + 2 <= count; n += 2) visit<2>(queries + n, keys, values, dim, slot);
+  if (n < count) visit<1>(queries + n, keys, values, dim, slot);
+}
+
+void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch) {
+  int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim);
+  attend_reset(queries, count, dim);
   for (int slot = begin; slot < end; slot += kTile) {
     size_t at = (size_t)(slot / kTile) * bytes;
     const float* keys = kv_keys(kv.type, kv.keys + at, dim, scratch);
     const float* values = kv_values(kv.type, kv.values + at, dim, scratch + dim * kTile);
-    int n = 0;
-    for (; n + 2 <= count; n += 2) visit<2>(queries + n, keys, values, dim, slot);
-    if (n < count) visit<1>(queries + n, keys, values, dim, slot);
+    attend_tile(queries, count, keys, values, dim, slot);
   }
 }
 

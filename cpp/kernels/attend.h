@@ -16,6 +16,7 @@ struct Query {
   uint64_t mask;
   float most, sum;
   float* out;
+  uint32_t allowed = ~0u;  // slots of the visited tile that it may see at all: whole tiles, but for blocks below 32 slots
 };
 
 static inline bool sees(const Query& query, int slot) {
@@ -32,6 +33,13 @@ struct KvView {
 // Resets the queries' state and attends to slots [begin, end); begin is a multiple of 32, the span at most 1024.
 // scratch: 2 * 32 * dim floats.
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch);
+
+// The parts of it. scores (count, 32) of the queries against a tile of keys (dim, 32):
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores);
+// Empties the states.
+void attend_reset(Query* queries, int count, int dim);
+// Takes a tile of keys (dim, 32) and values (32, dim), slots from `slot` on, into the states.
+void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot);
 
 // Adds the state of a later span to an earlier one: total.out, .most, .sum take part.
 void attend_merge(Query& total, const Query& part, int dim);

@@ -21,6 +21,13 @@ void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, 
   }
 }
 
+void window_write(int type, uint8_t* tile, int dim, int j, const float* x) {
+  for (int d = 0; d < dim; d++) {
+    if (type == kKvF32) ((float*)tile)[d * kTile + j] = x[d];
+    else ((uint16_t*)tile)[d * kTile + j] = float_to_half(x[d]);
+  }
+}
+
 static void halves(const uint8_t* from, float* to, int count) {
   const v128_t up = wasm_f32x4_const_splat(kTwo112);
   for (int i = 0; i < count; i += 8) {

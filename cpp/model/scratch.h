@@ -3,6 +3,7 @@
 #include "../kernels/attend.h"
 #include "../kernels/gemm.h"
 #include "kv.h"
+#include "sparse.h"
 
 struct Scratch {
   float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;
@@ -10,9 +11,10 @@ struct Scratch {
   BlockScale *s32, *st;
   int hidden, heads, inner, widest;  // row strides: hidden, heads * dim, intermediate, and their maximum
   size_t lane_floats, bytes;
+  word units;  // of sparse attention: see sparse.h
+  int32_t* choices;
+  UnitPlan unit;
 };
-
-constexpr int kQueries = 64;  // queries that share a pass over the KV tiles
 
 static inline int spans_of(int context) { return (context + kSpan - 1) / kSpan; }
 
@@ -40,6 +42,9 @@ static inline Scratch plan_scratch(const Model& m, word at, int rows, int lanes,
   size_t queries = kQueries + m.heads / m.kv_heads;
   s.lane_floats = (size_t)2 * kTile * m.head_dim + queries * m.head_dim;
   s.lane = (float*)take(s.lane_floats * lanes * 4);
+  s.unit = plan_unit(m, rows, context);
+  s.units = take(m.sparse.block ? (size_t)units_of(m, s.unit, lanes) * s.unit.bytes : 0);
+  s.choices = (int32_t*)take(m.sparse.block ? n * m.kv_heads * s.unit.listed * 4 : 0);
   s.bytes = used;
   return s;
 }
