@@ -2,6 +2,7 @@
 import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
+import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
 
 export interface LoadOptions {
   /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */
@@ -16,6 +17,11 @@ export interface LoadOptions {
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
   readonly maxMemoryBytes?: number | undefined;
+  /**
+   * Sparse attention (InfLLM v2) for long sequences. Default: as the model file says, dense where it says nothing. true: its
+   * configuration or the published one; false: dense; an object overrides single fields. See docs/sparse.md.
+   */
+  readonly sparse?: SparseOption | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL. */
@@ -72,7 +78,7 @@ function checkSignal(value: unknown): void {
   if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
 }
 
-const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "worker", "headers", "onProgress", "signal"];
+const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "sparse", "worker", "headers", "onProgress", "signal"];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -84,6 +90,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
+  if (options.sparse !== undefined && typeof options.sparse !== "boolean") checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
   if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string"))) bad("headers", "names and texts", headers);
@@ -94,6 +101,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
+    sparse: options.sparse,
   };
 }
 

@@ -18,7 +18,8 @@ import { type StepRow, Stepper } from "./forward.ts";
 import { generate } from "./generate.ts";
 import type { EngineHost, Lane } from "./host.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
-import type { EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "./types.ts";
+import { BlockRecorder } from "./trace.ts";
+import type { BlockTrace, EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "./types.ts";
 
 export interface EngineHooks {
   onProgress?(progress: LoadProgress): void;
@@ -133,13 +134,34 @@ export class Engine implements EngineApi {
     }, outer);
   }
 
+  trace(session: number, tokens: readonly number[], every: number, outer?: AbortSignal): Promise<BlockTrace> {
+    return this.#inTurn(async (signal) => {
+      const sequence = this.#parts.sequences.get(session);
+      const { config, sparse } = this.info;
+      checkTokens(tokens, config.vocab, sequence);
+      if (!Number.isSafeInteger(every) || every < 1) throw new CpmError("bad-option", `every: expected a whole number of tokens, found ${every}`, { field: "every" });
+      const shape = { layers: config.layers, kvHeads: config.kvHeads, blockSize: sparse?.blockSize ?? 64 };
+      const before = sequence.tokens.length;
+      const recorder = new BlockRecorder(shape, before, tokens.length, every);
+      try {
+        await this.#append(sequence, tokens, "none", signal, () => {}, 0, recorder);
+      } catch (error) {
+        sequence.tokens.length = before;
+        throw error;
+      }
+      return recorder.trace;
+    }, outer);
+  }
+
   /** Appends tokens in batches; hands over each row of logits asked for, in order. */
-  async #append(sequence: Sequence, tokens: readonly number[], logits: "none" | "last" | "all", signal: AbortSignal | undefined, onRows: (rows: Float32Array) => void): Promise<void> {
+  async #append(sequence: Sequence, tokens: readonly number[], logits: "none" | "last" | "all", signal: AbortSignal | undefined, onRows: (rows: Float32Array) => void, promptLength = 0, recorder?: BlockRecorder): Promise<void> {
     const { stepper, arena } = this.#parts;
     const vocab = this.info.config.vocab;
+    // Dense or sparse is decided once, from the whole prompt: how it is cut into batches changes nothing.
+    const total = Math.max(promptLength, sequence.tokens.length + tokens.length);
     for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {
       const batch = tokens.slice(begin, begin + stepper.capacity);
-      await stepper.layers(causalRows(sequence, batch), signal);
+      await stepper.layers(causalRows(sequence, batch, total), signal, recorder);
       const last = begin + batch.length === tokens.length;
       const wanted = logits === "all" ? batch.map((_, i) => i) : logits === "last" && last ? [batch.length - 1] : [];
       for (let i = 0; i < wanted.length; i += stepper.logitRows) {
@@ -157,7 +179,7 @@ export class Engine implements EngineApi {
       const sequence = sequences.get(session);
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
-      const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {});
+      const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {}, prompt.length);
       return generate({ now: () => host.now(), sampler, table, sequence, step, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, { ...request, prompt }, hooks);
     }, hooks.signal);
   }
@@ -268,9 +290,9 @@ async function assemble(
     const struct = await loadWeights({ kernels, arena, host, kvType: options.kvType, staging: firstKv, onProgress, signal }, model, plan);
     new Uint8Array(memory.buffer, firstKv, Math.max(plan.kvBytes, plan.stagingBytes)).fill(0);
     if (plan.stagingBytes > plan.kvBytes) arena.free(firstKv + Math.ceil(plan.kvBytes / 64) * 64, plan.stagingBytes - Math.ceil(plan.kvBytes / 64) * 64);
-    const stepper = new Stepper(kernels, arena, host, plan, struct, config.layers, slots(plan.contextSize), config.vocab);
+    const stepper = new Stepper(kernels, arena, host, plan, struct, config.layers, config.kvHeads, slots(plan.contextSize), config.vocab);
     const sampler = new Sampler(decide, memory, { ...place, logits: stepper.logits, vocab: config.vocab, historyCapacity: plan.contextSize });
-    const sequences = new Sequences(arena, config, options.kvType, fingerprint(config, plan, memory));
+    const sequences = new Sequences(arena, config, options.kvType, fingerprint(config, plan, memory), (slots) => kernels.kv_bytes(struct, slots));
     const packed: Record<string, number> = {};
     for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
     const info: EngineInfo = {
@@ -279,6 +301,7 @@ async function assemble(
       format: model.format,
       contextSize: plan.contextSize,
       kvType: options.kvType,
+      sparse: plan.sparse,
       threads: plan.lanes,
       threadsNote: note,
       variant: build.variant,
@@ -313,7 +336,7 @@ function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequenc
     throw new CpmError("context-overflow", `${total} tokens do not fit the context of ${sequence.contextSize}; shorten the input, truncate the session, or load with contextSize ${total} or more`);
 }
 
-function causalRows(sequence: Sequence, tokens: readonly number[]): StepRow[] {
+function causalRows(sequence: Sequence, tokens: readonly number[], total: number): StepRow[] {
   const first = sequence.tokens.length;
-  return tokens.map((token, i) => ({ sequence, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0 }));
+  return tokens.map((token, i) => ({ sequence, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0, total }));
 }

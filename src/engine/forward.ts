@@ -4,6 +4,7 @@ import type { Sequence } from "./sequences.ts";
 import { check, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { Plan } from "../model/plan.ts";
+import type { BlockRecorder } from "./trace.ts";
 
 /** One row of a step: see Row in cpp/abi.h. */
 export interface StepRow {
@@ -15,6 +16,8 @@ export interface StepRow {
   readonly base: number;
   readonly maskLow: number;
   readonly maskHigh: number;
+  /** Tokens of the sequence after the whole call that this row is part of: decides dense or sparse. */
+  readonly total: number;
 }
 
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
@@ -27,6 +30,7 @@ export class Stepper {
   readonly #plan: Plan;
   readonly #model: number;
   readonly #layers: number;
+  readonly #kvHeads: number;
   readonly #context: number;
   readonly #batch: number;
   readonly #rows: number;
@@ -36,7 +40,8 @@ export class Stepper {
   #msPerLayerRow = 0.05;
   #breathed = 0;
 
-  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, model: number, layers: number, context: number, vocab: number) {
+  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, model: number, layers: number, kvHeads: number, context: number, vocab: number) {
+    this.#kvHeads = kvHeads;
     this.#kernels = kernels;
     this.#arena = arena;
     this.#host = host;
@@ -61,20 +66,30 @@ export class Stepper {
   }
 
   /** Runs at most `capacity` rows through all layers. */
-  async layers(rows: readonly StepRow[], signal?: AbortSignal): Promise<void> {
+  async layers(rows: readonly StepRow[], signal?: AbortSignal, recorder?: BlockRecorder): Promise<void> {
     const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
-    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh);
+    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total);
     new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
     for (let begin = 0; begin < this.#layers; ) {
-      const count = Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
+      const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
       const end = Math.min(this.#layers, begin + count);
       const started = this.#host.now();
       check(this.#kernels.forward(this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;
       this.#msPerLayerRow = Math.max(1e-4, 0.7 * this.#msPerLayerRow + (0.3 * ms) / ((end - begin) * rows.length));
+      recorder?.take(begin, rows, ...this.#choices(rows));
       begin = end;
       await this.breathe(signal);
     }
+  }
+
+  /** What the rows of the last layer chose, if they chose. */
+  #choices(rows: readonly StepRow[]): [Int32Array | undefined, number] {
+    const { sparse } = this.#plan;
+    if (!sparse || rows[0]!.total < sparse.denseLen) return [undefined, 0];
+    const words = this.#kernels.choice_words(this.#model, this.#batch, this.#context);
+    const at = this.#kernels.choices(this.#model, this.#batch, this.#context);
+    return [new Int32Array(this.#arena.memory.buffer, at, rows.length * this.#kvHeads * words), words];
   }
 
   /** Logits of some rows of the last step (at most logitRows), into `logits`. */

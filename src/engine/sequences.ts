@@ -26,10 +26,13 @@ export class Sequences {
   readonly #kvType: KvType;
   /** Tells one model from another in saved sessions. */
   readonly #fingerprint: bigint;
+  /** Bytes of a sequence of so many slots. */
+  readonly #kvBytes: (slots: number) => number;
   readonly #open = new Map<number, Sequence>();
   #next = 1;
 
-  constructor(arena: Arena, config: ModelConfig, kvType: KvType, fingerprint: bigint) {
+  constructor(arena: Arena, config: ModelConfig, kvType: KvType, fingerprint: bigint, kvBytes: (slots: number) => number) {
+    this.#kvBytes = kvBytes;
     this.#arena = arena;
     this.#config = config;
     this.#kvType = kvType;
@@ -78,7 +81,7 @@ export class Sequences {
   }
 
   bytesOf(contextSize: number): number {
-    return this.#config.layers * this.#config.kvHeads * 2 * (slots(contextSize) / 32) * this.#tileBytes;
+    return this.#kvBytes(slots(contextSize));
   }
 
   /** [start, bytes] of the filled part of each region (layer, KV head, keys or values). */

@@ -101,7 +101,8 @@ async function readConfig(f: Fields, architecture: "minicpm" | "llama", table: T
 function readSparse(f: Fields, architecture: string): ModelConfig["sparse"] {
   const names = ["kernel_size", "kernel_stride", "block_size", "init_blocks", "window_size", "topk", "dense_len"];
   const found = names.flatMap((name) => (f.raw(`${architecture}.sparse.${name}`) === undefined ? [] : [[name, f.count(`${architecture}.sparse.${name}`, 0, 1 << 30)] as const]));
-  return found.length ? Object.fromEntries(found) : undefined;
+  const exact = f.raw(`${architecture}.sparse.exact_lse`) === undefined ? [] : [["exact_lse", f.flag(`${architecture}.sparse.exact_lse`, true)] as const];
+  return found.length || exact.length ? Object.fromEntries([...found, ...exact]) : undefined;
 }
 
 async function readRope(f: Fields, key: (name: string) => string, headDim: number, contextLength: number, table: TensorTable, signal?: AbortSignal) {

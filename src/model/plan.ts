@@ -5,6 +5,7 @@ import type { TensorType } from "../file/tensor.ts";
 import { FILE_TYPES, KINDS, KV_TYPES, type Kind, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
 import { align, formatBytes } from "../wasm/memory.ts";
+import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 
 /** A weight as it will be packed; `at` is filled in when it is placed. */
@@ -28,6 +29,7 @@ export interface Plan {
   /** Every weight once. */
   readonly weights: readonly PlannedWeight[];
   readonly ternaryBlock: number;
+  readonly sparse: SparseConfig | undefined;
   readonly contextSize: number;
   readonly batchSize: number;
   readonly lanes: number;
@@ -61,10 +63,10 @@ function weight(build: Build, file: WeightFile): PlannedWeight {
 }
 
 /** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
-export function writeModel(memory: ArrayBufferLike, at: number, config: ModelConfig, kvType: EngineOptions["kvType"], ternaryBlock: number): StructWriter {
+export function writeModel(memory: ArrayBufferLike, at: number, config: ModelConfig, kvType: EngineOptions["kvType"], ternaryBlock: number, sparse: readonly number[]): StructWriter {
   const c = config;
   return new StructWriter(memory, at)
-    .ints(c.layers, c.hidden, c.intermediate, c.heads, c.kvHeads, c.headDim, c.vocab, KV_TYPES[kvType], ternaryBlock, 0)
+    .ints(c.layers, c.hidden, c.intermediate, c.heads, c.kvHeads, c.headDim, c.vocab, KV_TYPES[kvType], ternaryBlock, 0, ...sparse)
     .floats(c.rmsEps, c.embeddingScale, c.residualScale, c.logitScale, c.ropeScale, 0);
 }
 
@@ -82,6 +84,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const { config } = model;
   checkShape(config);
   const contextSize = options.contextSize ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
+  const sparse = resolveSparse(config.sparse, options.sparse);
   const embedding = weight(build, model.embedding);
   const head = model.head ? weight(build, model.head) : embedding;
   const layers = model.layers.map((files) => {
@@ -91,11 +94,11 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const inner = layers.flatMap((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down]);
   const weights = [embedding, ...(head === embedding ? [] : [head]), ...inner];
   const ternaryBlock = 256;
-  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock);
+  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, sparseWords(sparse, contextSize));
   // A batch larger than the context would only be memory.
   const rows = Math.max(1, Math.min(batchSize, contextSize));
   const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) >>> 0;
-  const kvBytes = kvCacheBytes(build, config, options.kvType, slots(contextSize));
+  const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.floor(LOGIT_BYTES / (4 * config.vocab))));
   const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
   const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
@@ -112,13 +115,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
     const parts = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
     throw new CpmError("out-of-memory", `the model needs ${formatBytes(total)} (${parts}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`, { field: "maxMemoryBytes" });
   }
-  return { embedding, head, layers, weights, ternaryBlock, contextSize, batchSize: rows, lanes, logitRows, kvBytes, scratchBytes, stagingBytes, memory: { ...memory, total } };
-}
-
-/** Bytes of a KV cache of `capacity` slots (may exceed 32 bits, so computed here as cpp/model/kv.h does). */
-export function kvCacheBytes(build: Build, config: ModelConfig, kvType: EngineOptions["kvType"], capacity: number): number {
-  writeModel(build.probeMemory.buffer, build.probeBase, config, kvType, 256);
-  return (build.probe.kv_bytes(build.probeBase, 64) >>> 0) * (capacity / 64);
+  return { embedding, head, layers, weights, ternaryBlock, sparse, contextSize, batchSize: rows, lanes, logitRows, kvBytes, scratchBytes, stagingBytes, memory: { ...memory, total } };
 }
 
 // The sampler's regions: see samplerBytes in decode/sampler.ts; planned generously.

@@ -1,5 +1,5 @@
 // The caller's side of an engine in a worker: the same interface, by messages.
-import type { EngineApi, EngineInfo, EngineOptions, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "../engine/types.ts";
+import type { BlockTrace, EngineApi, EngineInfo, EngineOptions, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "../engine/types.ts";
 import type { EngineHooks } from "../engine/engine.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
@@ -147,6 +147,10 @@ export class EngineClient implements EngineApi {
 
   forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array> {
     return this.#call("forward", [session, tokens, logits], signal);
+  }
+
+  trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace> {
+    return this.#call("trace", [session, tokens, every], signal);
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {

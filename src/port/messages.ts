@@ -16,7 +16,7 @@ export type WireInput =
   | { readonly kind: "served"; readonly entry: string };
 
 /** Methods of EngineApi that are called by name; "load" comes first, once. */
-export type CallName = "open" | "forward" | "generate" | "tokens" | "truncate" | "copy" | "save" | "restore" | "closeSession" | "close";
+export type CallName = "open" | "forward" | "trace" | "generate" | "tokens" | "truncate" | "copy" | "save" | "restore" | "closeSession" | "close";
 
 export type ToWorker =
   | { readonly type: "load"; readonly id: number; readonly input: WireInput; readonly options: EngineOptions }

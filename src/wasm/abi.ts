@@ -18,6 +18,8 @@ export interface Kernels {
   pack_rows(tensor: number, fileType: number, from: number, row: number, count: number, ropeHeads: number): number;
   pack_words(tensor: number, qweight: number, first: number, count: number, scales: number, zeros: number, group: number, plusOne: number): number;
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
+  choices(model: number, batch: number, context: number): number;
+  choice_words(model: number, batch: number, context: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
@@ -31,6 +33,10 @@ export interface Kernels {
   silu_row(gate: number, up: number, cols: number): void;
   silu_row_ref(gate: number, up: number, cols: number): void;
   rope_row(frequency: number, position: number, scale: number, table: number, dim: number): void;
+  kv_store(model: number, sequence: number, layer: number, head: number, slot: number, key: number, value: number): void;
+  attention(model: number, batch: number, context: number, layer: number, q: number, o: number, parts: number): number;
+  compress_row(model: number, sequence: number, layer: number, head: number, level: number, begin: number, out: number, scratch: number): void;
+  compress_row_ref(model: number, sequence: number, layer: number, head: number, level: number, begin: number, out: number, scratch: number): void;
   pool_start(lanes: number): void;
   pool_worker(lane: number): void;
   pool_fail(): void;
@@ -48,6 +54,8 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   pack_rows: 6,
   pack_words: 8,
   forward: 5,
+  choices: 3,
+  choice_words: 3,
   head: 5,
   kv_move: 6,
   quantize_row: 5,
@@ -61,6 +69,10 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   silu_row: 3,
   silu_row_ref: 3,
   rope_row: 5,
+  kv_store: 7,
+  attention: 7,
+  compress_row: 8,
+  compress_row_ref: 8,
   pool_start: 1,
   pool_worker: 1,
   pool_fail: 0,
@@ -93,7 +105,7 @@ export const FILE_TYPES = {
 } as const;
 
 /** Bytes of the shared structs, in the order of abi_bytes(). */
-export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 116, row: 28, sequence: 12, batch: 28 } as const;
+export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 148, row: 32, sequence: 12, batch: 28 } as const;
 
 /** A struct being written field by field, in declaration order. */
 export class StructWriter {
