@@ -2,6 +2,7 @@
 import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
+import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
 
 export interface LoadOptions {
@@ -22,6 +23,11 @@ export interface LoadOptions {
    * configuration or the published one; false: dense; an object overrides single fields. See docs/sparse.md.
    */
   readonly sparse?: SparseOption | undefined;
+  /**
+   * LongRoPE factors in place of the model's own, for contexts longer than it was trained on: "minicpm4-128k" or
+   * "minicpm4.1-128k" (published), or headDim / 2 numbers.
+   */
+  readonly ropeFactors?: RopeFactors | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL. */
@@ -78,7 +84,7 @@ function checkSignal(value: unknown): void {
   if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
 }
 
-const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "sparse", "worker", "headers", "onProgress", "signal"];
+const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "sparse", "ropeFactors", "worker", "headers", "onProgress", "signal"];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -102,6 +108,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
     sparse: options.sparse,
+    ropeFactors: options.ropeFactors,
   };
 }
 

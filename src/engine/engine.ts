@@ -5,6 +5,7 @@ import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig, ModelFile } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
+import { withFactors } from "../model/longrope.ts";
 import { type Plan, planModel, slots, STACK_BYTES } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
@@ -61,7 +62,8 @@ export class Engine implements EngineApi {
     const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
     try {
       onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
-      const model = await readModel(files, signal);
+      const file = await readModel(files, signal);
+      const model = { ...file, config: withFactors(file.config, options.ropeFactors) };
       const { lanes, note } = laneCount(host, options.threads);
       const build = await chooseBuild(host, options.variant, lanes > 1);
       const plan = planModel(build, model, options, lanes, options.batchSize);

@@ -1,5 +1,6 @@
 // What crosses between the public door and the engine, which may live in a worker: plain data only.
 import type { ModelConfig } from "../model/config.ts";
+import type { RopeFactors } from "../model/longrope.ts";
 import type { SparseConfig, SparseOption } from "../model/sparse.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 
@@ -29,6 +30,8 @@ export interface EngineOptions {
   readonly maxMemoryBytes: number | undefined;
   /** Sparse attention; undefined: as the model file says. */
   readonly sparse?: SparseOption | undefined;
+  /** LongRoPE factors in place of the model's own. */
+  readonly ropeFactors?: RopeFactors | undefined;
 }
 
 /** Bytes of each part of the memory plan. */

@@ -4,6 +4,7 @@ import { openSafetensors, parseObject } from "../file/safetensors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
+import { attentionFactor } from "./longrope.ts";
 import { linearShapes, TensorTable } from "./shapes.ts";
 import { tokenizerOfFolder } from "./tokenizer.ts";
 
@@ -120,13 +121,11 @@ function readRope(f: Fields, headDim: number, contextLength: number): Rope {
   if (kind !== "longrope" && kind !== "su")
     throw new CpmError("unsupported", `config.json: rope_scaling type "${kind}" is not supported; "longrope", "linear" and "default" are`, { file: "config.json", field: "rope_scaling", found: kind });
   const original = s.count("original_max_position_embeddings", 1, LIMITS.context, f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength));
-  const scale = Math.max(1, contextLength / original);
   return {
     ropeShort: factorList(s, "short_factor", headDim),
     ropeLong: factorList(s, "long_factor", headDim),
     ropeOriginalContext: original,
-    // Source: LongRoPE as in the published modeling file.
-    ropeScale: s.raw("attention_factor") === undefined ? Math.sqrt(1 + Math.log(scale) / Math.log(Math.max(2, original))) : s.number("attention_factor"),
+    ropeScale: s.raw("attention_factor") === undefined ? attentionFactor(contextLength, original) : s.number("attention_factor"),
   };
 }
 
