@@ -102,7 +102,7 @@ void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int sto
   const Model& m = st.m;
   int group = m.heads / m.kv_heads, d = m.head_dim, count = 0, limit = 0;
   Query total[kQueries + 64], part[kQueries + 64];
-  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + 2 * kTile * d;
+  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + kTile * d;
   for (int i = t; i < stop; i++) {
     if (reach_of(st.rows[i]) > limit) limit = reach_of(st.rows[i]);
     for (int g = 0; g < group; g++, count++) {

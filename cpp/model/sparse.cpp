@@ -150,19 +150,25 @@ void list_tiles(const SparseRows& st, int t, int head, const Unit& unit) {
   unit.list[0].tile = count;
 }
 
-struct Floats {
-  const float *keys, *values;
+// Takes listed tiles of the cache into the states of one or more groups, keys first.
+struct TileReader {
+  const KvView& kv;
+  float* scratch;
+  float weights[kQueries * kTile], shrink[kQueries];
+
+  const uint8_t* at(const uint8_t* tiles, int tile) const { return tiles + (size_t)tile * kv_tile_bytes(kv.type, kv.dim); }
+  const float* keys(int tile) { return kv_keys(kv.type, at(kv.keys, tile), kv.dim, scratch); }
+  const float* values(int tile) { return kv_values(kv.type, at(kv.values, tile), kv.dim, scratch); }
+
+  // Group number i of the groups that take the tile.
+  void take_keys(Query* queries, int group, int i, const float* keys, const Listed& entry) {
+    for (int g = 0; g < group; g++) queries[g].allowed = entry.allowed;
+    attend_keys(queries, group, keys, kv.dim, entry.tile * kTile, weights + i * group * kTile, shrink + i * group);
+  }
+  void take_values(Query* queries, int group, int i, const float* values, int tile) {
+    attend_values(queries, group, values, kv.dim, tile * kTile, weights + i * group * kTile, shrink + i * group);
+  }
 };
-
-Floats read_tile(const KvView& kv, int tile, float* scratch) {
-  size_t at = (size_t)tile * kv_tile_bytes(kv.type, kv.dim);
-  return {kv_keys(kv.type, kv.keys + at, kv.dim, scratch), kv_values(kv.type, kv.values + at, kv.dim, scratch + kv.dim * kTile)};
-}
-
-void visit(Query* queries, int group, const Floats& f, const Listed& entry, int dim) {
-  for (int g = 0; g < group; g++) queries[g].allowed = entry.allowed;
-  attend_tile(queries, group, f.keys, f.values, dim, entry.tile * kTile);
-}
 
 // Scores rows [t, stop) against every tile of windows that one of them sees, then lets each choose.
 void choose_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, int t, int stop) {
@@ -194,7 +200,7 @@ void attend_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
   int group = m.heads / m.kv_heads, d = m.head_dim, rows = stop - t;
   Query total[kQueries + 64], part[kQueries + 64];
   int at[kQueries], count[kQueries];
-  float *scratch = lane_scratch(lane, st), *states = scratch + 2 * kTile * d;
+  float *scratch = lane_scratch(lane, st), *states = scratch + kTile * d;
   for (int r = 0; r < rows; r++) {
     list_tiles(st, t + r, head, units[r]);
     at[r] = 0, count[r] = units[r].listed();
@@ -205,20 +211,29 @@ void attend_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
     }
   }
   KvView kv = kv_view(m, st.rows[t], st.layer, head);
+  TileReader reader = {kv, scratch, {}, {}};
   for (;;) {
     int tile = 1 << 30;
     for (int r = 0; r < rows; r++)
       if (at[r] < count[r] && units[r].list[1 + at[r]].tile < tile) tile = units[r].list[1 + at[r]].tile;
     if (tile == 1 << 30) break;
-    Floats f = read_tile(kv, tile, scratch);
-    for (int r = 0; r < rows; r++) {
-      if (at[r] == count[r] || units[r].list[1 + at[r]].tile != tile) continue;
-      bool first = at[r] < kSpanTiles;
-      Query* queries = (first ? total : part) + r * group;
-      if (at[r] % kSpanTiles == 0) attend_reset(queries, group, d);
-      visit(queries, group, f, units[r].list[1 + at[r]++], d);
+    int takers[kQueries], some = 0;
+    for (int r = 0; r < rows; r++)
+      if (at[r] < count[r] && units[r].list[1 + at[r]].tile == tile) takers[some++] = r;
+    auto state = [&](int r) { return (at[r] < kSpanTiles ? total : part) + r * group; };
+    const float* keys = reader.keys(tile);
+    for (int i = 0; i < some; i++) {
+      int r = takers[i];
+      if (at[r] % kSpanTiles == 0) attend_reset(state(r), group, d);
+      reader.take_keys(state(r), group, i, keys, units[r].list[1 + at[r]]);
+    }
+    const float* values = reader.values(tile);
+    for (int i = 0; i < some; i++) {
+      int r = takers[i];
+      reader.take_values(state(r), group, i, values, tile);
+      bool first = at[r]++ < kSpanTiles;
       if (!first && (at[r] % kSpanTiles == 0 || at[r] == count[r]))
-        for (int g = 0; g < group; g++) attend_merge(total[r * group + g], queries[g], d);
+        for (int g = 0; g < group; g++) attend_merge(total[r * group + g], part[r * group + g], d);
     }
   }
   for (int n = 0; n < rows * group; n++) attend_finish(total[n], d);
@@ -293,7 +308,12 @@ void sparse_row(Lane& lane, const SparseRows& st) {
     if (at >= stop) continue;
     attend_reset(queries, group, m.head_dim);
     KvView kv = kv_view(m, st.rows[0], st.layer, head);
-    for (; at < stop; at++) visit(queries, group, read_tile(kv, unit.list[1 + at].tile, lane_scratch(lane, st)), unit.list[1 + at], m.head_dim);
+    TileReader reader = {kv, lane_scratch(lane, st), {}, {}};
+    for (; at < stop; at++) {
+      const Listed& entry = unit.list[1 + at];
+      reader.take_keys(queries, group, 0, reader.keys(entry.tile), entry);
+      reader.take_values(queries, group, 0, reader.values(entry.tile), entry.tile);
+    }
     keep_parts(queries, group);
   }
   pool_barrier(lane);

@@ -8,7 +8,6 @@
 #include "../pool.h"
 #include "kv.h"
 
-constexpr int kQueries = 64;  // queries that share a pass over the KV tiles
 constexpr int kSpanTiles = kSpan / kTile;
 
 // A tile of the cache that a row attends to, and which of its slots.
