@@ -21,10 +21,10 @@ ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? 
 
 ABI(tensor_bytes) size_t tensor_bytes(const Tensor* w) { return (size_t)panels(*w) * panel_bytes(*w); }
 
-// As a double: a long context's cache may be more than 32 bits count.
+// As doubles: what a long context needs may be more than 32 bits count.
 ABI(kv_bytes) double kv_bytes(const Model* m, int capacity) { return kv_bytes_of(*m, capacity); }
 
-ABI(scratch_bytes) size_t scratch_bytes(const Model* m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
+ABI(scratch_bytes) double scratch_bytes(const Model* m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
 
 // Radians per position for each pair of dimensions: theta^(-2i/dim) / factors[i] (factors may be null).
 ABI(rope_frequencies) void rope_frequencies(double* out, int dim, double theta, const float* factors) {

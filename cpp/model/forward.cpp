@@ -219,7 +219,7 @@ void head_task(void* arg, Lane& lane) {
 
 }  // namespace
 
-size_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
+uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
 
 int forward_layers(const Model& m, const Batch& b, int context, int begin, int end) {
   Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), begin, end, context, nullptr};

@@ -5,7 +5,7 @@
 #include "../abi.h"
 
 // Bytes of Batch.scratch for up to `rows` rows.
-size_t scratch_bytes_of(const Model& m, int rows, int lanes, int context);
+uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context);
 
 // Runs layers [begin, end) for the batch's rows; begin == 0 starts from the embeddings. The rows' keys and values
 // are written to their slots. Hidden states stay in the scratch between calls.

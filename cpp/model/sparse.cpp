@@ -64,7 +64,7 @@ struct Unit {
 Unit unit_at(const SparseRows& st, int index) {
   const UnitPlan& u = st.s.unit;
   int group = st.m.heads / st.m.kv_heads, lanes = group_lanes(group);
-  float* at = (float*)(st.s.units + (size_t)index * u.bytes);
+  float* at = (float*)(st.s.units + (size_t)(index * u.bytes));
   auto take = [&](size_t floats) {
     float* p = at;
     at += floats;

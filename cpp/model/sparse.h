@@ -20,7 +20,7 @@ struct Listed {
 struct UnitPlan {
   int tiles, coarse_tiles, blocks, lists, listed;  // at most; listed: words of a choice, with its count
   int together;                                    // rows of one KV head that a lane takes at a time
-  size_t bytes;
+  uint64_t bytes;
 };
 
 static inline UnitPlan plan_unit(const Model& m, int rows, int context) {
@@ -36,8 +36,8 @@ static inline UnitPlan plan_unit(const Model& m, int rows, int context) {
   int per = p.block > kTile ? p.block / kTile : 1;
   int64_t tiles = (int64_t)u.listed * per + 3;  // a draft tree may reach into three tiles of its own
   u.lists = (int)(tiles < context / kTile ? tiles : context / kTile);
-  size_t floats = (size_t)u.tiles * (group * kTile + 2 * lanes + kTile) + (size_t)u.coarse_tiles * 2 * lanes + u.blocks;
-  u.bytes = ((floats * 4 + (size_t)(u.lists + 1) * sizeof(Listed)) + 63) & ~(size_t)63;
+  uint64_t floats = (uint64_t)u.tiles * (group * kTile + 2 * lanes + kTile) + (uint64_t)u.coarse_tiles * 2 * lanes + u.blocks;
+  u.bytes = ((floats * 4 + (uint64_t)(u.lists + 1) * sizeof(Listed)) + 63) & ~(uint64_t)63;
   return u;
 }
 

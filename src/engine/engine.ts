@@ -2,8 +2,8 @@
 import { instantiateDecide } from "../wasm/decide.ts";
 import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import { CpmError } from "../errors.ts";
-import type { ModelFiles } from "../file/source.ts";
-import type { ModelConfig, ModelFile } from "../model/config.ts";
+import { abortable, type ModelFiles } from "../file/source.ts";
+import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
 import { withFactors } from "../model/longrope.ts";
 import { type Plan, planModel, slots, STACK_BYTES } from "../model/plan.ts";
@@ -14,7 +14,7 @@ import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { type Build, chooseBuild } from "../wasm/features.ts";
 import { instantiateKernels } from "../wasm/instance.ts";
-import { Arena, createMemory } from "../wasm/memory.ts";
+import { align, Arena, createMemory } from "../wasm/memory.ts";
 import { type StepRow, Stepper } from "./forward.ts";
 import { generate } from "./generate.ts";
 import type { EngineHost, Lane } from "./host.ts";
@@ -35,16 +35,11 @@ interface Parts {
   readonly sequences: Sequences;
   readonly sampler: Sampler;
   readonly table: PieceTable;
-  readonly kernels: Kernels;
-  readonly model: number;
-  /** KV memory taken at load, for the first session of the model's context size. */
-  readonly firstKv: number;
   endLanes(): Promise<void>;
 }
 
 export class Engine implements EngineApi {
   readonly #parts: Parts;
-  #firstKvFree = true;
   #tokenizer: Tokenizer | undefined;
   /** Calls take turns: the kernels and the scratch memory are one. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -62,16 +57,20 @@ export class Engine implements EngineApi {
     const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
     try {
       onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
-      const file = await readModel(files, signal);
+      const file = await readModel(signal ? abortable(files, signal) : files, signal);
       const model = { ...file, config: withFactors(file.config, options.ropeFactors) };
+      // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
+      const table = paddedTable(pieceTable(model.tokenizer), model.config.vocab);
       const { lanes, note } = laneCount(host, options.threads);
       const build = await chooseBuild(host, options.variant, lanes > 1);
       const plan = planModel(build, model, options, lanes, options.batchSize);
       onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
       signal?.throwIfAborted();
-      const parts = await assemble(host, model, build, plan, options, onProgress, signal, { started, note });
+      const parts = await assemble(host, model, table, build, plan, options, onProgress, signal, { started, note });
       onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
       return new Engine(parts);
+    } catch (error) {
+      throw typed(error);
     } finally {
       await files.close();
     }
@@ -81,6 +80,11 @@ export class Engine implements EngineApi {
     return this.#parts.info;
   }
 
+  /** Linear memory in all, now: info.memory.total at first, more when further sessions needed it. */
+  get memoryBytes(): number {
+    return this.#parts.arena.memory.buffer.byteLength;
+  }
+
   /**
    * Runs `task` when all earlier calls are done. A closed or failed engine refuses; an abort while waiting rejects at once.
    * The signal that the task gets also tells when the engine ends.
@@ -88,30 +92,29 @@ export class Engine implements EngineApi {
   #inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
     const end = this.#end.signal;
     const signal = outer ? AbortSignal.any([outer, end]) : end;
-    const result = this.#turn.then(() => {
+    const result = this.#turn.then(async () => {
       signal.throwIfAborted();
-      return task(signal);
+      try {
+        return await task(signal);
+      } catch (error) {
+        throw typed(error);
+      }
     });
     this.#turn = result.catch((error: unknown) => {
-      // A trap leaves the memory in no state to go on with.
-      if (error instanceof WebAssembly.RuntimeError || (error instanceof CpmError && error.code === "engine-failed"))
+      if (error instanceof CpmError && error.code === "engine-failed")
         this.#end.abort(new CpmError("engine-failed", `the engine failed earlier (${error.message}); close this model and load it again`, {}, { cause: error }));
     });
-    return outer ? untilAborted(result, outer) : result;
+    return outer && !this.#parts.host.requestBound ? untilAborted(result, outer) : result;
   }
 
   open(contextSize = this.info.contextSize): Promise<number> {
     return this.#inTurn(() => {
       if (!Number.isSafeInteger(contextSize) || contextSize < 1 || contextSize > 1 << 24)
         throw new CpmError("bad-option", `contextSize: expected a whole number of tokens from 1 to 16777216, found ${contextSize}`, { field: "contextSize" });
-      const { sequences, firstKv } = this.#parts;
-      if (this.#firstKvFree && slots(contextSize) <= slots(this.info.contextSize) && contextSize === this.info.contextSize) {
-        this.#firstKvFree = false;
-        return sequences.open(contextSize, firstKv);
-      }
-      if (slots(contextSize) > slots(this.info.contextSize))
-        throw new CpmError("bad-option", `contextSize: this model was loaded for ${this.info.contextSize} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`, { field: "contextSize" });
-      return sequences.open(contextSize);
+      const most = this.info.contextSize;
+      if (contextSize > most)
+        throw new CpmError("bad-option", `contextSize: this model was loaded for ${most} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`, { field: "contextSize" });
+      return this.#parts.sequences.open(contextSize);
     });
   }
 
@@ -120,7 +123,7 @@ export class Engine implements EngineApi {
       const sequence = this.#parts.sequences.get(session);
       const vocab = this.info.config.vocab;
       checkTokens(tokens, vocab, sequence);
-      const out = new Float32Array(logits === "none" ? 0 : logits === "last" ? vocab : vocab * tokens.length);
+      const out = logitsArray(logits === "none" ? 0 : logits === "last" ? vocab : vocab * tokens.length);
       let filled = 0;
       const before = sequence.tokens.length;
       try {
@@ -219,11 +222,7 @@ export class Engine implements EngineApi {
   }
 
   closeSession(session: number): Promise<void> {
-    return this.#inTurn(() => {
-      const { sequences, firstKv } = this.#parts;
-      if (sequences.has(session) && sequences.get(session).data === firstKv) this.#firstKvFree = true;
-      sequences.close(session, firstKv);
-    });
+    return this.#inTurn(() => this.#parts.sequences.close(session));
   }
 
   /** Ends what is being computed, then the lanes. The memory goes with the last reference to this engine. */
@@ -232,6 +231,31 @@ export class Engine implements EngineApi {
     await this.#turn;
     await this.#parts.endLanes();
   }
+}
+
+/** A trap leaves the memory in no state to go on with: "engine-failed". Other errors are themselves. */
+function typed(error: unknown): unknown {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  return new CpmError("engine-failed", `the kernels stopped: ${error.message}; close this model and load it again, and report it if it happens again`, {}, { cause: error });
+}
+
+function logitsArray(length: number): Float32Array {
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    throw new CpmError("out-of-memory", `${length} logits do not fit into memory; ask for fewer tokens at a time, or for the last one's only`, { field: "logits" }, { cause });
+  }
+}
+
+/** Embeddings may have more rows than there are pieces; such tokens have no text. */
+function paddedTable(table: PieceTable, vocab: number): PieceTable {
+  const { length } = table.special;
+  if (length >= vocab) return table;
+  const offsets = new Uint32Array(vocab + 1).fill(table.bytes.length);
+  offsets.set(table.offsets);
+  const special = new Uint8Array(vocab);
+  special.set(table.special);
+  return { ...table, offsets, special };
 }
 
 /** `work`, or the signal's reason as soon as it is aborted. */
@@ -251,7 +275,7 @@ function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number;
   if (threads !== "auto" && (!Number.isSafeInteger(threads) || threads < 1 || threads > 64))
     throw new CpmError("bad-option", `threads: expected "auto" or a whole number from 1 to 64, found ${threads}`, { field: "threads" });
   const wanted = threads === "auto" ? host.cores : threads;
-  if (wanted === 1 || host.startLanes) return { lanes: wanted, note: undefined };
+  if (threads === 1 || host.startLanes) return { lanes: wanted, note: undefined };
   return { lanes: 1, note: host.threadsNote ?? "this runtime has no threads" };
 }
 
@@ -269,6 +293,7 @@ async function startLanes(host: EngineHost, build: Build, kernels: Kernels, aren
 async function assemble(
   host: EngineHost,
   model: ModelFile,
+  table: PieceTable,
   build: Build,
   plan: Plan,
   options: EngineOptions,
@@ -287,14 +312,13 @@ async function assemble(
     const decide = await instantiateDecide(await host.module(threads ? "decide.mt" : "decide"), memory);
     const sizes = samplerBytes(config.vocab, plan.contextSize);
     const place = { scratch: arena.take(sizes.scratch), history: arena.take(sizes.history), params: arena.take(sizes.params) };
-    // The first session's cache is the staging area until the weights are in.
-    const firstKv = arena.take(Math.max(plan.kvBytes, plan.stagingBytes));
-    const struct = await loadWeights({ kernels, arena, host, kvType: options.kvType, staging: firstKv, onProgress, signal }, model, plan);
-    new Uint8Array(memory.buffer, firstKv, Math.max(plan.kvBytes, plan.stagingBytes)).fill(0);
-    if (plan.stagingBytes > plan.kvBytes) arena.free(firstKv + Math.ceil(plan.kvBytes / 64) * 64, plan.stagingBytes - Math.ceil(plan.kvBytes / 64) * 64);
-    const stepper = new Stepper(kernels, arena, host, plan, struct, config.layers, config.kvHeads, slots(plan.contextSize), config.vocab);
+    const work = takeWork(arena, plan, config.vocab);
+    const struct = await loadWeights({ kernels, arena, host, kvType: options.kvType, staging: work.firstKv, onProgress, signal }, model, plan);
+    new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
+    work.trim();
+    const stepper = new Stepper(kernels, arena, host, plan, { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(plan.contextSize), ...work });
     const sampler = new Sampler(decide, memory, { ...place, logits: stepper.logits, vocab: config.vocab, historyCapacity: plan.contextSize });
-    const sequences = new Sequences(arena, config, options.kvType, fingerprint(config, plan, memory), (slots) => kernels.kv_bytes(struct, slots));
+    const sequences = new Sequences(arena, { config, kvType: options.kvType, contextSize: plan.contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes: (slots) => kernels.kv_bytes(struct, slots) });
     const packed: Record<string, number> = {};
     for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
     const info: EngineInfo = {
@@ -311,20 +335,33 @@ async function assemble(
       loadMs: host.now() - started,
       packed,
     };
-    return { info, host, arena, stepper, sequences, sampler, table: pieceTable(model.tokenizer), kernels, model: struct, firstKv, endLanes };
+    return { info, host, arena, stepper, sequences, sampler, table, endLanes };
   } catch (error) {
     await endLanes();
     throw error;
   }
 }
 
-/** FNV-1a over the configuration and a sample of every weight: tells models apart, not forgeries. */
+/** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
+function takeWork(arena: Arena, plan: Plan, vocab: number): { firstKv: number; scratch: number; logits: number; trim(): void } {
+  const [kv, scratch, logits] = [align(plan.kvBytes), align(plan.scratchBytes), align(4 * plan.logitRows * vocab)];
+  const needed = kv + scratch + logits;
+  const taken = align(Math.max(needed, plan.stagingBytes));
+  const at = arena.take(taken);
+  return { firstKv: at, scratch: at + kv, logits: at + kv + scratch, trim: () => taken > needed && arena.free(at + needed, taken - needed) };
+}
+
+/**
+ * FNV-1a over the configuration, its rotation as this context size chooses it, and a sample of every weight: tells models
+ * apart, not forgeries.
+ */
 function fingerprint(config: ModelConfig, plan: Plan, memory: WebAssembly.Memory): bigint {
   let hash = 0xcbf29ce484222325n;
   const add = (byte: number) => {
     hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
   };
-  for (const byte of new TextEncoder().encode(JSON.stringify(config))) add(byte);
+  const same = { ...config, name: "", ropeShort: ropeFactors(config, plan.contextSize), ropeLong: undefined };
+  for (const byte of new TextEncoder().encode(JSON.stringify(same))) add(byte);
   for (const w of plan.weights) for (const byte of new Uint8Array(memory.buffer, w.at, Math.min(64, w.bytes))) add(byte);
   return hash;
 }

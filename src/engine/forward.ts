@@ -20,6 +20,20 @@ export interface StepRow {
   readonly total: number;
 }
 
+/** A model in memory, and where its steps are computed. */
+export interface StepperPlace {
+  /** Address of the Model struct. */
+  readonly model: number;
+  readonly layers: number;
+  readonly kvHeads: number;
+  /** Slots of the longest sequence. */
+  readonly context: number;
+  /** Address of plan.scratchBytes. */
+  readonly scratch: number;
+  /** Address of (plan.logitRows, vocab) float32. */
+  readonly logits: number;
+}
+
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
 const SLICE_MS = 12;
 
@@ -40,21 +54,20 @@ export class Stepper {
   #msPerLayerRow = 0.05;
   #breathed = 0;
 
-  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, model: number, layers: number, kvHeads: number, context: number, vocab: number) {
-    this.#kvHeads = kvHeads;
+  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, place: StepperPlace) {
     this.#kernels = kernels;
     this.#arena = arena;
     this.#host = host;
     this.#plan = plan;
-    this.#model = model;
-    this.#layers = layers;
-    this.#context = context;
-    const scratch = arena.take(plan.scratchBytes);
-    this.logits = arena.take(4 * plan.logitRows * vocab);
+    this.#model = place.model;
+    this.#layers = place.layers;
+    this.#kvHeads = place.kvHeads;
+    this.#context = place.context;
+    this.logits = place.logits;
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
     this.#batch = arena.take(STRUCT_BYTES.batch);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, scratch, this.logits, 0, plan.batchSize, plan.lanes, plan.logitRows);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, place.scratch, this.logits, 0, plan.batchSize, plan.lanes, plan.logitRows);
   }
 
   get capacity(): number {
@@ -102,7 +115,7 @@ export class Stepper {
   /** Gives the event loop a turn when the last one is a slice ago; throws when aborted. */
   async breathe(signal?: AbortSignal): Promise<void> {
     const now = this.#host.now();
-    if (now - this.#breathed >= SLICE_MS) {
+    if (this.#host.requestBound || now - this.#breathed >= SLICE_MS) {
       await this.#host.breathe();
       this.#breathed = this.#host.now();
     }

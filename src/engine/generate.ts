@@ -87,10 +87,10 @@ class Output {
   #text = "";
   #reasoning = "";
 
-  constructor(generator: Generator, request: GenerateRequest, hooks: GenerateHooks) {
+  constructor(generator: Generator, request: TokenRequest, hooks: GenerateHooks) {
     this.#generator = generator;
     this.#hooks = hooks;
-    this.#stream = new TextStream(generator.table, { stop: request.stop, thinking: request.thinking, special: request.special });
+    this.#stream = new TextStream(generator.table, { stop: request.stop, thinking: request.thinking, special: request.special, prompt: request.prompt });
   }
 
   /** Takes a token; true when a stop string was completed. */

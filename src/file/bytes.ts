@@ -33,10 +33,14 @@ export function blobSource(name: string, blob: Blob): Source {
     ...source,
     async read(offset, length, signal) {
       checkRange(source, offset, length);
-      const bytes = new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+      const fail = (why: string, cause?: unknown) => new CpmError("io", `${name}: ${length} bytes at ${offset}: ${why}; choose the file again`, { file: name, offset }, { cause });
+      const buffer = await blob
+        .slice(offset, offset + length)
+        .arrayBuffer()
+        .catch((cause: unknown) => Promise.reject(fail(cause instanceof Error ? cause.message : String(cause), cause)));
       signal?.throwIfAborted();
-      if (bytes.length !== length) throw new CpmError("io", `${name}: ${bytes.length} of ${length} bytes at ${offset} could be read; choose the file again`, { file: name, offset });
-      return bytes;
+      if (buffer.byteLength !== length) throw fail(`only ${buffer.byteLength} could be read`);
+      return new Uint8Array(buffer);
     },
     async close() {},
   };

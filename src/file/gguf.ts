@@ -5,7 +5,7 @@ import type { ModelFiles, Source } from "./source.ts";
 import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
 
 export type GgufValue = number | bigint | boolean | string | GgufArray;
-export type GgufArray = Float32Array | Float64Array | Int32Array | Uint32Array | number[] | bigint[] | boolean[] | string[] | GgufArray[];
+export type GgufArray = Float32Array | Float64Array | Int32Array | Uint32Array | Int16Array | Uint16Array | Int8Array | Uint8Array | (number | bigint)[] | boolean[] | string[] | GgufArray[];
 
 export interface Gguf {
   readonly version: number;
@@ -21,7 +21,8 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
 const VALUE_BYTES: Readonly<Record<number, number>> = { 0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 8, 9: 12, 10: 8, 11: 8, 12: 8 };
 const STRING = 8;
 const ARRAY = 9;
-const MAX = { pairs: 65536, tensors: 65536, name: 512, text: 64 << 20, header: 512 << 20, depth: 4 };
+/** Published headers have about 10 MB. `items` is for arrays that become JavaScript arrays, 8 bytes an element and more. */
+const MAX = { pairs: 65536, tensors: 65536, name: 512, text: 64 << 20, header: 128 << 20, items: 1 << 24, depth: 4 };
 
 /** Reads forward through a window that grows on demand. */
 class Reader {
@@ -31,7 +32,8 @@ class Reader {
   #view = new DataView(this.#bytes.buffer);
   #start = 0;
   at = 0;
-  readonly #text = new TextDecoder();
+  // A piece may be U+FEFF itself.
+  readonly #text = new TextDecoder("utf-8", { ignoreBOM: true });
 
   constructor(source: Source, signal: AbortSignal | undefined) {
     this.source = source;
@@ -45,6 +47,7 @@ class Reader {
   /** Makes `bytes` bytes from `at` available synchronously. */
   async need(bytes: number, field: string): Promise<void> {
     if (this.at + bytes > this.source.size) this.fail(field, "the file ends early", `${bytes} more bytes`, this.source.size - this.at);
+    if (this.at + bytes > MAX.header) this.fail(field, "the header is too long", `at most ${MAX.header} bytes`, this.at + bytes);
     if (this.at - this.#start + bytes <= this.#bytes.length) return;
     const length = Math.min(Math.max(bytes, 1 << 20), this.source.size - this.at);
     this.#bytes = (await this.source.read(this.at, length, this.#signal)) as Uint8Array<ArrayBuffer>;
@@ -125,6 +128,10 @@ async function readValue(r: Reader, type: number, field: string, depth = 0): Pro
 }
 
 const TYPED: Readonly<Record<number, (buffer: ArrayBuffer) => GgufArray>> = {
+  0: (b) => new Uint8Array(b),
+  1: (b) => new Int8Array(b),
+  2: (b) => new Uint16Array(b),
+  3: (b) => new Int16Array(b),
   4: (b) => new Uint32Array(b),
   5: (b) => new Int32Array(b),
   6: (b) => new Float32Array(b),
@@ -143,6 +150,7 @@ async function readArray(r: Reader, field: string, depth: number): Promise<GgufA
     await r.need(count * bytes, field);
     return typed(r.raw(count * bytes));
   }
+  if (count > MAX.items) r.fail(field, "array length", `at most ${MAX.items}`, count, r.at - 8);
   if (type === STRING) return readStrings(r, field, count);
   const values: unknown[] = [];
   for (let i = 0; i < count; i++) {
@@ -223,7 +231,6 @@ export async function readGguf(source: Source, signal?: AbortSignal): Promise<Gg
     if (metadata.has(key)) r.fail(key, "metadata key appears twice", "one", "two", at);
     await r.need(4, key);
     metadata.set(key, await readValue(r, r.u32(), key));
-    if (r.at > MAX.header) r.fail(key, "metadata size", `at most ${MAX.header} bytes`, "more");
   }
   const entries: TensorEntry[] = [];
   for (let i = 0; i < tensorCount; i++) entries.push(await readTensorEntry(r));

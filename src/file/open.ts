@@ -3,7 +3,7 @@ import type { ModelInput } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
 import { memoryFiles } from "./bytes.ts";
 import type { ModelFiles } from "./source.ts";
-import { urlFiles } from "./url.ts";
+import { decoded, parseUrl, urlFiles } from "./url.ts";
 
 /** A model input, sorted by how it can be reached. Only "path" needs a file system. */
 export type InputKind =
@@ -21,14 +21,8 @@ const isBytes = (value: unknown): value is ArrayBuffer | Uint8Array => value ins
 export function inputKind(input: ModelInput, base?: string): InputKind {
   if (typeof input === "string") {
     if (input === "") throw bad("an empty text");
-    if (/^(https?|blob|data):/i.test(input)) return { kind: "url", url: input };
-    if (/^file:/i.test(input)) return inputKind(new URL(input));
-    if (base === undefined) return { kind: "path", path: input };
-    try {
-      return { kind: "url", url: new URL(input, base).href };
-    } catch {
-      throw bad(`"${input}", which is no address`);
-    }
+    if (/^(https?|blob|data|file):/i.test(input)) return inputKind(parseUrl(input));
+    return base === undefined ? { kind: "path", path: input } : { kind: "url", url: parseUrl(input, base).href };
   }
   if (input instanceof URL) return input.protocol === "file:" ? { kind: "path", path: filePath(input) } : { kind: "url", url: input.href };
   if (input instanceof Blob) {
@@ -55,7 +49,7 @@ function named(files: Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>>)
 
 /** The path of a file: URL, without node:url. */
 function filePath(url: URL): string {
-  const path = decodeURIComponent(url.pathname);
+  const path = decoded(url.pathname);
   return /^\/[A-Za-z]:/.test(path) ? path.slice(1) : path;
 }
 

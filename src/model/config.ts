@@ -34,6 +34,9 @@ export interface ModelConfig {
   readonly sparse: Readonly<Record<string, number | boolean>> | undefined;
 }
 
+/** The divisors for a model loaded for `contextSize` tokens: chosen once, so that every key in a cache is rotated alike. */
+export const ropeFactors = (config: ModelConfig, contextSize: number): Float32Array | undefined => (contextSize > config.ropeOriginalContext ? config.ropeLong : config.ropeShort);
+
 /**
  * One linear or embedding weight [rows, cols] as it lies in files. GPTQ linears have three parts.
  * `rope`: rows of each head are stored interleaved (GGUF) and must be taken back to half-split order.

@@ -1,5 +1,6 @@
 // Typed access to metadata that may hold anything.
 import { modelError } from "../errors.ts";
+import { shown } from "../file/json.ts";
 
 /** Reads checked values of one metadata object; errors name the file and the field. */
 export class Fields {
@@ -16,8 +17,7 @@ export class Fields {
   }
 
   fail(field: string, expected: string, found: unknown, what = "value"): never {
-    const text = typeof found === "string" ? `"${found}"` : found === undefined ? "nothing" : String(found);
-    throw modelError({ file: this.file, field, expected, found: text.slice(0, 120) }, what);
+    throw modelError({ file: this.file, field, expected, found: shown(found) }, what);
   }
 
   /** A whole number in [least, most]; `fallback` when absent (absent without a fallback is an error). */

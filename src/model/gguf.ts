@@ -167,15 +167,16 @@ const find = (pieces: readonly string[], piece: string): number | undefined => {
 function strings(f: Fields, key: string): readonly string[] | undefined {
   const value = f.raw(key);
   if (value === undefined) return undefined;
-  if (!Array.isArray(value) || (value.length > 0 && typeof value[0] !== "string")) f.fail(key, "a list of texts", typeof value);
+  if (!Array.isArray(value) || (value.length > 0 && typeof value[0] !== "string")) f.fail(key, "a list of texts", value);
   return value as string[];
 }
 
 function numbers(f: Fields, key: string, length: number): ArrayLike<number> | undefined {
   const value = f.raw(key);
   if (value === undefined) return undefined;
+  if (!(ArrayBuffer.isView(value) || Array.isArray(value))) f.fail(key, "a list of numbers", value);
   const list = value as ArrayLike<unknown>;
-  if (!(ArrayBuffer.isView(value) || Array.isArray(value)) || (list.length > 0 && typeof list[0] !== "number")) f.fail(key, "a list of numbers", typeof value);
   if (list.length !== length) f.fail(key, `${length} values, one for each piece`, list.length);
+  for (let i = 0; i < list.length; i++) if (typeof list[i] !== "number" || Number.isNaN(list[i])) f.fail(key, `a number for piece ${i}`, list[i]);
   return list as ArrayLike<number>;
 }

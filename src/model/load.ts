@@ -4,10 +4,10 @@ import type { EngineHost } from "../engine/host.ts";
 import type { EngineOptions, LoadProgress } from "../engine/types.ts";
 import { CpmError, modelError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
-import type { FileTensor, TensorType } from "../file/tensor.ts";
+import { type FileTensor, TENSOR_TYPES, type TensorType } from "../file/tensor.ts";
 import { check, FILE_TYPES, KINDS, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
 import { type Arena, align } from "../wasm/memory.ts";
-import type { ModelConfig, ModelFile } from "./config.ts";
+import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
 import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
 import { sparseWords } from "./sparse.ts";
 
@@ -34,8 +34,10 @@ export async function loadWeights(context: LoadContext, model: ModelFile, plan: 
     bytes += read;
     context.onProgress({ phase: "weights", bytes, totalBytes, tensor: w.file.kind === "plain" ? w.file.tensor.name : w.file.qweight.name });
   };
-  // File order: sources are read forward, which suits disks and HTTP alike.
-  const order = [...plan.weights].sort((a, b) => firstTensor(a).offset - firstTensor(b).offset);
+  // File order: sources are read forward, one after another, which suits disks and HTTP alike.
+  const sources = [...new Set(plan.weights.map((w) => firstTensor(w).source))];
+  const place = (w: PlannedWeight) => sources.indexOf(firstTensor(w).source);
+  const order = [...plan.weights].sort((a, b) => place(a) - place(b) || firstTensor(a).offset - firstTensor(b).offset);
   for (const w of order) {
     writeTensor(arena, descriptor, w);
     await (w.file.kind === "plain" ? packPlain(context, descriptor, w, report) : packGptq(context, descriptor, w, report));
@@ -121,25 +123,25 @@ async function packGptq(context: LoadContext, descriptor: number, w: PlannedWeig
 
 /** A small vector tensor as float32 in linear memory. */
 async function placeVector(context: LoadContext, tensor: FileTensor): Promise<number> {
+  const { block, bytes } = TENSOR_TYPES[tensor.type];
   const count = tensor.shape.reduce((a, b) => a * b, 1);
   const at = context.arena.take(4 * count);
   const raw = await tensor.source.read(tensor.offset, tensor.bytes, context.signal);
   const staging = context.arena.take(raw.length);
   new Uint8Array(context.arena.memory.buffer, staging, raw.length).set(raw);
-  context.kernels.dequantize(FILE_TYPES[tensor.type as Exclude<TensorType, "I32">], staging, count, at);
+  context.kernels.dequantize(FILE_TYPES[tensor.type as Exclude<TensorType, "I32">], staging, count / block, at);
   context.arena.free(staging, raw.length);
   const values = new Float32Array(context.arena.memory.buffer, at, count);
   const bad = values.findIndex((v) => !Number.isFinite(v));
   if (bad >= 0)
-    throw modelError({ file: tensor.source.name, offset: tensor.offset, field: tensor.name, expected: "finite numbers", found: `${values[bad]} at element ${bad}` }, "value");
+    throw modelError({ file: tensor.source.name, offset: tensor.offset + Math.floor(bad / block) * bytes, field: tensor.name, expected: "finite numbers", found: `${values[bad]} at element ${bad}` }, "value");
   return at;
 }
 
 function placeRope(context: LoadContext, config: ModelConfig, contextSize: number): number {
   const { arena, kernels } = context;
   const at = arena.take(8 * (config.headDim / 2));
-  // Chosen by the allocated context, so that every key in a cache is rotated alike whatever its length.
-  const factors = contextSize > config.ropeOriginalContext ? config.ropeLong : config.ropeShort;
+  const factors = ropeFactors(config, contextSize);
   let factorsAt = 0;
   if (factors) {
     if (factors.length !== config.headDim / 2)

@@ -4,7 +4,7 @@ import { CpmError } from "../errors.ts";
 import type { TensorType } from "../file/tensor.ts";
 import { FILE_TYPES, KINDS, KV_TYPES, type Kind, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
-import { align, formatBytes } from "../wasm/memory.ts";
+import { align, formatBytes, PAGE } from "../wasm/memory.ts";
 import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 
@@ -37,7 +37,7 @@ export interface Plan {
   readonly logitRows: number;
   readonly kvBytes: number;
   readonly scratchBytes: number;
-  /** Bytes of the weight staging area used while loading; it lies in the KV cache where that is large enough. */
+  /** Bytes of the weight staging area used while loading; it lies in the KV cache and the activations, as far as they reach. */
   readonly stagingBytes: number;
   readonly memory: MemoryPlan;
 }
@@ -58,8 +58,10 @@ function weight(build: Build, file: WeightFile): PlannedWeight {
   const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as Exclude<TensorType, "I32">] : FILE_TYPES.Q4_0;
   const kind = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
   const group = kind === "ternary" ? 256 : 32;
-  new StructWriter(build.probeMemory.buffer, build.probeBase).ints(KINDS.indexOf(kind), rows, cols, group, 0);
-  return { file, kind, rows, cols, group, bytes: build.probe.tensor_bytes(build.probeBase) >>> 0, at: 0 };
+  // One panel of 8 rows is asked for: a whole weight may exceed what 32 bits hold, and must be refused by its true size.
+  new StructWriter(build.probeMemory.buffer, build.probeBase).ints(KINDS.indexOf(kind), 8, cols, group, 0);
+  const bytes = Math.ceil(rows / 8) * (build.probe.tensor_bytes(build.probeBase) >>> 0);
+  return { file, kind, rows, cols, group, bytes, at: 0 };
 }
 
 /** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
@@ -94,32 +96,34 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const inner = layers.flatMap((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down]);
   const weights = [embedding, ...(head === embedding ? [] : [head]), ...inner];
   const ternaryBlock = 256;
-  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, sparseWords(sparse, contextSize));
   // A batch larger than the context would only be memory.
   const rows = Math.max(1, Math.min(batchSize, contextSize));
-  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) >>> 0;
+  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, sparseWords(sparse, contextSize));
+  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize));
   const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.floor(LOGIT_BYTES / (4 * config.vocab))));
   const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
   const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
-  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * config.layers * align(config.hidden * 4) + (1 << 16);
+  const norm = align(4 * config.hidden);
+  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * (config.layers + 1) * norm + 8 * align(8 * config.headDim);
   const memory = {
     weights: packed + small,
     kvCache: align(kvBytes),
     activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
     stacks: (lanes - 1) * STACK_BYTES,
   };
-  const extraStaging = Math.max(0, stagingBytes - kvBytes);
-  const total = memory.weights + memory.kvCache + memory.activations + memory.stacks + extraStaging + samplerExtra(config.vocab, contextSize) + 512 * 1024;
+  const extraStaging = Math.max(0, stagingBytes - memory.kvCache - memory.activations);
+  const parts = memory.weights + memory.kvCache + memory.activations + memory.stacks + extraStaging;
+  const total = align(build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * rows + 4096, PAGE);
   if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
-    const parts = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
-    throw new CpmError("out-of-memory", `the model needs ${formatBytes(total)} (${parts}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`, { field: "maxMemoryBytes" });
+    const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
+    throw new CpmError("out-of-memory", `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`, { field: "maxMemoryBytes" });
   }
   return { embedding, head, layers, weights, ternaryBlock, sparse, contextSize, batchSize: rows, lanes, logitRows, kvBytes, scratchBytes, stagingBytes, memory: { ...memory, total } };
 }
 
-// The sampler's regions: see samplerBytes in decode/sampler.ts; planned generously.
-const samplerExtra = (vocab: number, context: number): number => 16 * vocab + 4 * context + 128 * 1024;
+/** Enough for the sampler's regions: see samplerBytes in decode/sampler.ts. */
+const samplerBytes = (vocab: number, context: number): number => 9 * vocab + 4 * context + 32 * 1024;
 
 /** Two halves of a few MiB, so that reading overlaps packing; never less than one row, or one GPTQ slice with its scales. */
 function stagingOf(w: PlannedWeight): number {

@@ -134,9 +134,9 @@ export class StructWriter {
   }
 }
 
-/** Throws what a kernel's status code means. */
+/** Throws CpmError "engine-failed" for any status but 0. */
 export function check(status: number, what: string): void {
   if (status === 0) return;
   if (status === -3) throw new CpmError("engine-failed", `${what}: a compute thread died; close this model and load it again`);
-  throw new Error(`${what} returned status ${status}`);
+  throw new CpmError("engine-failed", `${what}: the kernels refused their arguments (status ${status}), which is a mistake in this package; please report it`);
 }
