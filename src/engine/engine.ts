@@ -164,8 +164,9 @@ export class Engine implements EngineApi {
     const vocab = this.info.config.vocab;
     // Dense or sparse is decided once, from the whole prompt: how it is cut into batches changes nothing.
     const total = Math.max(promptLength, sequence.tokens.length + tokens.length);
-    for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {
-      const batch = tokens.slice(begin, begin + stepper.capacity);
+    for (let begin = 0, end = 0; begin < tokens.length; begin = end) {
+      end = Math.min(tokens.length, begin + stepper.batchRows(total));
+      const batch = tokens.slice(begin, end);
       await stepper.layers(causalRows(sequence, batch, total), signal, recorder);
       const last = begin + batch.length === tokens.length;
       const wanted = logits === "all" ? batch.map((_, i) => i) : logits === "last" && last ? [batch.length - 1] : [];

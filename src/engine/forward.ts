@@ -36,6 +36,9 @@ export interface StepperPlace {
 
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
 const SLICE_MS = 12;
+/** Longest time that one layer of a batch should take, and a guess (of one lane's speed in attention) before any was timed. */
+const LAYER_MS = 36;
+const MULTIPLICATIONS_PER_MS = 1.2e7;
 
 export class Stepper {
   readonly #kernels: Kernels;
@@ -76,6 +79,17 @@ export class Stepper {
 
   get logitRows(): number {
     return this.#plan.logitRows;
+  }
+
+  /**
+   * Rows of the next batch of a call that ends at `total` tokens: at most `capacity`, and so few in a long context that one
+   * layer of them does not hold up an abort. How tokens are cut into batches changes no bit of the result.
+   */
+  batchRows(total: number): number {
+    const { sparse, layers, lanes } = this.#plan;
+    const seen = sparse && total >= sparse.denseLen ? Math.min(total, sparse.windowSize + sparse.blockSize * sparse.topk + total / sparse.kernelStride) : total;
+    const attention = (2 * seen * layers[0]!.q.rows) / (MULTIPLICATIONS_PER_MS * lanes);
+    return Math.max(1, Math.min(this.capacity, Math.floor(LAYER_MS / Math.max(this.#msPerLayerRow, attention))));
   }
 
   /** Runs at most `capacity` rows through all layers. */
