@@ -11,7 +11,7 @@ import { STRUCT_BYTES, StructWriter } from "../dist/wasm/abi.js";
 import { instantiateKernels } from "../dist/wasm/instance.js";
 import { runLane } from "../dist/wasm/lane.js";
 
-const SHAPES = { "0.5B": { heads: 16, kvHeads: 2, headDim: 64 }, "8B": { heads: 32, kvHeads: 2, headDim: 128 } };
+export const SHAPES = { "0.5B": { heads: 16, kvHeads: 2, headDim: 64 }, "8B": { heads: 32, kvHeads: 2, headDim: 128 } };
 const DENSE = 0;
 const STACK = 128 * 1024;
 
