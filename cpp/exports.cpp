@@ -7,6 +7,7 @@
 #include "kernels/scalar.h"
 #include "model/forward.h"
 #include "model/kv.h"
+#include "model/slide.h"
 #include "pool.h"
 
 ABI(abi_version) int abi_version() { return kAbiVersion; }
@@ -130,6 +131,13 @@ ABI(kv_move) int kv_move(const Model* m, const Sequence* a, int from, const Sequ
   for (int i = 0; i < count; i++) kv_copy_slot(*m, *a, from + i, *b, to + i);
   if (count && to < ((Sequence*)b)->windowed) ((Sequence*)b)->windowed = to;
   return kOk;
+}
+
+// Forgets slots [to, from): the `count` slots from `from` on move down to `to`, turned to their new positions.
+ABI(kv_slide) int kv_slide(const Model* m, Sequence* s, int from, int to, int count) {
+  if (to < 0 || from <= to || count < 0 || from + count > s->capacity) return kBadArgument;
+  if (to < s->windowed) s->windowed = to;
+  return kv_slide_slots(*m, *s, from, to, count);
 }
 
 // What follows is for tests, benchmarks and probes: each kernel beside its definition.

@@ -47,6 +47,9 @@ static inline uint8_t* kv_tile(const Model& m, const Sequence& s, int layer, int
 // Stores one key and one value (dim).
 void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, const float* key, const float* value);
 
+// What was stored, as floats.
+void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, float* key, float* value);
+
 // Floats of a tile: the tile itself when it is stored as floats, else `scratch` (dim * 32) filled from it.
 const float* kv_keys(int type, const uint8_t* tile, int dim, float* scratch);
 const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch);

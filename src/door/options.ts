@@ -44,6 +44,11 @@ export interface GenerateOptions extends SamplingInput {
   readonly stop?: readonly string[] | undefined;
   /** Token ids that end the generation, beside the model's own end tokens. */
   readonly stopTokens?: readonly number[] | undefined;
+  /**
+   * When the context is full: "stop" (default) with finishReason "context", or "slide": forget all but the first blocks and the
+   * last window (sparse.initBlocks and sparse.windowSize) and go on. Prompts must fit either way.
+   */
+  readonly whenFull?: "stop" | "slide" | undefined;
   /** Write special tokens by name instead of leaving them out of the text. Default false. */
   readonly special?: boolean | undefined;
   /** Prompt tokens computed so far, of how many. */
@@ -112,7 +117,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   };
 }
 
-const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "special", "onPrefill", "signal", ...samplingKeys];
+const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "whenFull", "special", "onPrefill", "signal", ...samplingKeys];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
 export function generateRequest(options: GenerateOptions, vocab: number, extra: readonly string[] = []): Omit<GenerateRequest, "prompt" | "thinking"> {
@@ -125,5 +130,5 @@ export function generateRequest(options: GenerateOptions, vocab: number, extra: 
   callback("onPrefill", options.onPrefill);
   checkSignal(options.signal);
   const sampling = samplingOptions(Object.fromEntries(samplingKeys.map((key) => [key, options[key]])) as SamplingInput, vocab);
-  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling };
+  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling, whenFull: oneOf("whenFull", options.whenFull, ["stop", "slide"], "stop") };
 }

@@ -6,6 +6,7 @@ import { abortable, type ModelFiles } from "../file/source.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
 import { withFactors } from "../model/longrope.ts";
+import { PUBLISHED_SPARSE } from "../model/sparse.ts";
 import { type Plan, planModel, slots, STACK_BYTES } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
@@ -186,8 +187,17 @@ export class Engine implements EngineApi {
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
       const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {}, prompt.length);
-      return generate({ now: () => host.now(), sampler, table, sequence, step, batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, { ...request, prompt }, hooks);
+      return generate({ now: () => host.now(), sampler, table, sequence, step, slide: () => this.#slide(sequence), batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, { ...request, prompt }, hooks);
     }, hooks.signal);
+  }
+
+  /** Keeps the first blocks and the last window of a full sequence, or of a small one a quarter and a half. */
+  #slide(sequence: Sequence): void {
+    const { initBlocks, blockSize, windowSize } = this.info.sparse ?? PUBLISHED_SPARSE;
+    const { contextSize, tokens } = sequence;
+    const first = Math.min(initBlocks * blockSize, contextSize >> 2);
+    const last = Math.max(1, Math.min(windowSize, contextSize >> 1));
+    if (first + last < tokens.length) this.#parts.stepper.slide(sequence, tokens.length - last, first);
   }
 
   /** A prompt's tokens; a BOS that the text already spells is not doubled. */

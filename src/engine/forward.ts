@@ -110,6 +110,12 @@ export class Stepper {
     }
   }
 
+  /** Forgets tokens [to, from) of a sequence: the later ones take their places, and their positions. */
+  slide(sequence: Sequence, from: number, to: number): void {
+    check(this.#kernels.kv_slide(this.#model, sequence.at, from, to, sequence.tokens.length - from), "slide");
+    sequence.tokens.splice(to, from - to);
+  }
+
   /** What the rows of the last layer chose, if they chose. */
   #choices(rows: readonly StepRow[]): [Int32Array | undefined, number] {
     const { sparse } = this.#plan;

@@ -92,6 +92,8 @@ export interface GenerateRequest {
   readonly stop: readonly string[];
   /** Split `<think>…</think>` off as reasoning; "open": the prompt already ended inside <think>. */
   readonly thinking: "none" | "split" | "open";
+  /** When the context is full: stop, or forget the middle and go on. Undefined: stop. */
+  readonly whenFull?: "stop" | "slide" | undefined;
   /** Emit special tokens as text. */
   readonly special: boolean;
 }

@@ -22,6 +22,7 @@ export interface Kernels {
   choice_words(model: number, batch: number, context: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
+  kv_slide(model: number, sequence: number, from: number, to: number, count: number): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
   gemm_rows(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number, repeat: number): number;
@@ -58,6 +59,7 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   choice_words: 3,
   head: 5,
   kv_move: 6,
+  kv_slide: 5,
   quantize_row: 5,
   quantize_row_ref: 5,
   gemm_rows: 8,
