@@ -23,7 +23,7 @@ const VARIANTS = [
   { name: "kernels.relaxed.mt", flags: ["-mrelaxed-simd", "-pthread"], link: ["--shared-memory"] },
 ];
 // Contraction off: a*b + c must round twice in every build, or variants would disagree.
-const COMPILE = ["-O3", "-std=c++20", "-msimd128", "-mbulk-memory", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"];
+const COMPILE = ["-O3", "-std=c++20", "-msimd128", "-mbulk-memory", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", "-fno-math-errno", "-fno-slp-vectorize", "-Wall", "-Wextra", "-Werror"];
 const FEATURES = ["--enable-simd", "--enable-bulk-memory", "--enable-sign-ext", "--enable-nontrapping-float-to-int", "--enable-mutable-globals"];
 
 const files = (folder, pattern) =>

@@ -5,6 +5,16 @@
 #include <stdint.h>
 #include <wasm_simd128.h>
 
+// A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
+// instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
+enum Held { kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kHeld };
+extern const uint32_t held_bits[kHeld];
+static inline v128_t held(Held which) { return wasm_v128_load32_splat(held_bits + which); }
+
+// Keeps a value where the source computes it. Left alone, the compiler sinks a chain of sums to its last use, and then
+// all operands of the chain are alive at once.
+static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
+
 // (8 lanes of int16) a[2i]*b[2i] + a[2i+1]*b[2i+1], a int8, b in [0, 127]. Both spellings are exact while every
 // pair stays within int16, which holds for |a| <= 127 and b <= 64: callers use codes of at most 4 bits.
 static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
@@ -17,17 +27,13 @@ static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
 #endif
 }
 
-// Four int32 sums of neighbouring int16 lanes.
-static inline v128_t widen_i16(v128_t a) { return wasm_i32x4_dot_i16x8(a, wasm_i16x8_const_splat(1)); }
-
-static inline v128_t low_nibbles(v128_t a) { return wasm_v128_and(a, wasm_i8x16_const_splat(15)); }
-static inline v128_t high_nibbles(v128_t a) { return wasm_u8x16_shr(a, 4); }
 
 // a*b + c in two roundings. A fused form would round differently where it exists.
 static inline v128_t madd_f32(v128_t a, v128_t b, v128_t c) { return wasm_f32x4_add(wasm_f32x4_mul(a, b), c); }
 
 // Four IEEE halves, sign-extended to int32 lanes, as float32 times 2^-112 (subnormals included; not inf or nan).
 static inline v128_t half_bits(v128_t sext) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat((int)0x8fffe000)); }
+static inline v128_t half_bits(v128_t sext, v128_t mask) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), mask); }
 constexpr float kTwo112 = 0x1p112f;
 
 static inline float larger(float a, float b) { return a > b ? a : b; }

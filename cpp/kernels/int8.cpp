@@ -3,47 +3,49 @@
 
 template <int N, bool Min>
 static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
-  int blocks = padded_cols(w) / kBlock;
-  const int8_t* q = in.q + (size_t)token * in.stride;
-  const BlockScale* s = in.scales + (size_t)token * (in.stride / kBlock);
-  const int scale_stride = in.stride / kBlock;
+  const int blocks = padded_cols(w) / kBlock;
+  const v128_t nibble = held(kLowNibbles), ones = held(kOnes16), mask = held(kHalfMask), up = held(kRaise112);
+  const uint8_t* at = panel_at(w, begin);
   for (int panel = begin; panel < end; panel++) {
-    const uint8_t* at = panel_at(w, panel);
+    const int8_t* x[N];
+    const BlockScale* s[N];
     v128_t low[N], high[N];
-    for (int t = 0; t < N; t++) low[t] = high[t] = wasm_f32x4_const_splat(0);
+    for (int t = 0; t < N; t++) {
+      x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
+      low[t] = high[t] = wasm_f32x4_const_splat(0);
+    }
     for (int b = 0; b < blocks; b++, at += Min ? 288 : 272) {
       const uint8_t* codes = at + (Min ? 32 : 16);
-      v128_t zero = wasm_i16x8_const_splat(0), l0[N], l1[N], h0[N], h1[N];
-      for (int t = 0; t < N; t++) l0[t] = l1[t] = h0[t] = h1[t] = zero;
+      v128_t l0[N], l1[N], h0[N], h1[N];
+#pragma clang loop unroll(full)
       for (int i = 0; i < 8; i++) {
         v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
-        v128_t w0l = low_nibbles(w0), w1l = low_nibbles(w1), w0h = high_nibbles(w0), w1h = high_nibbles(w1);
+        v128_t w0l = wasm_v128_and(w0, nibble), w1l = wasm_v128_and(w1, nibble);
+        v128_t w0h = wasm_v128_and(wasm_u16x8_shr(w0, 4), nibble), w1h = wasm_v128_and(wasm_u16x8_shr(w1, 4), nibble);
         for (int t = 0; t < N; t++) {
-          v128_t x = wasm_v128_load32_splat(q + (size_t)t * in.stride + b * kBlock + 4 * i);
-          l0[t] = wasm_i16x8_add(l0[t], dot_i8_u7(x, w0l)), l1[t] = wasm_i16x8_add(l1[t], dot_i8_u7(x, w1l));
-          h0[t] = wasm_i16x8_add(h0[t], dot_i8_u7(x, w0h)), h1[t] = wasm_i16x8_add(h1[t], dot_i8_u7(x, w1h));
+          v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i);
+          v128_t dl0 = dot_i8_u7(xs, w0l), dl1 = dot_i8_u7(xs, w1l), dh0 = dot_i8_u7(xs, w0h), dh1 = dot_i8_u7(xs, w1h);
+          l0[t] = i ? wasm_i16x8_add(l0[t], dl0) : dl0, l1[t] = i ? wasm_i16x8_add(l1[t], dl1) : dl1;
+          h0[t] = i ? wasm_i16x8_add(h0[t], dh0) : dh0, h1[t] = i ? wasm_i16x8_add(h1[t], dh1) : dh1;
+          pin(l0[t]), pin(l1[t]), pin(h0[t]), pin(h1[t]);
         }
       }
-      v128_t scales = wasm_v128_load(at), up = wasm_f32x4_const_splat(kTwo112);
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(scales)), up);
-      v128_t d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(scales)), up);
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
       for (int t = 0; t < N; t++) {
-        const BlockScale* bs = s + (size_t)t * scale_stride + b;
-        v128_t scale = wasm_v128_load32_splat(&bs->scale);
-        v128_t i0 = wasm_i32x4_add(widen_i16(l0[t]), wasm_i32x4_shl(widen_i16(h0[t]), 4));
-        v128_t i1 = wasm_i32x4_add(widen_i16(l1[t]), wasm_i32x4_shl(widen_i16(h1[t]), 4));
-        if constexpr (!Min) {
-          v128_t offset = wasm_i32x4_shl(wasm_v128_load32_splat(&bs->sum), 7);
+        v128_t scale = wasm_v128_load32_splat(&s[t]->scale), i0 = wasm_i32x4_dot_i16x8(h0[t], ones), i1 = wasm_i32x4_dot_i16x8(h1[t], ones);
+        if constexpr (!Min) {  // the offset 128 is 16 times 8
+          v128_t offset = wasm_v128_load32_splat(&s[t]->sum8);
           i0 = wasm_i32x4_sub(i0, offset), i1 = wasm_i32x4_sub(i1, offset);
         }
+        i0 = wasm_i32x4_add(wasm_i32x4_shl(i0, 4), wasm_i32x4_dot_i16x8(l0[t], ones)), i1 = wasm_i32x4_add(wasm_i32x4_shl(i1, 4), wasm_i32x4_dot_i16x8(l1[t], ones));
         low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
         high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
         if constexpr (Min) {
-          v128_t minima = wasm_v128_load(at + 16), sum = wasm_f32x4_splat(bs->scale * (float)bs->sum);
-          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(minima)), up);
-          v128_t m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(minima)), up);
+          v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
+          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up), m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
           low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
         }
+        x[t] += kBlock, s[t]++;
       }
     }
     for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
