@@ -130,7 +130,7 @@ async function main() {
       const read = Math.min(...interleave([() => peaks.k.peak_read(at, pieces, 1)], 20, 9, 150).map(([t]) => t));
       const dot = Math.min(...interleave([() => peaks.k.peak_dot(8 * lanes, 200)], 5, 9, 150).map(([t]) => t));
       peaks.release(mark);
-      console.log(`${lanes} lane(s): reads ${(COLD_BYTES / read / 1e6).toFixed(1)} GB/s, dots ${((lanes * 1600 * 64 * 32) / dot / 1e6).toFixed(0)} GOP/s`);
+      console.log(`${lanes} lane(s): reads ${(COLD_BYTES / read / 1e6).toFixed(1)} GB/s, dots ${((lanes * 1600 * 60 * 32) / dot / 1e6).toFixed(0)} GOP/s`);
     }
     for (const kind of o.kinds.split(","))
       for (const [name, shape] of matrices) {

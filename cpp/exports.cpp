@@ -169,7 +169,7 @@ ABI(silu_row) void silu_row(float* gate, const float* up, int cols) { silu_multi
 ABI(silu_row_ref) void silu_row_ref(float* gate, const float* up, int cols) { silu_multiply_ref(gate, up, cols); }
 ABI(rope_row) void rope_row(const double* frequency, int position, float scale, float* table, int dim) { rope_angles(frequency, position, scale, table, dim); }
 
-// Peaks of this machine, on all lanes: reads pieces of 64 KiB; 64 * rounds dots in each of `pieces`.
+// Peaks of this machine, on all lanes: reads pieces of 64 KiB; 60 * rounds dots in each of `pieces`.
 ABI(peak_read) int peak_read(const uint8_t* from, int pieces, int repeat) {
   PeakJob job = {from, pieces, 0, 0};
   for (; repeat > 0; repeat--)

@@ -5,15 +5,21 @@
 #include <stdint.h>
 #include <wasm_simd128.h>
 
+// Keeps a value where the source computes it. Left alone, the compiler sinks a chain of sums to its last use, and then
+// all operands of the chain are alive at once.
+static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
+
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
 enum Held { kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kHeld };
 extern const uint32_t held_bits[kHeld];
-static inline v128_t held(Held which) { return wasm_v128_load32_splat(held_bits + which); }
-
-// Keeps a value where the source computes it. Left alone, the compiler sinks a chain of sums to its last use, and then
-// all operands of the chain are alive at once.
-static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
+static inline v128_t held(Held which) {
+  const uint32_t* at = held_bits + which;
+  asm volatile("" : "+r"(at));  // or neighbours are loaded together and shuffled apart
+  v128_t v = wasm_v128_load32_splat(at);
+  pin(v);
+  return v;
+}
 
 // (8 lanes of int16) a[2i]*b[2i] + a[2i+1]*b[2i+1], a int8, b in [0, 127]. Both spellings are exact while every
 // pair stays within int16, which holds for |a| <= 127 and b <= 64: callers use codes of at most 4 bits.

@@ -11,17 +11,19 @@ int read_all(const uint8_t* from, size_t bytes) {
 }
 
 int dot_all(int rounds) {
-  v128_t acc[8], x[4], w[2] = {held(kLowNibbles), held(kLowPairs)};
-  for (int i = 0; i < 8; i++) acc[i] = wasm_i8x16_splat((int8_t)(i + rounds));
-  for (int i = 0; i < 4; i++) x[i] = held((Held)i);
+  v128_t acc[6], x[3], w[2] = {held(kLowNibbles), held(kLowPairs)};
+  for (int i = 0; i < 6; i++) acc[i] = wasm_i8x16_splat((int8_t)(i + rounds));
+  for (int i = 0; i < 3; i++) x[i] = held((Held)i);
   for (int r = 0; r < rounds; r++) {
 #pragma clang loop unroll(full)
-    for (int step = 0; step < 8; step++) {
-      for (int i = 0; i < 8; i++) acc[i] = wasm_i16x8_add(acc[i], dot_i8_u7(x[i / 2], w[i % 2])), pin(acc[i]);
-      // Other weights every time, so that no product can be moved out of the loop.
-      w[0] = wasm_i8x16_add(w[0], w[1]), w[1] = wasm_i8x16_add(w[1], w[0]);
+    for (int step = 0; step < 10; step++) {
+      for (int i = 0; i < 6; i++) acc[i] = wasm_i16x8_add(acc[i], dot_i8_u7(x[i / 2], w[i % 2])), pin(acc[i]);
+      // Other operands every time, so that no product can be moved out of the loop.
+      w[0] = wasm_i8x16_add(w[0], x[0]), w[1] = wasm_i8x16_add(w[1], x[1]);
     }
   }
-  for (int i = 1; i < 8; i++) acc[0] = wasm_v128_xor(acc[0], acc[i]);
-  return wasm_i32x4_extract_lane(acc[0], 0);
+  int8_t all[96];
+  for (int i = 0; i < 6; i++) wasm_v128_store(all + 16 * i, acc[i]);
+  for (int i = 1; i < 96; i++) all[0] ^= all[i];
+  return all[0];
 }
