@@ -17,6 +17,20 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
     for (int b = 0; b < blocks; b++, at += Min ? 288 : 272) {
       const uint8_t* codes = at + (Min ? 32 : 16);
       v128_t l0[N], l1[N], h0[N], h1[N];
+      if constexpr (N > 2) {  // rows 0-3, then 4-7: what the registers hold
+#pragma clang loop unroll(full)
+        for (int half = 0; half < 2; half++)
+#pragma clang loop unroll(full)
+          for (int i = 0; i < 8; i++) {
+            v128_t *l = half ? l1 : l0, *h = half ? h1 : h0;
+            v128_t wv = wasm_v128_load(codes + 32 * i + 16 * half), wl = wasm_v128_and(wv, nibble), wh = wasm_v128_and(wasm_u16x8_shr(wv, 4), nibble);
+            for (int t = 0; t < N; t++) {
+              v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i), dl = dot_i8_u7(xs, wl), dh = dot_i8_u7(xs, wh);
+              l[t] = i ? wasm_i16x8_add(l[t], dl) : dl, h[t] = i ? wasm_i16x8_add(h[t], dh) : dh;
+              pin(l[t]), pin(h[t]);
+            }
+          }
+      } else {
 #pragma clang loop unroll(full)
       for (int i = 0; i < 8; i++) {
         v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
@@ -29,6 +43,7 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
           h0[t] = i ? wasm_i16x8_add(h0[t], dh0) : dh0, h1[t] = i ? wasm_i16x8_add(h1[t], dh1) : dh1;
           pin(l0[t]), pin(l1[t]), pin(h0[t]), pin(h1[t]);
         }
+      }
       }
       v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
       for (int t = 0; t < N; t++) {
@@ -54,9 +69,12 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
 
 template <bool Min>
 static void tiles(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  // Four accumulators a token: two tokens are what the registers hold.
-  for (int t = 0; t < n; t += 2)
-    n - t == 1 ? tile<1, Min>(w, in, out, token + t, begin, end) : tile<2, Min>(w, in, out, token + t, begin, end);
+  switch (n) {
+    case 1: return tile<1, Min>(w, in, out, token, begin, end);
+    case 2: return tile<2, Min>(w, in, out, token, begin, end);
+    case 3: return tile<3, Min>(w, in, out, token, begin, end);
+    default: return tile<4, Min>(w, in, out, token, begin, end);
+  }
 }
 
 void int8_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
