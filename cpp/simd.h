@@ -11,7 +11,7 @@ static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
 
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
-enum Held { kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kHeld };
+enum Held { kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kExp, kHeld = kExp + 12 };
 extern const uint32_t held_bits[kHeld];
 static inline v128_t held(Held which) {
   const uint32_t* at = held_bits + which;
@@ -87,17 +87,19 @@ static inline float max_f32(v128_t a) {
 static inline v128_t abs_max(v128_t m, v128_t a) { return wasm_f32x4_max(m, wasm_f32x4_abs(a)); }
 
 // e^x for x <= 88; 0 below -87.3. Relative error under 2e-7: Cody-Waite reduction, degree-6 polynomial.
-static inline v128_t exp_f32(v128_t x) {
-  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, wasm_f32x4_const_splat(1.44269504f)));
-  v128_t r = madd_f32(n, wasm_f32x4_const_splat(-0.693359375f), x);
-  r = madd_f32(n, wasm_f32x4_const_splat(2.12194440e-4f), r);
-  v128_t p = wasm_f32x4_const_splat(1.9875691500e-4f);
-  p = madd_f32(p, r, wasm_f32x4_const_splat(1.3981999507e-3f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(8.3334519073e-3f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(4.1665795894e-2f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(1.6666665459e-1f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(5.0000001201e-1f));
-  p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, wasm_f32x4_const_splat(1.0f)));
-  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), wasm_i32x4_const_splat(127)), 23);
-  return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, wasm_f32x4_const_splat(-87.3f)));
+struct Exp {
+  v128_t log2e, high, low, c6, c5, c4, c3, c2, half, one, bias, least;
+};
+static inline Exp held_exp() {
+  auto at = [](int i) { return held((Held)(kExp + i)); };
+  return {at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10), at(11)};
+}
+static inline v128_t exp_f32(v128_t x, const Exp& e) {
+  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, e.log2e));
+  v128_t r = madd_f32(n, e.low, madd_f32(n, e.high, x));
+  v128_t p = madd_f32(e.c6, r, e.c5);
+  p = madd_f32(p, r, e.c4), p = madd_f32(p, r, e.c3), p = madd_f32(p, r, e.c2), p = madd_f32(p, r, e.half);
+  p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, e.one));
+  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), e.bias), 23);
+  return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, e.least));
 }
