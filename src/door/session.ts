@@ -1,7 +1,7 @@
 // A session: tokens with their KV cache, and what can be done with them.
 import type { EngineApi, GenerateResult } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
-import { type ChatMessage, renderChat, type TemplateOptions } from "../text/template.ts";
+import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Generation } from "./generation.ts";
 import { checkNames, type GenerateOptions, generateRequest } from "./options.ts";
 
@@ -13,8 +13,6 @@ export interface ForwardOptions {
 
 /** Generation options and what the chat template takes. */
 export interface ChatOptions extends GenerateOptions, TemplateOptions {}
-
-const TEMPLATE_NAMES = ["enableThinking", "tools", "arguments"] as const;
 
 /**
  * A sequence of tokens and its KV cache. Calls of one model take turns; a session is not used by two at a time.
@@ -59,7 +57,7 @@ export class Session implements AsyncDisposable {
 
   /** Answers the last message, with the model's own chat template. Reasoning arrives as parts of type "reasoning". */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    const request = generateRequest(options, this.#engine.info.config.vocab, TEMPLATE_NAMES);
+    const request = generateRequest(options, this.#engine.info.config.vocab, templateOptionNames);
     const { text, thinking } = renderChat(this.#engine.info.tokenizer, messages, options);
     return this.#generation(text, { ...request, thinking }, options);
   }

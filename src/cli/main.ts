@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+// The command cpm.
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { CpmError } from "../index.ts";
+import { type Command, parse, UsageError, usage } from "./args.ts";
+import { bench } from "./bench.ts";
+import { chat } from "./chat.ts";
+import { inspect } from "./inspect.ts";
+import { logits } from "./logits.ts";
+import { interrupt, onInterrupt } from "./model.ts";
+import { note, write } from "./output.ts";
+import { run } from "./run.ts";
+import { tokenize } from "./tokenize.ts";
+
+const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, bench];
+
+const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.
+
+${commands.map((c) => `  cpm ${c.name.padEnd(10)} ${c.description}`).join("\n")}
+
+cpm COMMAND --help tells a command's options, cpm --version the version.
+`;
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  return `${version}\n`;
+}
+
+async function main([name, ...rest]: readonly string[]): Promise<void> {
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") return write(overview());
+  if (name === "--version" || name === "-v") return write(version());
+  const command = commands.find((c) => c.name === name);
+  if (!command) throw new UsageError(`cpm: no command "${name}"; commands are ${commands.map((c) => c.name).join(", ")}`);
+  const args = parse(command, rest);
+  if (args.flag("help")) return write(`${await usage(command)}\n`);
+  await command.run(args);
+}
+
+/** Prints a failure for people, or as { "error": … } on stderr with --json; gives the exit status. */
+function report(error: unknown): number {
+  if (error instanceof Error && error.name === "AbortError") return 130;
+  if (process.env["CPM_DEBUG"]) console.error(error);
+  const usageError = error instanceof UsageError || (error instanceof CpmError && error.code === "bad-option");
+  const message = error instanceof Error ? error.message : String(error);
+  const { code, detail } = error instanceof CpmError ? error : { code: usageError ? "usage" : "failed", detail: {} };
+  note(process.argv.includes("--json") ? JSON.stringify({ error: { code, message, detail } }) : message);
+  return usageError ? 2 : 1;
+}
+
+// Whoever reads our output may stop reading: that is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+process.on("SIGINT", onInterrupt);
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  process.exitCode = report(error);
+  if (interrupt.signal.aborted) process.exitCode = 130;
+}
