@@ -21,13 +21,16 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
 #pragma clang loop unroll(full)
       for (int i = 0; i < 4; i++) {
         v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
-        v128_t w0l = wasm_v128_and(w0, nibble), w1l = wasm_v128_and(w1, nibble);
-        v128_t w0h = wasm_v128_and(wasm_u16x8_shr(w0, 4), nibble), w1h = wasm_v128_and(wasm_u16x8_shr(w1, 4), nibble);
+        v128_t l0 = wasm_v128_and(w0, nibble), l1 = wasm_v128_and(w1, nibble);
         for (int t = 0; t < N; t++) {
-          v128_t xl = wasm_v128_load32_splat(x[t] + 4 * i), xh = wasm_v128_load32_splat(x[t] + 4 * i + 16);
-          v128_t d0 = dot_i8_u7(xl, w0l), d1 = dot_i8_u7(xl, w1l);
+          v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i), d0 = dot_i8_u7(xs, l0), d1 = dot_i8_u7(xs, l1);
           a[t] = i ? wasm_i16x8_add(a[t], d0) : d0, c[t] = i ? wasm_i16x8_add(c[t], d1) : d1;
-          a[t] = wasm_i16x8_add(a[t], dot_i8_u7(xh, w0h)), c[t] = wasm_i16x8_add(c[t], dot_i8_u7(xh, w1h));
+          pin(a[t]), pin(c[t]);
+        }
+        v128_t h0 = wasm_v128_and(wasm_u16x8_shr(w0, 4), nibble), h1 = wasm_v128_and(wasm_u16x8_shr(w1, 4), nibble);
+        for (int t = 0; t < N; t++) {
+          v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i + 16), d0 = dot_i8_u7(xs, h0), d1 = dot_i8_u7(xs, h1);
+          a[t] = wasm_i16x8_add(a[t], d0), c[t] = wasm_i16x8_add(c[t], d1);
           pin(a[t]), pin(c[t]);
         }
       }
