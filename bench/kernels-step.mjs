@@ -93,11 +93,11 @@ for (const lanes of o.lanes.split(",").map(Number)) {
     for (const rows of rowCounts) {
       const tasks = models.flatMap((m) => [() => m.step(rows, context), () => m.gemms(rows)]);
       const times = interleave(tasks, 20, Number(o.samples), one ? 20 : 400);
-      const ms = tasks.map((_, i) => median(times.map((row) => row[i])));
+      const ms = tasks.map((_, i) => Math.min(...times.map((row) => row[i])));
       const steps = ms.filter((_, i) => i % 2 === 0);
       one ??= steps;
-      const cells = steps.map((t, i) => `${t.toFixed(2).padStart(9)} ms ${((1000 * rows) / t).toFixed(1).padStart(7)}/s x1:${(t / one[i]).toFixed(2)} other ${(100 * median(times.map((row) => 1 - row[2 * i + 1] / row[2 * i]))).toFixed(1).padStart(5)} %`);
-      const ratio = folders.length > 1 ? `  x ${median(times.map((row) => row[0] / row[2])).toFixed(2)}` : "";
+      const cells = steps.map((t, i) => `${t.toFixed(2).padStart(9)} ms ${((1000 * rows) / t).toFixed(1).padStart(7)}/s x1:${(t / one[i]).toFixed(2)} other ${(100 * (1 - ms[2 * i + 1] / ms[2 * i])).toFixed(1).padStart(5)} %`);
+      const ratio = folders.length > 1 ? `  x ${(steps[0] / steps[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[2])).toFixed(2)})` : "";
       console.log(`${lanes} lane(s) context ${String(context).padEnd(5)} rows ${String(rows).padEnd(4)}${cells.join(" |")}${ratio}`);
     }
   }

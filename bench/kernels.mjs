@@ -1,7 +1,7 @@
 // Times the GEMM kernels of one or two builds side by side: GB/s of weights and GOP/s for a model's matrices, against this
 // machine's read bandwidth and dot-product peak as WebAssembly reaches them.
 //   node bench/kernels.mjs [--wasm DIR[,DIR]] [--base] [--lanes 1,2] [--kinds int4,...] [--tokens 1,2,...] [--shape 0.5b|8b] [--only NAME,...]
-// With two folders, samples alternate between them, and the last column is the median of the pairs' ratios (second over first).
+// Times are the best of --samples. With two folders, samples alternate between them, and the last column is first over second.
 // V8's re-vectoriser: node --experimental-wasm-revectorize bench/kernels.mjs ...
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -64,9 +64,9 @@ async function main() {
         });
         for (const [i, tokens] of tokenCounts.entries()) {
           const times = interleave(runs.map((run) => () => run(tokens)), Number(o.ms), Number(o.samples), i ? 10 : 80);
-          const us = runs.map((_, n) => 1000 * median(times.map((row) => row[n])));
+          const us = runs.map((_, n) => 1000 * Math.min(...times.map((row) => row[n])));
           const cells = us.map((t) => `${t.toFixed(1).padStart(10)} us ${(sets[0].bytes / t / 1e3).toFixed(1).padStart(6)} GB/s ${((2 * rows * cols * tokens) / t / 1e3).toFixed(0).padStart(5)} GOP/s`);
-          const ratio = runs.length > 1 ? `  x ${median(times.map((row) => row[0] / row[1])).toFixed(2)}` : "";
+          const ratio = runs.length > 1 ? `  x ${(us[0] / us[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[1])).toFixed(2)})` : "";
           console.log(`${lanes} ${kind.padEnd(8)} ${name.padEnd(5)} ${`${rows}x${cols}`.padEnd(11)} M=${String(tokens).padEnd(4)}${cells.join(" |")}${ratio}`);
         }
         benches.forEach((b, i) => b.release(marks[i]));

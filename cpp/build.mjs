@@ -59,7 +59,7 @@ function buildVariant({ name, flags, link }) {
 }
 
 function build() {
-  if (!existsSync(join(root, "cpp/node_modules/binaryen"))) execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: join(root, "cpp"), stdio: "inherit" });
+  if (!existsSync(join(root, "cpp/node_modules/assemblyscript"))) execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: join(root, "cpp"), stdio: "inherit" });
   mkdirSync(work, { recursive: true });
   mkdirSync(join(root, "wasm"), { recursive: true });
   writeFileSync(

@@ -5,13 +5,20 @@
 #include <stdint.h>
 #include <wasm_simd128.h>
 
+// For parts of a kernel: inlined before anything else, so that arrays of vectors become registers.
+#define KERNEL_PART static inline __attribute__((always_inline))
+
+// Bytes 0, 2, ... and 1, 3, ... of eight pairs of int8, as int16.
+static inline v128_t even_i8(v128_t a) { return wasm_i16x8_shr(wasm_i16x8_shl(a, 8), 8); }
+static inline v128_t odd_i8(v128_t a) { return wasm_i16x8_shr(a, 8); }
+
 // Keeps a value where the source computes it. Left alone, the compiler sinks a chain of sums to its last use, and then
 // all operands of the chain are alive at once.
 static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
 
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
-enum Held { kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kExp, kHeld = kExp + 12 };
+enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kExp, kHeld = kExp + 12 };
 extern const uint32_t held_bits[kHeld];
 static inline v128_t held(Held which) {
   const uint32_t* at = held_bits + which;
@@ -27,8 +34,8 @@ static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
 #ifdef __wasm_relaxed_simd__
   return wasm_i16x8_relaxed_dot_i8x16_i7x16(a, b);
 #else
-  v128_t even = wasm_i16x8_mul(wasm_i16x8_shr(wasm_i16x8_shl(a, 8), 8), wasm_v128_and(b, wasm_i16x8_const_splat(0xff)));
-  v128_t odd = wasm_i16x8_mul(wasm_i16x8_shr(a, 8), wasm_u16x8_shr(b, 8));
+  v128_t even = wasm_i16x8_mul(even_i8(a), wasm_v128_and(b, wasm_i16x8_const_splat(0xff)));
+  v128_t odd = wasm_i16x8_mul(odd_i8(a), wasm_u16x8_shr(b, 8));
   return wasm_i16x8_add(even, odd);
 #endif
 }
