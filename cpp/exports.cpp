@@ -4,6 +4,7 @@
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/pack.h"
+#include "kernels/peak.h"
 #include "kernels/scalar.h"
 #include "model/forward.h"
 #include "model/kv.h"
@@ -81,6 +82,24 @@ void gemm_task(void* arg, Lane& lane) {
 
 }  // namespace
 
+namespace {
+
+struct PeakJob {
+  const uint8_t* from;
+  int pieces, rounds, sink;
+};
+constexpr size_t kPiece = 64 * 1024;
+
+void peak_task(void* arg, Lane& lane) {
+  PeakJob& j = *(PeakJob*)arg;
+  int sink = 0;
+  for (int i, end; pool_claim(lane, j.pieces, j.from ? pool_grain(j.pieces) : 1, &i, &end);)
+    sink += j.from ? read_all(j.from + i * kPiece, (end - i) * kPiece) : dot_all(j.rounds);
+  if (sink == 12345) j.sink = sink;
+}
+
+}  // namespace
+
 // Packs `count` file rows from `row` on; heads > 0: rows are rotated heads in GGUF order.
 ABI(pack_rows) int pack_rows(const Tensor* w, int type, const uint8_t* from, int row, int count, int heads) {
   if (row < 0 || count < 0 || row + count > w->rows) return kBadArgument;
@@ -149,3 +168,15 @@ ABI(norm_row_ref) void norm_row_ref(const float* x, const float* w, float* y, in
 ABI(silu_row) void silu_row(float* gate, const float* up, int cols) { silu_multiply(gate, up, cols); }
 ABI(silu_row_ref) void silu_row_ref(float* gate, const float* up, int cols) { silu_multiply_ref(gate, up, cols); }
 ABI(rope_row) void rope_row(const double* frequency, int position, float scale, float* table, int dim) { rope_angles(frequency, position, scale, table, dim); }
+
+// Peaks of this machine, on all lanes: reads pieces of 64 KiB; 60 * rounds dots in each of `pieces`.
+ABI(peak_read) int peak_read(const uint8_t* from, int pieces, int repeat) {
+  PeakJob job = {from, pieces, 0, 0};
+  for (; repeat > 0; repeat--)
+    if (int status = pool_run(peak_task, &job)) return status;
+  return kOk;
+}
+ABI(peak_dot) int peak_dot(int pieces, int rounds) {
+  PeakJob job = {nullptr, pieces, rounds, 0};
+  return pool_run(peak_task, &job);
+}

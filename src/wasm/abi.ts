@@ -49,6 +49,8 @@ export interface Kernels {
   silu_row(gate: number, up: number, cols: number): void;
   silu_row_ref(gate: number, up: number, cols: number): void;
   rope_row(frequency: number, position: number, scale: number, table: number, dim: number): void;
+  peak_read(from: number, pieces: number, repeat: number): number;
+  peak_dot(pieces: number, rounds: number): number;
   pool_start(lanes: number): void;
   pool_worker(lane: number): void;
   pool_fail(): void;
@@ -79,6 +81,8 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   silu_row: 3,
   silu_row_ref: 3,
   rope_row: 5,
+  peak_read: 3,
+  peak_dot: 2,
   pool_start: 1,
   pool_worker: 1,
   pool_fail: 0,
