@@ -5,7 +5,7 @@
 //   node cpp/build.mjs --check   tells whether wasm/ was built from these sources
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildAssembly } from "../assembly/build.mjs";
@@ -56,6 +56,8 @@ function buildVariant({ name, flags, link }) {
   });
   const layout = ["--no-entry", "--no-stack-first", "--global-base=65536", "-z", `stack-size=${STACK_BYTES}`, "--export=__stack_pointer", "--export=__heap_base"];
   run(join(llvm, "wasm-ld"), [...layout, "--import-memory", "--max-memory=4294967296", "--strip-all", "--gc-sections", ...link, ...objects, "-o", join(root, "wasm", `${name}.wasm`)]);
+  // The linker makes what it takes for a program executable.
+  chmodSync(join(root, "wasm", `${name}.wasm`), 0o644);
 }
 
 function build() {
