@@ -35,7 +35,8 @@ function recall(bench, phrase) {
     for (let slot = at; slot < at + phrase; slot++)
       for (let head = 0; head < kvHeads; head++) {
         before.push([head, slot]);
-        for (let d = 0; d < headDim; d++) (pair[d] = (signal * direction[d]) / norm + 0.1 * normal()), (pair[headDim + d] = value[d]);
+        for (let d = 0; d < headDim; d++)
+          (pair[d] = (signal * direction[d]) / norm + 0.1 * normal()), (pair[headDim + d] = value[d]);
         kernels.kv_store(model, sequence, 0, head, slot, bench.pair, bench.pair + 4 * headDim);
       }
     bench.build();
@@ -53,7 +54,11 @@ function recall(bench, phrase) {
       counts.dense++;
       if (along(h * group) > 0.4) counts.sparse++;
       const words = kernels.choice_words(model, bench.batch, length);
-      const [count, ...blocks] = new Int32Array(memory.buffer, kernels.choices(model, bench.batch, length) + 4 * h * words, words);
+      const [count, ...blocks] = new Int32Array(
+        memory.buffer,
+        kernels.choices(model, bench.batch, length) + 4 * h * words,
+        words,
+      );
       const chosen = new Set(blocks.slice(0, count));
       if (Array.from({ length: phrase }, (_, j) => (at + j) >> 6).every((b) => chosen.has(b))) counts.chosen++;
     }
@@ -79,11 +84,21 @@ console.log("| shape | KV | length | keys of a needle | found by dense attention
 console.log("|---|---|---|---|---|---|---|");
 for (const name of values.shapes.split(","))
   for (const length of values.lengths.split(",").map(Number)) {
-    const bench = await AttentionBench.open({ shape: SHAPES[name], kv: values.kv, threads: 1, length, rows: 1, sparse: { exactLse: !values.coarse }, build: "kernels" });
+    const bench = await AttentionBench.open({
+      shape: SHAPES[name],
+      kv: values.kv,
+      threads: 1,
+      length,
+      rows: 1,
+      sparse: { exactLse: !values.coarse },
+      build: "kernels",
+    });
     haystack(bench);
     for (const phrase of values.phrases.split(",").map(Number)) {
       const { dense, sparse, chosen } = recall(bench, phrase);
-      console.log(`| ${name} | ${values.kv} | ${length} | ${phrase} | ${dense} of ${DEPTHS * SHAPES[name].kvHeads} | ${chosen} | ${sparse} |`);
+      console.log(
+        `| ${name} | ${values.kv} | ${length} | ${phrase} | ${dense} of ${DEPTHS * SHAPES[name].kvHeads} | ${chosen} | ${sparse} |`,
+      );
     }
     await bench.close();
   }

@@ -24,7 +24,18 @@ export class AttentionBench {
     const kernels = await instantiateKernels(module, memory);
     const bench = new AttentionBench();
     Object.assign(bench, { kv, threads, length, ...shape, kernels, memory, top: kernels.__heap_base.value, workers: [] });
-    const config = { layers: 1, hidden: 32, intermediate: 32, ...shape, vocab: 32, rmsEps: 1e-5, embeddingScale: 1, residualScale: 1, logitScale: 1, ropeScale: 1 };
+    const config = {
+      layers: 1,
+      hidden: 32,
+      intermediate: 32,
+      ...shape,
+      vocab: 32,
+      rmsEps: 1e-5,
+      embeddingScale: 1,
+      residualScale: 1,
+      logitScale: 1,
+      ropeScale: 1,
+    };
     bench.model = bench.take(STRUCT_BYTES.model);
     writeModel(memory.buffer, bench.model, config, kv, 256, sparseWords({ ...PUBLISHED_SPARSE, denseLen: 1, ...sparse }, length));
     const bytes = kernels.kv_bytes(bench.model, length);
@@ -57,19 +68,24 @@ export class AttentionBench {
   /** Random halves (or codes and scales) everywhere: every byte pattern that is an ordinary number of the type. */
   fill(bytes) {
     const noise = new Uint16Array(1 << 16);
-    for (let i = 0; i < noise.length; i++) noise[i] = (this.kv === "f16" ? 0x3000 + Math.random() * 0xe00 : Math.random() * 0x10000) | (Math.random() < 0.5 ? 0x8000 : 0);
+    for (let i = 0; i < noise.length; i++)
+      noise[i] =
+        (this.kv === "f16" ? 0x3000 + Math.random() * 0xe00 : Math.random() * 0x10000) | (Math.random() < 0.5 ? 0x8000 : 0);
     const all = new Uint8Array(this.memory.buffer, this.cache, bytes);
     const piece = new Uint8Array(noise.buffer);
     for (let at = 0; at < bytes; at += piece.length - 258) all.set(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
     if (this.kv !== "q8") return;
     const tile = this.headDim * 32 + 128;
     const tiles = (this.kvHeads * 2 * this.length) / 32;
-    for (let i = 0; i < tiles; i++) new Float32Array(this.memory.buffer, this.cache + i * tile + this.headDim * 32, 32).fill(0.01);
+    for (let i = 0; i < tiles; i++)
+      new Float32Array(this.memory.buffer, this.cache + i * tile + this.headDim * 32, 32).fill(0.01);
   }
 
   async startLanes(module) {
     for (let index = 1; index < this.threads; index++) {
-      const worker = new Worker(new URL(import.meta.url), { workerData: { lane: { module, memory: this.memory, index, stackTop: this.take(STACK) + STACK } } });
+      const worker = new Worker(new URL(import.meta.url), {
+        workerData: { lane: { module, memory: this.memory, index, stackTop: this.take(STACK) + STACK } },
+      });
       this.workers.push(worker);
       await new Promise((resolve) => worker.once("message", resolve));
     }
@@ -98,7 +114,8 @@ export class AttentionBench {
       writer.ints(this.sequence, 0, slot, slot, slot + 1, 0, 0, total);
     }
     new StructWriter(this.memory.buffer, this.batch + 12).ints(rows);
-    if (this.kernels.attention(this.model, this.batch, this.length, 0, this.q, this.o, parts) !== 0) throw new Error("attention failed");
+    if (this.kernels.attention(this.model, this.batch, this.length, 0, this.q, this.o, parts) !== 0)
+      throw new Error("attention failed");
   }
 
   async close() {
@@ -148,10 +165,26 @@ async function main() {
       for (const threads of list(values.threads).map(Number))
         for (const rows of list(values.rows).map(Number))
           for (const length of list(values.lengths).map(Number)) {
-            const bench = await AttentionBench.open({ shape: SHAPES[name], kv, threads, length, rows, sparse: { exactLse: !values.coarse }, build: values.build });
-            const time = (total, parts) => measure(() => bench.run(rows, total, parts), threads, rows > 1 ? 0 : 300, () => bench.run(Math.min(rows, 8), total, parts));
+            const bench = await AttentionBench.open({
+              shape: SHAPES[name],
+              kv,
+              threads,
+              length,
+              rows,
+              sparse: { exactLse: !values.coarse },
+              build: values.build,
+            });
+            const time = (total, parts) =>
+              measure(
+                () => bench.run(rows, total, parts),
+                threads,
+                rows > 1 ? 0 : 300,
+                () => bench.run(Math.min(rows, 8), total, parts),
+              );
             const [sparse, one, two, dense] = [time(length, 7), time(length, 2), time(length, 4), time(DENSE, 7)];
-            console.log(`| ${name} | ${kv} | ${threads} | ${rows} | ${length} | ${f(dense)} | ${f(sparse)} | ${f(one)} | ${f(two)} | ${f(dense / sparse)} |`);
+            console.log(
+              `| ${name} | ${kv} | ${threads} | ${rows} | ${length} | ${f(dense)} | ${f(sparse)} | ${f(one)} | ${f(two)} | ${f(dense / sparse)} |`,
+            );
             await bench.close();
           }
 }

@@ -4,6 +4,7 @@
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/pack.h"
+#include "kernels/peak.h"
 #include "kernels/scalar.h"
 #include "model/forward.h"
 #include "model/kv.h"
@@ -79,6 +80,24 @@ struct GemmJob {
 void gemm_task(void* arg, Lane& lane) {
   const GemmJob& j = *(const GemmJob*)arg;
   for (int begin, end; pool_claim(lane, panels(j.w), pool_grain(panels(j.w)), &begin, &end);) gemm(j.w, j.in, j.out, begin, end);
+}
+
+}  // namespace
+
+namespace {
+
+struct PeakJob {
+  const uint8_t* from;
+  int pieces, rounds, sink;
+};
+constexpr size_t kPiece = 64 * 1024;
+
+void peak_task(void* arg, Lane& lane) {
+  PeakJob& j = *(PeakJob*)arg;
+  int sink = 0;
+  for (int i, end; pool_claim(lane, j.pieces, j.from ? pool_grain(j.pieces) : 1, &i, &end);)
+    sink += j.from ? read_all(j.from + i * kPiece, (end - i) * kPiece) : dot_all(j.rounds);
+  if (sink == 12345) j.sink = sink;
 }
 
 }  // namespace
@@ -178,4 +197,16 @@ ABI(compress_row) void compress_row(const Model* m, const Sequence* s, int layer
 }
 ABI(compress_row_ref) void compress_row_ref(const Model* m, const Sequence* s, int layer, int head, int level, int begin, float* out, float* scratch) {
   compress_window_ref(m->kv_type, kv_tile(*m, *s, layer, head, 0, 0), m->head_dim, begin, window_size(m->sparse, level), out, scratch);
+}
+
+// Peaks of this machine, on all lanes: reads pieces of 64 KiB; 60 * rounds dots in each of `pieces`.
+ABI(peak_read) int peak_read(const uint8_t* from, int pieces, int repeat) {
+  PeakJob job = {from, pieces, 0, 0};
+  for (; repeat > 0; repeat--)
+    if (int status = pool_run(peak_task, &job)) return status;
+  return kOk;
+}
+ABI(peak_dot) int peak_dot(int pieces, int rounds) {
+  PeakJob job = {nullptr, pieces, rounds, 0};
+  return pool_run(peak_task, &job);
 }

@@ -1,7 +1,7 @@
 // The public names that every runtime's door shares; src/host/ adds load, inspect and loadTokenizer.
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export { Generation } from "./door/generation.ts";
-export type { Inspection, InspectedTensor, InspectOptions } from "./door/inspect.ts";
+export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect.ts";
 export { Model } from "./door/model.ts";
 export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";

@@ -6,6 +6,7 @@ constexpr float kNothing = -1e30f;
 constexpr float kNone = -__builtin_inff();
 
 void weigh_tile(const Query* queries, int count, const float* keys, int dim, int visible, float* weights, float* most, float* sum) {
+  const Exp held = held_exp();
   score_tile(queries, count, keys, dim, weights);
   for (int n = 0; n < count; n++) {
     float* w = weights + n * kTile;
@@ -15,7 +16,7 @@ void weigh_tile(const Query* queries, int count, const float* keys, int dim, int
     most[n] = max_f32(top);
     v128_t m = wasm_f32x4_splat(most[n]), total = wasm_f32x4_const_splat(0);
     for (int j = 0; j < kTile; j += 4) {
-      v128_t e = exp_f32(wasm_f32x4_sub(wasm_v128_load(w + j), m));
+      v128_t e = exp_f32(wasm_f32x4_sub(wasm_v128_load(w + j), m), held);
       wasm_v128_store(w + j, e), total = wasm_f32x4_add(total, e);
     }
     sum[n] = sum_f32(total);
@@ -26,12 +27,14 @@ void weigh_tile(const Query* queries, int count, const float* keys, int dim, int
 static void combine(const float* most, const float* sum, int tiles, int lanes, int g, v128_t* top, v128_t* total) {
   v128_t m = wasm_v128_load(most + g), s = wasm_f32x4_const_splat(0);
   for (int t = 1; t < tiles; t++) m = wasm_f32x4_pmax(m, wasm_v128_load(most + t * lanes + g));
-  for (int t = 0; t < tiles; t++) s = madd_f32(wasm_v128_load(sum + t * lanes + g), exp_f32(wasm_f32x4_sub(wasm_v128_load(most + t * lanes + g), m)), s);
+  const Exp held = held_exp();
+  for (int t = 0; t < tiles; t++) s = madd_f32(wasm_v128_load(sum + t * lanes + g), exp_f32(wasm_f32x4_sub(wasm_v128_load(most + t * lanes + g), m), held), s);
   *top = m, *total = s;
 }
 
 // most = e^(most - LSE), the LSE being exact.
 static void exact_factors(const Choice& c, int tiles) {
+  const Exp held = held_exp();
   int lanes = group_lanes(c.group);
   for (int g = 0; g < lanes; g += 4) {
     v128_t top, total;
@@ -39,7 +42,7 @@ static void exact_factors(const Choice& c, int tiles) {
     v128_t inverse = wasm_f32x4_div(wasm_f32x4_const_splat(1), total);
     for (int t = 0; t < tiles; t++) {
       float* m = c.most + t * lanes + g;
-      wasm_v128_store(m, wasm_f32x4_mul(exp_f32(wasm_f32x4_sub(wasm_v128_load(m), top)), inverse));
+      wasm_v128_store(m, wasm_f32x4_mul(exp_f32(wasm_f32x4_sub(wasm_v128_load(m), top), held), inverse));
     }
   }
 }
@@ -61,8 +64,9 @@ static void coarse_factors(const Choice& c, int tiles, int coarse_tiles) {
       for (int i = 0; i < 4 && g + i < c.group; i++) largest = larger(m[i], largest);
     }
   }
+  const Exp held = held_exp();
   v128_t down = wasm_f32x4_splat(largest);
-  for (int i = 0; i < tiles * lanes; i += 4) wasm_v128_store(c.most + i, exp_f32(wasm_f32x4_sub(wasm_v128_load(c.most + i), down)));
+  for (int i = 0; i < tiles * lanes; i += 4) wasm_v128_store(c.most + i, exp_f32(wasm_f32x4_sub(wasm_v128_load(c.most + i), down), held));
 }
 
 void weigh_windows(const Choice& c, int visible, int coarse_visible) {

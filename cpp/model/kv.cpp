@@ -40,12 +40,9 @@ void window_write(int type, uint8_t* tile, int dim, int j, const float* x) {
 }
 
 static void halves(const uint8_t* from, float* to, int count) {
-  const v128_t up = wasm_f32x4_const_splat(kTwo112);
-  for (int i = 0; i < count; i += 8) {
-    v128_t h = wasm_v128_load(from + 2 * i);
-    wasm_v128_store(to + i, wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(h)), up));
-    wasm_v128_store(to + i + 4, wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(h)), up));
-  }
+  const v128_t up = held(kRaise112), mask = held(kHalfMask);
+  for (int i = 0; i < count; i += 16, from += 32, to += 16)
+    for (int k = 0; k < 4; k++) wasm_v128_store(to + 4 * k, wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(from + 8 * k), mask), up));
 }
 
 // Four int8 codes as floats.

@@ -10,7 +10,7 @@ import { inspect } from "./inspect.ts";
 import { interrupt, onInterrupt } from "./interrupt.ts";
 import { logits } from "./logits.ts";
 import { explain } from "./options.ts";
-import { note, write } from "./output.ts";
+import { note, outputFailed, write } from "./output.ts";
 import { run } from "./run.ts";
 import { tokenize } from "./tokenize.ts";
 
@@ -62,11 +62,7 @@ function report(error: unknown): number {
   return code === "usage" || code === "bad-option" ? 2 : 1;
 }
 
-// Whoever reads our output may stop reading: that is no failure.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit();
-  throw error;
-});
+process.stdout.on("error", outputFailed);
 process.stderr.on("error", () => {});
 process.on("SIGINT", onInterrupt);
 

@@ -8,7 +8,21 @@ export const dim = (text: string, stream: { isTTY?: boolean } = process.stderr):
 
 /** Writes to stdout and waits while it is full, so that large results never pile up in memory. */
 export async function write(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, "drain");
+  let more: boolean;
+  try {
+    more = process.stdout.write(text);
+  } catch (error) {
+    // Deno throws where Node emits an event.
+    outputFailed(error as NodeJS.ErrnoException);
+  }
+  if (!more) await once(process.stdout, "drain");
+}
+
+/** Ends the process. Whoever reads our output may stop reading: that is no failure. */
+export function outputFailed(error: NodeJS.ErrnoException): never {
+  if (error.code === "EPIPE") process.exit(0);
+  note(`the output could not be written: ${error.message}`);
+  process.exit(1);
 }
 
 export const note = (text: string): void => {

@@ -3,9 +3,9 @@ import type { EngineHost } from "../engine/host.ts";
 import type { MemoryPlan } from "../engine/types.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
-import type { SparseOption } from "../model/sparse.ts";
 import { planModel } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
+import type { SparseOption } from "../model/sparse.ts";
 import { chooseBuild } from "../wasm/features.ts";
 import { checkNames, engineOptions } from "./options.ts";
 
@@ -50,8 +50,22 @@ export async function inspectFiles(host: EngineHost, files: ModelFiles, options:
     const model = await readModel(files, signal);
     const lanes = typeof engine.threads === "number" ? engine.threads : host.cores;
     const plan = planModel(await chooseBuild(host, "auto", false), model, engine, lanes, engine.batchSize);
-    const tensors = model.tensors.map((t) => ({ name: t.name, type: t.type, shape: t.shape, bytes: t.bytes, file: t.source.name, offset: t.offset }));
-    return { format: model.format, config: model.config, metadata: model.metadata, tensors, contextSize: plan.contextSize, memory: plan.memory };
+    const tensors = model.tensors.map((t) => ({
+      name: t.name,
+      type: t.type,
+      shape: t.shape,
+      bytes: t.bytes,
+      file: t.source.name,
+      offset: t.offset,
+    }));
+    return {
+      format: model.format,
+      config: model.config,
+      metadata: model.metadata,
+      tensors,
+      contextSize: plan.contextSize,
+      memory: plan.memory,
+    };
   } finally {
     await files.close();
   }

@@ -1,5 +1,5 @@
 // Options as callers write them -> checked and complete.
-import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
+import { type SamplingInput, samplingKeys, samplingOptions } from "../decode/options.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { RopeFactors } from "../model/longrope.ts";
@@ -57,7 +57,8 @@ export interface GenerateOptions extends SamplingInput {
 }
 
 function bad(field: string, expected: string, found: unknown): never {
-  const shown = typeof found === "string" ? JSON.stringify(found) : typeof found === "object" && found !== null ? "an object" : String(found);
+  const shown =
+    typeof found === "string" ? JSON.stringify(found) : typeof found === "object" && found !== null ? "an object" : String(found);
   throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
 }
 
@@ -68,7 +69,8 @@ export function checkNames(what: string, options: object, names: readonly string
 }
 
 function whole(field: string, value: number | undefined, least: number, most: number): void {
-  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least && value <= most)) bad(field, `a whole number from ${least} to ${most}`, value);
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least && value <= most))
+    bad(field, `a whole number from ${least} to ${most}`, value);
 }
 
 function oneOf<T extends string>(field: string, value: T | undefined, values: readonly T[], fallback: T): T {
@@ -89,7 +91,20 @@ function checkSignal(value: unknown): void {
   if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
 }
 
-const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "sparse", "ropeFactors", "worker", "headers", "onProgress", "signal"];
+const LOAD_NAMES = [
+  "threads",
+  "contextSize",
+  "kvType",
+  "variant",
+  "batchSize",
+  "maxMemoryBytes",
+  "sparse",
+  "ropeFactors",
+  "worker",
+  "headers",
+  "onProgress",
+  "signal",
+];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -101,10 +116,12 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
-  if (options.sparse !== undefined && typeof options.sparse !== "boolean") checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
+  if (options.sparse !== undefined && typeof options.sparse !== "boolean")
+    checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
-  if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string"))) bad("headers", "names and texts", headers);
+  if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string")))
+    bad("headers", "names and texts", headers);
   return {
     threads,
     contextSize,
@@ -120,15 +137,28 @@ export function engineOptions(options: LoadOptions): EngineOptions {
 const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "whenFull", "special", "onPrefill", "signal", ...samplingKeys];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
-export function generateRequest(options: GenerateOptions, vocab: number, extra: readonly string[] = []): Omit<GenerateRequest, "prompt" | "thinking"> {
+export function generateRequest(
+  options: GenerateOptions,
+  vocab: number,
+  extra: readonly string[] = [],
+): Omit<GenerateRequest, "prompt" | "thinking"> {
   checkNames("options", options, [...GENERATE_NAMES, ...extra]);
   const { maxTokens = Number.MAX_SAFE_INTEGER, stop = [], stopTokens = [], special = false } = options;
   if (maxTokens !== Number.POSITIVE_INFINITY) whole("maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER);
-  if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === "")) bad("stop", "a list of texts, none empty", stop);
-  if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab)) bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
+  if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === ""))
+    bad("stop", "a list of texts, none empty", stop);
+  if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab))
+    bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
   flag("special", special);
   callback("onPrefill", options.onPrefill);
   checkSignal(options.signal);
   const sampling = samplingOptions(Object.fromEntries(samplingKeys.map((key) => [key, options[key]])) as SamplingInput, vocab);
-  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling, whenFull: oneOf("whenFull", options.whenFull, ["stop", "slide"], "stop") };
+  return {
+    maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER),
+    stop,
+    stopTokens,
+    special,
+    sampling,
+    whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
+  };
 }

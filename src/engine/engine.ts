@@ -1,43 +1,25 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
-import { instantiateDecide } from "../wasm/decide.ts";
-import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import { CpmError } from "../errors.ts";
-import { abortable, type ModelFiles } from "../file/source.ts";
-import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
-import { loadWeights } from "../model/load.ts";
-import { withFactors } from "../model/longrope.ts";
+import type { ModelFiles } from "../file/source.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
-import { type Plan, planModel, slots, STACK_BYTES } from "../model/plan.ts";
-import { readModel } from "../model/read.ts";
-import { pieceTable } from "../text/pieces.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
-import type { PieceTable } from "../text/vocabulary.ts";
-import type { Kernels } from "../wasm/abi.ts";
-import { type Build, chooseBuild } from "../wasm/features.ts";
-import { instantiateKernels } from "../wasm/instance.ts";
-import { align, Arena, createMemory } from "../wasm/memory.ts";
-import { type StepRow, Stepper } from "./forward.ts";
+import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
+import type { StepRow } from "./forward.ts";
 import { generate } from "./generate.ts";
-import type { EngineHost, Lane } from "./host.ts";
-import { type Sequence, Sequences } from "./sequences.ts";
+import type { EngineHost } from "./host.ts";
+import type { Sequence } from "./sequences.ts";
 import { BlockRecorder } from "./trace.ts";
-import type { BlockTrace, EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "./types.ts";
+import type {
+  BlockTrace,
+  EngineApi,
+  EngineInfo,
+  EngineOptions,
+  GenerateHooks,
+  GenerateRequest,
+  GenerateResult,
+} from "./types.ts";
 
-export interface EngineHooks {
-  onProgress?(progress: LoadProgress): void;
-  readonly signal?: AbortSignal | undefined;
-}
-
-interface Parts {
-  readonly info: EngineInfo;
-  readonly host: EngineHost;
-  readonly arena: Arena;
-  readonly stepper: Stepper;
-  readonly sequences: Sequences;
-  readonly sampler: Sampler;
-  readonly table: PieceTable;
-  endLanes(): Promise<void>;
-}
+export type { EngineHooks };
 
 export class Engine implements EngineApi {
   readonly #parts: Parts;
@@ -53,23 +35,8 @@ export class Engine implements EngineApi {
 
   /** Reads, plans and packs a model. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
   static async load(host: EngineHost, files: ModelFiles, options: EngineOptions, hooks: EngineHooks = {}): Promise<Engine> {
-    const started = host.now();
-    const { signal } = hooks;
-    const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
     try {
-      onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
-      const file = await readModel(signal ? abortable(files, signal) : files, signal);
-      const model = { ...file, config: withFactors(file.config, options.ropeFactors) };
-      // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
-      const table = paddedTable(pieceTable(model.tokenizer), model.config.vocab);
-      const { lanes, note } = laneCount(host, options.threads);
-      const build = await chooseBuild(host, options.variant, lanes > 1);
-      const plan = planModel(build, model, options, lanes, options.batchSize);
-      onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
-      signal?.throwIfAborted();
-      const parts = await assemble(host, model, table, build, plan, options, onProgress, signal, { started, note });
-      onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
-      return new Engine(parts);
+      return new Engine(await assemble(host, files, options, hooks));
     } catch (error) {
       throw typed(error);
     } finally {
@@ -103,7 +70,14 @@ export class Engine implements EngineApi {
     });
     this.#turn = result.catch((error: unknown) => {
       if (error instanceof CpmError && error.code === "engine-failed")
-        this.#end.abort(new CpmError("engine-failed", `the engine failed earlier (${error.message}); close this model and load it again`, {}, { cause: error }));
+        this.#end.abort(
+          new CpmError(
+            "engine-failed",
+            `the engine failed earlier (${error.message}); close this model and load it again`,
+            {},
+            { cause: error },
+          ),
+        );
     });
     return outer && !this.#parts.host.requestBound ? untilAborted(result, outer) : result;
   }
@@ -111,15 +85,28 @@ export class Engine implements EngineApi {
   open(contextSize = this.info.contextSize): Promise<number> {
     return this.#inTurn(() => {
       if (!Number.isSafeInteger(contextSize) || contextSize < 1 || contextSize > 1 << 24)
-        throw new CpmError("bad-option", `contextSize: expected a whole number of tokens from 1 to 16777216, found ${contextSize}`, { field: "contextSize" });
+        throw new CpmError(
+          "bad-option",
+          `contextSize: expected a whole number of tokens from 1 to 16777216, found ${contextSize}`,
+          { field: "contextSize" },
+        );
       const most = this.info.contextSize;
       if (contextSize > most)
-        throw new CpmError("bad-option", `contextSize: this model was loaded for ${most} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`, { field: "contextSize" });
+        throw new CpmError(
+          "bad-option",
+          `contextSize: this model was loaded for ${most} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`,
+          { field: "contextSize" },
+        );
       return this.#parts.sequences.open(contextSize);
     });
   }
 
-  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", outer?: AbortSignal): Promise<Float32Array> {
+  forward(
+    session: number,
+    tokens: readonly number[],
+    logits: "none" | "last" | "all",
+    outer?: AbortSignal,
+  ): Promise<Float32Array> {
     return this.#inTurn(async (signal) => {
       const sequence = this.#parts.sequences.get(session);
       const vocab = this.info.config.vocab;
@@ -145,7 +132,8 @@ export class Engine implements EngineApi {
       const sequence = this.#parts.sequences.get(session);
       const { config, sparse } = this.info;
       checkTokens(tokens, config.vocab, sequence);
-      if (!Number.isSafeInteger(every) || every < 1) throw new CpmError("bad-option", `every: expected a whole number of tokens, found ${every}`, { field: "every" });
+      if (!Number.isSafeInteger(every) || every < 1)
+        throw new CpmError("bad-option", `every: expected a whole number of tokens, found ${every}`, { field: "every" });
       const shape = { layers: config.layers, kvHeads: config.kvHeads, blockSize: sparse?.blockSize ?? 64 };
       const before = sequence.tokens.length;
       const recorder = new BlockRecorder(shape, before, tokens.length, every);
@@ -160,7 +148,15 @@ export class Engine implements EngineApi {
   }
 
   /** Appends tokens in batches; hands over each row of logits asked for, in order. */
-  async #append(sequence: Sequence, tokens: readonly number[], logits: "none" | "last" | "all", signal: AbortSignal | undefined, onRows: (rows: Float32Array) => void, promptLength = 0, recorder?: BlockRecorder): Promise<void> {
+  async #append(
+    sequence: Sequence,
+    tokens: readonly number[],
+    logits: "none" | "last" | "all",
+    signal: AbortSignal | undefined,
+    onRows: (rows: Float32Array) => void,
+    promptLength = 0,
+    recorder?: BlockRecorder,
+  ): Promise<void> {
     const { stepper, arena } = this.#parts;
     const vocab = this.info.config.vocab;
     // Dense or sparse is decided once, from the whole prompt: how it is cut into batches changes nothing.
@@ -186,8 +182,23 @@ export class Engine implements EngineApi {
       const sequence = sequences.get(session);
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
-      const step = (tokens: readonly number[], logits: "none" | "last") => this.#append(sequence, tokens, logits, signal, () => {}, prompt.length);
-      return generate({ now: () => host.now(), sampler, table, sequence, step, slide: () => this.#slide(sequence), batchSize: stepper.capacity, memory: arena.memory, stop: this.info.tokenizer.stop }, { ...request, prompt }, hooks);
+      const step = (tokens: readonly number[], logits: "none" | "last") =>
+        this.#append(sequence, tokens, logits, signal, () => {}, prompt.length);
+      return generate(
+        {
+          now: () => host.now(),
+          sampler,
+          table,
+          sequence,
+          step,
+          slide: () => this.#slide(sequence),
+          batchSize: stepper.capacity,
+          memory: arena.memory,
+          stop: this.info.tokenizer.stop,
+        },
+        { ...request, prompt },
+        hooks,
+      );
     }, hooks.signal);
   }
 
@@ -215,7 +226,9 @@ export class Engine implements EngineApi {
     return this.#inTurn(() => {
       const { tokens } = this.#parts.sequences.get(session);
       if (!Number.isSafeInteger(length) || length < 0 || length > tokens.length)
-        throw new CpmError("bad-option", `truncate: expected a length from 0 to ${tokens.length}, found ${length}`, { field: "length" });
+        throw new CpmError("bad-option", `truncate: expected a length from 0 to ${tokens.length}, found ${length}`, {
+          field: "length",
+        });
       tokens.length = length;
     });
   }
@@ -247,26 +260,25 @@ export class Engine implements EngineApi {
 /** A trap leaves the memory in no state to go on with: "engine-failed". Other errors are themselves. */
 function typed(error: unknown): unknown {
   if (!(error instanceof WebAssembly.RuntimeError)) return error;
-  return new CpmError("engine-failed", `the kernels stopped: ${error.message}; close this model and load it again, and report it if it happens again`, {}, { cause: error });
+  return new CpmError(
+    "engine-failed",
+    `the kernels stopped: ${error.message}; close this model and load it again, and report it if it happens again`,
+    {},
+    { cause: error },
+  );
 }
 
 function logitsArray(length: number): Float32Array {
   try {
     return new Float32Array(length);
   } catch (cause) {
-    throw new CpmError("out-of-memory", `${length} logits do not fit into memory; ask for fewer tokens at a time, or for the last one's only`, { field: "logits" }, { cause });
+    throw new CpmError(
+      "out-of-memory",
+      `${length} logits do not fit into memory; ask for fewer tokens at a time, or for the last one's only`,
+      { field: "logits" },
+      { cause },
+    );
   }
-}
-
-/** Embeddings may have more rows than there are pieces; such tokens have no text. */
-function paddedTable(table: PieceTable, vocab: number): PieceTable {
-  const { length } = table.special;
-  if (length >= vocab) return table;
-  const offsets = new Uint32Array(vocab + 1).fill(table.bytes.length);
-  offsets.set(table.offsets);
-  const special = new Uint8Array(vocab);
-  special.set(table.special);
-  return { ...table, offsets, special };
 }
 
 /** `work`, or the signal's reason as soon as it is aborted. */
@@ -282,111 +294,33 @@ function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number; note: string | undefined } {
-  if (threads !== "auto" && (!Number.isSafeInteger(threads) || threads < 1 || threads > 64))
-    throw new CpmError("bad-option", `threads: expected "auto" or a whole number from 1 to 64, found ${threads}`, { field: "threads" });
-  const wanted = threads === "auto" ? host.cores : threads;
-  if (threads === 1 || host.startLanes) return { lanes: wanted, note: undefined };
-  return { lanes: 1, note: host.threadsNote ?? "this runtime has no threads" };
-}
-
-async function startLanes(host: EngineHost, build: Build, kernels: Kernels, arena: Arena, lanes: number): Promise<() => Promise<void>> {
-  if (lanes === 1 || !host.startLanes) return async () => {};
-  const list: Lane[] = Array.from({ length: lanes - 1 }, (_, i) => ({
-    module: build.module,
-    memory: arena.memory,
-    index: i + 1,
-    stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
-  }));
-  return host.startLanes(list, () => kernels.pool_fail());
-}
-
-async function assemble(
-  host: EngineHost,
-  model: ModelFile,
-  table: PieceTable,
-  build: Build,
-  plan: Plan,
-  options: EngineOptions,
-  onProgress: (progress: LoadProgress) => void,
-  signal: AbortSignal | undefined,
-  { started, note }: { started: number; note: string | undefined },
-): Promise<Parts> {
-  const { config } = model;
-  const threads = plan.lanes > 1;
-  const memory = createMemory(plan.memory.total, threads);
-  const kernels = await instantiateKernels(build.module, memory);
-  const arena = new Arena(memory, kernels.__heap_base.value);
-  const endLanes = await startLanes(host, build, kernels, arena, plan.lanes);
-  try {
-    kernels.pool_start(plan.lanes);
-    const decide = await instantiateDecide(await host.module(threads ? "decide.mt" : "decide"), memory);
-    const sizes = samplerBytes(config.vocab, plan.contextSize);
-    const place = { scratch: arena.take(sizes.scratch), history: arena.take(sizes.history), params: arena.take(sizes.params) };
-    const work = takeWork(arena, plan, config.vocab);
-    const struct = await loadWeights({ kernels, arena, host, kvType: options.kvType, staging: work.firstKv, onProgress, signal }, model, plan);
-    new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
-    work.trim();
-    const stepper = new Stepper(kernels, arena, host, plan, { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(plan.contextSize), ...work });
-    const sampler = new Sampler(decide, memory, { ...place, logits: stepper.logits, vocab: config.vocab, historyCapacity: plan.contextSize });
-    const sequences = new Sequences(arena, { config, kvType: options.kvType, contextSize: plan.contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes: (slots) => kernels.kv_bytes(struct, slots) });
-    const packed: Record<string, number> = {};
-    for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
-    const info: EngineInfo = {
-      config,
-      tokenizer: model.tokenizer,
-      format: model.format,
-      contextSize: plan.contextSize,
-      kvType: options.kvType,
-      sparse: plan.sparse,
-      threads: plan.lanes,
-      threadsNote: note,
-      variant: build.variant,
-      memory: { ...plan.memory, total: memory.buffer.byteLength },
-      loadMs: host.now() - started,
-      packed,
-    };
-    return { info, host, arena, stepper, sequences, sampler, table, endLanes };
-  } catch (error) {
-    await endLanes();
-    throw error;
-  }
-}
-
-/** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
-function takeWork(arena: Arena, plan: Plan, vocab: number): { firstKv: number; scratch: number; logits: number; trim(): void } {
-  const [kv, scratch, logits] = [align(plan.kvBytes), align(plan.scratchBytes), align(4 * plan.logitRows * vocab)];
-  const needed = kv + scratch + logits;
-  const taken = align(Math.max(needed, plan.stagingBytes));
-  const at = arena.take(taken);
-  return { firstKv: at, scratch: at + kv, logits: at + kv + scratch, trim: () => taken > needed && arena.free(at + needed, taken - needed) };
-}
-
-/**
- * FNV-1a over the configuration, its rotation as this context size chooses it, and a sample of every weight: tells models
- * apart, not forgeries.
- */
-function fingerprint(config: ModelConfig, plan: Plan, memory: WebAssembly.Memory): bigint {
-  let hash = 0xcbf29ce484222325n;
-  const add = (byte: number) => {
-    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
-  };
-  const same = { ...config, name: "", ropeShort: ropeFactors(config, plan.contextSize), ropeLong: undefined };
-  for (const byte of new TextEncoder().encode(JSON.stringify(same))) add(byte);
-  for (const w of plan.weights) for (const byte of new Uint8Array(memory.buffer, w.at, Math.min(64, w.bytes))) add(byte);
-  return hash;
-}
-
 function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequence): void {
-  if (tokens.length === 0) throw new CpmError("bad-input", "no tokens to run: the prompt is empty and this model adds no BOS token; give at least one token");
+  if (tokens.length === 0)
+    throw new CpmError(
+      "bad-input",
+      "no tokens to run: the prompt is empty and this model adds no BOS token; give at least one token",
+    );
   const bad = tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab);
-  if (bad >= 0) throw new CpmError("bad-input", `token ${tokens[bad]} at index ${bad} is outside the vocabulary (0 to ${vocab - 1})`);
+  if (bad >= 0)
+    throw new CpmError("bad-input", `token ${tokens[bad]} at index ${bad} is outside the vocabulary (0 to ${vocab - 1})`);
   const total = sequence.tokens.length + tokens.length;
   if (total > sequence.contextSize)
-    throw new CpmError("context-overflow", `${total} tokens do not fit the context of ${sequence.contextSize}; shorten the input, truncate the session, or load with contextSize ${total} or more`);
+    throw new CpmError(
+      "context-overflow",
+      `${total} tokens do not fit the context of ${sequence.contextSize}; shorten the input, truncate the session, or load with contextSize ${total} or more`,
+    );
 }
 
 function causalRows(sequence: Sequence, tokens: readonly number[], total: number): StepRow[] {
   const first = sequence.tokens.length;
-  return tokens.map((token, i) => ({ sequence, token, position: first + i, slot: first + i, base: first + i + 1, maskLow: 0, maskHigh: 0, total }));
+  return tokens.map((token, i) => ({
+    sequence,
+    token,
+    position: first + i,
+    slot: first + i,
+    base: first + i + 1,
+    maskLow: 0,
+    maskHigh: 0,
+    total,
+  }));
 }

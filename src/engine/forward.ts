@@ -1,9 +1,10 @@
 // Running rows through the layers in slices short enough that the thread's event loop keeps turning.
+
+import type { Plan } from "../model/plan.ts";
+import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import type { Arena } from "../wasm/memory.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
-import { check, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
-import type { Arena } from "../wasm/memory.ts";
-import type { Plan } from "../model/plan.ts";
 import type { BlockRecorder } from "./trace.ts";
 
 /** One row of a step: see Row in cpp/abi.h. */
@@ -70,7 +71,15 @@ export class Stepper {
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
     this.#batch = arena.take(STRUCT_BYTES.batch);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, place.scratch, this.logits, 0, plan.batchSize, plan.lanes, plan.logitRows);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(
+      this.#rows,
+      place.scratch,
+      this.logits,
+      0,
+      plan.batchSize,
+      plan.lanes,
+      plan.logitRows,
+    );
   }
 
   get capacity(): number {
@@ -87,7 +96,10 @@ export class Stepper {
    */
   batchRows(total: number): number {
     const { sparse, layers, lanes } = this.#plan;
-    const seen = sparse && total >= sparse.denseLen ? Math.min(total, sparse.windowSize + sparse.blockSize * sparse.topk + total / sparse.kernelStride) : total;
+    const seen =
+      sparse && total >= sparse.denseLen
+        ? Math.min(total, sparse.windowSize + sparse.blockSize * sparse.topk + total / sparse.kernelStride)
+        : total;
     const attention = (2 * seen * layers[0]!.q.rows) / (MULTIPLICATIONS_PER_MS * lanes);
     return Math.max(1, Math.min(this.capacity, Math.floor(LAYER_MS / Math.max(this.#msPerLayerRow, attention))));
   }

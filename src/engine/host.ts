@@ -34,4 +34,11 @@ export interface EngineHost {
 }
 
 /** What the user may pass as a model. */
-export type ModelInput = string | URL | Blob | ArrayBuffer | Uint8Array | Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>> | ModelFiles;
+export type ModelInput =
+  | string
+  | URL
+  | Blob
+  | ArrayBuffer
+  | Uint8Array
+  | Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>>
+  | ModelFiles;

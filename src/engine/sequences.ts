@@ -2,7 +2,7 @@
 import { CpmError } from "../errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { slots } from "../model/plan.ts";
-import { ABI_VERSION, KV_TYPES, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import { ABI_VERSION, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { KvType } from "./types.ts";
 
@@ -110,7 +110,8 @@ export class Sequences {
     const to = this.get(copy);
     const memory = new Uint8Array(this.#arena.memory.buffer);
     const targets = this.#regions(to, from.tokens.length);
-    for (const [i, { at, bytes }] of this.#regions(from, from.tokens.length).entries()) memory.copyWithin(targets[i]!.at, at, at + bytes);
+    for (const [i, { at, bytes }] of this.#regions(from, from.tokens.length).entries())
+      memory.copyWithin(targets[i]!.at, at, at + bytes);
     to.tokens.push(...from.tokens);
     return copy;
   }
@@ -151,10 +152,15 @@ export class Sequences {
     if (word(2) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
     const length = word(4);
     const regionBytes = Math.ceil(length / 32) * this.#tileBytes * this.#config.layers * this.#config.kvHeads * 2;
-    if (length > word(3) || saved.length !== HEADER_BYTES + 4 * length + regionBytes) refuse("its length does not fit its header");
+    if (length > word(3) || saved.length !== HEADER_BYTES + 4 * length + regionBytes)
+      refuse("its length does not fit its header");
     if (view.getInt32(4 * CHECKSUM_WORD, true) !== checksum(saved)) refuse("its bytes are damaged");
     const most = this.#options.contextSize;
-    if (length > most) throw new CpmError("context-overflow", `saved session: its ${length} tokens do not fit the context of ${most}; load with contextSize ${length} or more`);
+    if (length > most)
+      throw new CpmError(
+        "context-overflow",
+        `saved session: its ${length} tokens do not fit the context of ${most}; load with contextSize ${length} or more`,
+      );
     const id = this.open(Math.min(word(3), most));
     const sequence = this.get(id);
     for (let i = 0; i < length; i++) {

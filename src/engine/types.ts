@@ -165,7 +165,12 @@ export interface EngineApi {
   /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's). */
   open(contextSize?: number): Promise<number>;
   /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]). */
-  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array>;
+  forward(
+    session: number,
+    tokens: readonly number[],
+    logits: "none" | "last" | "all",
+    signal?: AbortSignal,
+  ): Promise<Float32Array>;
   /** Appends tokens and tells which blocks every `every`-th of them attended to, in each layer and KV head. */
   trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace>;
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult>;

@@ -5,7 +5,11 @@ import type { ModelFiles, Source } from "./source.ts";
 /** Throws "io" when [offset, offset + length) is not inside the source. */
 export function checkRange(source: { readonly name: string; readonly size: number }, offset: number, length: number): void {
   if (!(offset >= 0 && length >= 0 && offset + length <= source.size))
-    throw new CpmError("io", `${source.name}: bytes ${offset} to ${offset + length} asked for, the file has ${source.size}; it is shorter than it says`, { file: source.name, offset });
+    throw new CpmError(
+      "io",
+      `${source.name}: bytes ${offset} to ${offset + length} asked for, the file has ${source.size}; it is shorter than it says`,
+      { file: source.name, offset },
+    );
 }
 
 /** A source over bytes in memory. Reads are copies, so that a caller may keep or transfer them. */
@@ -33,7 +37,13 @@ export function blobSource(name: string, blob: Blob): Source {
     ...source,
     async read(offset, length, signal) {
       checkRange(source, offset, length);
-      const fail = (why: string, cause?: unknown) => new CpmError("io", `${name}: ${length} bytes at ${offset}: ${why}; choose the file again`, { file: name, offset }, { cause });
+      const fail = (why: string, cause?: unknown) =>
+        new CpmError(
+          "io",
+          `${name}: ${length} bytes at ${offset}: ${why}; choose the file again`,
+          { file: name, offset },
+          { cause },
+        );
       const buffer = await blob
         .slice(offset, offset + length)
         .arrayBuffer()

@@ -6,14 +6,19 @@ const MAX_DEPTH = 64;
 
 /** Parses a JSON object; anything else is a "bad-model" error naming the file. */
 export function parseObject(text: string, file: string, offset = 0): Record<string, unknown> {
-  if (nestsDeeper(text, MAX_DEPTH)) throw modelError({ file, offset, expected: `at most ${MAX_DEPTH} levels of nesting`, found: "more" }, "JSON");
+  if (nestsDeeper(text, MAX_DEPTH))
+    throw modelError({ file, offset, expected: `at most ${MAX_DEPTH} levels of nesting`, found: "more" }, "JSON");
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw modelError({ file, offset, expected: "JSON", found: cause instanceof Error ? cause.message : String(cause) }, "not valid JSON");
+    throw modelError(
+      { file, offset, expected: "JSON", found: cause instanceof Error ? cause.message : String(cause) },
+      "not valid JSON",
+    );
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw modelError({ file, offset, expected: "a JSON object", found: shown(json) }, "JSON");
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw modelError({ file, offset, expected: "a JSON object", found: shown(json) }, "JSON");
   return json as Record<string, unknown>;
 }
 

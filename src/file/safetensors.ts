@@ -22,11 +22,22 @@ interface Entry {
 
 const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 
-async function header(source: Source, signal: AbortSignal | undefined): Promise<{ json: Record<string, unknown>; start: number }> {
-  if (source.size < 10) throw modelError({ file: source.name, offset: 0, expected: "at least 10 bytes", found: String(source.size) }, "not a safetensors file");
+async function header(
+  source: Source,
+  signal: AbortSignal | undefined,
+): Promise<{ json: Record<string, unknown>; start: number }> {
+  if (source.size < 10)
+    throw modelError(
+      { file: source.name, offset: 0, expected: "at least 10 bytes", found: String(source.size) },
+      "not a safetensors file",
+    );
   const length = new DataView((await source.read(0, 8, signal)).buffer).getBigUint64(0, true);
   const most = Math.min(source.size - 8, MAX_HEADER);
-  if (length > BigInt(most)) throw modelError({ file: source.name, offset: 0, field: "header length", expected: `at most ${most}`, found: String(length) }, "not a safetensors file");
+  if (length > BigInt(most))
+    throw modelError(
+      { file: source.name, offset: 0, field: "header length", expected: `at most ${most}`, found: String(length) },
+      "not a safetensors file",
+    );
   const text = new TextDecoder().decode(await source.read(8, Number(length), signal));
   return { json: parseObject(text, source.name, 8), start: 8 + Number(length) };
 }
@@ -41,11 +52,25 @@ export async function readSafetensors(source: Source, signal?: AbortSignal): Pro
   for (const [name, value] of Object.entries(json)) {
     if (name === "__metadata__") continue;
     const fail = (expected: string, found: unknown): never => {
-      throw modelError({ file: source.name, offset: 8, field: name.slice(0, 120), expected, found: shown(found) }, "tensor entry");
+      throw modelError(
+        { file: source.name, offset: 8, field: name.slice(0, 120), expected, found: shown(found) },
+        "tensor entry",
+      );
     };
-    const { dtype, shape, data_offsets: offsets } = (typeof value === "object" && value !== null ? value : fail("an object", value)) as Record<string, unknown>;
+    const {
+      dtype,
+      shape,
+      data_offsets: offsets,
+    } = (typeof value === "object" && value !== null ? value : fail("an object", value)) as Record<string, unknown>;
     if (!Array.isArray(shape) || shape.length > 8 || !shape.every(isCount)) return fail("a shape of at most 8 sizes", shape);
-    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[0]! > offsets[1]! || offsets[1]! > room) return fail(`data_offsets within ${room} bytes`, offsets);
+    if (
+      !Array.isArray(offsets) ||
+      offsets.length !== 2 ||
+      !offsets.every(isCount) ||
+      offsets[0]! > offsets[1]! ||
+      offsets[1]! > room
+    )
+      return fail(`data_offsets within ${room} bytes`, offsets);
     const [begin, end] = offsets as [number, number];
     entries.push({ name, begin, end });
     if (typeof dtype !== "string") return fail("a dtype", dtype);
@@ -68,10 +93,23 @@ function checkCoverage(source: Source, entries: readonly Entry[], start: number)
   let at = 0;
   for (const e of sorted) {
     if (e.begin !== at)
-      throw modelError({ file: source.name, offset: start + e.begin, field: e.name, expected: `data_offsets from ${at} on`, found: String(e.begin) }, e.begin < at ? "tensor data overlaps that of another" : "no tensor owns the data before");
+      throw modelError(
+        {
+          file: source.name,
+          offset: start + e.begin,
+          field: e.name,
+          expected: `data_offsets from ${at} on`,
+          found: String(e.begin),
+        },
+        e.begin < at ? "tensor data overlaps that of another" : "no tensor owns the data before",
+      );
     at = e.end;
   }
-  if (start + at !== source.size) throw modelError({ file: source.name, offset: start + at, expected: `a file of ${start + at} bytes`, found: String(source.size) }, "length");
+  if (start + at !== source.size)
+    throw modelError(
+      { file: source.name, offset: start + at, expected: `a file of ${start + at} bytes`, found: String(source.size) },
+      "length",
+    );
 }
 
 /** All tensors of a folder: model.safetensors (or the file named), or the shards that model.safetensors.index.json names. */
@@ -83,14 +121,24 @@ export async function openSafetensors(files: ModelFiles, signal?: AbortSignal): 
   // A file named beside an index that is not about it is a model by itself.
   if (!map || (files.entry.endsWith(".safetensors") && !shards.includes(files.entry))) {
     const source = await files.open(single, signal);
-    if (!source) throw modelError({ file: single, expected: "this file or model.safetensors.index.json", found: "neither" }, "weights are missing", "download the whole folder");
+    if (!source)
+      throw modelError(
+        { file: single, expected: "this file or model.safetensors.index.json", found: "neither" },
+        "weights are missing",
+        "download the whole folder",
+      );
     return readSafetensors(source, signal);
   }
   const tensors = new Map<string, FileTensor>();
   const unreadable = new Map<string, string>();
   for (const shard of shards) {
     const source = await files.open(shard, signal);
-    if (!source) throw modelError({ file: shard, expected: "every shard that the index names", found: "this one is missing" }, "weights are missing", "download the whole folder");
+    if (!source)
+      throw modelError(
+        { file: shard, expected: "every shard that the index names", found: "this one is missing" },
+        "weights are missing",
+        "download the whole folder",
+      );
     const part = await readSafetensors(source, signal);
     for (const [name, tensor] of part.tensors) if (map.get(name) === shard) tensors.set(name, tensor);
     for (const [name, dtype] of part.unreadable) unreadable.set(name, dtype);
@@ -100,11 +148,15 @@ export async function openSafetensors(files: ModelFiles, signal?: AbortSignal): 
 
 /** Which file each tensor is in. */
 async function readIndex(index: Source, signal?: AbortSignal): Promise<Map<string, string>> {
-  const map = parseObject(new TextDecoder().decode(await index.read(0, Math.min(index.size, MAX_HEADER), signal)), index.name)["weight_map"];
-  if (typeof map !== "object" || map === null || Array.isArray(map)) throw modelError({ file: index.name, field: "weight_map", expected: "an object", found: shown(map) }, "index");
+  const map = parseObject(new TextDecoder().decode(await index.read(0, Math.min(index.size, MAX_HEADER), signal)), index.name)[
+    "weight_map"
+  ];
+  if (typeof map !== "object" || map === null || Array.isArray(map))
+    throw modelError({ file: index.name, field: "weight_map", expected: "an object", found: shown(map) }, "index");
   return new Map(
     Object.entries(map).map(([name, file]) => {
-      if (typeof file !== "string" || file === "" || /[/\\]/.test(file)) throw modelError({ file: index.name, field: "weight_map", expected: "file names", found: shown(file) }, "index");
+      if (typeof file !== "string" || file === "" || /[/\\]/.test(file))
+        throw modelError({ file: index.name, field: "weight_map", expected: "file names", found: shown(file) }, "index");
       return [name, file];
     }),
   );

@@ -41,7 +41,9 @@ export function abortable(files: ModelFiles, signal: AbortSignal): ModelFiles {
           name: source.name,
           size: source.size,
           read: (offset, length) => guard(() => source.read(offset, length, signal)),
-          ...(readInto ? { readInto: (target: Uint8Array, offset: number) => guard(() => readInto.call(source, target, offset, signal)) } : {}),
+          ...(readInto
+            ? { readInto: (target: Uint8Array, offset: number) => guard(() => readInto.call(source, target, offset, signal)) }
+            : {}),
           close: () => source.close(),
         };
       }),

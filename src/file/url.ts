@@ -45,8 +45,16 @@ async function patiently<T>(url: string, signal: AbortSignal | undefined, reques
       if (cause instanceof CpmError) throw cause;
       const final = cause instanceof HttpFailure && cause.status < 500 && cause.status !== 429;
       if (final || attempt === ATTEMPTS) {
-        const why = cause instanceof Error ? [cause.message, (cause.cause as Error | undefined)?.message].filter(Boolean).join(": ") : String(cause);
-        throw new CpmError("io", `${url}: ${why}${final ? "" : ` (tried ${attempt} times)`}; check the address and the network`, { file: url }, { cause });
+        const why =
+          cause instanceof Error
+            ? [cause.message, (cause.cause as Error | undefined)?.message].filter(Boolean).join(": ")
+            : String(cause);
+        throw new CpmError(
+          "io",
+          `${url}: ${why}${final ? "" : ` (tried ${attempt} times)`}; check the address and the network`,
+          { file: url },
+          { cause },
+        );
       }
       await pause(150 * 2 ** attempt, signal);
     }
@@ -98,11 +106,17 @@ interface Opened {
 /** Opens a URL; undefined when it is not there (404, 410). Throws "io" for other failures. */
 export async function urlSource(url: string, options: UrlOptions = {}, signal?: AbortSignal): Promise<Source | undefined> {
   const fetch = options.fetch ?? globalThis.fetch;
-  const get: Get = (range, abort, tag) => fetch(url, { headers: { ...options.headers, range, ...(tag ? { "if-range": tag } : {}) }, ...(abort ? { signal: abort } : {}) });
+  const get: Get = (range, abort, tag) =>
+    fetch(url, {
+      headers: { ...options.headers, range, ...(tag ? { "if-range": tag } : {}) },
+      ...(abort ? { signal: abort } : {}),
+    });
   const first = await patiently(url, signal, () => firstBlock(url, get, signal));
   if (!first) return undefined;
   if (first.size === undefined) return fixedSource(url, first.bytes);
-  return rangedSource(url, first.size, first.bytes, (offset, length, abort = signal) => patiently(url, abort, () => readRange(url, get, first, offset, length, abort)));
+  return rangedSource(url, first.size, first.bytes, (offset, length, abort = signal) =>
+    patiently(url, abort, () => readRange(url, get, first, offset, length, abort)),
+  );
 }
 
 async function firstBlock(url: string, get: Get, signal: AbortSignal | undefined): Promise<Opened | undefined> {
@@ -117,25 +131,49 @@ async function firstBlock(url: string, get: Get, signal: AbortSignal | undefined
   if (response.status !== 206) return { bytes: await whole(url, response), size: undefined, tag: undefined };
   const range = contentRange(response);
   if (range?.begin !== 0 || range.end !== Math.min(range.size, BLOCK_BYTES))
-    return refuse(url, response, `the answer to a range request has no usable Content-Range (${response.headers.get("content-range")})`, "let the server send it, and expose it to pages of other origins (Access-Control-Expose-Headers)");
+    return refuse(
+      url,
+      response,
+      `the answer to a range request has no usable Content-Range (${response.headers.get("content-range")})`,
+      "let the server send it, and expose it to pages of other origins (Access-Control-Expose-Headers)",
+    );
   return { bytes: await partOf(response, range.end), size: range.size, tag: strongTag(response) };
 }
 
-async function readRange(url: string, get: Get, { size, tag }: Opened, offset: number, length: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
+async function readRange(
+  url: string,
+  get: Get,
+  { size, tag }: Opened,
+  offset: number,
+  length: number,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
   const response = await get(`bytes=${offset}-${offset + length - 1}`, signal, tag);
   const range = contentRange(response);
-  const other = response.status === 206 && ((tag !== undefined && (strongTag(response) ?? tag) !== tag) || (range !== undefined && range.size !== size));
-  if (response.status === 200 || response.status === 416 || other) return refuse(url, response, "the file changed on the server while it was read", "load it again");
+  const other =
+    response.status === 206 &&
+    ((tag !== undefined && (strongTag(response) ?? tag) !== tag) || (range !== undefined && range.size !== size));
+  if (response.status === 200 || response.status === 416 || other)
+    return refuse(url, response, "the file changed on the server while it was read", "load it again");
   if (response.status !== 206) return failStatus(response);
   if (range && (range.begin !== offset || range.end !== offset + length))
-    return refuse(url, response, `bytes ${offset} to ${offset + length} were asked for, the server sent ${range.begin} to ${range.end}`, "use a server with working range requests");
+    return refuse(
+      url,
+      response,
+      `bytes ${offset} to ${offset + length} were asked for, the server sent ${range.begin} to ${range.end}`,
+      "use a server with working range requests",
+    );
   return partOf(response, length);
 }
 
 /** A body read whole, because the server gives no ranges. */
 async function whole(url: string, response: Response): Promise<Uint8Array> {
   const refuse = (bytes: number) =>
-    new CpmError("io", `${url}: the server does not support range requests and the file has ${bytes ? `${bytes} bytes` : "no stated length"}, more than the ${WHOLE_BYTES} that are read whole; use a server with ranges or a local file`, { file: url });
+    new CpmError(
+      "io",
+      `${url}: the server does not support range requests and the file has ${bytes ? `${bytes} bytes` : "no stated length"}, more than the ${WHOLE_BYTES} that are read whole; use a server with ranges or a local file`,
+      { file: url },
+    );
   const stated = Number(response.headers.get("content-length") ?? 0);
   if (stated > WHOLE_BYTES) {
     await drain(response);
@@ -198,7 +236,12 @@ export function parseUrl(url: string | URL, base?: string): URL {
   try {
     return new URL(url, base);
   } catch (cause) {
-    throw new CpmError("bad-input", `model: expected a URL, found "${url}"; check the address`, { field: "model", found: String(url) }, { cause });
+    throw new CpmError(
+      "bad-input",
+      `model: expected a URL, found "${url}"; check the address`,
+      { field: "model", found: String(url) },
+      { cause },
+    );
   }
 }
 
@@ -217,7 +260,8 @@ export function urlFiles(url: string | URL, options: UrlOptions = {}): ModelFile
   const entry = decoded(base.pathname.split("/").at(-1)!);
   return {
     entry,
-    open: (name, signal) => urlSource(name === entry ? base.href : new URL(encodeURIComponent(name) + base.search, base).href, options, signal),
+    open: (name, signal) =>
+      urlSource(name === entry ? base.href : new URL(encodeURIComponent(name) + base.search, base).href, options, signal),
     async close() {},
   };
 }

@@ -23,7 +23,8 @@ export class Fields {
   /** A whole number in [least, most]; `fallback` when absent (absent without a fallback is an error). */
   count(key: string, least: number, most: number, fallback?: number): number {
     const value = this.raw(key) ?? fallback;
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least || value > most) this.fail(key, `a whole number from ${least} to ${most}`, value);
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least || value > most)
+      this.fail(key, `a whole number from ${least} to ${most}`, value);
     return value;
   }
 
@@ -55,4 +56,12 @@ export class Fields {
 }
 
 /** Limits that keep every size computed from a file within what memory could ever hold. */
-export const LIMITS = { layers: 1024, hidden: 65536, inner: 1 << 20, heads: 1024, headDim: 1024, vocab: 1 << 22, context: 1 << 26 } as const;
+export const LIMITS = {
+  layers: 1024,
+  hidden: 65536,
+  inner: 1 << 20,
+  heads: 1024,
+  headDim: 1024,
+  vocab: 1 << 22,
+  context: 1 << 26,
+} as const;

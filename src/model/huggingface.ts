@@ -18,14 +18,20 @@ const MAX_TEXT = 64 << 20;
 export async function readText(files: ModelFiles, name: string, signal?: AbortSignal): Promise<string | undefined> {
   const source = await files.open(name, signal);
   if (!source) return undefined;
-  if (source.size > MAX_TEXT) throw modelError({ file: name, expected: `at most ${MAX_TEXT} bytes`, found: String(source.size) }, "file size");
+  if (source.size > MAX_TEXT)
+    throw modelError({ file: name, expected: `at most ${MAX_TEXT} bytes`, found: String(source.size) }, "file size");
   return new TextDecoder().decode(await source.read(0, source.size, signal));
 }
 
 /** Understands a folder. Throws "unsupported" for other architectures, "bad-model" for what is missing or contradicts itself. */
 export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Promise<ModelFile> {
   const text = await readText(files, "config.json", signal);
-  if (text === undefined) throw modelError({ file: "config.json", expected: "beside the weights", found: "no such file" }, "configuration is missing", "give the whole folder of the model");
+  if (text === undefined)
+    throw modelError(
+      { file: "config.json", expected: "beside the weights", found: "no such file" },
+      "configuration is missing",
+      "give the whole folder of the model",
+    );
   const json = parseObject(text, "config.json");
   const f = inside(json);
   const { tensors, unreadable } = await openSafetensors(files, signal);
@@ -50,7 +56,11 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
   });
   const tokenizer = await tokenizerOfFolder(files, text, signal);
   checkVocabulary(config.vocab, tokenizer);
-  const matrix = (name: string): WeightFile => ({ kind: "plain", tensor: table.get(name, [config.vocab, config.hidden]), ropeHeads: 0 });
+  const matrix = (name: string): WeightFile => ({
+    kind: "plain",
+    tensor: table.get(name, [config.vocab, config.hidden]),
+    ropeHeads: 0,
+  });
   return {
     config,
     embedding: matrix("model.embed_tokens.weight"),
@@ -73,7 +83,11 @@ function checkVocabulary(rows: number, { vocabulary, bos }: TokenizerData): void
     const ids = Object.values((vocabulary.tokenizer["model"] as { vocab?: object }).vocab ?? {});
     for (const id of ids) if (typeof id === "number") pieces = Math.max(pieces, id + 1);
   }
-  if (pieces > rows) throw modelError({ file: "config.json", field: "vocab_size", expected: `at least ${pieces}, the tokenizer's size`, found: String(rows) }, "vocabulary and embedding disagree");
+  if (pieces > rows)
+    throw modelError(
+      { file: "config.json", field: "vocab_size", expected: `at least ${pieces}, the tokenizer's size`, found: String(rows) },
+      "vocabulary and embedding disagree",
+    );
 }
 
 function readConfig(f: Fields, table: TensorTable): ModelConfig {
@@ -83,11 +97,20 @@ function readConfig(f: Fields, table: TensorTable): ModelConfig {
   const type = f.text("model_type") ?? (named === "LlamaForCausalLM" ? "llama" : "minicpm");
   const minicpm = type === "minicpm" && (named === undefined || named === "MiniCPMForCausalLM");
   if (!minicpm && !(type === "llama" && (named === undefined || named === "LlamaForCausalLM")))
-    throw new CpmError("unsupported", `config.json: model_type "${type}" (${named ?? "no architecture named"}) is not supported; MiniCPMForCausalLM and LlamaForCausalLM are`, { file: "config.json", field: "model_type", found: type });
+    throw new CpmError(
+      "unsupported",
+      `config.json: model_type "${type}" (${named ?? "no architecture named"}) is not supported; MiniCPMForCausalLM and LlamaForCausalLM are`,
+      { file: "config.json", field: "model_type", found: type },
+    );
   const act = f.text("hidden_act") ?? "silu";
-  if (act !== "silu") throw new CpmError("unsupported", `config.json: hidden_act "${act}" is not supported; "silu" is`, { file: "config.json", field: "hidden_act" });
+  if (act !== "silu")
+    throw new CpmError("unsupported", `config.json: hidden_act "${act}" is not supported; "silu" is`, {
+      file: "config.json",
+      field: "hidden_act",
+    });
   for (const key of ["attention_bias", "mlp_bias", "num_experts", "num_local_experts"]) {
-    if (f.raw(key)) throw new CpmError("unsupported", `config.json: ${key} is not supported`, { file: "config.json", field: key });
+    if (f.raw(key))
+      throw new CpmError("unsupported", `config.json: ${key} is not supported`, { file: "config.json", field: key });
   }
   const hidden = f.count("hidden_size", 1, LIMITS.hidden);
   const heads = f.count("num_attention_heads", 1, LIMITS.heads);
@@ -113,7 +136,8 @@ function readConfig(f: Fields, table: TensorTable): ModelConfig {
     contextLength,
     rmsEps: f.number("rms_norm_eps", 1e-6),
     // Newer files keep it beside the scaling.
-    ropeTheta: rope && f.raw("rope_theta") === undefined ? inside(rope).number("rope_theta", 10000) : f.number("rope_theta", 10000),
+    ropeTheta:
+      rope && f.raw("rope_theta") === undefined ? inside(rope).number("rope_theta", 10000) : f.number("rope_theta", 10000),
     ...readRope(f, rope, headDim, contextLength),
     embeddingScale: minicpm ? f.number("scale_emb", 1) : 1,
     residualScale: minicpm ? f.number("scale_depth", Math.sqrt(layers)) / Math.sqrt(layers) : 1,
@@ -123,10 +147,13 @@ function readConfig(f: Fields, table: TensorTable): ModelConfig {
   };
 }
 
-const inside = (object: Record<string, unknown>): Fields => new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : undefined));
+const inside = (object: Record<string, unknown>): Fields =>
+  new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : undefined));
 
 function readSparse(object: Record<string, unknown> | undefined): ModelConfig["sparse"] {
-  const known = Object.entries(object ?? {}).filter((pair): pair is [string, number | boolean] => typeof pair[1] === "number" || typeof pair[1] === "boolean");
+  const known = Object.entries(object ?? {}).filter(
+    (pair): pair is [string, number | boolean] => typeof pair[1] === "number" || typeof pair[1] === "boolean",
+  );
   return object && Object.fromEntries(known);
 }
 
@@ -143,8 +170,17 @@ function readRope(f: Fields, scaling: Record<string, unknown> | undefined, headD
     return { ...plain, ropeShort: factors, ropeLong: factors };
   }
   if (kind !== "longrope" && kind !== "su")
-    throw new CpmError("unsupported", `config.json: rope_scaling type "${kind}" is not supported; "longrope", "linear" and "default" are`, { file: "config.json", field: "rope_scaling", found: kind });
-  const original = s.count("original_max_position_embeddings", 1, LIMITS.context, f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength));
+    throw new CpmError(
+      "unsupported",
+      `config.json: rope_scaling type "${kind}" is not supported; "longrope", "linear" and "default" are`,
+      { file: "config.json", field: "rope_scaling", found: kind },
+    );
+  const original = s.count(
+    "original_max_position_embeddings",
+    1,
+    LIMITS.context,
+    f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength),
+  );
   return {
     ropeShort: factorList(s, "short_factor", headDim),
     ropeLong: factorList(s, "long_factor", headDim),
@@ -155,7 +191,11 @@ function readRope(f: Fields, scaling: Record<string, unknown> | undefined, headD
 
 function factorList(s: Fields, key: string, headDim: number): Float32Array {
   const value = s.raw(key);
-  if (!Array.isArray(value) || value.length !== headDim / 2 || !value.every((x) => typeof x === "number" && Number.isFinite(x) && x > 0))
+  if (
+    !Array.isArray(value) ||
+    value.length !== headDim / 2 ||
+    !value.every((x) => typeof x === "number" && Number.isFinite(x) && x > 0)
+  )
     s.fail(`rope_scaling.${key}`, `${headDim / 2} positive numbers`, value);
   return Float32Array.from(value);
 }
@@ -170,7 +210,11 @@ function readGptq(f: Fields): Gptq | undefined {
   if (!object) return undefined;
   const q = inside(object);
   const refuse = (key: string, expected: string): never => {
-    throw new CpmError("unsupported", `config.json: quantization_config.${key}: ${shown(q.raw(key))} is not supported; expected ${expected}`, { file: "config.json", field: `quantization_config.${key}` });
+    throw new CpmError(
+      "unsupported",
+      `config.json: quantization_config.${key}: ${shown(q.raw(key))} is not supported; expected ${expected}`,
+      { file: "config.json", field: `quantization_config.${key}` },
+    );
   };
   if (q.text("quant_method") !== "gptq") refuse("quant_method", '"gptq"');
   if (q.raw("bits") !== 4) refuse("bits", "4");
@@ -182,11 +226,26 @@ function readGptq(f: Fields): Gptq | undefined {
   return { group, zeroPlusOne: format === "gptq" };
 }
 
-function readLinear(table: TensorTable, name: string, [rows, cols]: readonly [number, number], gptq: Gptq | undefined): WeightFile {
-  if (table.has(`${name}.bias`)) throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
-  if (!gptq || !table.has(`${name}.qweight`)) return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
+function readLinear(
+  table: TensorTable,
+  name: string,
+  [rows, cols]: readonly [number, number],
+  gptq: Gptq | undefined,
+): WeightFile {
+  if (table.has(`${name}.bias`))
+    throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
+  if (!gptq || !table.has(`${name}.qweight`))
+    return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
   const { group, zeroPlusOne } = gptq;
-  if (cols % group || cols % 32 || rows % 8) throw modelError({ field: `${name}.qweight`, expected: `columns that are a multiple of ${group} and rows of 8`, found: `[${rows}, ${cols}]` }, "GPTQ shape");
+  if (cols % group || cols % 32 || rows % 8)
+    throw modelError(
+      {
+        field: `${name}.qweight`,
+        expected: `columns that are a multiple of ${group} and rows of 8`,
+        found: `[${rows}, ${cols}]`,
+      },
+      "GPTQ shape",
+    );
   const scales = table.get(`${name}.scales`, [cols / group, rows]);
   if (scales.type !== "F16") throw modelError({ field: scales.name, expected: "F16", found: scales.type }, "GPTQ scales");
   return {

@@ -2,11 +2,11 @@
 import type { EngineOptions, MemoryPlan } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { TensorType } from "../file/tensor.ts";
-import { FILE_TYPES, KINDS, KV_TYPES, type Kind, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import { FILE_TYPES, KINDS, type Kind, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
 import { align, formatBytes, PAGE } from "../wasm/memory.ts";
-import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
+import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 
 /** A weight as it will be packed; `at` is filled in when it is placed. */
 export interface PlannedWeight {
@@ -19,7 +19,9 @@ export interface PlannedWeight {
   at: number;
 }
 
-export type PlannedLayer = { readonly [K in "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: PlannedWeight } & { readonly files: LayerFiles };
+export type PlannedLayer = { readonly [K in "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: PlannedWeight } & {
+  readonly files: LayerFiles;
+};
 
 export interface Plan {
   readonly embedding: PlannedWeight;
@@ -65,20 +67,43 @@ function weight(build: Build, file: WeightFile): PlannedWeight {
 }
 
 /** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
-export function writeModel(memory: ArrayBufferLike, at: number, config: ModelConfig, kvType: EngineOptions["kvType"], ternaryBlock: number, sparse: readonly number[]): StructWriter {
+export function writeModel(
+  memory: ArrayBufferLike,
+  at: number,
+  config: ModelConfig,
+  kvType: EngineOptions["kvType"],
+  ternaryBlock: number,
+  sparse: readonly number[],
+): StructWriter {
   const c = config;
   return new StructWriter(memory, at)
-    .ints(c.layers, c.hidden, c.intermediate, c.heads, c.kvHeads, c.headDim, c.vocab, KV_TYPES[kvType], ternaryBlock, 0, ...sparse)
+    .ints(
+      c.layers,
+      c.hidden,
+      c.intermediate,
+      c.heads,
+      c.kvHeads,
+      c.headDim,
+      c.vocab,
+      KV_TYPES[kvType],
+      ternaryBlock,
+      0,
+      ...sparse,
+    )
     .floats(c.rmsEps, c.embeddingScale, c.residualScale, c.logitScale, c.ropeScale, 0);
 }
 
 function checkShape(c: ModelConfig): void {
   const refuse = (what: string, found: number) => {
-    throw new CpmError("unsupported", `${what}, found ${found}; this model's shape is outside what the kernels run`, { field: what, found: String(found) });
+    throw new CpmError("unsupported", `${what}, found ${found}; this model's shape is outside what the kernels run`, {
+      field: what,
+      found: String(found),
+    });
   };
   if (c.headDim % 4 || c.headDim > 512) refuse("head_dim must be a multiple of 4 up to 512", c.headDim);
   if (c.heads / c.kvHeads > 64) refuse("at most 64 query heads may share a KV head", c.heads / c.kvHeads);
-  if (c.hidden % 4 || c.intermediate % 4) refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
+  if (c.hidden % 4 || c.intermediate % 4)
+    refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
 }
 
 /** Plans a model. Throws "unsupported" for shapes outside the kernels and "out-of-memory" beyond maxMemoryBytes. */
@@ -91,7 +116,16 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const head = model.head ? weight(build, model.head) : embedding;
   const layers = model.layers.map((files) => {
     const w = (file: WeightFile) => weight(build, file);
-    return { files, q: w(files.q), k: w(files.k), v: w(files.v), o: w(files.o), gate: w(files.gate), up: w(files.up), down: w(files.down) };
+    return {
+      files,
+      q: w(files.q),
+      k: w(files.k),
+      v: w(files.v),
+      o: w(files.o),
+      gate: w(files.gate),
+      up: w(files.up),
+      down: w(files.down),
+    };
   });
   const inner = layers.flatMap((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down]);
   const weights = [embedding, ...(head === embedding ? [] : [head]), ...inner];
@@ -117,9 +151,28 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const total = align(build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * rows + 4096, PAGE);
   if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
     const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
-    throw new CpmError("out-of-memory", `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`, { field: "maxMemoryBytes" });
+    throw new CpmError(
+      "out-of-memory",
+      `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`,
+      { field: "maxMemoryBytes" },
+    );
   }
-  return { embedding, head, layers, weights, ternaryBlock, sparse, contextSize, batchSize: rows, lanes, logitRows, kvBytes, scratchBytes, stagingBytes, memory: { ...memory, total } };
+  return {
+    embedding,
+    head,
+    layers,
+    weights,
+    ternaryBlock,
+    sparse,
+    contextSize,
+    batchSize: rows,
+    lanes,
+    logitRows,
+    kvBytes,
+    scratchBytes,
+    stagingBytes,
+    memory: { ...memory, total },
+  };
 }
 
 /** Enough for the sampler's regions: see samplerBytes in decode/sampler.ts. */
@@ -132,5 +185,9 @@ function stagingOf(w: PlannedWeight): number {
     return 2 * align(Math.max(row, Math.min(STAGING_BYTES / 2, row * w.rows)));
   }
   const { scales, zeros } = w.file;
-  return align(scales.bytes) + align(zeros?.bytes ?? 0) + 2 * align(Math.max(16 * w.rows, Math.min(STAGING_BYTES / 2, w.file.qweight.bytes)));
+  return (
+    align(scales.bytes) +
+    align(zeros?.bytes ?? 0) +
+    2 * align(Math.max(16 * w.rows, Math.min(STAGING_BYTES / 2, w.file.qweight.bytes)))
+  );
 }

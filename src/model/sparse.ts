@@ -26,7 +26,16 @@ export interface SparseConfig {
 export type SparseOption = boolean | Partial<SparseConfig>;
 
 /** The published defaults. */
-export const PUBLISHED_SPARSE: SparseConfig = { kernelSize: 32, kernelStride: 16, blockSize: 64, initBlocks: 1, windowSize: 2048, topk: 64, denseLen: 8192, exactLse: true };
+export const PUBLISHED_SPARSE: SparseConfig = {
+  kernelSize: 32,
+  kernelStride: 16,
+  blockSize: 64,
+  initBlocks: 1,
+  windowSize: 2048,
+  topk: 64,
+  denseLen: 8192,
+  exactLse: true,
+};
 
 /** Fields by their names in sparse_config and in GGUF keys. */
 export const SPARSE_NAMES = {
@@ -50,7 +59,12 @@ function refuse(code: "bad-option" | "bad-model", field: string, expected: strin
 /** The configuration that a model file carries, in our names; undefined when it carries none. */
 function ofFile(raw: ModelConfig["sparse"]): SparseConfig | undefined {
   if (!raw) return undefined;
-  if (raw["use_nope"]) throw new CpmError("unsupported", "sparse_config.use_nope: choosing blocks by keys without positions is not supported; load with sparse: false to attend densely", { field: "sparse_config.use_nope" });
+  if (raw["use_nope"])
+    throw new CpmError(
+      "unsupported",
+      "sparse_config.use_nope: choosing blocks by keys without positions is not supported; load with sparse: false to attend densely",
+      { field: "sparse_config.use_nope" },
+    );
   const merged: Record<string, unknown> = { ...PUBLISHED_SPARSE };
   for (const field of FIELDS) if (raw[SPARSE_NAMES[field]] !== undefined) merged[field] = raw[SPARSE_NAMES[field]];
   // The published files write -1 for "always".
@@ -59,11 +73,16 @@ function ofFile(raw: ModelConfig["sparse"]): SparseConfig | undefined {
 }
 
 /** Refuses what the kernels cannot run, naming the field. */
-function checkSparse(raw: Readonly<Record<string, unknown>>, code: "bad-option" | "bad-model", name: (field: keyof SparseConfig) => string): SparseConfig {
+function checkSparse(
+  raw: Readonly<Record<string, unknown>>,
+  code: "bad-option" | "bad-model",
+  name: (field: keyof SparseConfig) => string,
+): SparseConfig {
   const least = { kernelSize: 1, kernelStride: 1, blockSize: 1, initBlocks: 0, windowSize: 1, topk: 0, denseLen: 0 };
   for (const [field, low] of Object.entries(least) as [keyof typeof least, number][]) {
     const value = raw[field];
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < low || value > MOST) refuse(code, name(field), `a whole number from ${low} to ${MOST}`, value);
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < low || value > MOST)
+      refuse(code, name(field), `a whole number from ${low} to ${MOST}`, value);
   }
   if (typeof raw["exactLse"] !== "boolean") refuse(code, name("exactLse"), "true or false", raw["exactLse"]);
   const c = raw as unknown as SparseConfig;
@@ -95,5 +114,14 @@ export function resolveSparse(file: ModelConfig["sparse"], option: SparseOption 
 export function sparseWords(sparse: SparseConfig | undefined, contextSize: number): number[] {
   if (!sparse || contextSize < sparse.denseLen) return [0, 0, 0, 0, 0, 0, 0, 0];
   const { kernelSize, kernelStride, blockSize, initBlocks, windowSize, topk, denseLen, exactLse } = sparse;
-  return [kernelSize, kernelStride, blockSize, initBlocks, windowSize / blockSize, Math.max(0, topk - initBlocks), denseLen, exactLse ? 0 : 1];
+  return [
+    kernelSize,
+    kernelStride,
+    blockSize,
+    initBlocks,
+    windowSize / blockSize,
+    Math.max(0, topk - initBlocks),
+    denseLen,
+    exactLse ? 0 : 1,
+  ];
 }

@@ -16,7 +16,16 @@ export interface Kernels {
   scratch_bytes(model: number, rows: number, lanes: number, context: number): number;
   rope_frequencies(out: number, dim: number, theta: number, factors: number): void;
   pack_rows(tensor: number, fileType: number, from: number, row: number, count: number, ropeHeads: number): number;
-  pack_words(tensor: number, qweight: number, first: number, count: number, scales: number, zeros: number, group: number, plusOne: number): number;
+  pack_words(
+    tensor: number,
+    qweight: number,
+    first: number,
+    count: number,
+    scales: number,
+    zeros: number,
+    group: number,
+    plusOne: number,
+  ): number;
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
   choices(model: number, batch: number, context: number): number;
   choice_words(model: number, batch: number, context: number): number;
@@ -25,7 +34,16 @@ export interface Kernels {
   kv_slide(model: number, sequence: number, from: number, to: number, count: number): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
-  gemm_rows(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number, repeat: number): number;
+  gemm_rows(
+    tensor: number,
+    x: number,
+    q: number,
+    scales: number,
+    y: number,
+    tokens: number,
+    block: number,
+    repeat: number,
+  ): number;
   gemm_rows_ref(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number): void;
   tensor_row(tensor: number, row: number, out: number): void;
   dequantize(fileType: number, from: number, blocks: number, out: number): void;
@@ -36,8 +54,28 @@ export interface Kernels {
   rope_row(frequency: number, position: number, scale: number, table: number, dim: number): void;
   kv_store(model: number, sequence: number, layer: number, head: number, slot: number, key: number, value: number): void;
   attention(model: number, batch: number, context: number, layer: number, q: number, o: number, parts: number): number;
-  compress_row(model: number, sequence: number, layer: number, head: number, level: number, begin: number, out: number, scratch: number): void;
-  compress_row_ref(model: number, sequence: number, layer: number, head: number, level: number, begin: number, out: number, scratch: number): void;
+  compress_row(
+    model: number,
+    sequence: number,
+    layer: number,
+    head: number,
+    level: number,
+    begin: number,
+    out: number,
+    scratch: number,
+  ): void;
+  compress_row_ref(
+    model: number,
+    sequence: number,
+    layer: number,
+    head: number,
+    level: number,
+    begin: number,
+    out: number,
+    scratch: number,
+  ): void;
+  peak_read(from: number, pieces: number, repeat: number): number;
+  peak_dot(pieces: number, rounds: number): number;
   pool_start(lanes: number): void;
   pool_worker(lane: number): void;
   pool_fail(): void;
@@ -75,6 +113,8 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   attention: 7,
   compress_row: 8,
   compress_row_ref: 8,
+  peak_read: 3,
+  peak_dot: 2,
   pool_start: 1,
   pool_worker: 1,
   pool_fail: 0,
@@ -140,5 +180,8 @@ export class StructWriter {
 export function check(status: number, what: string): void {
   if (status === 0) return;
   if (status === -3) throw new CpmError("engine-failed", `${what}: a compute thread died; close this model and load it again`);
-  throw new CpmError("engine-failed", `${what}: the kernels refused their arguments (status ${status}), which is a mistake in this package; please report it`);
+  throw new CpmError(
+    "engine-failed",
+    `${what}: the kernels refused their arguments (status ${status}), which is a mistake in this package; please report it`,
+  );
 }

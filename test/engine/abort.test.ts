@@ -1,8 +1,8 @@
 // Aborting: at once, with the signal's own reason, and leaving something usable.
 import { expect, test } from "vitest";
-import { firstDifference, greedy, load, logitsOf } from "../support/engine.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import type { ModelFiles } from "../../src/file/source.ts";
+import { firstDifference, greedy, load, logitsOf } from "../support/engine.ts";
 import { tinyFolder, tinyGguf, tinyModel } from "../support/tiny.ts";
 
 const model = tinyGguf(tinyModel({ layers: 6, hidden: 256, intermediate: 512, heads: 8, kvHeads: 8, headDim: 32 }));
@@ -19,7 +19,12 @@ test("a prefill that is aborted rejects with the reason and leaves the session a
   await expect(running).rejects.toBe(reason);
   expect(await engine.tokens(session)).toHaveLength(50);
   const vocab = engine.info.config.vocab;
-  expect(firstDifference(await engine.forward(session, tokens.slice(50, 60), "last"), (await logitsOf(engine, tokens.slice(0, 60))).subarray(-vocab))).toBe(-1);
+  expect(
+    firstDifference(
+      await engine.forward(session, tokens.slice(50, 60), "last"),
+      (await logitsOf(engine, tokens.slice(0, 60))).subarray(-vocab),
+    ),
+  ).toBe(-1);
 });
 
 test("a generation that is aborted rejects with the reason, and its session generates again", async () => {
@@ -27,7 +32,10 @@ test("a generation that is aborted rejects with the reason, and its session gene
   const session = await engine.open();
   const abort = new AbortController();
   let parts = 0;
-  const request = { ...greedy(tokens.slice(0, 20), 400), sampling: { ...greedy([], 0).sampling, logitBias: [[2, -Infinity]] as const } };
+  const request = {
+    ...greedy(tokens.slice(0, 20), 400),
+    sampling: { ...greedy([], 0).sampling, logitBias: [[2, -Infinity]] as const },
+  };
   const running = engine.generate(session, request, { signal: abort.signal, onPart: () => ++parts === 3 && abort.abort("stop") });
   await expect(running).rejects.toBe("stop");
   expect(parts).toBeLessThan(400);

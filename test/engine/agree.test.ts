@@ -1,11 +1,13 @@
 // The same bits, however the work is cut: into chunks, over threads, by either build.
 import { expect, test } from "vitest";
 import type { Engine } from "../../src/engine/engine.ts";
-import { golden, largestDifference, present } from "../support/golden.ts";
 import { firstDifference, load, variants } from "../support/engine.ts";
+import { golden, largestDifference, present } from "../support/golden.ts";
 import { tinyGguf, tinyModel } from "../support/tiny.ts";
 
-const cases = present(["dense-q4_0", "dense-q4_k", "dense-q6_k", "dense-tq2_0", "odd-f32", "odd-f16", "odd-bf16", "odd-q8_0"].map(golden));
+const cases = present(
+  ["dense-q4_0", "dense-q4_k", "dense-q6_k", "dense-tq2_0", "odd-f32", "odd-f16", "odd-bf16", "odd-q8_0"].map(golden),
+);
 
 /** 150 tokens of the vocabulary in a fixed order. */
 const longText = (vocab: number): number[] => Array.from({ length: 150 }, (_, i) => (i * 7919 + 13) % vocab);
@@ -15,7 +17,8 @@ async function inChunks(engine: Engine, tokens: readonly number[], chunk: number
   const { vocab } = engine.info.config;
   const session = await engine.open();
   const all = new Float32Array(tokens.length * vocab);
-  for (let at = 0; at < tokens.length; at += chunk) all.set(await engine.forward(session, tokens.slice(at, at + chunk), "all"), at * vocab);
+  for (let at = 0; at < tokens.length; at += chunk)
+    all.set(await engine.forward(session, tokens.slice(at, at + chunk), "all"), at * vocab);
   await engine.closeSession(session);
   return all;
 }
@@ -51,7 +54,8 @@ for (const { name, model } of cases)
       const two = await load(model, { variant, threads: 2 });
       expect(two.info).toMatchObject({ threads: 2, variant, threadsNote: undefined });
       expect(firstDifference(await inChunks(two, tokens, 50), expected), `two threads, ${variant}`).toBe(-1);
-      if (variant === "relaxed") expect(firstDifference(await inChunks(await load(model, { variant }), tokens, 50), expected), "relaxed").toBe(-1);
+      if (variant === "relaxed")
+        expect(firstDifference(await inChunks(await load(model, { variant }), tokens, 50), expected), "relaxed").toBe(-1);
     }
   });
 

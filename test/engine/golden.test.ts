@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import type { KvType } from "../../src/engine/types.ts";
-import { argmax, divergence, type Golden, golden, present, row, shared } from "../support/golden.ts";
 import { load, logitsOf, variants } from "../support/engine.ts";
+import { argmax, divergence, type Golden, golden, present, row, shared } from "../support/golden.ts";
 
 const published = ["f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k", "tq1_0", "tq2_0"].map((type) => golden(`dense-${type}`));
 const odd = ["f32", "f16", "bf16", "q8_0", "q4_0", "q6_k"].map((type) => golden(`odd-${type}`));
@@ -18,7 +18,11 @@ async function compare(c: Golden, options: Parameters<typeof load>[1]): Promise<
   const { vocab } = engine.info.config;
   const session = await engine.open();
   const logits = await engine.forward(session, c.tokens, "all");
-  const rows = { first: [c.logits_first!, row(logits, vocab, 0)], last: [c.logits_last, row(logits, vocab, c.tokens.length - 1)], next: [c.logits_next!, await engine.forward(session, [c.next_token!], "last")] } as const;
+  const rows = {
+    first: [c.logits_first!, row(logits, vocab, 0)],
+    last: [c.logits_last, row(logits, vocab, c.tokens.length - 1)],
+    next: [c.logits_next!, await engine.forward(session, [c.next_token!], "last")],
+  } as const;
   for (const [where, [reference, ours]] of Object.entries(rows)) expect(argmax(ours), where).toBe(argmax(reference));
   return Object.fromEntries(Object.entries(rows).map(([where, [reference, ours]]) => [where, divergence(reference, ours)]));
 }
@@ -30,7 +34,8 @@ test("every golden case that the repository holds was found", () => {
 for (const variant of variants)
   for (const c of cases)
     test(`${c.name} in the ${variant} build is within ${bound(c.name)} of the exact logits`, async () => {
-      for (const [where, kl] of Object.entries(await compare(c, { variant }))) expect(kl, where).toBeLessThanOrEqual(bound(c.name));
+      for (const [where, kl] of Object.entries(await compare(c, { variant })))
+        expect(kl, where).toBeLessThanOrEqual(bound(c.name));
     });
 
 // What each KV cache costs float weights: the caches differ, the rest does not.
@@ -39,7 +44,8 @@ const caches: Readonly<Record<KvType, number>> = { f32: 1e-10, f16: 1e-6, q8: 1e
 for (const [kvType, most] of Object.entries(caches) as [KvType, number][])
   test(`with a KV cache of ${kvType}, float weights are within ${most} of the exact logits`, async () => {
     for (const c of cases.filter(({ name }) => /-b?f\d/.test(name)))
-      for (const [where, kl] of Object.entries(await compare(c, { kvType }))) expect(kl, `${c.name} ${where}`).toBeLessThanOrEqual(most);
+      for (const [where, kl] of Object.entries(await compare(c, { kvType })))
+        expect(kl, `${c.name} ${where}`).toBeLessThanOrEqual(most);
   });
 
 const longrope = golden("longrope-f32")!;
@@ -56,7 +62,11 @@ for (const kvType of ["f16", "f32"] as const)
 const sparse = shared("golden/sparse-f32.gguf");
 
 test.runIf(sparse)("400 tokens of a sparse model are attended densely, below its dense length", async () => {
-  const c = JSON.parse(readFileSync(sparse!.replace(".gguf", "-exact-lse.json"), "utf8")) as { tokens: number[]; dense_prefix: number; dense_prefix_logits_last: number[] };
+  const c = JSON.parse(readFileSync(sparse!.replace(".gguf", "-exact-lse.json"), "utf8")) as {
+    tokens: number[];
+    dense_prefix: number;
+    dense_prefix_logits_last: number[];
+  };
   const engine = await load(sparse!);
   const session = await engine.open();
   const last = await engine.forward(session, c.tokens.slice(0, c.dense_prefix), "last");
@@ -72,6 +82,7 @@ test.runIf(target)("40 greedy tokens of an untied model equal the reference's", 
   const session = await engine.open();
   const tokens: number[] = [];
   // The reference does not stop at the end token.
-  for (let next = c.prompt; tokens.length < 40; next = tokens.slice(-1)) tokens.push(argmax(await engine.forward(session, next, "last")));
+  for (let next = c.prompt; tokens.length < 40; next = tokens.slice(-1))
+    tokens.push(argmax(await engine.forward(session, next, "last")));
   expect(tokens).toEqual(c.new_tokens);
 });

@@ -2,10 +2,10 @@
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.ts";
+import type { ModelInput } from "../../src/engine/host.ts";
 import type { EngineOptions } from "../../src/engine/types.ts";
 import { planModel } from "../../src/model/plan.ts";
 import { readModel } from "../../src/model/read.ts";
-import type { ModelInput } from "../../src/engine/host.ts";
 import { chooseBuild } from "../../src/wasm/features.ts";
 import { defaults, filesOf, firstDifference, host, load, logitsOf } from "../support/engine.ts";
 import { present, shared } from "../support/golden.ts";
@@ -31,7 +31,14 @@ const shapes: Readonly<Record<string, ModelInput>> = {
   "heads of 128": tinyGguf(tinyModel({ headDim: 128 })),
   "the embedded model": embedded,
 };
-const options: readonly Partial<EngineOptions>[] = [{}, { threads: 3 }, { batchSize: 4096, contextSize: 5000 }, { contextSize: 1 }, { kvType: "f32", contextSize: 20_000 }, { kvType: "q8", batchSize: 1 }];
+const options: readonly Partial<EngineOptions>[] = [
+  {},
+  { threads: 3 },
+  { batchSize: 4096, contextSize: 5000 },
+  { contextSize: 1 },
+  { kvType: "f32", contextSize: 20_000 },
+  { kvType: "q8", batchSize: 1 },
+];
 
 for (const [name, input] of Object.entries(shapes))
   test(`${name}: the planned bytes are the memory's, and stay so while it works`, async () => {
@@ -78,12 +85,19 @@ test("what 32 bits cannot address is refused, however the sizes wrap", async () 
     "activations of 2^32 bytes": [{ layers: 1, hidden: 4, intermediate: 2 ** 20 }, { batchSize: 408 }],
     "activations of 2^32 bytes and a little": [{ layers: 1, hidden: 4, intermediate: 2 ** 20 }, { batchSize: 420 }],
     "activations of 2^35 bytes": [{ layers: 1, hidden: 4, intermediate: 2 ** 20 }, { batchSize: 4096 }],
-    "partial results of a context of 2^24": [{ layers: 1, heads: 1024, kvHeads: 16, headDim: 512, hidden: 4 }, { contextSize: 2 ** 24 }],
+    "partial results of a context of 2^24": [
+      { layers: 1, heads: 1024, kvHeads: 16, headDim: 512, hidden: 4 },
+      { contextSize: 2 ** 24 },
+    ],
     "a context of 2^24": [{}, { contextSize: 2 ** 24, kvType: "f32" }],
   };
   for (const [what, [shape, option]] of Object.entries(wraps)) {
     const error = await load(hollowModel(shape), option).catch((error: unknown) => error);
-    expect(error, what).toMatchObject({ name: "CpmError", code: "out-of-memory", message: expect.stringMatching(/needs .* GiB of memory .*use a smaller contextSize/) });
+    expect(error, what).toMatchObject({
+      name: "CpmError",
+      code: "out-of-memory",
+      message: expect.stringMatching(/needs .* GiB of memory .*use a smaller contextSize/),
+    });
   }
 });
 
@@ -108,7 +122,7 @@ test("sessions give their memory back: a thousand one after another, and many at
     const sessions = await Promise.all(Array.from({ length: 20 }, (_, i) => engine.open(100 + i * 90)));
     sessions.push(await engine.copy(sessions[3]!), await engine.restore(await engine.save(sessions[5]!)));
     // In another order than they were opened.
-    for (const session of sessions.sort((a, b) => (a * 7) % 11 - ((b * 7) % 11))) await engine.closeSession(session);
+    for (const session of sessions.sort((a, b) => ((a * 7) % 11) - ((b * 7) % 11))) await engine.closeSession(session);
     return engine.memoryBytes;
   };
   const grown = await round();
@@ -123,14 +137,21 @@ test("a session that does not fit any more is an out-of-memory error, and those 
   const fill = async () => {
     for (let i = 0; i < 5; i++) more.push(await engine.open());
   };
-  await expect(fill()).rejects.toMatchObject({ name: "CpmError", code: "out-of-memory", message: expect.stringMatching(/close other sessions/) });
+  await expect(fill()).rejects.toMatchObject({
+    name: "CpmError",
+    code: "out-of-memory",
+    message: expect.stringMatching(/close other sessions/),
+  });
   expect((await engine.forward(session, tokens, "last")).every(Number.isFinite)).toBe(true);
   await engine.closeSession(more[0]!);
   expect(await engine.open(1000)).toBeTypeOf("number");
 });
 
 test("logits that do not fit into memory are an out-of-memory error", async () => {
-  const engine = await load(hollowModel({ layers: 1, hidden: 4, intermediate: 4, heads: 1, kvHeads: 1, headDim: 4, vocab: 70_000 }), { contextSize: 2_000_000 });
+  const engine = await load(
+    hollowModel({ layers: 1, hidden: 4, intermediate: 4, heads: 1, kvHeads: 1, headDim: 4, vocab: 70_000 }),
+    { contextSize: 2_000_000 },
+  );
   const session = await engine.open();
   const long = new Array<number>(2_000_000).fill(1);
   await expect(engine.forward(session, long, "all")).rejects.toMatchObject({ name: "CpmError", code: "out-of-memory" });
@@ -141,6 +162,7 @@ test("threads that are not there are said so, and impossible counts are refused"
   const { startLanes: _, ...single } = host;
   const engine = await Engine.load(single, await filesOf(shapes["tiny"]!), { ...defaults, threads: 4 });
   expect(engine.info).toMatchObject({ threads: 1, threadsNote: "this runtime has no threads" });
-  for (const threads of [0, -1, 1.5, 65, Number.NaN]) await expect(load(shapes["tiny"]!, { threads })).rejects.toMatchObject({ code: "bad-option", detail: { field: "threads" } });
+  for (const threads of [0, -1, 1.5, 65, Number.NaN])
+    await expect(load(shapes["tiny"]!, { threads })).rejects.toMatchObject({ code: "bad-option", detail: { field: "threads" } });
   expect((await load(shapes["tiny"]!, { threads: "auto" })).info.threads).toBe(2);
 });

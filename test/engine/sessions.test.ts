@@ -3,9 +3,8 @@ import { expect, test } from "vitest";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { KvType } from "../../src/engine/types.ts";
 import { firstDifference, greedy, load, logitsOf } from "../support/engine.ts";
-import { f32 } from "../support/gguf.ts";
+import { f32, writeGguf } from "../support/gguf.ts";
 import { tinyGguf, tinyModel, tinyParts } from "../support/tiny.ts";
-import { writeGguf } from "../support/gguf.ts";
 
 const model = tinyGguf();
 const tokens = Array.from({ length: 100 }, (_, i) => (i * 37 + 5) % 320);
@@ -36,10 +35,15 @@ for (const kvType of kvTypes)
     const original = await engine.open();
     await engine.forward(original, tokens.slice(0, 45), "none");
     const copy = await engine.copy(original);
-    const expected = { a: await direct(engine, [...tokens.slice(0, 45), 1]), b: await direct(engine, [...tokens.slice(0, 45), 2]) };
+    const expected = {
+      a: await direct(engine, [...tokens.slice(0, 45), 1]),
+      b: await direct(engine, [...tokens.slice(0, 45), 2]),
+    };
     expect(firstDifference(await engine.forward(copy, [1], "last"), expected.a)).toBe(-1);
     expect(firstDifference(await engine.forward(original, [2], "last"), expected.b)).toBe(-1);
-    expect(firstDifference(await engine.forward(copy, [7, 7], "last"), await direct(engine, [...tokens.slice(0, 45), 1, 7, 7]))).toBe(-1);
+    expect(
+      firstDifference(await engine.forward(copy, [7, 7], "last"), await direct(engine, [...tokens.slice(0, 45), 1, 7, 7])),
+    ).toBe(-1);
   });
 
 for (const kvType of kvTypes)
@@ -51,7 +55,9 @@ for (const kvType of kvTypes)
     const other = await load(model, { kvType, threads: 2, batchSize: 16 });
     const restored = await other.restore(saved);
     expect([...(await other.tokens(restored))]).toEqual(tokens.slice(0, 70));
-    expect(firstDifference(await other.forward(restored, [3, 4], "last"), await engine.forward(session, [3, 4], "last"))).toBe(-1);
+    expect(firstDifference(await other.forward(restored, [3, 4], "last"), await engine.forward(session, [3, 4], "last"))).toBe(
+      -1,
+    );
     // Restored bytes need not be aligned.
     const shifted = new Uint8Array(saved.length + 1);
     shifted.set(saved, 1);
@@ -72,10 +78,15 @@ test("a session restored where the context is smaller keeps to that context", as
   const saved = await large.save(session);
   const small = await load(model, { contextSize: 64 });
   const restored = await small.restore(saved);
-  expect(firstDifference(await small.forward(restored, tokens.slice(50, 64), "last"), await direct(large, tokens.slice(0, 64)))).toBe(-1);
+  expect(
+    firstDifference(await small.forward(restored, tokens.slice(50, 64), "last"), await direct(large, tokens.slice(0, 64))),
+  ).toBe(-1);
   await expect(small.forward(restored, [1], "last")).rejects.toMatchObject({ code: "context-overflow" });
   const tiny = await load(model, { contextSize: 49 });
-  await expect(tiny.restore(saved)).rejects.toMatchObject({ code: "context-overflow", message: expect.stringMatching(/50 tokens.*context of 49.*contextSize 50/) });
+  await expect(tiny.restore(saved)).rejects.toMatchObject({
+    code: "context-overflow",
+    message: expect.stringMatching(/50 tokens.*context of 49.*contextSize 50/),
+  });
 });
 
 test("a saved session is refused by another model, another KV type, another ABI, and when a byte of it changed", async () => {
@@ -84,7 +95,11 @@ test("a saved session is refused by another model, another KV type, another ABI,
   await engine.forward(session, tokens.slice(0, 40), "none");
   const saved = await engine.save(session);
   const refused = async (by: Engine, bytes: Uint8Array, why: RegExp) => {
-    await expect(by.restore(bytes)).rejects.toMatchObject({ name: "CpmError", code: "bad-input", message: expect.stringMatching(why) });
+    await expect(by.restore(bytes)).rejects.toMatchObject({
+      name: "CpmError",
+      code: "bad-input",
+      message: expect.stringMatching(why),
+    });
   };
   await refused(await load(tinyGguf(tinyModel({}, 2))), saved, /another model/);
   await refused(await load(tinyGguf(tinyModel({ headDim: 32 }))), saved, /another model/);
@@ -97,7 +112,8 @@ test("a saved session is refused by another model, another KV type, another ABI,
   await refused(engine, changed(4, 255), /ABI/);
   await refused(engine, new Uint8Array(0), /not a saved session/);
   await refused(engine, new Uint8Array(1000), /not a saved session/);
-  for (const length of [16, 31, 32, 100, saved.length - 4, saved.length - 1]) await refused(engine, saved.slice(0, length), /saved session/);
+  for (const length of [16, 31, 32, 100, saved.length - 4, saved.length - 1])
+    await refused(engine, saved.slice(0, length), /saved session/);
   await refused(engine, Uint8Array.of(...saved, 0, 0, 0, 0), /length/);
   for (let at = 0; at < saved.length; at += at < 200 ? 1 : 997) await refused(engine, changed(at, 16), /saved session/);
   expect(await engine.tokens(await engine.restore(saved))).toHaveLength(40);
@@ -106,7 +122,10 @@ test("a saved session is refused by another model, another KV type, another ABI,
 test("a model's name and place do not matter to its saved sessions, its rotation does", async () => {
   const parts = tinyParts(tinyModel());
   const renamed = writeGguf({ ...parts, metadata: parts.metadata.filter(([key]) => key !== "general.name") });
-  const turned = writeGguf({ ...parts, metadata: parts.metadata.map(([key, value]) => [key, key.endsWith("freq_base") ? f32(5000) : value]) });
+  const turned = writeGguf({
+    ...parts,
+    metadata: parts.metadata.map(([key, value]) => [key, key.endsWith("freq_base") ? f32(5000) : value]),
+  });
   const engine = await load(model);
   const saved = await engine.save(await engine.open());
   await (await load(renamed)).restore(saved);
@@ -117,8 +136,16 @@ test("a session saved with the short LongRoPE factors is refused where the long 
   const parts = tinyParts(tinyModel());
   const factors = (value: number) => new Uint8Array(new Float32Array(8).fill(value).buffer);
   const model = writeGguf({
-    metadata: [...parts.metadata, ["minicpm.rope.scaling.type", { type: 8, write: (w) => w.text("longrope") }], ["minicpm.rope.scaling.original_context_length", { type: 4, write: (w) => w.u32(512) }]],
-    tensors: [...parts.tensors, { name: "rope_factors_short.weight", type: 0, shape: [8], bytes: factors(1) }, { name: "rope_factors_long.weight", type: 0, shape: [8], bytes: factors(4) }],
+    metadata: [
+      ...parts.metadata,
+      ["minicpm.rope.scaling.type", { type: 8, write: (w) => w.text("longrope") }],
+      ["minicpm.rope.scaling.original_context_length", { type: 4, write: (w) => w.u32(512) }],
+    ],
+    tensors: [
+      ...parts.tensors,
+      { name: "rope_factors_short.weight", type: 0, shape: [8], bytes: factors(1) },
+      { name: "rope_factors_long.weight", type: 0, shape: [8], bytes: factors(4) },
+    ],
   });
   const short = await load(model, { contextSize: 512 });
   const long = await load(model, { contextSize: 513 });
@@ -130,16 +157,28 @@ test("tokens that do not fit the context, or are none of the vocabulary, change 
   const engine = await load(model, { contextSize: 50 });
   const session = await engine.open();
   await engine.forward(session, tokens.slice(0, 40), "none");
-  await expect(engine.forward(session, tokens.slice(0, 11), "last")).rejects.toMatchObject({ code: "context-overflow", message: expect.stringMatching(/51 tokens.*context of 50/) });
-  for (const bad of [[320], [-1], [1.5], [Number.NaN], [2 ** 31], []]) await expect(engine.forward(session, bad, "last")).rejects.toMatchObject({ name: "CpmError", code: "bad-input" });
-  await expect(engine.generate(session, greedy(tokens.slice(0, 51), 4), { onPart: () => {} })).rejects.toMatchObject({ code: "context-overflow" });
+  await expect(engine.forward(session, tokens.slice(0, 11), "last")).rejects.toMatchObject({
+    code: "context-overflow",
+    message: expect.stringMatching(/51 tokens.*context of 50/),
+  });
+  for (const bad of [[320], [-1], [1.5], [Number.NaN], [2 ** 31], []])
+    await expect(engine.forward(session, bad, "last")).rejects.toMatchObject({ name: "CpmError", code: "bad-input" });
+  await expect(engine.generate(session, greedy(tokens.slice(0, 51), 4), { onPart: () => {} })).rejects.toMatchObject({
+    code: "context-overflow",
+  });
   expect([...(await engine.tokens(session))]).toEqual(tokens.slice(0, 40));
-  expect(firstDifference(await engine.forward(session, tokens.slice(40, 50), "last"), await direct(engine, tokens.slice(0, 50)))).toBe(-1);
+  expect(
+    firstDifference(await engine.forward(session, tokens.slice(40, 50), "last"), await direct(engine, tokens.slice(0, 50))),
+  ).toBe(-1);
 });
 
 test("generation ends where the context does, and says so", async () => {
   const engine = await load(model, { contextSize: 50 });
-  const result = await engine.generate(await engine.open(), { ...greedy(tokens.slice(0, 45), 1000), sampling: { ...greedy([], 0).sampling, logitBias: [[2, -Infinity]] } }, { onPart: () => {} });
+  const result = await engine.generate(
+    await engine.open(),
+    { ...greedy(tokens.slice(0, 45), 1000), sampling: { ...greedy([], 0).sampling, logitBias: [[2, -Infinity]] } },
+    { onPart: () => {} },
+  );
   expect(result).toMatchObject({ finishReason: "context", usage: { promptTokens: 45, completionTokens: 6 } });
 });
 
@@ -156,8 +195,10 @@ test("a prompt that goes on from what a session holds is computed only where it 
 test("a closed session, a session that never was, and impossible lengths are typed errors", async () => {
   const engine = await load(model);
   const session = await engine.open();
-  for (const length of [-1, 1, 0.5, Number.NaN]) await expect(engine.truncate(session, length)).rejects.toMatchObject({ code: "bad-option", detail: { field: "length" } });
-  for (const size of [0, -5, 1.5, Number.NaN, 2049, 2 ** 40]) await expect(engine.open(size)).rejects.toMatchObject({ code: "bad-option", detail: { field: "contextSize" } });
+  for (const length of [-1, 1, 0.5, Number.NaN])
+    await expect(engine.truncate(session, length)).rejects.toMatchObject({ code: "bad-option", detail: { field: "length" } });
+  for (const size of [0, -5, 1.5, Number.NaN, 2049, 2 ** 40])
+    await expect(engine.open(size)).rejects.toMatchObject({ code: "bad-option", detail: { field: "contextSize" } });
   await engine.closeSession(session);
   await engine.closeSession(session);
   for (const id of [session, 999]) {
@@ -188,5 +229,6 @@ test("calls at the same time take turns", async () => {
   const engine = await load(model);
   const sessions = await Promise.all(Array.from({ length: 6 }, () => engine.open()));
   const results = await Promise.all(sessions.map((session, i) => engine.forward(session, tokens.slice(i, i + 40), "last")));
-  for (const [i, logits] of results.entries()) expect(firstDifference(logits, await direct(engine, tokens.slice(i, i + 40)))).toBe(-1);
+  for (const [i, logits] of results.entries())
+    expect(firstDifference(logits, await direct(engine, tokens.slice(i, i + 40)))).toBe(-1);
 });

@@ -14,7 +14,9 @@ interface Continuation {
 }
 
 const expectedFile = shared("models/expected.json");
-const stories: readonly Continuation[] = expectedFile ? (JSON.parse(readFileSync(expectedFile, "utf8")) as { greedy: Continuation[] }).greedy : [];
+const stories: readonly Continuation[] = expectedFile
+  ? (JSON.parse(readFileSync(expectedFile, "utf8")) as { greedy: Continuation[] }).greedy
+  : [];
 const float = shared("models/stories-f16.gguf");
 const embedded = fileURLToPath(new URL("../../models/stories-q4_0.gguf", import.meta.url));
 const ternary = shared("models/stories-ternary-tq2_0.gguf");
@@ -26,17 +28,26 @@ for (const variant of variants)
       const engine = await load(float!, { variant });
       expect(new Tokenizer(engine.info.tokenizer).encode(prompt)).toEqual(ids);
       const parts: string[] = [];
-      const result = await engine.generate(await engine.open(), greedy(prompt, tokens.length), { onPart: (part) => parts.push(part.text) });
+      const result = await engine.generate(await engine.open(), greedy(prompt, tokens.length), {
+        onPart: (part) => parts.push(part.text),
+      });
       expect(result.tokens).toEqual(tokens);
       expect(result.text).toBe(text);
       expect(parts.join("")).toBe(result.text);
-      expect(result).toMatchObject({ finishReason: "length", usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: tokens.length } });
+      expect(result).toMatchObject({
+        finishReason: "length",
+        usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: tokens.length },
+      });
     });
 
 /** Share of English function words: a model whose weights were misread writes none. */
-const english = (text: string): number => (text.match(/\b(the|a|and|to|was|she|he|it|they|her|his|in|with|of)\b/gi)?.length ?? 0) / Math.max(1, text.split(/\s+/).length);
+const english = (text: string): number =>
+  (text.match(/\b(the|a|and|to|was|she|he|it|they|her|his|in|with|of)\b/gi)?.length ?? 0) / Math.max(1, text.split(/\s+/).length);
 
-for (const [name, path] of [["int4", embedded], ["ternary", ternary]] as const)
+for (const [name, path] of [
+  ["int4", embedded],
+  ["ternary", ternary],
+] as const)
   test.runIf(path)(`the ${name} story model writes English and stays near the float one`, async () => {
     const engine = await load(path!);
     const session = await engine.open();
@@ -49,7 +60,9 @@ for (const [name, path] of [["int4", embedded], ["ternary", ternary]] as const)
 test.runIf(llama)("a llama with float32 weights and a head of its own writes its story", async () => {
   const engine = await load(llama!);
   expect(engine.info.config).toMatchObject({ architecture: "llama", embeddingScale: 1, residualScale: 1, logitScale: 1 });
-  const { text, finishReason } = await engine.generate(await engine.open(), greedy("Once upon a time", 200), { onPart: () => {} });
+  const { text, finishReason } = await engine.generate(await engine.open(), greedy("Once upon a time", 200), {
+    onPart: () => {},
+  });
   expect(text).toMatch(/^, there was a little girl named Lily/);
   expect(english(text)).toBeGreaterThan(0.2);
   expect(["length", "stop"]).toContain(finishReason);

@@ -6,7 +6,8 @@ import type { Source } from "../../src/file/source.ts";
 import { f32, flag, i32, list, text, u32, u64, type Value, writeGguf, writeHeader } from "../support/gguf.ts";
 
 const value = (type: number, write: Value["write"]): Value => ({ type, write });
-const read = (metadata: readonly (readonly [string, Value])[]) => readGguf(bytesSource("x.gguf", writeGguf({ metadata, tensors: [] })));
+const read = (metadata: readonly (readonly [string, Value])[]) =>
+  readGguf(bytesSource("x.gguf", writeGguf({ metadata, tensors: [] })));
 
 test("every value type is read, negative, large and empty ones too", async () => {
   const { metadata } = await read([
@@ -77,7 +78,13 @@ test("tensors have their shape outermost first, and lie where the alignment puts
     expect(found.map(({ source: _, ...tensor }) => tensor)).toEqual([
       { name: "a", type: "F32", shape: [3, 2], offset: start, bytes: 24 },
       { name: "b", type: "Q4_0", shape: [2, 64], offset: start + Math.ceil(24 / alignment) * alignment, bytes: 72 },
-      { name: "c", type: "TQ2_0", shape: [1, 2, 256], offset: start + (Math.ceil(24 / alignment) + Math.ceil(72 / alignment)) * alignment, bytes: 132 },
+      {
+        name: "c",
+        type: "TQ2_0",
+        shape: [1, 2, 256],
+        offset: start + (Math.ceil(24 / alignment) + Math.ceil(72 / alignment)) * alignment,
+        bytes: 132,
+      },
     ]);
   }
 });
@@ -101,14 +108,31 @@ function hollow(head: Uint8Array, size: number): { source: Source; read: () => n
 
 test("arrays that a huge file could hold, but no header has, are refused before they are read", async () => {
   for (const type of [0, 4, 7, 8, 10, 9]) {
-    const { source, read } = hollow(writeHeader({ metadata: [["big", list(type, [], 2 ** 36)]], tensors: [] }).slice(0, 60), 2 ** 42);
-    await expect(readGguf(source)).rejects.toMatchObject({ code: "bad-model", detail: { field: "big", offset: expect.any(Number) } });
+    const { source, read } = hollow(
+      writeHeader({ metadata: [["big", list(type, [], 2 ** 36)]], tensors: [] }).slice(0, 60),
+      2 ** 42,
+    );
+    await expect(readGguf(source)).rejects.toMatchObject({
+      code: "bad-model",
+      detail: { field: "big", offset: expect.any(Number) },
+    });
     expect(read()).toBeLessThan(1 << 21);
   }
 });
 
 test("a header of a large vocabulary is read in windows, not as a whole and not string by string", async () => {
-  const bytes = writeGguf({ metadata: [["tokens", list(8, Array.from({ length: 150_000 }, (_, i) => text(`piece ${i}`)))]], tensors: [] });
+  const bytes = writeGguf({
+    metadata: [
+      [
+        "tokens",
+        list(
+          8,
+          Array.from({ length: 150_000 }, (_, i) => text(`piece ${i}`)),
+        ),
+      ],
+    ],
+    tensors: [],
+  });
   let reads = 0;
   const inner = bytesSource("x.gguf", bytes);
   const read = (offset: number, length: number) => {

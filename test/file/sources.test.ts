@@ -14,15 +14,38 @@ writeFileSync(path, data);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const fileOf = async () => (await (await pathFiles(path)).open("data.bin"))!;
-const kinds = { bytes: async () => bytesSource("data.bin", data), buffer: async () => bytesSource("data.bin", data.slice().buffer), blob: async () => blobSource("data.bin", new Blob([data])), path: fileOf };
+const kinds = {
+  bytes: async () => bytesSource("data.bin", data),
+  buffer: async () => bytesSource("data.bin", data.slice().buffer),
+  blob: async () => blobSource("data.bin", new Blob([data])),
+  path: fileOf,
+};
 
 for (const [kind, make] of Object.entries(kinds))
   test(`a source over ${kind} gives any range, as a copy, and refuses those outside`, async () => {
     const source = await make();
     expect(source.size).toBe(1000);
-    for (const [offset, length] of [[0, 1000], [0, 0], [1000, 0], [999, 1], [13, 500]] as const) expect(await source.read(offset, length)).toEqual(data.slice(offset, offset + length));
-    for (const [offset, length] of [[0, 1001], [1000, 1], [-1, 5], [5, -1], [Number.NaN, 1], [2 ** 53, 1]] as const)
-      await expect(source.read(offset, length)).rejects.toMatchObject({ name: "CpmError", code: "io", detail: { file: expect.stringContaining("data.bin") } });
+    for (const [offset, length] of [
+      [0, 1000],
+      [0, 0],
+      [1000, 0],
+      [999, 1],
+      [13, 500],
+    ] as const)
+      expect(await source.read(offset, length)).toEqual(data.slice(offset, offset + length));
+    for (const [offset, length] of [
+      [0, 1001],
+      [1000, 1],
+      [-1, 5],
+      [5, -1],
+      [Number.NaN, 1],
+      [2 ** 53, 1],
+    ] as const)
+      await expect(source.read(offset, length)).rejects.toMatchObject({
+        name: "CpmError",
+        code: "io",
+        detail: { file: expect.stringContaining("data.bin") },
+      });
     const copy = await source.read(0, 4);
     copy.fill(255);
     expect(await source.read(0, 4)).toEqual(data.slice(0, 4));
@@ -35,8 +58,14 @@ for (const [kind, make] of Object.entries(kinds))
   });
 
 test("a Blob that cannot be read any more is an io error", async () => {
-  const blob = { size: 10, slice: () => ({ arrayBuffer: () => Promise.reject(new DOMException("gone", "NotReadableError")) }) } as unknown as Blob;
-  await expect(blobSource("a.gguf", blob).read(0, 4)).rejects.toMatchObject({ code: "io", message: expect.stringMatching(/a\.gguf.*gone.*choose the file again/) });
+  const blob = {
+    size: 10,
+    slice: () => ({ arrayBuffer: () => Promise.reject(new DOMException("gone", "NotReadableError")) }),
+  } as unknown as Blob;
+  await expect(blobSource("a.gguf", blob).read(0, 4)).rejects.toMatchObject({
+    code: "io",
+    message: expect.stringMatching(/a\.gguf.*gone.*choose the file again/),
+  });
 });
 
 test("a file that became shorter while it was read is an io error, not a hang", async () => {
@@ -68,14 +97,23 @@ test("an input is sorted by how it can be reached", () => {
 
 test("what is no model input is a typed error, whatever it is", async () => {
   for (const input of ["", "http://", "https://a b", "file://%%%/x", null, undefined, 7, {}, { a: "text" }, []] as never[])
-    expect(() => inputKind(input), String(input)).toThrow(expect.objectContaining({ name: "CpmError", code: "bad-input", detail: expect.objectContaining({ field: "model" }) }));
-  for (const input of ["file:///%E0%A4%A.gguf", "https://a.b/%E0%A4%A.gguf"]) await expect(openInput(inputKind(input), pathFiles).then((files) => files.entry)).resolves.toMatch(/gguf$/);
-  await expect(openInput(inputKind("x.gguf"), undefined)).rejects.toMatchObject({ code: "bad-input", message: expect.stringMatching(/no file system/) });
+    expect(() => inputKind(input), String(input)).toThrow(
+      expect.objectContaining({ name: "CpmError", code: "bad-input", detail: expect.objectContaining({ field: "model" }) }),
+    );
+  for (const input of ["file:///%E0%A4%A.gguf", "https://a.b/%E0%A4%A.gguf"])
+    await expect(openInput(inputKind(input), pathFiles).then((files) => files.entry)).resolves.toMatch(/gguf$/);
+  await expect(openInput(inputKind("x.gguf"), undefined)).rejects.toMatchObject({
+    code: "bad-input",
+    message: expect.stringMatching(/no file system/),
+  });
 });
 
 test("a path that does not exist is no file, and loading it says so", async () => {
   const files = await pathFiles(join(folder, "none.gguf"));
   expect(await files.open("none.gguf")).toBeUndefined();
   const { load } = await import("../support/engine.ts");
-  await expect(load(join(folder, "none.gguf"))).rejects.toMatchObject({ code: "io", message: expect.stringMatching(/none\.gguf.*check the path/) });
+  await expect(load(join(folder, "none.gguf"))).rejects.toMatchObject({
+    code: "io",
+    message: expect.stringMatching(/none\.gguf.*check the path/),
+  });
 });

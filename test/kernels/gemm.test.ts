@@ -44,9 +44,7 @@ for (const build of builds)
         const x = bench.floats(Array.from({ length: tokens * cols }, () => (random() - 0.5) * 10 ** Math.floor(random() * 4)));
         // A block of zeros and one of extremes.
         x.values.fill(0, 0, 32);
-        // Half weights raise x by 2^64 on the way: exact below 2^63.
-        const most = kind === "f16" ? 1e15 : 1e30;
-        x.values.set([most, -most, 1 / most], cols - 32);
+        x.values.set([1e30, -1e30, 1e-30], cols - 32);
         const [q, scales] = [bench.take(tokens * cols), bench.take((tokens * cols) / 4)];
         const [got, want] = [bench.take(4 * tokens * rows), bench.take(4 * tokens * rows)];
         const block = kind === "ternary" ? 256 : 32;

@@ -1,12 +1,23 @@
 // GPTQ int4 checkpoints, built from random codes, against the float weights that they stand for.
 import { expect, test } from "vitest";
-import { divergence, row } from "../support/golden.ts";
+import { noise } from "../support/bench.ts";
 import { firstDifference, load, logitsOf } from "../support/engine.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors } from "../support/folder.ts";
 import { ByteWriter, TYPE_IDS, writeGguf } from "../support/gguf.ts";
-import { noise } from "../support/bench.ts";
+import { divergence, row } from "../support/golden.ts";
 import { refused } from "../support/hostile.ts";
-import { ggufName, halfBits, halfValue, interleaved, rotatedHeads, type Tiny, tinyFolder, tinyModel, tinyParts, tinyStored } from "../support/tiny.ts";
+import {
+  ggufName,
+  halfBits,
+  halfValue,
+  interleaved,
+  rotatedHeads,
+  type Tiny,
+  tinyFolder,
+  tinyModel,
+  tinyParts,
+  tinyStored,
+} from "../support/tiny.ts";
 
 // One layer: errors of random weights grow from layer to layer as they do not in trained ones.
 const shape = { layers: 1, hidden: 256, intermediate: 384, heads: 4, kvHeads: 2, headDim: 64 };
@@ -39,18 +50,55 @@ function quantized(group: number, zero: (row: number) => number, storedZero: ((z
     const [rows, cols] = tensor.shape as [number, number];
     const codes = Uint8Array.from({ length: rows * cols }, () => 16 * random());
     // Five bits, so that a scale times a zero point is a half as well.
-    const scales = Uint16Array.from({ length: (rows * cols) / group }, () => halfBits((16 + Math.floor(16 * random())) / 2 ** 11));
+    const scales = Uint16Array.from({ length: (rows * cols) / group }, () =>
+      halfBits((16 + Math.floor(16 * random())) / 2 ** 11),
+    );
     const scaleOf = (r: number, k: number) => scales[r * (cols / group) + Math.floor(k / group)]!;
-    weights.set(tensor.name, { shape: tensor.shape, values: Float32Array.from(codes, (code, i) => halfValue(scaleOf(Math.floor(i / cols), i % cols)) * (code - zero(Math.floor(i / cols)))) });
-    linears.set(tensor.name, { rows, cols, codes, zero, scales: Uint16Array.from({ length: (rows * cols) / 32 }, (_, i) => scaleOf(Math.floor(i / (cols / 32)), (i % (cols / 32)) * 32)) });
-    return gptqTensors(tensor.name.replace(/weight$/, ""), codes, scales, rows, cols, group, storedZero && ((r) => storedZero(zero(r))));
+    weights.set(tensor.name, {
+      shape: tensor.shape,
+      values: Float32Array.from(
+        codes,
+        (code, i) => halfValue(scaleOf(Math.floor(i / cols), i % cols)) * (code - zero(Math.floor(i / cols))),
+      ),
+    });
+    linears.set(tensor.name, {
+      rows,
+      cols,
+      codes,
+      zero,
+      scales: Uint16Array.from({ length: (rows * cols) / 32 }, (_, i) =>
+        scaleOf(Math.floor(i / (cols / 32)), (i % (cols / 32)) * 32),
+      ),
+    });
+    return gptqTensors(
+      tensor.name.replace(/weight$/, ""),
+      codes,
+      scales,
+      rows,
+      cols,
+      group,
+      storedZero && ((r) => storedZero(zero(r))),
+    );
   });
   return { stored, twin: { shape: model.shape, weights }, linears };
 }
 
 /** The checkpoint's layout: words of 8 codes along the inputs, zero points of 8 outputs a word, everything (inputs, outputs). */
-function gptqTensors(name: string, codes: Uint8Array, scales: Uint16Array, rows: number, cols: number, group: number, zero: ((row: number) => number) | undefined): StoredTensor[] {
-  const [qweight, qzeros, turned, groups] = [new Int32Array((cols / 8) * rows), new Int32Array((cols / group) * (rows / 8)), new Uint16Array(scales.length), cols / group];
+function gptqTensors(
+  name: string,
+  codes: Uint8Array,
+  scales: Uint16Array,
+  rows: number,
+  cols: number,
+  group: number,
+  zero: ((row: number) => number) | undefined,
+): StoredTensor[] {
+  const [qweight, qzeros, turned, groups] = [
+    new Int32Array((cols / 8) * rows),
+    new Int32Array((cols / group) * (rows / 8)),
+    new Uint16Array(scales.length),
+    cols / group,
+  ];
   for (let r = 0; r < rows; r++) {
     for (let k = 0; k < cols; k++) qweight[(k >> 3) * rows + r]! |= codes[r * cols + k]! << (4 * (k % 8));
     for (let g = 0; g < groups; g++) {
@@ -62,7 +110,12 @@ function gptqTensors(name: string, codes: Uint8Array, scales: Uint16Array, rows:
   return [
     { name: `${name}qweight`, dtype: "I32", shape: [cols / 8, rows], bytes: raw(qweight) },
     { name: `${name}scales`, dtype: "F16", shape: [groups, rows], bytes: raw(turned) },
-    { name: `${name}g_idx`, dtype: "I32", shape: [cols], bytes: raw(Int32Array.from({ length: cols }, (_, k) => Math.floor(k / group))) },
+    {
+      name: `${name}g_idx`,
+      dtype: "I32",
+      shape: [cols],
+      bytes: raw(Int32Array.from({ length: cols }, (_, k) => Math.floor(k / group))),
+    },
     ...(zero ? [{ name: `${name}qzeros`, dtype: "I32" as const, shape: [groups, rows / 8], bytes: raw(qzeros) }] : []),
   ];
 }
@@ -94,7 +147,11 @@ function folder({ stored, twin }: Checkpoint, quantization: Record<string, unkno
   const files = tinyFolder(twin);
   const config = JSON.parse(new TextDecoder().decode(files["config.json"])) as object;
   const quantization_config = { quant_method: "gptq", bits: 4, group_size: 128, sym: true, desc_act: false, ...quantization };
-  return { ...files, "config.json": jsonBytes({ ...config, quantization_config }), "model.safetensors": writeSafetensors(stored) };
+  return {
+    ...files,
+    "config.json": jsonBytes({ ...config, quantization_config }),
+    "model.safetensors": writeSafetensors(stored),
+  };
 }
 
 /** Logits of the float twin; its embedding in F16 as in the checkpoint. */
@@ -105,15 +162,32 @@ async function exact({ twin }: Checkpoint): Promise<Float32Array> {
 }
 
 /** Mean over the positions. */
-const distance = (reference: Float32Array, ours: Float32Array): number => tokens.reduce((sum, _, i) => sum + divergence(row(reference, 320, i), row(ours, 320, i)) / tokens.length, 0);
+const distance = (reference: Float32Array, ours: Float32Array): number =>
+  tokens.reduce((sum, _, i) => sum + divergence(row(reference, 320, i), row(ours, 320, i)) / tokens.length, 0);
 
 const eight = () => 8;
 const cases: Readonly<Record<string, readonly [Checkpoint, Record<string, unknown>, "Q4_0" | "Q4_1"]>> = {
   "v1, symmetric: zero points stored less one": [quantized(128, eight, (zero) => zero - 1), {}, "Q4_1"],
   "v2, symmetric": [quantized(128, eight, (zero) => zero), { checkpoint_format: "gptq_v2" }, "Q4_1"],
   "without zero points": [quantized(128, eight, undefined), { checkpoint_format: "gptq" }, "Q4_0"],
-  "v1, asymmetric": [quantized(128, (r) => 5 + (r % 7), (zero) => zero - 1), { sym: false }, "Q4_1"],
-  "v2, asymmetric, groups of 32": [quantized(32, (r) => r % 16, (zero) => zero), { checkpoint_format: "gptq_v2", group_size: 32 }, "Q4_1"],
+  "v1, asymmetric": [
+    quantized(
+      128,
+      (r) => 5 + (r % 7),
+      (zero) => zero - 1,
+    ),
+    { sym: false },
+    "Q4_1",
+  ],
+  "v2, asymmetric, groups of 32": [
+    quantized(
+      32,
+      (r) => r % 16,
+      (zero) => zero,
+    ),
+    { checkpoint_format: "gptq_v2", group_size: 32 },
+    "Q4_1",
+  ],
 };
 
 for (const [what, [checkpoint, quantization, type]] of Object.entries(cases))
@@ -133,7 +207,10 @@ test("a v1 file read as v2 would be wrong: the format matters", async () => {
 });
 
 const [sound] = cases["v2, symmetric"]!;
-const replaced = (name: RegExp, change: (t: StoredTensor) => StoredTensor): Checkpoint => ({ ...sound, stored: sound.stored.map((t) => (name.test(t.name) ? change(t) : t)) });
+const replaced = (name: RegExp, change: (t: StoredTensor) => StoredTensor): Checkpoint => ({
+  ...sound,
+  stored: sound.stored.map((t) => (name.test(t.name) ? change(t) : t)),
+});
 
 const broken: Readonly<Record<string, readonly [Checkpoint, Record<string, unknown>]>> = {
   "8 bits": [sound, { bits: 8 }],

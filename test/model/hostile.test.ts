@@ -2,7 +2,20 @@
 import { expect, test } from "vitest";
 import { noise } from "../support/bench.ts";
 import { firstDifference, load, logitsOf } from "../support/engine.ts";
-import { f32, type GgufParts, type GgufTensor, i32, list, text, TYPE_IDS, u32, u64, type Value, writeGguf, writeHeader } from "../support/gguf.ts";
+import {
+  f32,
+  type GgufParts,
+  type GgufTensor,
+  i32,
+  list,
+  TYPE_IDS,
+  text,
+  u32,
+  u64,
+  type Value,
+  writeGguf,
+  writeHeader,
+} from "../support/gguf.ts";
 import { attempt, refused } from "../support/hostile.ts";
 import { pieces, tinyGguf, tinyModel, tinyParts } from "../support/tiny.ts";
 
@@ -12,9 +25,16 @@ const whole = writeGguf(parts);
 const headerBytes = writeHeader(parts).length;
 
 const withMetadata = (key: string, value: Value | undefined): Uint8Array =>
-  writeGguf({ ...parts, metadata: [...parts.metadata.filter(([name]) => name !== key), ...(value ? [[key, value] as const] : [])] });
+  writeGguf({
+    ...parts,
+    metadata: [...parts.metadata.filter(([name]) => name !== key), ...(value ? [[key, value] as const] : [])],
+  });
 
-const withTensor = (name: string, change: (tensor: GgufTensor) => GgufTensor | undefined, more: Partial<GgufParts> = {}): Uint8Array =>
+const withTensor = (
+  name: string,
+  change: (tensor: GgufTensor) => GgufTensor | undefined,
+  more: Partial<GgufParts> = {},
+): Uint8Array =>
   writeGguf({ ...parts, tensors: parts.tensors.flatMap((t) => (t.name === name ? (change(t) ?? []) : t)), ...more });
 
 test("the file that the others are made from loads and runs", async () => {
@@ -40,7 +60,12 @@ test("500 flipped bytes in a header each give a typed error or a model that runs
   for (let i = 0; i < 500; i++) {
     const bytes = whole.slice();
     const r = random();
-    const at = i % 2 ? Math.floor(r * headerBytes) : r < 0.4 ? Math.floor((r / 0.4) * tokensAt) : tensorsAt + Math.floor(((r - 0.4) / 0.6) * (headerBytes - tensorsAt));
+    const at =
+      i % 2
+        ? Math.floor(r * headerBytes)
+        : r < 0.4
+          ? Math.floor((r / 0.4) * tokensAt)
+          : tensorsAt + Math.floor(((r - 0.4) / 0.6) * (headerBytes - tensorsAt));
     bytes[at] = bytes[at]! ^ (1 << Math.floor(random() * 8)) ^ (random() < 0.3 ? 0xff : 0);
     outcomes[(await attempt(bytes, `byte ${at} made ${bytes[at]}`)) ? "refused" : "loaded"]++;
   }
@@ -71,7 +96,10 @@ const counts: Readonly<Record<string, Uint8Array>> = {
   "fewer metadata pairs than there are": writeGguf({ ...parts, pairCount: parts.metadata.length - 1 }),
   "a vocabulary of 2^63 pieces": withMetadata("tokenizer.ggml.tokens", list(8, [], absurd)),
   "an array of 2^62 numbers": withMetadata("tokenizer.ggml.scores", list(6, [], absurd / 2n)),
-  "an array of arrays of arrays without end": withMetadata("deep", list(9, [{ type: 9, write: (w) => w.u32(9).u64(1).u32(9).u64(1).u32(9).u64(1).u32(9).u64(1).u32(4).u64(0) }])),
+  "an array of arrays of arrays without end": withMetadata(
+    "deep",
+    list(9, [{ type: 9, write: (w) => w.u32(9).u64(1).u32(9).u64(1).u32(9).u64(1).u32(9).u64(1).u32(4).u64(0) }]),
+  ),
   "an array of an unknown type": withMetadata("odd", list(13, [])),
   "a value of an unknown type": withMetadata("odd", { type: 99, write: () => {} }),
   "a text of 2^63 bytes": withMetadata("general.name", { type: 8, write: (w) => w.u64(absurd) }),
@@ -115,13 +143,30 @@ const contradictions: Readonly<Record<string, Uint8Array>> = {
   "a tokenizer of another kind": withMetadata("tokenizer.ggml.model", text("bert")),
   "a pre-tokeniser that is not known": writeGguf({
     ...parts,
-    metadata: [...parts.metadata.filter(([key]) => !/^tokenizer.ggml.(model|add_bos_token)$/.test(key)), ["tokenizer.ggml.model", text("gpt2")], ["tokenizer.ggml.merges", list(8, [text("a b")])], ["tokenizer.ggml.pre", text("no-such")]],
+    metadata: [
+      ...parts.metadata.filter(([key]) => !/^tokenizer.ggml.(model|add_bos_token)$/.test(key)),
+      ["tokenizer.ggml.model", text("gpt2")],
+      ["tokenizer.ggml.merges", list(8, [text("a b")])],
+      ["tokenizer.ggml.pre", text("no-such")],
+    ],
   }),
   "fewer pieces than rows of the embedding": withMetadata("tokenizer.ggml.tokens", list(8, pieces(269).pieces.map(text))),
   "scores for another vocabulary": withMetadata("tokenizer.ggml.scores", list(6, [f32(0)])),
   "scores that are texts": withMetadata("tokenizer.ggml.scores", list(8, pieces(270).pieces.map(text))),
-  "scores beyond 2^53": withMetadata("tokenizer.ggml.scores", list(10, pieces(270).types.map((_, i) => u64(i ? 2n ** 60n : 1)))),
-  "a score that is not a number": withMetadata("tokenizer.ggml.scores", list(6, pieces(270).types.map((_, i) => f32(i === 100 ? Number.NaN : 0)))),
+  "scores beyond 2^53": withMetadata(
+    "tokenizer.ggml.scores",
+    list(
+      10,
+      pieces(270).types.map((_, i) => u64(i ? 2n ** 60n : 1)),
+    ),
+  ),
+  "a score that is not a number": withMetadata(
+    "tokenizer.ggml.scores",
+    list(
+      6,
+      pieces(270).types.map((_, i) => f32(i === 100 ? Number.NaN : 0)),
+    ),
+  ),
   "pieces that are numbers": withMetadata("tokenizer.ggml.tokens", list(5, pieces(270).types.map(i32))),
   "a vocabulary size that is not the tokenizer's": withMetadata("minicpm.vocab_size", u32(271)),
   "a BOS token outside the vocabulary": withMetadata("tokenizer.ggml.bos_token_id", u32(270)),
@@ -143,15 +188,27 @@ const contradictions: Readonly<Record<string, Uint8Array>> = {
   "an epsilon that is not a number": withMetadata("minicpm.attention.layer_norm_rms_epsilon", f32(Number.NaN)),
   "a logit scale of minus one": withMetadata("minicpm.logit_scale", f32(-1)),
   "a frequency base of infinity": withMetadata("minicpm.rope.freq_base", f32(Infinity)),
-  "a residual scale that is a list": withMetadata("minicpm.residual_scale", list(6, Array.from({ length: 1000 }, () => f32(1)))),
+  "a residual scale that is a list": withMetadata(
+    "minicpm.residual_scale",
+    list(
+      6,
+      Array.from({ length: 1000 }, () => f32(1)),
+    ),
+  ),
   "no tensors": writeGguf({ ...parts, tensors: [] }),
   "a missing weight": withTensor(layer, () => undefined),
   "a missing norm": withTensor("blk.1.ffn_norm.weight", () => undefined),
-  "a bias": withTensor(layer, (t) => t, { tensors: [...parts.tensors, { name: "blk.0.attn_q.bias", type: 0, shape: [64], bytes: new Uint8Array(256) }] }),
+  "a bias": withTensor(layer, (t) => t, {
+    tensors: [...parts.tensors, { name: "blk.0.attn_q.bias", type: 0, shape: [64], bytes: new Uint8Array(256) }],
+  }),
   "a norm that is not a number": withTensor("blk.1.attn_norm.weight", (t) => ({ ...t, bytes: nan(t.bytes, 12) })),
   "an infinite norm": withTensor("output_norm.weight", (t) => ({ ...t, bytes: nan(t.bytes, 4, 0x7f800000) })),
-  "a zero-length rotation factor": withTensor(layer, (t) => t, { tensors: [...parts.tensors, { name: "rope_freqs.weight", type: 0, shape: [4], bytes: new Uint8Array(16) }] }),
-  "rotation factors of zero": withTensor(layer, (t) => t, { tensors: [...parts.tensors, { name: "rope_freqs.weight", type: 0, shape: [8], bytes: new Uint8Array(32) }] }),
+  "a zero-length rotation factor": withTensor(layer, (t) => t, {
+    tensors: [...parts.tensors, { name: "rope_freqs.weight", type: 0, shape: [4], bytes: new Uint8Array(16) }],
+  }),
+  "rotation factors of zero": withTensor(layer, (t) => t, {
+    tensors: [...parts.tensors, { name: "rope_freqs.weight", type: 0, shape: [8], bytes: new Uint8Array(32) }],
+  }),
 };
 
 function nan(bytes: Uint8Array, at: number, bits = 0x7fc00000): Uint8Array {
@@ -178,13 +235,45 @@ const odd: Readonly<Record<string, Uint8Array>> = {
   "a frequency base of 3e38": withMetadata("minicpm.rope.freq_base", f32(3e38)),
   "an embedding scale of 3e38": withMetadata("minicpm.embedding_scale", f32(3e38)),
   "a logit scale of 1e-38": withMetadata("minicpm.logit_scale", f32(1e-38)),
-  "rotation factors of 1e-38": withTensor(layer, (t) => t, { tensors: [...parts.tensors, { name: "rope_freqs.weight", type: 0, shape: [8], bytes: new Uint8Array(new Float32Array(8).fill(1e-38).buffer) }] }),
+  "rotation factors of 1e-38": withTensor(layer, (t) => t, {
+    tensors: [
+      ...parts.tensors,
+      { name: "rope_freqs.weight", type: 0, shape: [8], bytes: new Uint8Array(new Float32Array(8).fill(1e-38).buffer) },
+    ],
+  }),
   "weights that are not numbers": withTensor(layer, (t) => ({ ...t, bytes: new Uint8Array(t.bytes.length).fill(0x7e) })),
-  "an embedding of infinities": withTensor("token_embd.weight", (t) => ({ ...t, bytes: new Uint8Array(new Uint16Array(t.bytes.length / 2).fill(0x7c00).buffer) })),
-  "token types that do not exist": withMetadata("tokenizer.ggml.token_type", list(5, pieces(270).types.map((_, i) => i32(i % 9 ? -i : 77)))),
-  "pieces that are all the same": withMetadata("tokenizer.ggml.tokens", list(8, pieces(270).types.map(() => text("x")))),
-  "empty pieces": withMetadata("tokenizer.ggml.tokens", list(8, pieces(270).types.map(() => text("")))),
-  "pieces that are not UTF-8": withMetadata("tokenizer.ggml.tokens", list(8, pieces(270).types.map((_, i) => ({ type: 8, write: (w) => w.u64(2).u8(0xc3, i & 255) })))),
+  "an embedding of infinities": withTensor("token_embd.weight", (t) => ({
+    ...t,
+    bytes: new Uint8Array(new Uint16Array(t.bytes.length / 2).fill(0x7c00).buffer),
+  })),
+  "token types that do not exist": withMetadata(
+    "tokenizer.ggml.token_type",
+    list(
+      5,
+      pieces(270).types.map((_, i) => i32(i % 9 ? -i : 77)),
+    ),
+  ),
+  "pieces that are all the same": withMetadata(
+    "tokenizer.ggml.tokens",
+    list(
+      8,
+      pieces(270).types.map(() => text("x")),
+    ),
+  ),
+  "empty pieces": withMetadata(
+    "tokenizer.ggml.tokens",
+    list(
+      8,
+      pieces(270).types.map(() => text("")),
+    ),
+  ),
+  "pieces that are not UTF-8": withMetadata(
+    "tokenizer.ggml.tokens",
+    list(
+      8,
+      pieces(270).types.map((_, i) => ({ type: 8, write: (w) => w.u64(2).u8(0xc3, i & 255) })),
+    ),
+  ),
 };
 
 for (const [what, bytes] of Object.entries(odd))
@@ -201,7 +290,8 @@ test("a key cache of 8 bits takes values that are not numbers without a trap", a
 test("a norm stored in blocks is read as what it is, and as no more than it is", async () => {
   // Wide, so that reading a block for every element would run past the end of memory.
   const wide = tinyParts(tinyModel({ layers: 1, hidden: 2048, intermediate: 32, heads: 1, kvHeads: 1, vocab: 270 }), "F16");
-  const withNorm = (type: number, bytes: Uint8Array) => writeGguf({ ...wide, tensors: wide.tensors.map((t) => (t.name === "blk.0.ffn_norm.weight" ? { ...t, type, bytes } : t)) });
+  const withNorm = (type: number, bytes: Uint8Array) =>
+    writeGguf({ ...wide, tensors: wide.tensors.map((t) => (t.name === "blk.0.ffn_norm.weight" ? { ...t, type, bytes } : t)) });
   const blocks = await load(withNorm(TYPE_IDS.Q8_0, q8Ones(2048)));
   const floats = await load(withNorm(TYPE_IDS.F32, new Uint8Array(new Float32Array(2048).fill(1).buffer)));
   expect(firstDifference(await logitsOf(blocks, [1, 5, 9]), await logitsOf(floats, [1, 5, 9]))).toBe(-1);

@@ -4,7 +4,13 @@ import type { ModelConfig } from "../../src/model/config.ts";
 import { attentionFactor, PUBLISHED_FACTORS, withFactors } from "../../src/model/longrope.ts";
 import { builds, workbench } from "../support/bench.ts";
 
-const config = { headDim: 128, ropeShort: undefined, ropeLong: undefined, ropeOriginalContext: 32768, ropeScale: 1 } as unknown as ModelConfig;
+const config = {
+  headDim: 128,
+  ropeShort: undefined,
+  ropeLong: undefined,
+  ropeOriginalContext: 32768,
+  ropeScale: 1,
+} as unknown as ModelConfig;
 
 test("the attention factor is 1 up to the trained length and sqrt(1 + ln s / ln L) beyond", () => {
   expect(attentionFactor(32768, 32768)).toBe(1);
@@ -28,9 +34,22 @@ test("factors replace the model's own at every context size; others than its hea
   expect(changed.ropeLong).toBe(changed.ropeShort);
   expect(withFactors(config, undefined)).toBe(config);
   const short = { ...config, headDim: 64 };
-  expect(withFactors(short, Array.from({ length: 32 }, (_, i) => 1 + i)).ropeLong?.[31]).toBe(32);
-  for (const wrong of ["minicpm4-128k", "toString", [1, 2], Array.from({ length: 32 }, () => 0), Array.from({ length: 32 }, () => Number.NaN)])
-    expect(() => withFactors(short, wrong as "minicpm4-128k")).toThrow(expect.objectContaining({ code: "bad-option", detail: expect.objectContaining({ field: "ropeFactors" }) }));
+  expect(
+    withFactors(
+      short,
+      Array.from({ length: 32 }, (_, i) => 1 + i),
+    ).ropeLong?.[31],
+  ).toBe(32);
+  for (const wrong of [
+    "minicpm4-128k",
+    "toString",
+    [1, 2],
+    Array.from({ length: 32 }, () => 0),
+    Array.from({ length: 32 }, () => Number.NaN),
+  ])
+    expect(() => withFactors(short, wrong as "minicpm4-128k")).toThrow(
+      expect.objectContaining({ code: "bad-option", detail: expect.objectContaining({ field: "ropeFactors" }) }),
+    );
 });
 
 for (const build of builds)
@@ -42,7 +61,10 @@ for (const build of builds)
     kernels.rope_frequencies(frequency, 128, 10000, factors.at);
     kernels.rope_row(frequency, 5, 1, table, 128);
     const got = new Float32Array(memory.buffer, table, 128);
-    for (const [i, cos, sin] of [[0, 0.2942175, -0.9557385], [1, -0.4305646, -0.9025597]] as const) {
+    for (const [i, cos, sin] of [
+      [0, 0.2942175, -0.9557385],
+      [1, -0.4305646, -0.9025597],
+    ] as const) {
       expect(got[i]).toBeCloseTo(cos, 6);
       expect(got[64 + i]).toBeCloseTo(sin, 6);
     }

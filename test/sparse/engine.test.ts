@@ -1,8 +1,8 @@
 // Sparse attention through the engine: rollback, copies, saved sessions, cache types, and what is refused.
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import type { EngineOptions } from "../../src/engine/types.ts";
 import { tracedBlocks } from "../../src/engine/trace.ts";
+import type { EngineOptions } from "../../src/engine/types.ts";
 import { PUBLISHED_SPARSE, resolveSparse, type SparseConfig } from "../../src/model/sparse.ts";
 import { noise } from "../support/bench.ts";
 import { firstDifference, greedy, load, logitsOf } from "../support/engine.ts";
@@ -10,7 +10,16 @@ import { divergence, row } from "../support/golden.ts";
 
 const model = fileURLToPath(new URL("../golden/sparse-f32.gguf", import.meta.url));
 const vocab = 512;
-const sparse: SparseConfig = { kernelSize: 32, kernelStride: 16, blockSize: 64, initBlocks: 1, windowSize: 128, topk: 4, denseLen: 512, exactLse: true };
+const sparse: SparseConfig = {
+  kernelSize: 32,
+  kernelStride: 16,
+  blockSize: 64,
+  initBlocks: 1,
+  windowSize: 128,
+  topk: 4,
+  denseLen: 512,
+  exactLse: true,
+};
 
 function text(seed: number, count: number): number[] {
   const random = noise(seed);
@@ -47,7 +56,12 @@ for (const kvType of ["f32", "f16", "q8"] as const)
     test("batches, threads and the length of a step change no bit", async () => {
       const prompt = text(6, 900);
       let first: Float32Array | undefined;
-      for (const [batchSize, threads] of [[1024, 1], [1, 2], [17, 1], [256, 2]] as const) {
+      for (const [batchSize, threads] of [
+        [1024, 1],
+        [1, 2],
+        [17, 1],
+        [256, 2],
+      ] as const) {
         const engine = await open({ kvType, batchSize, threads });
         const logits = await logitsOf(engine, prompt);
         first ??= logits;
@@ -67,7 +81,10 @@ for (const kvType of ["f32", "f16", "q8"] as const)
 test("halves and 8 bits in the cache stay close to float32", async () => {
   const prompt = text(8, 900);
   const exact = await logitsOf(await open({ kvType: "f32" }), prompt);
-  for (const [kvType, most] of [["f16", 1e-3], ["q8", 5e-2]] as const) {
+  for (const [kvType, most] of [
+    ["f16", 1e-3],
+    ["q8", 5e-2],
+  ] as const) {
     const logits = await logitsOf(await open({ kvType }), prompt);
     expect(divergence(row(exact, vocab, 899), row(logits, vocab, 899)), kvType).toBeLessThan(most);
   }
@@ -107,7 +124,9 @@ test("an aborted prefill leaves a session that computes on as if it had not been
   expect((await engine.tokens(session)).length).toBe(600);
   const direct = await engine.open();
   await engine.forward(direct, text(11, 600), "none");
-  expect(firstDifference(await engine.forward(session, text(13, 80), "all"), await engine.forward(direct, text(13, 80), "all"))).toBe(-1);
+  expect(
+    firstDifference(await engine.forward(session, text(13, 80), "all"), await engine.forward(direct, text(13, 80), "all")),
+  ).toBe(-1);
 });
 
 test("sessions that take turns keep their compressed keys apart", async () => {
@@ -131,8 +150,8 @@ test("compressed keys are part of the memory plan, and not where the context nev
   };
   // 2 layers, 2 KV heads, 16 dimensions of halves, tiles of 32 windows: 1216 slots have 75 windows, and 17 coarse ones.
   const plain = await kv({ sparse: false });
-  expect(await kv({}) - plain).toBe(2 * 2 * 3 * 32 * 16 * 2);
-  expect(await kv({ sparse: { ...sparse, exactLse: false } }) - plain).toBe(2 * 2 * 4 * 32 * 16 * 2);
+  expect((await kv({})) - plain).toBe(2 * 2 * 3 * 32 * 16 * 2);
+  expect((await kv({ sparse: { ...sparse, exactLse: false } })) - plain).toBe(2 * 2 * 4 * 32 * 16 * 2);
   expect(await kv({ sparse: { ...sparse, denseLen: 1201 } })).toBe(plain);
 });
 

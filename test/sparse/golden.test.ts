@@ -23,7 +23,8 @@ const path = (name: string): string => fileURLToPath(new URL(`../golden/${name}`
 const model = path("sparse-f32.gguf");
 const vocab = 512;
 
-const configOf = (raw: Case["sparse"]): SparseConfig => Object.fromEntries(Object.entries(SPARSE_NAMES).map(([name, key]) => [name, raw[key]])) as unknown as SparseConfig;
+const configOf = (raw: Case["sparse"]): SparseConfig =>
+  Object.fromEntries(Object.entries(SPARSE_NAMES).map(([name, key]) => [name, raw[key]])) as unknown as SparseConfig;
 
 test("the golden files of sparse attention are there", () => {
   expect(existsSync(model)).toBe(true);
@@ -36,7 +37,13 @@ for (const name of ["exact", "coarse"] as const) {
   for (const variant of variants) {
     test(`${name} log-sum-exp in ${variant}: logits are within 1e-6 nats, with the same bits for one-shot, chunked and threaded prefill`, async () => {
       let first: Float32Array | undefined;
-      for (const [batchSize, threads] of [[2048, 1], [1, 1], [64, 2], [300, 1], [2048, 2]] as const) {
+      for (const [batchSize, threads] of [
+        [2048, 1],
+        [1, 1],
+        [64, 2],
+        [300, 1],
+        [2048, 2],
+      ] as const) {
         const engine = await load(model, { kvType: "f32", contextSize: 1200, batchSize, threads, variant, sparse });
         const session = await engine.open();
         const logits = await engine.forward(session, golden.tokens, "all");
@@ -44,7 +51,8 @@ for (const name of ["exact", "coarse"] as const) {
         expect(divergence(golden.logits_at_777, row(logits, vocab, 777))).toBeLessThan(1e-6);
         first ??= logits;
         expect(firstDifference(first, logits), `batches of ${batchSize}, ${threads} threads`).toBe(-1);
-        for (const [i, token] of golden.decode_tokens.entries()) expect(divergence(golden.decode_logits[i]!, await engine.forward(session, [token], "last"))).toBeLessThan(1e-6);
+        for (const [i, token] of golden.decode_tokens.entries())
+          expect(divergence(golden.decode_logits[i]!, await engine.forward(session, [token], "last"))).toBeLessThan(1e-6);
         await engine.close();
       }
     });
@@ -53,7 +61,8 @@ for (const name of ["exact", "coarse"] as const) {
       for (const batchSize of [2048, 64]) {
         const engine = await load(model, { kvType: "f32", contextSize: 1200, batchSize, variant, sparse });
         const trace = await engine.trace(await engine.open(), golden.tokens, 1);
-        for (const { position, kv_head, blocks } of golden.layer0) expect(tracedBlocks(trace, 0, kv_head, position), `position ${position}, KV head ${kv_head}`).toEqual(blocks);
+        for (const { position, kv_head, blocks } of golden.layer0)
+          expect(tracedBlocks(trace, 0, kv_head, position), `position ${position}, KV head ${kv_head}`).toEqual(blocks);
         await engine.close();
       }
     });

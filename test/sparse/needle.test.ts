@@ -15,7 +15,15 @@ function normal(random: () => number): number {
 
 /** A cache of unit-variance keys with one needle a depth, each in a direction and with a value of its own. */
 async function haystack(length: number, phrase: number, kvType: "f16" | "q8") {
-  const rig = await Rig.open("kernels", { heads, kvHeads, headDim: dim, kvType, sparse: { ...PUBLISHED_SPARSE, denseLen: 1 }, capacity: length, rows: 1 });
+  const rig = await Rig.open("kernels", {
+    heads,
+    kvHeads,
+    headDim: dim,
+    kvType,
+    sparse: { ...PUBLISHED_SPARSE, denseLen: 1 },
+    capacity: length,
+    rows: 1,
+  });
   const random = noise(length + phrase);
   const vector = () => Array.from({ length: dim }, () => normal(random));
   for (let slot = 0; slot < length; slot++) for (let head = 0; head < kvHeads; head++) rig.store(head, slot, vector(), vector());
@@ -28,19 +36,30 @@ async function haystack(length: number, phrase: number, kvType: "f16" | "q8") {
     const q = direction.map((x) => x / scale);
     const value = vector();
     for (let slot = at; slot < at + phrase; slot++)
-      for (let head = 0; head < kvHeads; head++) rig.store(head, slot, q.map((x) => signal * x + normal(random) * 0.1), value);
+      for (let head = 0; head < kvHeads; head++)
+        rig.store(
+          head,
+          slot,
+          q.map((x) => signal * x + normal(random) * 0.1),
+          value,
+        );
     return { at, q, value };
   });
   return { rig, needles };
 }
 
 for (const length of [8192, 16384])
-  for (const [phrase, kvType] of [[16, "f16"], [4, "f16"], [16, "q8"]] as const)
+  for (const [phrase, kvType] of [
+    [16, "f16"],
+    [4, "f16"],
+    [16, "q8"],
+  ] as const)
     test(`a phrase of ${phrase} keys in ${length} tokens of ${kvType} is found at every depth where dense attention finds it`, async () => {
       const { rig, needles } = await haystack(length, phrase, kvType);
       for (const { at, q, value } of needles) {
         const queries = Array.from({ length: heads }, () => q).flat();
-        const along = (out: Float32Array, head: number) => value.reduce((sum, x, d) => sum + x * out[head * dim + d]!, 0) / value.reduce((sum, x) => sum + x * x, 0);
+        const along = (out: Float32Array, head: number) =>
+          value.reduce((sum, x, d) => sum + x * out[head * dim + d]!, 0) / value.reduce((sum, x) => sum + x * x, 0);
         const dense = rig.attend([causal(length - 1, 0)], queries);
         const sparse = rig.attend([causal(length - 1, length)], queries);
         for (let kvHead = 0; kvHead < kvHeads; kvHead++) {

@@ -1,10 +1,11 @@
 // One attention layer over a cache that a test filled, in one kernel build.
-import { type Bench, noise, workbench } from "../support/bench.ts";
+
 import type { KvType } from "../../src/engine/types.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { writeModel } from "../../src/model/plan.ts";
 import { type SparseConfig, sparseWords } from "../../src/model/sparse.ts";
 import { STRUCT_BYTES, StructWriter } from "../../src/wasm/abi.ts";
+import { type Bench, noise, workbench } from "../support/bench.ts";
 
 export interface Shape {
   readonly heads: number;
@@ -48,7 +49,20 @@ export class Rig {
     this.shape = shape;
     const { memory, kernels, take, floats } = bench;
     const { heads, kvHeads, headDim, capacity, rows } = shape;
-    const config = { layers: 1, hidden: 32, intermediate: 32, heads, kvHeads, headDim, vocab: 32, rmsEps: 1e-5, embeddingScale: 1, residualScale: 1, logitScale: 1, ropeScale: 1 } as unknown as ModelConfig;
+    const config = {
+      layers: 1,
+      hidden: 32,
+      intermediate: 32,
+      heads,
+      kvHeads,
+      headDim,
+      vocab: 32,
+      rmsEps: 1e-5,
+      embeddingScale: 1,
+      residualScale: 1,
+      logitScale: 1,
+      ropeScale: 1,
+    } as unknown as ModelConfig;
     this.model = take(STRUCT_BYTES.model);
     writeModel(memory.buffer, this.model, config, shape.kvType, 256, sparseWords(shape.sparse, capacity));
     this.sequence = take(STRUCT_BYTES.sequence);
@@ -96,16 +110,31 @@ export class Rig {
     const kvTile = dim * 32 * (kvType === "q8" ? 1 : size) + (kvType === "q8" ? 128 : 0);
     const tiles = (n: number) => Math.ceil(n / 32);
     const data = new DataView(this.bench.memory.buffer).getUint32(this.sequence, true);
-    const at = data + kvHeads * 2 * (capacity / 32) * kvTile + (head * (tiles(fine) + tiles(coarse)) + (level ? tiles(fine) : 0) + Math.floor(window / 32)) * dim * 32 * size;
+    const at =
+      data +
+      kvHeads * 2 * (capacity / 32) * kvTile +
+      (head * (tiles(fine) + tiles(coarse)) + (level ? tiles(fine) : 0) + Math.floor(window / 32)) * dim * 32 * size;
     const view = new DataView(this.bench.memory.buffer, at, dim * 32 * size);
-    return Array.from({ length: dim }, (_, d) => (size === 4 ? view.getFloat32(4 * (d * 32 + (window % 32)), true) : half(view.getUint16(2 * (d * 32 + (window % 32)), true))));
+    return Array.from({ length: dim }, (_, d) =>
+      size === 4 ? view.getFloat32(4 * (d * 32 + (window % 32)), true) : half(view.getUint16(2 * (d * 32 + (window % 32)), true)),
+    );
   }
 
   /** Runs attention for rows; q (rows, heads, dim), already scaled. `parts` as forward_attention in cpp/model/forward.h. */
   attend(rows: readonly TestRow[], q: ArrayLike<number>, parts = 7): Float32Array {
     const { memory, kernels } = this.bench;
     const writer = new StructWriter(memory.buffer, this.#rows);
-    for (const r of rows) writer.ints(this.sequence, 0, r.position, r.slot, r.base, Number(BigInt.asIntN(32, r.mask)), Number(BigInt.asIntN(32, r.mask >> 32n)), r.total);
+    for (const r of rows)
+      writer.ints(
+        this.sequence,
+        0,
+        r.position,
+        r.slot,
+        r.base,
+        Number(BigInt.asIntN(32, r.mask)),
+        Number(BigInt.asIntN(32, r.mask >> 32n)),
+        r.total,
+      );
     new StructWriter(memory.buffer, this.#batch + 12).ints(rows.length);
     this.#q.values.set(q);
     const status = kernels.attention(this.model, this.#batch, this.shape.capacity, 0, this.#q.at, this.#o.at, parts);
@@ -127,11 +156,13 @@ export class Rig {
     const random = noise(seed);
     const { kvHeads, headDim } = this.shape;
     const vector = (scale: number) => Float32Array.from({ length: headDim }, () => (random() - 0.5) * scale);
-    for (let slot = from; slot < to; slot++) for (let head = 0; head < kvHeads; head++) this.store(head, slot, vector(random() < 0.05 ? 12 : 3), vector(2));
+    for (let slot = from; slot < to; slot++)
+      for (let head = 0; head < kvHeads; head++) this.store(head, slot, vector(random() < 0.05 ? 12 : 3), vector(2));
   }
 }
 
 function half(bits: number): number {
-  const magnitude = (bits & 0x7c00) === 0 ? (bits & 0x3ff) * 2 ** -24 : (1 + (bits & 0x3ff) / 1024) * 2 ** (((bits >> 10) & 31) - 15);
+  const magnitude =
+    (bits & 0x7c00) === 0 ? (bits & 0x3ff) * 2 ** -24 : (1 + (bits & 0x3ff) / 1024) * 2 ** (((bits >> 10) & 31) - 15);
   return bits & 0x8000 ? -magnitude : magnitude;
 }

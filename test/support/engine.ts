@@ -41,10 +41,22 @@ export const host: EngineHost = {
 };
 
 /** Variants that this runtime computes. */
-export const variants: readonly Variant[] = WebAssembly.validate(readFileSync(wasmPath("kernels.relaxed"))) ? ["base", "relaxed"] : ["base"];
-if (variants.length < 2) console.log(`engine: the relaxed build is not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests it on Node 26`);
+export const variants: readonly Variant[] = WebAssembly.validate(readFileSync(wasmPath("kernels.relaxed")))
+  ? ["base", "relaxed"]
+  : ["base"];
+if (variants.length < 2)
+  console.log(
+    `engine: the relaxed build is not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests it on Node 26`,
+  );
 
-export const defaults: EngineOptions = { contextSize: undefined, kvType: "f16", threads: 1, variant: "base", batchSize: 256, maxMemoryBytes: undefined };
+export const defaults: EngineOptions = {
+  contextSize: undefined,
+  kvType: "f16",
+  threads: 1,
+  variant: "base",
+  batchSize: 256,
+  maxMemoryBytes: undefined,
+};
 
 export async function filesOf(input: ModelInput): Promise<ModelFiles> {
   return openInput(inputKind(input), pathFiles);
@@ -69,7 +81,19 @@ export async function logitsOf(engine: Engine, tokens: readonly number[]): Promi
 export const greedy = (prompt: string | readonly number[], maxTokens: number): GenerateRequest => ({
   prompt,
   maxTokens,
-  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0, penaltyWindow: 0, logitBias: [], seed: 0, logprobs: -1 },
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    penaltyWindow: 0,
+    logitBias: [],
+    seed: 0,
+    logprobs: -1,
+  },
   stopTokens: [],
   stop: [],
   thinking: "none",

@@ -11,7 +11,10 @@ export interface StoredTensor {
 /** One file; `header` replaces the JSON header's text. */
 export function writeSafetensors(tensors: readonly StoredTensor[], header?: string): Uint8Array {
   let at = 0;
-  const entries = tensors.map(({ name, dtype, shape, bytes }) => [name, { dtype, shape, data_offsets: [at, (at += bytes.length)] }]);
+  const entries = tensors.map(({ name, dtype, shape, bytes }) => [
+    name,
+    { dtype, shape, data_offsets: [at, (at += bytes.length)] },
+  ]);
   const json = header ?? JSON.stringify(Object.fromEntries([["__metadata__", { format: "pt" }], ...entries]));
   const text = new TextEncoder().encode(json.padEnd(Math.ceil(json.length / 8) * 8));
   const w = new ByteWriter().u64(text.length).raw(text);
@@ -42,8 +45,15 @@ function message(tag: number, bytes: Uint8Array): Uint8Array {
 export function writeSentencePiece(pieces: readonly string[], scores: ArrayLike<number>, types: ArrayLike<number>): Uint8Array {
   const w = new ByteWriter();
   for (const [i, piece] of pieces.entries()) {
-    const body = new ByteWriter().raw(message(1, new TextEncoder().encode(piece))).u8(2 * 8 + 5).f32(scores[i]!).u8(3 * 8, types[i]!);
+    const body = new ByteWriter()
+      .raw(message(1, new TextEncoder().encode(piece)))
+      .u8(2 * 8 + 5)
+      .f32(scores[i]!)
+      .u8(3 * 8, types[i]!);
     w.raw(message(1, body.bytes()));
   }
-  return w.raw(message(2, Uint8Array.of(3 * 8, 2))).raw(message(3, Uint8Array.of(4 * 8, 0))).bytes();
+  return w
+    .raw(message(2, Uint8Array.of(3 * 8, 2)))
+    .raw(message(3, Uint8Array.of(4 * 8, 0)))
+    .bytes();
 }

@@ -109,7 +109,11 @@ export function writeHeader({ metadata, tensors, version = 3, alignment = 32, te
   for (const [key, value] of metadata) value.write(w.text(key).u32(value.type) && w);
   let next = 0;
   for (const { name, type, shape, bytes, offset } of tensors) {
-    w.text(name).u32(shape.length).u64(...[...shape].reverse()).u32(type).u64(offset ?? next);
+    w.text(name)
+      .u32(shape.length)
+      .u64(...[...shape].reverse())
+      .u32(type)
+      .u64(offset ?? next);
     next += Math.ceil(bytes.length / alignment) * alignment;
   }
   return w.pad(alignment).bytes();

@@ -52,7 +52,8 @@ export function divergence(reference: ArrayLike<number>, ours: ArrayLike<number>
 
 export const argmax = (x: ArrayLike<number>): number => Array.from(x).reduce((best, v, i) => (v > x[best]! ? i : best), 0);
 
-export const row = (logits: Float32Array, vocab: number, at: number): Float32Array => logits.subarray(at * vocab, (at + 1) * vocab);
+export const row = (logits: Float32Array, vocab: number, at: number): Float32Array =>
+  logits.subarray(at * vocab, (at + 1) * vocab);
 
 export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let most = a.length === b.length ? 0 : Infinity;

@@ -1,8 +1,22 @@
 // Small random models in code, and the two containers that they can be written to.
+
+import type { ModelFiles } from "../../src/file/source.ts";
 import { noise } from "./bench.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors, writeSentencePiece } from "./folder.ts";
-import { f32, flag, type GgufParts, type GgufTensor, i32, list, text, TYPE_IDS, u32, type Value, writeGguf, writeHeader } from "./gguf.ts";
-import type { ModelFiles } from "../../src/file/source.ts";
+import {
+  f32,
+  flag,
+  type GgufParts,
+  type GgufTensor,
+  i32,
+  list,
+  TYPE_IDS,
+  text,
+  u32,
+  type Value,
+  writeGguf,
+  writeHeader,
+} from "./gguf.ts";
 
 export interface Shape {
   readonly layers: number;
@@ -24,7 +38,16 @@ export interface Tiny {
 const standard: Shape = { layers: 2, hidden: 64, intermediate: 96, heads: 4, kvHeads: 2, headDim: 16, vocab: 320, tied: true };
 
 /** Shapes of all weights by name. */
-function dims({ layers, hidden, intermediate, heads, kvHeads, headDim, vocab, tied }: Shape): Map<string, readonly number[]> {
+export function dims({
+  layers,
+  hidden,
+  intermediate,
+  heads,
+  kvHeads,
+  headDim,
+  vocab,
+  tied,
+}: Shape): Map<string, readonly number[]> {
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const layer = {
     "input_layernorm.weight": [hidden],
@@ -37,8 +60,14 @@ function dims({ layers, hidden, intermediate, heads, kvHeads, headDim, vocab, ti
     "mlp.up_proj.weight": [intermediate, hidden],
     "mlp.down_proj.weight": [hidden, intermediate],
   };
-  const outer: [string, number[]][] = [["model.embed_tokens.weight", [vocab, hidden]], ["model.norm.weight", [hidden]], ...(tied ? [] : [["lm_head.weight", [vocab, hidden]] as [string, number[]]])];
-  const inner = Array.from({ length: layers }, (_, i) => Object.entries(layer).map(([name, shape]): [string, number[]] => [`model.layers.${i}.${name}`, shape]));
+  const outer: [string, number[]][] = [
+    ["model.embed_tokens.weight", [vocab, hidden]],
+    ["model.norm.weight", [hidden]],
+    ...(tied ? [] : [["lm_head.weight", [vocab, hidden]] as [string, number[]]]),
+  ];
+  const inner = Array.from({ length: layers }, (_, i) =>
+    Object.entries(layer).map(([name, shape]): [string, number[]] => [`model.layers.${i}.${name}`, shape]),
+  );
   return new Map([...outer, ...inner.flat()]);
 }
 
@@ -50,7 +79,10 @@ export function tinyModel(overrides: Partial<Shape> = {}, seed = 1): Tiny {
   const values = (name: string, [rows, cols]: readonly number[]): Float32Array => {
     // Norms are values that every float type holds; linears are uniform with a deviation of about 1 / sqrt(cols).
     const width = name.includes("embed") ? 0.3 : 3.46 / Math.sqrt(cols ?? 1);
-    return Float32Array.from({ length: rows! * (cols ?? 1) }, cols === undefined ? () => 0.75 + Math.floor(random() * 32) / 64 : () => (random() - 0.5) * width);
+    return Float32Array.from(
+      { length: rows! * (cols ?? 1) },
+      cols === undefined ? () => 0.75 + Math.floor(random() * 32) / 64 : () => (random() - 0.5) * width,
+    );
   };
   return { shape, weights: new Map([...dims(shape)].map(([name, size]) => [name, { shape: size, values: values(name, size) }])) };
 }
@@ -70,14 +102,28 @@ export function hollowModel(overrides: Partial<Shape>): ModelFiles {
     if (offset < header.length) out.set(header.subarray(offset, offset + length));
     return out;
   };
-  return { entry: "hollow.gguf", open: async (name) => ({ name, size: header.length + size, read, close: async () => {} }), close: async () => {} };
+  return {
+    entry: "hollow.gguf",
+    open: async (name) => ({ name, size: header.length + size, read, close: async () => {} }),
+    close: async () => {},
+  };
 }
 
 /** <unk>, <s>, </s>, the 256 bytes, then letters: enough for any text. */
 export function pieces(vocab: number): { pieces: string[]; scores: number[]; types: number[] } {
   const bytes = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`);
-  const names = ["<unk>", "<s>", "</s>", ...bytes, ...Array.from({ length: Math.max(0, vocab - 259) }, (_, i) => String.fromCodePoint(i < 26 ? 97 + i : 0x4e00 + i))].slice(0, vocab);
-  return { pieces: names, scores: names.map((_, i) => -i), types: names.map((_, i) => (i === 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1)) };
+  const names = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    ...bytes,
+    ...Array.from({ length: Math.max(0, vocab - 259) }, (_, i) => String.fromCodePoint(i < 26 ? 97 + i : 0x4e00 + i)),
+  ].slice(0, vocab);
+  return {
+    pieces: names,
+    scores: names.map((_, i) => -i),
+    types: names.map((_, i) => (i === 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1)),
+  };
 }
 
 export type FloatType = "F32" | "F16" | "BF16";
@@ -91,11 +137,12 @@ export function halfBits(value: number): number {
   const exponent = ((bits >>> 23) & 255) - 112;
   if (exponent <= 0) return 0;
   const rounded = (exponent << 10) + ((bits & 0x7fffff) >>> 13) + ((bits >>> 12) & 1);
-  return (bits >>> 31 << 15) | rounded;
+  return ((bits >>> 31) << 15) | rounded;
 }
 
 export function halfValue(bits: number): number {
-  const magnitude = (bits & 0x7c00) === 0 ? (bits & 0x3ff) * 2 ** -24 : (1 + (bits & 0x3ff) / 1024) * 2 ** (((bits >> 10) & 31) - 15);
+  const magnitude =
+    (bits & 0x7c00) === 0 ? (bits & 0x3ff) * 2 ** -24 : (1 + (bits & 0x3ff) / 1024) * 2 ** (((bits >> 10) & 31) - 15);
   return bits & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -146,9 +193,13 @@ export function ggufName(name: string): string {
 }
 
 /** Heads of a rotated weight, 0 for others. */
-export const rotatedHeads = (name: string, { heads, kvHeads }: Shape): number => (/q_proj/.test(name) ? heads : /k_proj/.test(name) ? kvHeads : 0);
+export const rotatedHeads = (name: string, { heads, kvHeads }: Shape): number =>
+  /q_proj/.test(name) ? heads : /k_proj/.test(name) ? kvHeads : 0;
 
-export function tinyMetadata({ layers, hidden, intermediate, heads, kvHeads, headDim, vocab }: Shape, architecture = "minicpm"): [string, Value][] {
+export function tinyMetadata(
+  { layers, hidden, intermediate, heads, kvHeads, headDim, vocab }: Shape,
+  architecture = "minicpm",
+): [string, Value][] {
   const tokens = pieces(vocab);
   const own = (name: string) => `${architecture}.${name}`;
   return [
@@ -166,7 +217,13 @@ export function tinyMetadata({ layers, hidden, intermediate, heads, kvHeads, hea
     [own("rope.dimension_count"), u32(headDim)],
     [own("rope.freq_base"), f32(10000)],
     [own("vocab_size"), u32(vocab)],
-    ...(architecture === "minicpm" ? ([[own("embedding_scale"), f32(12)], [own("residual_scale"), f32(1.4 / Math.sqrt(layers))], [own("logit_scale"), f32(hidden / 256)]] as [string, Value][]) : []),
+    ...(architecture === "minicpm"
+      ? ([
+          [own("embedding_scale"), f32(12)],
+          [own("residual_scale"), f32(1.4 / Math.sqrt(layers))],
+          [own("logit_scale"), f32(hidden / 256)],
+        ] as [string, Value][])
+      : []),
     ["tokenizer.ggml.model", text("llama")],
     ["tokenizer.ggml.tokens", list(8, tokens.pieces.map(text))],
     ["tokenizer.ggml.scores", list(6, tokens.scores.map(f32))],
@@ -181,16 +238,34 @@ export function tinyMetadata({ layers, hidden, intermediate, heads, kvHeads, hea
 export function tinyTensors({ shape, weights }: Tiny, type: FloatType = "F32"): GgufTensor[] {
   return [...weights].map(([name, { shape: dims, values }]) => {
     const [heads, stored] = [rotatedHeads(name, shape), dims.length === 1 ? "F32" : type];
-    return { name: ggufName(name), type: TYPE_IDS[stored], shape: dims, bytes: floatBytes(heads ? interleaved(values, dims[0]!, heads) : values, stored) };
+    return {
+      name: ggufName(name),
+      type: TYPE_IDS[stored],
+      shape: dims,
+      bytes: floatBytes(heads ? interleaved(values, dims[0]!, heads) : values, stored),
+    };
   });
 }
 
 /** The parts of its GGUF, to be changed before they are written. */
-export const tinyParts = (model: Tiny, type: FloatType = "F32", architecture = "minicpm"): GgufParts => ({ metadata: tinyMetadata(model.shape, architecture), tensors: tinyTensors(model, type) });
+export const tinyParts = (model: Tiny, type: FloatType = "F32", architecture = "minicpm"): GgufParts => ({
+  metadata: tinyMetadata(model.shape, architecture),
+  tensors: tinyTensors(model, type),
+});
 
-export const tinyGguf = (model: Tiny = tinyModel(), type: FloatType = "F32", architecture = "minicpm"): Uint8Array => writeGguf(tinyParts(model, type, architecture));
+export const tinyGguf = (model: Tiny = tinyModel(), type: FloatType = "F32", architecture = "minicpm"): Uint8Array =>
+  writeGguf(tinyParts(model, type, architecture));
 
-export const tinyConfig = ({ layers, hidden, intermediate, heads, kvHeads, headDim, vocab, tied }: Shape): Record<string, unknown> => ({
+export const tinyConfig = ({
+  layers,
+  hidden,
+  intermediate,
+  heads,
+  kvHeads,
+  headDim,
+  vocab,
+  tied,
+}: Shape): Record<string, unknown> => ({
   architectures: ["MiniCPMForCausalLM"],
   model_type: "minicpm",
   hidden_act: "silu",
@@ -212,7 +287,8 @@ export const tinyConfig = ({ layers, hidden, intermediate, heads, kvHeads, headD
   eos_token_id: 2,
 });
 
-export const tinyStored = ({ weights }: Tiny, dtype: FloatType = "F32"): StoredTensor[] => [...weights].map(([name, { shape, values }]) => ({ name, dtype, shape, bytes: floatBytes(values, dtype) }));
+export const tinyStored = ({ weights }: Tiny, dtype: FloatType = "F32"): StoredTensor[] =>
+  [...weights].map(([name, { shape, values }]) => ({ name, dtype, shape, bytes: floatBytes(values, dtype) }));
 
 export function tinyFolder(model: Tiny = tinyModel(), dtype: FloatType = "F32"): Record<string, Uint8Array> {
   const { pieces: names, scores, types } = pieces(model.shape.vocab);

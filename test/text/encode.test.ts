@@ -1,9 +1,12 @@
 // Encoding of ordinary text: against its plain definition, and back.
 import { expect, test } from "vitest";
+import { memoryFiles } from "../../src/file/bytes.ts";
+import { readTokenizer } from "../../src/model/read.ts";
 import { reduceJson } from "../../src/text/json.ts";
 import { Merger } from "../../src/text/merge.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import type { JsonVocabulary } from "../../src/text/vocabulary.ts";
+import { jsonBytes, writeSentencePiece } from "../support/folder.ts";
 import {
   byteTokens,
   encodeByDefinition,
@@ -218,9 +221,21 @@ test("a Metaspace pre-tokeniser puts its space first, everywhere or nowhere, and
     return `${ids.map((id) => tokenizer.piece(id)).join(" ")} = ${tokenizer.decode(ids)}`;
   };
   expect(spell("always", "a<s>a")).toBe("▁a <s> ▁a = a<s>a");
-  expect(spell("first", "a<s>a")).toBe("▁a <s> a = a<s>a");
+  expect(spell("first", "a<s>a<s>a")).toBe("▁a <s> a <s> a = a<s>a<s>a");
   expect(spell("never", "a<s>a")).toBe("a <s> a = a<s>a");
   expect(spell("always", " a")).toBe("▁a = a");
+});
+
+test("a tokenizer.model has the dummy space unless its folder's configuration says otherwise", async () => {
+  const files = { "tokenizer.model": writeSentencePiece(["<unk>", "▁", "a", "▁a"], [0, -3, -2, -1], [2, 1, 1, 1]) };
+  const spell = async (config: object) => {
+    const all = { ...files, "tokenizer_config.json": jsonBytes(config) };
+    const tokenizer = new Tokenizer((await readTokenizer(memoryFiles("tokenizer.model", all))).tokenizer);
+    return tokenizer.encode("a a").map((id) => tokenizer.piece(id));
+  };
+  expect(await spell({})).toEqual(["▁a", "▁a"]);
+  expect(await spell({ add_prefix_space: null })).toEqual(["▁a", "▁a"]);
+  expect(await spell({ add_prefix_space: false })).toEqual(["a", "▁a"]);
 });
 
 test("NFC is applied where a tokenizer.json asks for it", () => {
