@@ -18,6 +18,7 @@ export const loadArgs = {
   ctx: { type: "string", valueHint: "N", description: "Context size in tokens (default: the model's, at most 4096)" },
   "kv-type": { type: "string", valueHint: "T", description: "KV cache: f16 (default), f32 or q8" },
   variant: { type: "string", valueHint: "V", description: "Kernel build: auto (default), base or relaxed" },
+  turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8" },
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
 } as const satisfies ArgsDef;
 
@@ -55,6 +56,7 @@ export function loadOptions(args: Parsed): LoadOptions {
     contextSize: args.number("ctx"),
     kvType: args.text("kv-type") as LoadOptions["kvType"],
     variant: args.text("variant") as LoadOptions["variant"],
+    turbo: args.flag("turbo"),
     headers: headers(args),
   };
 }

@@ -12,6 +12,12 @@ export interface LoadOptions {
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   /** Kernel build. "auto" (default) takes relaxed SIMD where it computes right, else "base". */
   readonly variant?: "auto" | "base" | "relaxed" | undefined;
+  /**
+   * Node 24 and newer: let V8 fuse the kernels' 128-bit operations into 256-bit ones. An experimental compiler feature,
+   * switched on for the whole process; its results are checked against the kernels' definitions before it is used.
+   * "unsupported" elsewhere, and where the check fails. Default false.
+   */
+  readonly turbo?: boolean | undefined;
   /** Prompt tokens per forward step, at most. Default 256. */
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
@@ -72,7 +78,7 @@ function checkSignal(value: unknown): void {
   if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
 }
 
-const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "batchSize", "maxMemoryBytes", "worker", "headers", "onProgress", "signal"];
+const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "turbo", "batchSize", "maxMemoryBytes", "worker", "headers", "onProgress", "signal"];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -84,6 +90,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
+  flag("turbo", options.turbo);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
   if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string"))) bad("headers", "names and texts", headers);
@@ -92,6 +99,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     contextSize,
     kvType: oneOf("kvType", options.kvType, ["f16", "f32", "q8"], "f16"),
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
+    turbo: options.turbo ?? false,
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
   };
