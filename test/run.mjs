@@ -34,6 +34,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       run(process.execPath, [join(modules, "@biomejs/biome/bin/biome"), "check", "."]),
       run(process.execPath, [tsc, "--noEmit", "-p", root]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "test")]),
+      run(process.execPath, [tsc, "--noEmit", "-p", join(root, "examples")]),
     ].filter((status) => status !== 0).length;
     process.exitCode = failed ? 1 : 0;
   } else {

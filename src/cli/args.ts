@@ -1,5 +1,6 @@
 // Arguments of a command: declared once, parsed strictly, shown as usage.
-import { parseArgs } from "node:util";
+import process from "node:process";
+import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, defineCommand, renderUsage } from "citty";
 
 /** What a user typed wrong: exit status 2. */
@@ -23,29 +24,28 @@ export interface Command {
   run(args: Parsed): Promise<void>;
 }
 
+type Options = Record<string, { type: "string" | "boolean"; short?: string; multiple: true }>;
+
 /** Parses what follows the command's name. @throws UsageError for unknown options, missing values, surplus arguments. */
 export function parse(command: Command, raw: readonly string[]): Parsed {
-  const options: Record<string, { type: "string" | "boolean"; short?: string; multiple?: boolean }> = { help: { type: "boolean", short: "h" } };
-  let most = 0;
-  let least = 0;
+  const options: Options = { help: { type: "boolean", short: "h", multiple: true } };
+  const places: string[] = [];
   for (const [name, arg] of Object.entries(command.args)) {
-    if (arg.type === "positional") {
-      most++;
-      if (arg.required !== false) least++;
-      continue;
+    if (arg.type === "positional") places.push(name);
+    else {
+      const short = "alias" in arg && typeof arg.alias === "string" ? { short: arg.alias } : {};
+      options[name] = { type: arg.type === "boolean" ? "boolean" : "string", multiple: true, ...short };
     }
-    const alias = "alias" in arg && typeof arg.alias === "string" ? { short: arg.alias } : {};
-    options[name] = { type: arg.type === "boolean" ? "boolean" : "string", ...alias, ...(command.repeated?.includes(name) ? { multiple: true } : {}) };
   }
   const { values, positionals } = strictly(command, raw, options);
-  if (positionals.length > most) throw new UsageError(`cpm ${command.name}: "${positionals[most]}" is one argument too many`);
-  if (positionals.length < least && !values["help"]) throw new UsageError(`cpm ${command.name}: ${Object.keys(command.args)[positionals.length]!.toUpperCase()} is missing`);
-  const text = (name: string) => values[name] as string | undefined;
+  if (positionals.length > places.length)
+    throw new UsageError(`cpm ${command.name}: "${positionals[places.length]}" is one argument too many`);
+  const text = (name: string) => values.get(name)?.at(-1);
   return {
     positionals,
     text,
-    list: (name) => (values[name] as string[] | undefined) ?? [],
-    flag: (name) => values[name] === true,
+    list: (name) => values.get(name) ?? [],
+    flag: (name) => values.has(name),
     number(name) {
       const value = text(name);
       if (value === undefined) return undefined;
@@ -56,28 +56,35 @@ export function parse(command: Command, raw: readonly string[]): Parsed {
   };
 }
 
-function strictly(command: Command, raw: readonly string[], options: NonNullable<Parameters<typeof parseArgs>[0]>["options"] & {}) {
-  try {
-    return parseArgs({ args: joinNegatives(raw), options, allowPositionals: true, strict: true });
-  } catch (error) {
-    const known = Object.keys(options).map((name) => `--${name}`);
-    const message = (error as Error).message.split(/[.\n]/)[0]!.trim();
-    throw new UsageError(`cpm ${command.name}: ${message}; options are ${known.join(", ")}`);
+/** An option's value is whatever follows it, also "-1" or "- a list", unless that is an option of this command. */
+function strictly(command: Command, raw: readonly string[], options: Options) {
+  const { tokens } = parseArgs({ args: [...raw], options, allowPositionals: true, strict: false, tokens: true });
+  const values = new Map<string, string[]>();
+  const positionals: string[] = [];
+  const fail = (what: string) => {
+    throw new UsageError(`cpm ${command.name}: ${what}`);
+  };
+  for (const token of tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const { name, rawName, value, inlineValue } = token;
+    const option = Object.hasOwn(options, name) ? options[name]! : undefined;
+    const known = Object.keys(options).map((o) => `--${o}`);
+    if (!option) return fail(`no option ${rawName}; options are ${known.join(", ")}`);
+    if (option.type === "boolean" && value !== undefined) fail(`${rawName} takes no value, found "${value}"`);
+    const isOption = value === "-h" || known.includes(value?.replace(/=.*/s, "") ?? "");
+    if (option.type === "string" && (value === undefined || (isOption && !inlineValue)))
+      fail(`${rawName}: its value is missing${isOption ? `; write --${name}=${value} if that is the value` : ""}`);
+    const list = values.get(name) ?? [];
+    if (option.type === "string" && list.length && !command.repeated?.includes(name)) fail(`${rawName} is given twice`);
+    values.set(name, [...list, value ?? ""]);
   }
-}
-
-/** "--temperature -1" is a bad value, not an option -1. */
-function joinNegatives(raw: readonly string[]): string[] {
-  const out: string[] = [];
-  for (const arg of raw) {
-    const before = out.at(-1);
-    if (/^-\d/.test(arg) && before !== undefined && /^--?[a-z][a-z-]*$/.test(before)) out[out.length - 1] = `${before.startsWith("--") ? `${before}=` : before}${arg}`;
-    else out.push(arg);
-  }
-  return out;
+  return { values, positionals };
 }
 
 /** How a command is called, for people. */
-export function usage(command: Command): Promise<string> {
-  return renderUsage(defineCommand({ meta: { name: `cpm ${command.name}`, description: command.description }, args: command.args }));
+export async function usage({ name, description, args }: Command): Promise<string> {
+  const text = await renderUsage(defineCommand({ meta: { name: `cpm ${name}`, description }, args }));
+  const plain = !process.stdout.isTTY || process.env["NO_COLOR"];
+  return `${(plain ? stripVTControlCharacters(text) : text).replace(/ +$/gm, "").trimEnd()}\n`;
 }

@@ -1,103 +1,85 @@
-// cpm chat: a conversation in the terminal.
+// cpm chat: a conversation in the terminal, or over a pipe with one message a line.
 import process from "node:process";
-import { createInterface } from "node:readline/promises";
-import type { ChatMessage, Model } from "../index.ts";
+import { createInterface, type Interface } from "node:readline/promises";
+import type { Model } from "../index.ts";
 import type { Command } from "./args.ts";
-import { interrupt, openModel } from "./model.ts";
+import { Conversation } from "./conversation.ts";
+import { claimInterrupts, interrupt } from "./interrupt.ts";
+import { openModel } from "./model.ts";
 import { generateOptions, loadArgs, loadOptions, modelArg, samplingArgs } from "./options.ts";
-import { dim, note, short, write } from "./output.ts";
+import { dim, note } from "./output.ts";
 
-const HELP = `/clear    forget the conversation
-/system TEXT    begin anew with a system message
-/think, /no_think    reasoning on or off from here on
-/exit    leave (also Ctrl-D)
+const HELP = `/clear           forget the conversation
+/system TEXT     begin anew with a system message
+/think           reasoning on from here on, where the model knows it
+/no_think        reasoning off
+/exit            leave (also Ctrl-D)
 Ctrl-C stops an answer; at an empty prompt it leaves.`;
 
 export const chat: Command = {
   name: "chat",
   description: "Talk to a model",
-  args: { ...modelArg, system: { type: "string", valueHint: "TEXT", description: "A system message" }, ...samplingArgs, ...loadArgs },
+  args: {
+    ...modelArg,
+    system: { type: "string", valueHint: "TEXT", description: "A system message" },
+    ...samplingArgs,
+    ...loadArgs,
+  },
   repeated: ["stop", "header"],
   async run(args) {
+    const options = generateOptions(args);
     await using model = await openModel(args.positionals[0], loadOptions(args), false);
-    const settings = Object.fromEntries(Object.entries(generateOptions(args)).filter(([, value]) => value !== undefined));
-    await new Conversation(model, settings, args.text("system")).run();
+    const terminal = process.stdin.isTTY === true;
+    const conversation = new Conversation(model, options, args.text("system"), terminal);
+    const lines = createInterface({
+      input: process.stdin,
+      terminal,
+      ...(terminal ? { output: process.stderr, prompt: "> " } : {}),
+    });
+    claimInterrupts(() => conversation.stop());
+    interrupt.signal.addEventListener("abort", () => lines.close());
+    lines.on("SIGINT", () => conversation.stop() || leave(lines));
+    if (terminal) greet(model);
+    await talk(lines, conversation);
+    if (terminal) note("");
+    claimInterrupts(undefined);
   },
 };
 
-class Conversation {
-  readonly #model: Model;
-  readonly #settings: object;
-  #messages: ChatMessage[] = [];
-  #thinking: boolean | undefined;
-  /** The answer being given, if one is. */
-  #answer: AbortController | undefined;
-
-  constructor(model: Model, settings: object, system: string | undefined) {
-    this.#model = model;
-    this.#settings = settings;
-    if (system !== undefined) this.#messages.push({ role: "system", content: system });
+async function talk(lines: Interface, conversation: Conversation): Promise<void> {
+  let open = true;
+  lines.on("close", () => (open = false));
+  lines.prompt();
+  for await (const line of lines) {
+    const text = line.trim();
+    if (text === "/exit") break;
+    if (text.startsWith("/")) command(text, conversation);
+    else if (text !== "") await conversation.reply(text);
+    if (interrupt.signal.aborted) break;
+    if (open) lines.prompt();
   }
+  lines.close();
+}
 
-  /** Reads messages until the input ends. */
-  async run(): Promise<void> {
-    const terminal = process.stdin.isTTY === true;
-    const lines = createInterface({ input: process.stdin, ...(terminal ? { output: process.stderr, prompt: "> " } : {}), terminal });
-    const stop = () => (this.#answer ? this.#answer.abort(new DOMException("stopped", "AbortError")) : lines.close());
-    lines.on("SIGINT", stop);
-    interrupt.signal.addEventListener("abort", stop);
-    if (terminal) note(dim(`${this.#model.info.config.name}: /help tells what else there is`));
-    lines.prompt();
-    for await (const line of lines) {
-      const text = line.trim();
-      if (text === "/exit") break;
-      if (text.startsWith("/") && this.#command(text)) {
-        lines.prompt();
-        continue;
-      }
-      if (text !== "") await this.#reply(text, terminal);
-      if (interrupt.signal.aborted) break;
-      lines.prompt();
-    }
-    lines.close();
-  }
+function command(text: string, conversation: Conversation): void {
+  const name = text.split(/\s/, 1)[0]!;
+  const rest = text.slice(name.length).trim();
+  if (name === "/help") note(HELP);
+  else if (name === "/clear") conversation.clear();
+  else if (name === "/system") conversation.begin(rest);
+  else if (name === "/think" && rest === "") conversation.thinking = true;
+  else if (name === "/no_think" && rest === "") conversation.thinking = false;
+  else note(`${name}: no such command, or not with this text after it; /help tells what there is`);
+}
 
-  /** True when the line was a command. */
-  #command(text: string): boolean {
-    const [name, ...rest] = text.split(/\s+/);
-    if (name === "/help") note(HELP);
-    else if (name === "/clear") this.#messages = this.#messages.filter((m) => m.role === "system");
-    else if (name === "/system") this.#messages = rest.length ? [{ role: "system", content: rest.join(" ") }] : [];
-    else if (text === "/think") this.#thinking = true;
-    else if (text === "/no_think") this.#thinking = false;
-    else {
-      note(`${name}: no such command; /help tells what there is`);
-      return true;
-    }
-    return true;
-  }
+function greet({ info }: Model): void {
+  note(dim(`${info.config.name}, ${info.contextSize} tokens of context; /help tells what else there is`));
+  if (info.tokenizer.chatTemplate === undefined)
+    note(dim("This model has no chat template: it gets ChatML, and was perhaps never trained to answer."));
+}
 
-  async #reply(text: string, terminal: boolean): Promise<void> {
-    const messages = [...this.#messages, { role: "user", content: text }];
-    const answer = new AbortController();
-    this.#answer = answer;
-    let content = "";
-    try {
-      const generation = this.#model.chat(messages, { ...this.#settings, signal: answer.signal, ...(this.#thinking === undefined ? {} : { enableThinking: this.#thinking }) });
-      for await (const part of generation) {
-        if (part.type === "text") content += part.text;
-        await write(part.type === "reasoning" && process.stdout.isTTY ? `\u001b[2m${part.text}\u001b[22m` : part.type === "reasoning" && !terminal ? "" : part.text);
-      }
-      const { timings, tokens, finishReason } = await generation;
-      await write("\n");
-      if (terminal) note(dim(`${tokens.length} tokens, ${short(timings.decodeTokensPerSecond)} tokens/s${finishReason === "stop" ? "" : `, ended by ${finishReason}`}`));
-    } catch (error) {
-      if (!answer.signal.aborted) throw error;
-      await write("\n");
-      note(dim("stopped"));
-    } finally {
-      this.#answer = undefined;
-    }
-    this.#messages = [...messages, { role: "assistant", content }];
-  }
+/** Ctrl-C at the prompt: drops what is typed; with nothing typed, ends the conversation. */
+function leave(lines: Interface): void {
+  if (lines.line === "") lines.close();
+  else lines.write(null, { ctrl: true, name: "u" });
 }

@@ -2,18 +2,19 @@
 import { inspect as inspectModel } from "cpm-wasm";
 import type { Inspection } from "../index.ts";
 import type { Command } from "./args.ts";
-import { interrupt, modelOf } from "./model.ts";
+import { interrupt } from "./interrupt.ts";
+import { modelOf } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
-import { printJson, table, write } from "./output.ts";
+import { jsonValue, printJson, table, write } from "./output.ts";
 
 export const inspect: Command = {
   name: "inspect",
   description: "Show a model file's metadata, tensors and memory plan",
   args: {
     ...modelArg,
-    ctx: { type: "string", valueHint: "N", description: "Context of the memory plan (default: the model's, at most 4096)" },
+    ctx: { ...loadArgs.ctx, description: "Context of the memory plan (default: the model's, at most 4096)" },
     "kv-type": loadArgs["kv-type"],
-    threads: { type: "string", valueHint: "N", description: "Threads of the memory plan" },
+    threads: { ...loadArgs.threads, description: "Threads of the memory plan (default: physical cores)" },
     tensors: { type: "boolean", description: "List every tensor" },
     header: loadArgs.header,
     ...jsonArg,
@@ -21,21 +22,29 @@ export const inspect: Command = {
   repeated: ["header"],
   async run(args) {
     const { contextSize, kvType, threads, headers } = loadOptions(args);
-    const found = await inspectModel(modelOf(args.positionals[0]), { contextSize, kvType, headers, signal: interrupt.signal, ...(typeof threads === "number" ? { threads } : {}) });
-    if (args.flag("json")) return printJson({ ...found, metadata: Object.fromEntries(Object.entries(found.metadata).map(([key, value]) => [key, summary(value)])) });
-    await write(people(found, args.flag("tensors")));
+    const options = { contextSize, kvType, threads: threads === "auto" ? undefined : threads, headers };
+    const found = await inspectModel(modelOf(args.positionals[0]), { ...options, signal: interrupt.signal });
+    const metadata = Object.fromEntries(Object.entries(found.metadata).map(([key, value]) => [key, summary(value)]));
+    if (args.flag("json")) return printJson({ ...found, metadata });
+    await write(`${sections(found, args.flag("tensors")).join("\n\n")}\n`);
   },
 };
 
-/** Vocabularies are long: lists of more than 32 are told by length and beginning. */
-function summary(value: unknown): unknown {
-  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as ArrayLike<unknown>) : undefined;
-  return list && list.length > 32 ? { length: list.length, first: Array.from({ length: 8 }, (_, i) => list[i]) } : value;
+interface Summary {
+  readonly length: number;
+  readonly first: readonly unknown[];
 }
 
-const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+/** Vocabularies are long: lists of more than 32 are told by length and beginning. */
+function summary(value: unknown): unknown {
+  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as unknown as ArrayLike<unknown>) : undefined;
+  if (!list || list.length <= 32) return value;
+  return { length: list.length, first: Array.from({ length: 8 }, (_, i) => list[i]) } satisfies Summary;
+}
 
-function people({ format, config: c, metadata, tensors, contextSize, memory }: Inspection, all: boolean): string {
+const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
+
+function sections({ format, config: c, metadata, tensors, contextSize, memory }: Inspection, all: boolean): string[] {
   const shape = [
     ["format", format],
     ["architecture", `${c.architecture}, ${c.name}`],
@@ -44,26 +53,37 @@ function people({ format, config: c, metadata, tensors, contextSize, memory }: I
     ["vocabulary", `${c.vocab} tokens, ${c.tied ? "tied" : "untied"} head`],
     ["context", `${c.contextLength} tokens, RoPE base ${c.ropeTheta}${c.ropeShort ? ", with factors" : ""}`],
   ];
-  const types = new Map<string, { count: number; bytes: number }>();
-  for (const t of tensors) {
-    const sum = types.get(t.type) ?? { count: 0, bytes: 0 };
-    types.set(t.type, { count: sum.count + 1, bytes: sum.bytes + t.bytes });
-  }
-  const counts = [["type", "tensors", "MiB"], ...[...types].map(([type, { count, bytes }]) => [type, String(count), (bytes / 2 ** 20).toFixed(1)])];
-  const list = all ? [["tensor", "type", "shape", "bytes"], ...tensors.map((t) => [t.name, t.type, t.shape.join(" x "), String(t.bytes)])] : [];
   const plan = [
+    ["memory plan", "MiB"],
     ["weights", mib(memory.weights)],
-    ["KV cache", `${mib(memory.kvCache)} for ${contextSize} tokens`],
+    [`KV cache, ${contextSize} tokens`, mib(memory.kvCache)],
     ["activations", mib(memory.activations)],
-    ["in all", mib(memory.total)],
+    ["thread stacks", mib(memory.stacks)],
+    ["total", mib(memory.total)],
   ];
-  const pairs = Object.entries(metadata).map(([key, value]) => [key, text(summary(value))]);
-  const parts = [table(shape), "memory plan", table(plan), "tensors", table(counts), ...(list.length ? [table(list)] : []), "metadata", pairs.length ? table(pairs) : "none"];
-  return `${parts.join("\n\n")}\n`;
+  const types = new Map<string, { count: number; bytes: number }>();
+  for (const { type, bytes } of tensors) {
+    const { count, bytes: sum } = types.get(type) ?? { count: 0, bytes: 0 };
+    types.set(type, { count: count + 1, bytes: sum + bytes });
+  }
+  const largest = [...types].sort(([, a], [, b]) => b.bytes - a.bytes);
+  const kinds = [["type", "tensors", "MiB"], ...largest.map(([type, t]) => [type, String(t.count), mib(t.bytes)])];
+  const rows = tensors.map((t) => [t.name, t.type, t.shape.join(" x "), String(t.bytes)]);
+  const list = all ? [table([["tensor", "type", "shape", "bytes"], ...rows])] : [];
+  const pairs = Object.entries(metadata).map(([key, value]) => [key, line(summary(value))]);
+  return [table(shape), table(plan), table(kinds), ...list, table([["metadata", ""], ...pairs])];
 }
 
-function text(value: unknown): string {
-  const shown = typeof value === "string" ? value : JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? String(v) : ArrayBuffer.isView(v) ? Array.from(v as unknown as ArrayLike<unknown>) : v));
-  const line = (shown ?? "").replace(/\s+/g, " ");
-  return line.length > 100 ? `${line.slice(0, 97)}...` : line;
+/** A value in one line of at most 100 characters. */
+function line(value: unknown): string {
+  const plain = (v: unknown) => JSON.stringify(v, (key, inner) => rounded(jsonValue(key, inner))) ?? "";
+  const isSummary = typeof value === "object" && value !== null && "first" in value;
+  const { length, first } = value as Summary;
+  const all = isSummary ? `${length}: ${first.map(plain).join(", ")}, …` : typeof value === "string" ? value : plain(value);
+  const text = all.replace(/\s+/g, " ");
+  return text.length > 100 ? `${text.slice(0, 99)}…` : text;
 }
+
+/** Numbers of a file are float32: seven digits are what it says. */
+const rounded = (value: unknown): unknown =>
+  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value;

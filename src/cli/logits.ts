@@ -1,21 +1,10 @@
 // cpm logits: the model's raw scores of the next token.
-import { readFile } from "node:fs/promises";
-import type { Command, Parsed } from "./args.ts";
-import { UsageError } from "./args.ts";
-import { interrupt, openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
+import { CpmError, type EngineInfo, type Tokenizer } from "../index.ts";
+import { type Command, type Parsed, UsageError } from "./args.ts";
+import { interrupt } from "./interrupt.ts";
+import { openModel } from "./model.ts";
+import { jsonArg, loadArgs, loadOptions, modelArg, textOf } from "./options.ts";
 import { table, write } from "./output.ts";
-
-async function tokensOf(args: Parsed): Promise<number[]> {
-  const [list, file] = [args.text("tokens"), args.text("tokens-file")];
-  if ((list === undefined) === (file === undefined)) throw new UsageError("cpm logits: give --tokens or --tokens-file");
-  const text = list ?? (await readFile(file!, "utf8"));
-  const words = text.replace(/[[\]]/g, " ").split(/[\s,]+/).filter((word) => word !== "");
-  const tokens = words.map(Number);
-  const bad = tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0);
-  if (bad >= 0) throw new UsageError(`cpm logits: "${words[bad]}" is no token id; give ids separated by commas or white space`);
-  return tokens;
-}
 
 /** Tokens per forward call: bounds the memory of "all". */
 const CHUNK = 64;
@@ -26,7 +15,7 @@ export const logits: Command = {
   args: {
     ...modelArg,
     tokens: { type: "string", valueHint: "1,5,9", description: "Token ids" },
-    "tokens-file": { type: "string", valueHint: "FILE", description: "Read token ids from a file (commas, white space or a JSON list)" },
+    "tokens-file": { type: "string", valueHint: "FILE", description: "Read ids from a file: commas, white space or a JSON list" },
     at: { type: "string", valueHint: "WHERE", description: '"last" (default): after the last token; "all": after each' },
     ...loadArgs,
     ...jsonArg,
@@ -35,33 +24,76 @@ export const logits: Command = {
   async run(args) {
     const tokens = await tokensOf(args);
     const at = args.text("at") ?? "last";
-    if (at !== "last" && at !== "all") throw new UsageError(`cpm logits: --at: expected "last" or "all", found "${at}"`);
+    if (at !== "last" && at !== "all") throw new UsageError(`--at: expected "last" or "all", found "${at}"`);
     const json = args.flag("json");
-    const options = loadOptions(args);
-    await using model = await openModel(args.positionals[0], options, json);
+    await using model = await openModel(args.positionals[0], loadOptions(args), json);
+    // All before the first row is written: a failure leaves stdout empty.
+    checkTokens(tokens, model.info);
     await using session = await model.session();
     const { vocab } = model.info.config;
-    const best: number[] = [];
-    let first = true;
-    if (json) await write('{"logits":[');
-    for (let begin = 0; begin < Math.max(1, tokens.length); begin += at === "all" ? CHUNK : tokens.length || 1) {
-      const part = at === "all" ? tokens.slice(begin, begin + CHUNK) : tokens;
+    const argmax: number[] = [];
+    const step = at === "all" ? CHUNK : tokens.length;
+    for (let begin = 0; begin < tokens.length; begin += step) {
+      const part = tokens.slice(begin, begin + step);
       const rows = await session.forward(part, { logits: at, signal: interrupt.signal });
       for (let r = 0; r < rows.length; r += vocab) {
         const row = rows.subarray(r, r + vocab);
-        best.push(row.reduce((top, value, i) => (value > row[top]! ? i : top), 0));
-        // Nine digits tell every float32 apart.
-        if (json) await write(`${first ? "" : ","}[${Array.from(row, (value) => Number(value.toPrecision(9))).join(",")}]`);
-        else await write(`${top(row, best.length - 1)}\n`);
-        first = false;
+        const position = at === "all" ? argmax.length : tokens.length - 1;
+        checkFinite(row, position);
+        const first = argmax.length === 0;
+        if (json) await write((first ? '{"logits":[' : ",") + exact(row));
+        else await write(`${first ? "" : "\n"}after token ${position}\n${top(row, model.tokenizer)}\n`);
+        argmax.push(row.reduce((best, value, i) => (value > row[best]! ? i : best), 0));
       }
     }
-    if (json) await write(`],"argmax":${JSON.stringify(best)}}\n`);
-
-    function top(row: Float32Array, index: number): string {
-      const order = Array.from(row.keys()).sort((a, b) => row[b]! - row[a]! || a - b).slice(0, 5);
-      const position = at === "all" ? index : tokens.length - 1;
-      return `after token ${position}\n${table([["id", "logit", "piece"], ...order.map((id) => [String(id), row[id]!.toFixed(4), JSON.stringify(model.tokenizer.piece(id))])])}\n`;
-    }
+    if (json) await write(`],"argmax":${JSON.stringify(argmax)}}\n`);
   },
 };
+
+async function tokensOf(args: Parsed): Promise<number[]> {
+  const text = await textOf(args, "tokens");
+  if (text === undefined) throw new UsageError("cpm logits: give --tokens or --tokens-file");
+  const words = text
+    .replace(/^\s*\[|\]\s*$/g, "")
+    .split(/[\s,]+/)
+    .filter((word) => word !== "");
+  if (words.length === 0) throw new UsageError("cpm logits: expected at least one token id, found none");
+  const bad = words.find((word) => !/^\d{1,10}$/.test(word));
+  if (bad !== undefined) throw new UsageError(`cpm logits: expected token ids like 1,5,9, found ${JSON.stringify(bad)}`);
+  return words.map(Number);
+}
+
+function checkTokens(tokens: readonly number[], { config: { vocab }, contextSize }: EngineInfo): void {
+  const bad = tokens.findIndex((token) => token >= vocab);
+  if (bad >= 0)
+    throw new CpmError("bad-input", `token ${tokens[bad]} at index ${bad} is outside the vocabulary of ${vocab} tokens`, {
+      field: "tokens",
+    });
+  if (tokens.length > contextSize)
+    throw new CpmError(
+      "context-overflow",
+      `${tokens.length} tokens do not fit the context of ${contextSize}; give a larger --ctx`,
+      {
+        field: "tokens",
+      },
+    );
+}
+
+function checkFinite(row: Float32Array, position: number): void {
+  const bad = row.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  const what = `the logit of token ${bad} after position ${position} is ${row[bad]}`;
+  throw new CpmError("bad-model", `${what}: the model's weights are damaged, or too large for this KV type; try --kv-type f32`, {
+    field: "logits",
+  });
+}
+
+/** As JSON. Nine digits tell every float32 apart. */
+const exact = (row: Float32Array): string => `[${Array.from(row, (value) => Number(value.toPrecision(9))).join(",")}]`;
+
+/** The five best, for people. */
+function top(row: Float32Array, tokenizer: Tokenizer): string {
+  const order = Array.from(row.keys()).sort((a, b) => row[b]! - row[a]! || a - b);
+  const piece = (id: number) => (id < tokenizer.size ? JSON.stringify(tokenizer.piece(id)) : "");
+  return table([["id", "logit", "piece"], ...order.slice(0, 5).map((id) => [String(id), row[id]!.toFixed(4), piece(id)])]);
+}

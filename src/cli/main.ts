@@ -7,9 +7,10 @@ import { type Command, parse, UsageError, usage } from "./args.ts";
 import { bench } from "./bench.ts";
 import { chat } from "./chat.ts";
 import { inspect } from "./inspect.ts";
+import { interrupt, onInterrupt } from "./interrupt.ts";
 import { logits } from "./logits.ts";
-import { interrupt, onInterrupt } from "./model.ts";
-import { note, write } from "./output.ts";
+import { explain } from "./options.ts";
+import { note, outputFailed, write } from "./output.ts";
 import { run } from "./run.ts";
 import { tokenize } from "./tokenize.ts";
 
@@ -33,31 +34,41 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
   const command = commands.find((c) => c.name === name);
   if (!command) throw new UsageError(`cpm: no command "${name}"; commands are ${commands.map((c) => c.name).join(", ")}`);
   const args = parse(command, rest);
-  if (args.flag("help")) return write(`${await usage(command)}\n`);
+  if (args.flag("help")) return write(await usage(command));
   await command.run(args);
+}
+
+interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly detail: object;
+}
+
+function failure(error: unknown): Failure {
+  if (error instanceof UsageError) return { code: "usage", message: error.message, detail: {} };
+  if (!(error instanceof CpmError))
+    return { code: "failed", message: error instanceof Error ? error.message : String(error), detail: {} };
+  return { code: error.code, message: explain(error), detail: error.detail };
 }
 
 /** Prints a failure for people, or as { "error": … } on stderr with --json; gives the exit status. */
 function report(error: unknown): number {
-  if (error instanceof Error && error.name === "AbortError") return 130;
+  if (interrupt.signal.aborted) return 130;
   if (process.env["CPM_DEBUG"]) console.error(error);
-  const usageError = error instanceof UsageError || (error instanceof CpmError && error.code === "bad-option");
-  const message = error instanceof Error ? error.message : String(error);
-  const { code, detail } = error instanceof CpmError ? error : { code: usageError ? "usage" : "failed", detail: {} };
-  note(process.argv.includes("--json") ? JSON.stringify({ error: { code, message, detail } }) : message);
-  return usageError ? 2 : 1;
+  const { code, message, detail } = failure(error);
+  const json = process.argv.includes("--json");
+  note(json ? JSON.stringify({ error: { code, message, detail } }) : message);
+  if (code === "failed" && !json && !process.env["CPM_DEBUG"]) note("CPM_DEBUG=1 shows where this came from.");
+  return code === "usage" || code === "bad-option" ? 2 : 1;
 }
 
-// Whoever reads our output may stop reading: that is no failure.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
+process.stdout.on("error", outputFailed);
+process.stderr.on("error", () => {});
 process.on("SIGINT", onInterrupt);
 
 try {
   await main(process.argv.slice(2));
 } catch (error) {
   process.exitCode = report(error);
-  if (interrupt.signal.aborted) process.exitCode = 130;
 }
+if (interrupt.signal.aborted) process.exitCode = 130;

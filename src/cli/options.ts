@@ -1,9 +1,17 @@
-// Options that several commands share.
+// Options that several commands share, and what their values become.
+import { readFile } from "node:fs/promises";
 import type { ArgsDef } from "citty";
-import type { GenerateOptions, LoadOptions } from "../index.ts";
-import type { Parsed } from "./args.ts";
+import { generateRequest } from "../door/options.ts";
+import { CpmError, type GenerateOptions, type LoadOptions } from "../index.ts";
+import { type Parsed, UsageError } from "./args.ts";
 
-export const modelArg = { model: { type: "positional", required: false, description: "A .gguf file, a Hugging Face folder, or a URL (default: the embedded story model)" } } as const satisfies ArgsDef;
+export const modelArg = {
+  model: {
+    type: "positional",
+    required: false,
+    description: "A .gguf file, a Hugging Face folder, or a URL (default: the embedded story model)",
+  },
+} as const satisfies ArgsDef;
 
 export const loadArgs = {
   threads: { type: "string", valueHint: "N", description: 'Compute threads, or "auto": physical cores (default)' },
@@ -13,26 +21,9 @@ export const loadArgs = {
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
 } as const satisfies ArgsDef;
 
-export const jsonArg = { json: { type: "boolean", description: "Print one JSON object and nothing else" } } as const satisfies ArgsDef;
-
-export function loadOptions(args: Parsed): LoadOptions {
-  const threads = args.text("threads");
-  return {
-    threads: threads === undefined || threads === "auto" ? "auto" : args.number("threads"),
-    contextSize: args.number("ctx"),
-    kvType: args.text("kv-type") as LoadOptions["kvType"],
-    variant: args.text("variant") as LoadOptions["variant"],
-    headers: headers(args),
-  };
-}
-
-export function headers(args: Parsed): Readonly<Record<string, string>> | undefined {
-  const list = args.list("header").map((line) => {
-    const colon = line.indexOf(":");
-    return [line.slice(0, colon).trim(), line.slice(colon + 1).trim()] as const;
-  });
-  return list.length ? Object.fromEntries(list) : undefined;
-}
+export const jsonArg = {
+  json: { type: "boolean", description: "Print one JSON object and nothing else" },
+} as const satisfies ArgsDef;
 
 export const samplingArgs = {
   "max-tokens": { type: "string", valueHint: "N", description: "Tokens to generate, at most" },
@@ -47,18 +38,65 @@ export const samplingArgs = {
   stop: { type: "string", valueHint: "TEXT", description: "Stop at this text; may be repeated" },
 } as const satisfies ArgsDef;
 
-export function generateOptions(args: Parsed): GenerateOptions {
-  const names = {
-    maxTokens: "max-tokens",
-    temperature: "temperature",
-    topK: "top-k",
-    topP: "top-p",
-    minP: "min-p",
-    repetitionPenalty: "repetition-penalty",
-    frequencyPenalty: "frequency-penalty",
-    presencePenalty: "presence-penalty",
-    seed: "seed",
+/** The flag of a library option: maxTokens is --max-tokens. */
+const flagOf = (option: string): string =>
+  option === "contextSize" ? "--ctx" : `--${option.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+
+/** A failure's message with options named as the user gave them. */
+export function explain({ code, message, detail: { field = "" } }: CpmError): string {
+  const isOption = code === "bad-option" && message.startsWith(`${field}:`);
+  const named = isOption ? flagOf(field) + message.slice(field.length) : message;
+  return named.replace(/\b(contextSize|kvType)\b/g, flagOf);
+}
+
+export function loadOptions(args: Parsed): LoadOptions {
+  return {
+    threads: args.text("threads") === "auto" ? "auto" : args.number("threads"),
+    contextSize: args.number("ctx"),
+    kvType: args.text("kv-type") as LoadOptions["kvType"],
+    variant: args.text("variant") as LoadOptions["variant"],
+    headers: headers(args),
   };
-  const numbers = Object.entries(names).map(([key, name]) => [key, args.number(name)]);
-  return { ...Object.fromEntries(numbers), stop: args.list("stop") };
+}
+
+export function headers(args: Parsed): Readonly<Record<string, string>> | undefined {
+  const list = args.list("header").map((line) => {
+    const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*([\t\x20-\x7e\x80-\xff]*)$/.exec(line);
+    if (!match) throw new UsageError(`--header: expected "Name: value", found ${JSON.stringify(line)}`);
+    return [match[1]!, match[2]!] as const;
+  });
+  return list.length ? Object.fromEntries(list) : undefined;
+}
+
+/** Sampling and stopping; refuses bad values here, before a model is loaded for them. @throws CpmError "bad-option" */
+export function generateOptions(args: Parsed): GenerateOptions {
+  const options = {
+    maxTokens: args.number("max-tokens"),
+    temperature: args.number("temperature"),
+    topK: args.number("top-k"),
+    topP: args.number("top-p"),
+    minP: args.number("min-p"),
+    repetitionPenalty: args.number("repetition-penalty"),
+    frequencyPenalty: args.number("frequency-penalty"),
+    presencePenalty: args.number("presence-penalty"),
+    seed: args.number("seed"),
+    stop: args.list("stop"),
+  };
+  if (options.stop.includes("")) throw new UsageError("--stop: expected a text, found an empty one");
+  generateRequest(options, 0);
+  return options;
+}
+
+/** The text of option `name` or of the file that `name`-file names. @throws UsageError when both are given; CpmError "io" */
+export async function textOf(args: Parsed, name: string): Promise<string | undefined> {
+  const [text, file] = [args.text(name), args.text(`${name}-file`)];
+  if (text !== undefined && file !== undefined) throw new UsageError(`give --${name} or --${name}-file, not both`);
+  if (file === undefined) return text;
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    const missing = (cause as { code?: string }).code === "ENOENT";
+    const why = missing ? "no such file" : (cause as Error).message;
+    throw new CpmError("io", `${file}: ${why}; check the path of --${name}-file`, { file }, { cause });
+  }
 }

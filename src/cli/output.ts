@@ -2,13 +2,27 @@
 import { once } from "node:events";
 import process from "node:process";
 
-const color = process.stderr.isTTY === true && !process.env["NO_COLOR"];
-
-export const dim = (text: string): string => (color ? `\u001b[2m${text}\u001b[22m` : text);
+/** Dim where it will be seen on a terminal, else as it is. */
+export const dim = (text: string, stream: { isTTY?: boolean } = process.stderr): string =>
+  stream.isTTY && !process.env["NO_COLOR"] ? `\u001b[2m${text}\u001b[22m` : text;
 
 /** Writes to stdout and waits while it is full, so that large results never pile up in memory. */
 export async function write(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, "drain");
+  let more: boolean;
+  try {
+    more = process.stdout.write(text);
+  } catch (error) {
+    // Deno throws where Node emits an event.
+    outputFailed(error as NodeJS.ErrnoException);
+  }
+  if (!more) await once(process.stdout, "drain");
+}
+
+/** Ends the process. Whoever reads our output may stop reading: that is no failure. */
+export function outputFailed(error: NodeJS.ErrnoException): never {
+  if (error.code === "EPIPE") process.exit(0);
+  note(`the output could not be written: ${error.message}`);
+  process.exit(1);
 }
 
 export const note = (text: string): void => {
@@ -18,7 +32,7 @@ export const note = (text: string): void => {
 export const printJson = (value: unknown): Promise<void> => write(`${JSON.stringify(value, jsonValue)}\n`);
 
 /** Typed arrays as lists, big integers as numbers where they fit, else as text. */
-function jsonValue(_: string, value: unknown): unknown {
+export function jsonValue(_: string, value: unknown): unknown {
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
   return ArrayBuffer.isView(value) ? Array.from(value as unknown as ArrayLike<unknown>) : value;
 }
@@ -26,12 +40,15 @@ function jsonValue(_: string, value: unknown): unknown {
 /** Columns side by side, numbers to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  const numeric = widths.map((_, i) => rows.slice(1).every((row) => /^[\d.,%-]*$/.test(row[i]!)));
-  return rows.map((row) => row.map((cell, i) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join("  ").trimEnd()).join("\n");
+  const numeric = widths.map((_, i) => rows.length > 1 && rows.slice(1).every((row) => /^-?[\d.]+$/.test(row[i]!)));
+  const padded = (cell: string, i: number) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!));
+  return rows.map((row) => row.map(padded).join("  ").trimEnd()).join("\n");
 }
 
 /** Tokens per second and other measures: three digits are all that is meant. */
 export const short = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+export const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 /** Peak resident set of this process, in bytes. */
 export const peakMemoryBytes = (): number => process.resourceUsage().maxRSS * 1024;

@@ -1,9 +1,10 @@
 // Running rows through the layers in slices short enough that the thread's event loop keeps turning.
+
+import type { Plan } from "../model/plan.ts";
+import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import type { Arena } from "../wasm/memory.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
-import { check, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
-import type { Arena } from "../wasm/memory.ts";
-import type { Plan } from "../model/plan.ts";
 
 /** One row of a step: see Row in cpp/abi.h. */
 export interface StepRow {
@@ -15,6 +16,19 @@ export interface StepRow {
   readonly base: number;
   readonly maskLow: number;
   readonly maskHigh: number;
+}
+
+/** A model in memory, and where its steps are computed. */
+export interface StepperPlace {
+  /** Address of the Model struct. */
+  readonly model: number;
+  readonly layers: number;
+  /** Slots of the longest sequence. */
+  readonly context: number;
+  /** Address of plan.scratchBytes. */
+  readonly scratch: number;
+  /** Address of (plan.logitRows, vocab) float32. */
+  readonly logits: number;
 }
 
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
@@ -36,20 +50,27 @@ export class Stepper {
   #msPerLayerRow = 0.05;
   #breathed = 0;
 
-  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, model: number, layers: number, context: number, vocab: number) {
+  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, place: StepperPlace) {
     this.#kernels = kernels;
     this.#arena = arena;
     this.#host = host;
     this.#plan = plan;
-    this.#model = model;
-    this.#layers = layers;
-    this.#context = context;
-    const scratch = arena.take(plan.scratchBytes);
-    this.logits = arena.take(4 * plan.logitRows * vocab);
+    this.#model = place.model;
+    this.#layers = place.layers;
+    this.#context = place.context;
+    this.logits = place.logits;
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
     this.#batch = arena.take(STRUCT_BYTES.batch);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(this.#rows, scratch, this.logits, 0, plan.batchSize, plan.lanes, plan.logitRows);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(
+      this.#rows,
+      place.scratch,
+      this.logits,
+      0,
+      plan.batchSize,
+      plan.lanes,
+      plan.logitRows,
+    );
   }
 
   get capacity(): number {
@@ -87,7 +108,7 @@ export class Stepper {
   /** Gives the event loop a turn when the last one is a slice ago; throws when aborted. */
   async breathe(signal?: AbortSignal): Promise<void> {
     const now = this.#host.now();
-    if (now - this.#breathed >= SLICE_MS) {
+    if (this.#host.requestBound || now - this.#breathed >= SLICE_MS) {
       await this.#host.breathe();
       this.#breathed = this.#host.now();
     }

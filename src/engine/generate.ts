@@ -57,7 +57,12 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
   }
   out.finish();
   const ended = g.now();
-  return out.result(finishReason, { promptTokens: request.prompt.length, cachedTokens: cached, prefillMs: decodeStarted - started, decodeMs: ended - decodeStarted });
+  return out.result(finishReason, {
+    promptTokens: request.prompt.length,
+    cachedTokens: cached,
+    prefillMs: decodeStarted - started,
+    decodeMs: ended - decodeStarted,
+  });
 }
 
 /** How many leading tokens of the prompt the cache already holds; the last one is always computed anew, for its logits. */
@@ -87,10 +92,15 @@ class Output {
   #text = "";
   #reasoning = "";
 
-  constructor(generator: Generator, request: GenerateRequest, hooks: GenerateHooks) {
+  constructor(generator: Generator, request: TokenRequest, hooks: GenerateHooks) {
     this.#generator = generator;
     this.#hooks = hooks;
-    this.#stream = new TextStream(generator.table, { stop: request.stop, thinking: request.thinking, special: request.special });
+    this.#stream = new TextStream(generator.table, {
+      stop: request.stop,
+      thinking: request.thinking,
+      special: request.special,
+      prompt: request.prompt,
+    });
   }
 
   /** Takes a token; true when a stop string was completed. */
@@ -110,7 +120,12 @@ class Output {
       if (piece.type === "text") this.#text += piece.text;
       else this.#reasoning += piece.text;
       const logprobs = this.#waiting.splice(0, piece.tokens.length);
-      const part: GeneratedPart = { type: piece.type, text: piece.text, tokens: piece.tokens, ...(logprobs.length ? { logprobs } : {}) };
+      const part: GeneratedPart = {
+        type: piece.type,
+        text: piece.text,
+        tokens: piece.tokens,
+        ...(logprobs.length ? { logprobs } : {}),
+      };
       this.#hooks.onPart(part);
     }
   }
@@ -125,7 +140,10 @@ class Output {
     return { ...name(raw), top: raw.top.map(name) };
   }
 
-  result(finishReason: FinishReason, m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number }): GenerateResult {
+  result(
+    finishReason: FinishReason,
+    m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number },
+  ): GenerateResult {
     const perSecond = (tokens: number, ms: number) => (ms > 0 ? (1000 * tokens) / ms : 0);
     // The first token comes out of the prefill's logits: decoding computed one step fewer than there are tokens.
     const steps = Math.max(0, this.tokens.length - 1);

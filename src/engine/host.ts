@@ -24,9 +24,21 @@ export interface EngineHost {
   startLanes?(lanes: readonly Lane[], onDeath: () => void): Promise<() => Promise<void>>;
   /** Lets the event loop of this thread run once (a macrotask). */
   breathe(): Promise<void>;
+  /**
+   * Work belongs to requests, and the clock stands still while one computes (edge platforms). Every step breathes then, and
+   * an aborted call settles only when it has passed its turn on: a request can be kept alive until that, and must be.
+   */
+  readonly requestBound?: boolean;
   /** Milliseconds, monotonic. */
   now(): number;
 }
 
 /** What the user may pass as a model. */
-export type ModelInput = string | URL | Blob | ArrayBuffer | Uint8Array | Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>> | ModelFiles;
+export type ModelInput =
+  | string
+  | URL
+  | Blob
+  | ArrayBuffer
+  | Uint8Array
+  | Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>>
+  | ModelFiles;

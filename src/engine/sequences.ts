@@ -2,7 +2,7 @@
 import { CpmError } from "../errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { slots } from "../model/plan.ts";
-import { ABI_VERSION, KV_TYPES, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import { ABI_VERSION, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { KvType } from "./types.ts";
 
@@ -18,22 +18,36 @@ export interface Sequence {
 }
 
 const MAGIC = 0x534d5043; // "CPMS"
+// Words: magic, ABI, KV type, context size, tokens, checksum of all the others; then the fingerprint.
 const HEADER_BYTES = 32;
+const CHECKSUM_WORD = 5;
+
+/** What all sequences of a model have in common. */
+export interface SequenceOptions {
+  readonly config: ModelConfig;
+  readonly kvType: KvType;
+  /** Tokens that the model was loaded for: no sequence may hold more. */
+  readonly contextSize: number;
+  /** KV memory taken at load, for one sequence of `contextSize`. It is never given back. */
+  readonly firstKv: number;
+  /** Tells one model from another in saved sessions. */
+  readonly fingerprint: bigint;
+}
 
 export class Sequences {
   readonly #arena: Arena;
   readonly #config: ModelConfig;
   readonly #kvType: KvType;
-  /** Tells one model from another in saved sessions. */
-  readonly #fingerprint: bigint;
+  readonly #options: SequenceOptions;
   readonly #open = new Map<number, Sequence>();
+  #firstFree = true;
   #next = 1;
 
-  constructor(arena: Arena, config: ModelConfig, kvType: KvType, fingerprint: bigint) {
+  constructor(arena: Arena, options: SequenceOptions) {
     this.#arena = arena;
-    this.#config = config;
-    this.#kvType = kvType;
-    this.#fingerprint = fingerprint;
+    this.#config = options.config;
+    this.#kvType = options.kvType;
+    this.#options = options;
   }
 
   get(id: number): Sequence {
@@ -42,32 +56,31 @@ export class Sequences {
     return sequence;
   }
 
-  /** A new empty sequence; `data` is memory already taken for it, as many bytes as bytesOf says. */
-  open(contextSize: number, data?: number): number {
-    const capacity = slots(contextSize);
+  /** A new empty sequence. Throws "out-of-memory" when the memory cannot grow by its KV cache. */
+  open(contextSize: number): number {
     const bytes = this.bytesOf(contextSize);
     const at = this.#arena.take(STRUCT_BYTES.sequence);
+    const first = this.#firstFree && contextSize === this.#options.contextSize;
+    let data = this.#options.firstKv;
     try {
-      data ??= this.#arena.take(bytes);
+      if (!first) data = this.#arena.take(bytes);
     } catch (error) {
       this.#arena.free(at, STRUCT_BYTES.sequence);
       throw error;
     }
-    new StructWriter(this.#arena.memory.buffer, at).ints(data, capacity, 0);
+    if (first) this.#firstFree = false;
+    new StructWriter(this.#arena.memory.buffer, at).ints(data, slots(contextSize), 0);
     this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [] });
     return this.#next++;
   }
 
-  has(id: number): boolean {
-    return this.#open.has(id);
-  }
-
-  /** Closes a sequence and gives its memory back, except the piece at `kept`, which stays taken. */
-  close(id: number, kept?: number): void {
+  /** Closes a sequence and gives its memory back. */
+  close(id: number): void {
     const sequence = this.#open.get(id);
     if (!sequence) return;
     this.#open.delete(id);
-    if (sequence.data !== kept) this.#arena.free(sequence.data, sequence.bytes);
+    if (sequence.data === this.#options.firstKv) this.#firstFree = true;
+    else this.#arena.free(sequence.data, sequence.bytes);
     this.#arena.free(sequence.at, STRUCT_BYTES.sequence);
   }
 
@@ -95,7 +108,8 @@ export class Sequences {
     const to = this.get(copy);
     const memory = new Uint8Array(this.#arena.memory.buffer);
     const targets = this.#regions(to, from.tokens.length);
-    for (const [i, { at, bytes }] of this.#regions(from, from.tokens.length).entries()) memory.copyWithin(targets[i]!.at, at, at + bytes);
+    for (const [i, { at, bytes }] of this.#regions(from, from.tokens.length).entries())
+      memory.copyWithin(targets[i]!.at, at, at + bytes);
     to.tokens.push(...from.tokens);
     return copy;
   }
@@ -109,17 +123,21 @@ export class Sequences {
     const view = new DataView(out.buffer);
     for (const [i, value] of [MAGIC, ABI_VERSION, KV_TYPES[this.#kvType], sequence.contextSize, sequence.tokens.length].entries())
       view.setUint32(4 * i, value, true);
-    view.setBigUint64(24, this.#fingerprint, true);
+    view.setBigUint64(24, this.#options.fingerprint, true);
     for (const [i, token] of sequence.tokens.entries()) view.setInt32(HEADER_BYTES + 4 * i, token, true);
     let at = HEADER_BYTES + 4 * sequence.tokens.length;
     for (const region of regions) {
       out.set(new Uint8Array(this.#arena.memory.buffer, region.at, region.bytes), at);
       at += region.bytes;
     }
+    view.setInt32(4 * CHECKSUM_WORD, checksum(out), true);
     return out;
   }
 
-  /** A new sequence from what save() gave. Throws "bad-input" for another model, ABI or KV type, or damaged bytes. */
+  /**
+   * A new sequence from what save() gave, by this model or one loaded with another context size. Throws "bad-input" for
+   * another model, ABI or KV type, or damaged bytes; "context-overflow" for more tokens than this model was loaded for.
+   */
   restore(saved: Uint8Array): number {
     const refuse = (why: string): never => {
       throw new CpmError("bad-input", `saved session: ${why}; run the prompt again and save anew`);
@@ -128,12 +146,20 @@ export class Sequences {
     if (saved.length < HEADER_BYTES || view.getUint32(0, true) !== MAGIC) refuse("these bytes are not a saved session");
     const word = (i: number) => view.getUint32(4 * i, true);
     if (word(1) !== ABI_VERSION) refuse(`it was saved by ABI ${word(1)}, this is ABI ${ABI_VERSION}`);
-    if (view.getBigUint64(24, true) !== this.#fingerprint) refuse("it belongs to another model");
+    if (view.getBigUint64(24, true) !== this.#options.fingerprint) refuse("it belongs to another model");
     if (word(2) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
-    const [contextSize, length] = [word(3), word(4)];
+    const length = word(4);
     const regionBytes = Math.ceil(length / 32) * this.#tileBytes * this.#config.layers * this.#config.kvHeads * 2;
-    if (length > contextSize || contextSize > 1 << 24 || saved.length !== HEADER_BYTES + 4 * length + regionBytes) refuse("its length does not fit its header");
-    const id = this.open(contextSize);
+    if (length > word(3) || saved.length !== HEADER_BYTES + 4 * length + regionBytes)
+      refuse("its length does not fit its header");
+    if (view.getInt32(4 * CHECKSUM_WORD, true) !== checksum(saved)) refuse("its bytes are damaged");
+    const most = this.#options.contextSize;
+    if (length > most)
+      throw new CpmError(
+        "context-overflow",
+        `saved session: its ${length} tokens do not fit the context of ${most}; load with contextSize ${length} or more`,
+      );
+    const id = this.open(Math.min(word(3), most));
     const sequence = this.get(id);
     for (let i = 0; i < length; i++) {
       const token = view.getInt32(HEADER_BYTES + 4 * i, true);
@@ -150,4 +176,13 @@ export class Sequences {
     }
     return id;
   }
+}
+
+/** FNV-1a over all 32-bit words but the checksum itself. */
+function checksum(saved: Uint8Array): number {
+  const bytes = saved.byteOffset % 4 ? saved.slice() : saved;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  let hash = 0x811c9dc5 | 0;
+  for (let i = 0; i < words.length; i++) if (i !== CHECKSUM_WORD) hash = Math.imul(hash ^ words[i]!, 0x01000193);
+  return hash;
 }

@@ -142,7 +142,12 @@ export interface EngineApi {
   /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's). */
   open(contextSize?: number): Promise<number>;
   /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]). */
-  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array>;
+  forward(
+    session: number,
+    tokens: readonly number[],
+    logits: "none" | "last" | "all",
+    signal?: AbortSignal,
+  ): Promise<Float32Array>;
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult>;
   /** Tokens now in the cache. */
   tokens(session: number): Promise<Int32Array>;

@@ -5,7 +5,11 @@ import type { ModelFiles, Source } from "./source.ts";
 /** Throws "io" when [offset, offset + length) is not inside the source. */
 export function checkRange(source: { readonly name: string; readonly size: number }, offset: number, length: number): void {
   if (!(offset >= 0 && length >= 0 && offset + length <= source.size))
-    throw new CpmError("io", `${source.name}: bytes ${offset} to ${offset + length} asked for, the file has ${source.size}; it is shorter than it says`, { file: source.name, offset });
+    throw new CpmError(
+      "io",
+      `${source.name}: bytes ${offset} to ${offset + length} asked for, the file has ${source.size}; it is shorter than it says`,
+      { file: source.name, offset },
+    );
 }
 
 /** A source over bytes in memory. Reads are copies, so that a caller may keep or transfer them. */
@@ -33,10 +37,20 @@ export function blobSource(name: string, blob: Blob): Source {
     ...source,
     async read(offset, length, signal) {
       checkRange(source, offset, length);
-      const bytes = new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+      const fail = (why: string, cause?: unknown) =>
+        new CpmError(
+          "io",
+          `${name}: ${length} bytes at ${offset}: ${why}; choose the file again`,
+          { file: name, offset },
+          { cause },
+        );
+      const buffer = await blob
+        .slice(offset, offset + length)
+        .arrayBuffer()
+        .catch((cause: unknown) => Promise.reject(fail(cause instanceof Error ? cause.message : String(cause), cause)));
       signal?.throwIfAborted();
-      if (bytes.length !== length) throw new CpmError("io", `${name}: ${bytes.length} of ${length} bytes at ${offset} could be read; choose the file again`, { file: name, offset });
-      return bytes;
+      if (buffer.byteLength !== length) throw fail(`only ${buffer.byteLength} could be read`);
+      return new Uint8Array(buffer);
     },
     async close() {},
   };

@@ -1,10 +1,12 @@
 // Safetensors: an 8-byte length, a JSON header, raw tensors. Also the index of a sharded set.
 // Source: the safetensors format document. No well-kept reader of the bytes exists, so this is ours.
 import { modelError } from "../errors.ts";
+import { parseObject, shown } from "./json.ts";
 import type { ModelFiles, Source } from "./source.ts";
 import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
 
-const MAX_HEADER = 128 << 20;
+/** A published model has headers of kilobytes; parsed JSON takes many times its text. */
+const MAX_HEADER = 32 << 20;
 
 /** Tensors by name. Types that cannot be read are kept out, under `unreadable` with their dtype. */
 export interface Safetensors {
@@ -20,25 +22,24 @@ interface Entry {
 
 const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 
-async function header(source: Source, signal: AbortSignal | undefined): Promise<{ json: Record<string, unknown>; start: number }> {
-  if (source.size < 10) throw modelError({ file: source.name, offset: 0, expected: "at least 10 bytes", found: String(source.size) }, "not a safetensors file");
+async function header(
+  source: Source,
+  signal: AbortSignal | undefined,
+): Promise<{ json: Record<string, unknown>; start: number }> {
+  if (source.size < 10)
+    throw modelError(
+      { file: source.name, offset: 0, expected: "at least 10 bytes", found: String(source.size) },
+      "not a safetensors file",
+    );
   const length = new DataView((await source.read(0, 8, signal)).buffer).getBigUint64(0, true);
   const most = Math.min(source.size - 8, MAX_HEADER);
-  if (length > BigInt(most)) throw modelError({ file: source.name, offset: 0, field: "header length", expected: `at most ${most}`, found: String(length) }, "not a safetensors file");
+  if (length > BigInt(most))
+    throw modelError(
+      { file: source.name, offset: 0, field: "header length", expected: `at most ${most}`, found: String(length) },
+      "not a safetensors file",
+    );
   const text = new TextDecoder().decode(await source.read(8, Number(length), signal));
   return { json: parseObject(text, source.name, 8), start: 8 + Number(length) };
-}
-
-/** Parses a JSON object; anything else is a "bad-model" error naming the file. */
-export function parseObject(text: string, file: string, offset = 0): Record<string, unknown> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw modelError({ file, offset, expected: "JSON", found: cause instanceof Error ? cause.message : String(cause) }, "not valid JSON");
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw modelError({ file, offset, expected: "a JSON object", found: Array.isArray(json) ? "an array" : typeof json }, "JSON");
-  return json as Record<string, unknown>;
 }
 
 /** Reads one file's header. Throws "bad-model" for offsets outside the data, overlaps, and sizes that do not fit shapes. */
@@ -51,51 +52,112 @@ export async function readSafetensors(source: Source, signal?: AbortSignal): Pro
   for (const [name, value] of Object.entries(json)) {
     if (name === "__metadata__") continue;
     const fail = (expected: string, found: unknown): never => {
-      throw modelError({ file: source.name, offset: 8, field: name, expected, found: JSON.stringify(found)?.slice(0, 80) ?? "nothing" }, "tensor entry");
+      throw modelError(
+        { file: source.name, offset: 8, field: name.slice(0, 120), expected, found: shown(found) },
+        "tensor entry",
+      );
     };
-    const { dtype, shape, data_offsets: offsets } = (typeof value === "object" && value !== null ? value : fail("an object", value)) as Record<string, unknown>;
+    const {
+      dtype,
+      shape,
+      data_offsets: offsets,
+    } = (typeof value === "object" && value !== null ? value : fail("an object", value)) as Record<string, unknown>;
     if (!Array.isArray(shape) || shape.length > 8 || !shape.every(isCount)) return fail("a shape of at most 8 sizes", shape);
-    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[0]! > offsets[1]! || offsets[1]! > room) return fail(`data_offsets within ${room} bytes`, offsets);
+    if (
+      !Array.isArray(offsets) ||
+      offsets.length !== 2 ||
+      !offsets.every(isCount) ||
+      offsets[0]! > offsets[1]! ||
+      offsets[1]! > room
+    )
+      return fail(`data_offsets within ${room} bytes`, offsets);
     const [begin, end] = offsets as [number, number];
     entries.push({ name, begin, end });
-    const type = String(dtype) as TensorType;
+    if (typeof dtype !== "string") return fail("a dtype", dtype);
+    const type = dtype as TensorType;
     if (!Object.hasOwn(TENSOR_TYPES, type) || TENSOR_TYPES[type].block !== 1) {
-      unreadable.set(name, String(dtype));
+      unreadable.set(name, dtype);
       continue;
     }
     const bytes = (shape as number[]).reduce((a, b) => a * b, 1) * TENSOR_TYPES[type].bytes;
     if (bytes !== end - begin) fail(`${bytes} bytes for ${type} [${shape}]`, end - begin);
     tensors.set(name, { name, type, shape: shape as number[], source, offset: start + begin, bytes });
   }
-  entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
-  for (const [i, e] of entries.entries()) {
-    const next = entries[i + 1];
-    if (next && e.end > next.begin) throw modelError({ file: source.name, offset: start + next.begin, field: next.name, expected: `data from ${e.end} on`, found: String(next.begin) }, `tensor data overlaps that of ${e.name}`);
+  checkCoverage(source, entries, start);
+  return { tensors, unreadable };
+}
+
+/** The format leaves no byte out: a hole is a name that stood there twice, or a file of another length. */
+function checkCoverage(source: Source, entries: readonly Entry[], start: number): void {
+  const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let at = 0;
+  for (const e of sorted) {
+    if (e.begin !== at)
+      throw modelError(
+        {
+          file: source.name,
+          offset: start + e.begin,
+          field: e.name,
+          expected: `data_offsets from ${at} on`,
+          found: String(e.begin),
+        },
+        e.begin < at ? "tensor data overlaps that of another" : "no tensor owns the data before",
+      );
+    at = e.end;
+  }
+  if (start + at !== source.size)
+    throw modelError(
+      { file: source.name, offset: start + at, expected: `a file of ${start + at} bytes`, found: String(source.size) },
+      "length",
+    );
+}
+
+/** All tensors of a folder: model.safetensors (or the file named), or the shards that model.safetensors.index.json names. */
+export async function openSafetensors(files: ModelFiles, signal?: AbortSignal): Promise<Safetensors> {
+  const single = files.entry.endsWith(".safetensors") ? files.entry : "model.safetensors";
+  const index = await files.open("model.safetensors.index.json", signal);
+  const map = index && (await readIndex(index, signal));
+  const shards = [...new Set(map?.values())];
+  // A file named beside an index that is not about it is a model by itself.
+  if (!map || (files.entry.endsWith(".safetensors") && !shards.includes(files.entry))) {
+    const source = await files.open(single, signal);
+    if (!source)
+      throw modelError(
+        { file: single, expected: "this file or model.safetensors.index.json", found: "neither" },
+        "weights are missing",
+        "download the whole folder",
+      );
+    return readSafetensors(source, signal);
+  }
+  const tensors = new Map<string, FileTensor>();
+  const unreadable = new Map<string, string>();
+  for (const shard of shards) {
+    const source = await files.open(shard, signal);
+    if (!source)
+      throw modelError(
+        { file: shard, expected: "every shard that the index names", found: "this one is missing" },
+        "weights are missing",
+        "download the whole folder",
+      );
+    const part = await readSafetensors(source, signal);
+    for (const [name, tensor] of part.tensors) if (map.get(name) === shard) tensors.set(name, tensor);
+    for (const [name, dtype] of part.unreadable) unreadable.set(name, dtype);
   }
   return { tensors, unreadable };
 }
 
-/** All tensors of a folder: model.safetensors, or the shards that model.safetensors.index.json names. */
-export async function openSafetensors(files: ModelFiles, signal?: AbortSignal): Promise<Safetensors> {
-  const single = files.entry.endsWith(".safetensors") ? files.entry : "model.safetensors";
-  const index = await files.open("model.safetensors.index.json", signal);
-  if (!index || files.entry.endsWith(".safetensors")) {
-    const source = await files.open(single, signal);
-    if (!source) throw modelError({ file: single, expected: "this file or model.safetensors.index.json", found: "neither" }, "weights are missing", "download the whole folder");
-    return readSafetensors(source, signal);
-  }
-  const map = parseObject(new TextDecoder().decode(await index.read(0, Math.min(index.size, MAX_HEADER), signal)), index.name)["weight_map"];
-  if (typeof map !== "object" || map === null) throw modelError({ file: index.name, field: "weight_map", expected: "an object", found: typeof map }, "index");
-  const tensors = new Map<string, FileTensor>();
-  const unreadable = new Map<string, string>();
-  const shards = [...new Set(Object.values(map as Record<string, unknown>))];
-  for (const shard of shards) {
-    if (typeof shard !== "string" || shard.includes("/") || shard.includes("\\")) throw modelError({ file: index.name, field: "weight_map", expected: "file names", found: String(shard).slice(0, 80) }, "index");
-    const source = await files.open(shard, signal);
-    if (!source) throw modelError({ file: shard, expected: "every shard that the index names", found: "this one is missing" }, "weights are missing", "download the whole folder");
-    const part = await readSafetensors(source, signal);
-    for (const [name, tensor] of part.tensors) if ((map as Record<string, unknown>)[name] === shard) tensors.set(name, tensor);
-    for (const [name, dtype] of part.unreadable) unreadable.set(name, dtype);
-  }
-  return { tensors, unreadable };
+/** Which file each tensor is in. */
+async function readIndex(index: Source, signal?: AbortSignal): Promise<Map<string, string>> {
+  const map = parseObject(new TextDecoder().decode(await index.read(0, Math.min(index.size, MAX_HEADER), signal)), index.name)[
+    "weight_map"
+  ];
+  if (typeof map !== "object" || map === null || Array.isArray(map))
+    throw modelError({ file: index.name, field: "weight_map", expected: "an object", found: shown(map) }, "index");
+  return new Map(
+    Object.entries(map).map(([name, file]) => {
+      if (typeof file !== "string" || file === "" || /[/\\]/.test(file))
+        throw modelError({ file: index.name, field: "weight_map", expected: "file names", found: shown(file) }, "index");
+      return [name, file];
+    }),
+  );
 }

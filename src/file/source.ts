@@ -21,3 +21,32 @@ export interface ModelFiles {
   open(name: string, signal?: AbortSignal): Promise<Source | undefined>;
   close(): Promise<void>;
 }
+
+/** The same files, whose opens and reads end with the signal's reason once it is aborted, whether a source looks at it or not. */
+export function abortable(files: ModelFiles, signal: AbortSignal): ModelFiles {
+  const guard = async <T>(work: () => Promise<T>): Promise<T> => {
+    signal.throwIfAborted();
+    const value = await work();
+    signal.throwIfAborted();
+    return value;
+  };
+  return {
+    entry: files.entry,
+    open: (name) =>
+      guard(async () => {
+        const source = await files.open(name, signal);
+        if (!source) return undefined;
+        const { readInto } = source;
+        return {
+          name: source.name,
+          size: source.size,
+          read: (offset, length) => guard(() => source.read(offset, length, signal)),
+          ...(readInto
+            ? { readInto: (target: Uint8Array, offset: number) => guard(() => readInto.call(source, target, offset, signal)) }
+            : {}),
+          close: () => source.close(),
+        };
+      }),
+    close: () => files.close(),
+  };
+}

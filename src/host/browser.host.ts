@@ -1,8 +1,7 @@
 // An engine's surroundings on a page or in a page's worker.
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
-import { startLanes } from "./lanes.ts";
-import { breathe, webLane } from "./web.ts";
+import { breathe } from "./web.ts";
 
 // Spelled out, so that bundlers see each file.
 const urls: Readonly<Record<Artifact, URL>> = {
@@ -18,9 +17,17 @@ const modules = new Map<Artifact, Promise<WebAssembly.Module>>();
 
 async function fetched(url: URL): Promise<WebAssembly.Module> {
   const response = await fetch(url).catch((cause: unknown) => {
-    throw new CpmError("io", `${url}: ${cause instanceof Error ? cause.message : String(cause)}; the package's wasm/ folder must be served with it`, { file: url.href }, { cause });
+    throw new CpmError(
+      "io",
+      `${url}: ${cause instanceof Error ? cause.message : String(cause)}; the package's wasm/ folder must be served with it`,
+      { file: url.href },
+      { cause },
+    );
   });
-  if (!response.ok) throw new CpmError("io", `${url}: HTTP status ${response.status}; the package's wasm/ folder must be served with it`, { file: url.href });
+  if (!response.ok)
+    throw new CpmError("io", `${url}: HTTP status ${response.status}; the package's wasm/ folder must be served with it`, {
+      file: url.href,
+    });
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
@@ -40,7 +47,7 @@ function likelyCores(): number {
   return logical >= 4 ? logical >> 1 : logical;
 }
 
-/** `threads`: false in a page's own thread, which may not wait for lanes. */
+/** `threads`: false in a page's own thread, which may not wait for lanes; in a worker the client starts them. */
 export function browserHost(threads: boolean): EngineHost {
   const isolated = threads && globalThis.crossOriginIsolated === true && typeof SharedArrayBuffer === "function";
   const note = threads
@@ -50,9 +57,7 @@ export function browserHost(threads: boolean): EngineHost {
     name: "browser",
     module: compiled,
     cores: isolated ? likelyCores() : 1,
-    ...(isolated
-      ? { startLanes: (lanes, onDeath) => startLanes(() => webLane(new Worker(new URL("./browser.lane.js", import.meta.url), { type: "module" })), lanes, onDeath) }
-      : { threadsNote: note }),
+    ...(isolated ? {} : { threadsNote: note }),
     breathe,
     now: () => performance.now(),
   };

@@ -1,14 +1,26 @@
 // The package on a page, or in a worker of one.
 import { openDoor } from "../door/door.ts";
 import { browserHost } from "./browser.host.ts";
-import { webEngine } from "./web.ts";
+import { webEngine, webLane } from "./web.ts";
 
 export * from "../index.ts";
-export const { load, inspect, loadTokenizer } = openDoor({
+
+// Spelled out, so that bundlers see each file.
+const engine = () => new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" });
+const lane = () => new Worker(new URL("./browser.lane.js", import.meta.url), { type: "module" });
+
+const door = openDoor({
   host: () => browserHost(false),
-  startWorker: async () => webEngine(new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" })),
+  startWorker: async () => webEngine(engine(), () => webLane(lane())),
   base: () => globalThis.location?.href,
 });
+
+/** Loads a model from a path, URL, Blob, bytes or files of your own; {@link Door.load} says how and what it throws. */
+export const load = door.load;
+/** Metadata, tensors and memory plan of a model file; see {@link Door.inspect}. */
+export const inspect = door.inspect;
+/** The tokenizer of a file alone; see {@link Door.loadTokenizer}. */
+export const loadTokenizer = door.loadTokenizer;
 
 /** The embedded story model (int4, 2.3 MB): see models/README.md. */
 export const defaultModel = new URL("../../models/stories-q4_0.gguf", import.meta.url);

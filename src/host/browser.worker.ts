@@ -4,4 +4,6 @@ import { serveEngine } from "../port/server.ts";
 import { browserHost } from "./browser.host.ts";
 import { webPort } from "./web.ts";
 
-serveEngine(webPort(), browserHost(true), (input) => openInput(input, undefined, input.kind === "url" ? input.headers : undefined));
+serveEngine(webPort(), browserHost(true), (input) =>
+  openInput(input, undefined, input.kind === "url" ? input.headers : undefined),
+);

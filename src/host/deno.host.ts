@@ -1,31 +1,30 @@
 // An engine's surroundings in Deno.
 import type { EngineHost } from "../engine/host.ts";
+import { startLanes } from "../port/lanes.ts";
+import { likelyCores, physicalCores, topology } from "./cores.ts";
 import { modules } from "./deno.modules.js";
-import { startLanes } from "./lanes.ts";
-import { breathe, webLane } from "./web.ts";
+import { laneScript, laneWorker } from "./threads.ts";
 
 interface DenoPermissions {
   readonly permissions: { query(what: { name: "read"; path: URL }): Promise<{ state: "granted" | "prompt" | "denied" }> };
 }
 
-/** Deno starts a worker from a local file only with permission to read it; asking does not prompt. */
-export async function mayStart(script: URL): Promise<boolean> {
-  if (script.protocol !== "file:") return true;
+/** Whether a file may be read; asking does not prompt. Deno starts a worker from a local file only with this permission. */
+export async function mayRead(file: URL): Promise<boolean> {
+  if (file.protocol !== "file:") return true;
   const { permissions } = (globalThis as unknown as { Deno: DenoPermissions }).Deno;
-  return (await permissions.query({ name: "read", path: script })).state === "granted";
+  return (await permissions.query({ name: "read", path: file })).state === "granted";
 }
 
 export async function denoHost(): Promise<EngineHost> {
-  const script = new URL("./deno.lane.js", import.meta.url);
-  const threads = await mayStart(script);
+  const threads = await mayRead(laneScript);
+  const logical = navigator.hardwareConcurrency;
   return {
     name: "deno",
     module: async (artifact) => modules[artifact],
-    cores: threads ? navigator.hardwareConcurrency : 1,
-    ...(threads
-      ? { startLanes: (lanes, onDeath) => startLanes(() => webLane(new Worker(script, { type: "module" })), lanes, onDeath) }
-      : { threadsNote: "threads need --allow-read for the package's folder" }),
-    breathe,
+    cores: !threads ? 1 : (await mayRead(topology)) ? await physicalCores(logical) : likelyCores(logical),
+    ...(threads ? { startLanes: startLanes(laneWorker) } : { threadsNote: "threads need --allow-read for the package's folder" }),
+    breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),
   };
 }

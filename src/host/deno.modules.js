@@ -1,10 +1,11 @@
 // The built modules in Deno, which loads them with the code and needs no permission for it.
-import source decide from "../../wasm/decide.wasm";
+
 import source decideMt from "../../wasm/decide.mt.wasm";
-import source kernels from "../../wasm/kernels.wasm";
+import source decide from "../../wasm/decide.wasm";
 import source kernelsMt from "../../wasm/kernels.mt.wasm";
-import source kernelsRelaxed from "../../wasm/kernels.relaxed.wasm";
 import source kernelsRelaxedMt from "../../wasm/kernels.relaxed.mt.wasm";
+import source kernelsRelaxed from "../../wasm/kernels.relaxed.wasm";
+import source kernels from "../../wasm/kernels.wasm";
 
 export const modules = {
   kernels,

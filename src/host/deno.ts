@@ -1,18 +1,25 @@
 // The package in Deno. The kernels need no permission; a model file needs --allow-read, which also allows threads.
 import { openDoor } from "../door/door.ts";
-import { denoHost, mayStart } from "./deno.host.ts";
+import { denoHost, mayRead } from "./deno.host.ts";
 import { pathFiles } from "./node.files.ts";
-import { webEngine } from "./web.ts";
+import { engineWorker } from "./threads.ts";
 
 export * from "../index.ts";
-export const { load, inspect, loadTokenizer } = openDoor({
+const door = openDoor({
   host: denoHost,
   openPath: pathFiles,
   startWorker: async () => {
     const script = new URL("./deno.worker.js", import.meta.url);
-    return (await mayStart(script)) ? webEngine(new Worker(script, { type: "module" })) : undefined;
+    return (await mayRead(script)) ? engineWorker(script) : undefined;
   },
 });
+
+/** Loads a model from a path, URL, Blob, bytes or files of your own; {@link Door.load} says how and what it throws. */
+export const load = door.load;
+/** Metadata, tensors and memory plan of a model file; see {@link Door.inspect}. */
+export const inspect = door.inspect;
+/** The tokenizer of a file alone; see {@link Door.loadTokenizer}. */
+export const loadTokenizer = door.loadTokenizer;
 
 /** The embedded story model (int4, 2.3 MB): see models/README.md. */
 export const defaultModel = new URL("../../models/stories-q4_0.gguf", import.meta.url);

@@ -1,7 +1,7 @@
 // The package on edge runtimes (workerd): modules compiled by the platform, one lane, in the request's own thread.
 import decide from "../../wasm/decide.wasm";
-import kernels from "../../wasm/kernels.wasm";
 import kernelsRelaxed from "../../wasm/kernels.relaxed.wasm";
+import kernels from "../../wasm/kernels.wasm";
 import { openDoor } from "../door/door.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
@@ -14,13 +14,22 @@ const host: EngineHost = {
   name: "edge",
   async module(artifact) {
     const module = modules[artifact];
-    if (!module) throw new CpmError("unsupported", `${artifact}: not part of the edge build, which has no threads`, { field: "threads" });
+    if (!module)
+      throw new CpmError("unsupported", `${artifact}: not part of the edge build, which has no threads`, { field: "threads" });
     return module;
   },
   cores: 1,
   threadsNote: "edge runtimes have no threads",
+  requestBound: true,
   breathe: () => new Promise((resolve) => setTimeout(resolve, 0)),
   now: () => performance.now(),
 };
 
-export const { load, inspect, loadTokenizer } = openDoor({ host: () => host });
+const door = openDoor({ host: () => host });
+
+/** Loads a model from a path, URL, Blob, bytes or files of your own; {@link Door.load} says how and what it throws. */
+export const load = door.load;
+/** Metadata, tensors and memory plan of a model file; see {@link Door.inspect}. */
+export const inspect = door.inspect;
+/** The tokenizer of a file alone; see {@link Door.loadTokenizer}. */
+export const loadTokenizer = door.loadTokenizer;

@@ -48,8 +48,14 @@ function fileSource(name: string, handle: FileHandle, size: number): Source {
     checkRange(source, offset, target.length);
     for (let done = 0; done < target.length; ) {
       signal?.throwIfAborted();
-      const { bytesRead } = await handle.read(target, done, target.length - done, offset + done).catch((error: unknown) => Promise.reject(failure(name, error)));
-      if (bytesRead === 0) throw new CpmError("io", `${name}: the file became shorter while it was read; load it again`, { file: name, offset: offset + done });
+      const { bytesRead } = await handle
+        .read(target, done, target.length - done, offset + done)
+        .catch((error: unknown) => Promise.reject(failure(name, error)));
+      if (bytesRead === 0)
+        throw new CpmError("io", `${name}: the file became shorter while it was read; load it again`, {
+          file: name,
+          offset: offset + done,
+        });
       done += bytesRead;
     }
   };

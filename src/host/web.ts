@@ -1,8 +1,8 @@
-// What pages and Deno share: web workers as engines and lanes.
+// Engines and lanes as web workers, on pages.
 import type { EngineWorker } from "../port/client.ts";
+import type { LaneWorker } from "../port/lanes.ts";
 import type { Port } from "../port/messages.ts";
 import { type Lane, runLane } from "../wasm/lane.ts";
-import type { LaneWorker } from "./lanes.ts";
 
 /** The global scope of a dedicated worker. */
 interface WorkerScope {
@@ -12,10 +12,15 @@ interface WorkerScope {
 
 const scope = () => globalThis as unknown as WorkerScope;
 
-const failure = (event: ErrorEvent): Error => new Error(event.message || "its script could not be loaded");
+const failure = (event: ErrorEvent): Error =>
+  new Error(
+    event.message ||
+      'its script could not be loaded (the package\'s files must be served beside each other; vite dev needs optimizeDeps.exclude: ["cpm-wasm"])',
+  );
 
-export function webEngine(worker: Worker): EngineWorker {
+export function webEngine(worker: Worker, lane: () => LaneWorker): EngineWorker {
   return {
+    lane,
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
     listen(handler) {
       worker.onmessage = ({ data }) => handler(data);

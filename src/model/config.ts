@@ -34,13 +34,26 @@ export interface ModelConfig {
   readonly sparse: Readonly<Record<string, number | boolean>> | undefined;
 }
 
+/** The divisors for a model loaded for `contextSize` tokens: chosen once, so that every key in a cache is rotated alike. */
+export const ropeFactors = (config: ModelConfig, contextSize: number): Float32Array | undefined =>
+  contextSize > config.ropeOriginalContext ? config.ropeLong : config.ropeShort;
+
 /**
  * One linear or embedding weight [rows, cols] as it lies in files. GPTQ linears have three parts.
  * `rope`: rows of each head are stored interleaved (GGUF) and must be taken back to half-split order.
  */
 export type WeightFile =
   | { readonly kind: "plain"; readonly tensor: FileTensor; readonly ropeHeads: number }
-  | { readonly kind: "gptq"; readonly rows: number; readonly cols: number; readonly group: number; readonly qweight: FileTensor; readonly scales: FileTensor; readonly zeros: FileTensor | undefined; readonly zeroPlusOne: boolean };
+  | {
+      readonly kind: "gptq";
+      readonly rows: number;
+      readonly cols: number;
+      readonly group: number;
+      readonly qweight: FileTensor;
+      readonly scales: FileTensor;
+      readonly zeros: FileTensor | undefined;
+      readonly zeroPlusOne: boolean;
+    };
 
 export interface LayerFiles {
   readonly attnNorm: FileTensor;

@@ -1,5 +1,6 @@
 // Typed access to metadata that may hold anything.
 import { modelError } from "../errors.ts";
+import { shown } from "../file/json.ts";
 
 /** Reads checked values of one metadata object; errors name the file and the field. */
 export class Fields {
@@ -16,14 +17,14 @@ export class Fields {
   }
 
   fail(field: string, expected: string, found: unknown, what = "value"): never {
-    const text = typeof found === "string" ? `"${found}"` : found === undefined ? "nothing" : String(found);
-    throw modelError({ file: this.file, field, expected, found: text.slice(0, 120) }, what);
+    throw modelError({ file: this.file, field, expected, found: shown(found) }, what);
   }
 
   /** A whole number in [least, most]; `fallback` when absent (absent without a fallback is an error). */
   count(key: string, least: number, most: number, fallback?: number): number {
     const value = this.raw(key) ?? fallback;
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least || value > most) this.fail(key, `a whole number from ${least} to ${most}`, value);
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least || value > most)
+      this.fail(key, `a whole number from ${least} to ${most}`, value);
     return value;
   }
 
@@ -55,4 +56,12 @@ export class Fields {
 }
 
 /** Limits that keep every size computed from a file within what memory could ever hold. */
-export const LIMITS = { layers: 1024, hidden: 65536, inner: 1 << 20, heads: 1024, headDim: 1024, vocab: 1 << 22, context: 1 << 26 } as const;
+export const LIMITS = {
+  layers: 1024,
+  hidden: 65536,
+  inner: 1 << 20,
+  heads: 1024,
+  headDim: 1024,
+  vocab: 1 << 22,
+  context: 1 << 26,
+} as const;

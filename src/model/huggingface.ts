@@ -1,7 +1,9 @@
 // A Hugging Face folder -> a model: config.json, safetensors, tokenizer files.
 import { CpmError, modelError } from "../errors.ts";
-import { openSafetensors, parseObject } from "../file/safetensors.ts";
+import { parseObject, shown } from "../file/json.ts";
+import { openSafetensors } from "../file/safetensors.ts";
 import type { ModelFiles } from "../file/source.ts";
+import type { TokenizerData } from "../text/vocabulary.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
 import { linearShapes, TensorTable } from "./shapes.ts";
@@ -15,16 +17,22 @@ const MAX_TEXT = 64 << 20;
 export async function readText(files: ModelFiles, name: string, signal?: AbortSignal): Promise<string | undefined> {
   const source = await files.open(name, signal);
   if (!source) return undefined;
-  if (source.size > MAX_TEXT) throw modelError({ file: name, expected: `at most ${MAX_TEXT} bytes`, found: String(source.size) }, "file size");
+  if (source.size > MAX_TEXT)
+    throw modelError({ file: name, expected: `at most ${MAX_TEXT} bytes`, found: String(source.size) }, "file size");
   return new TextDecoder().decode(await source.read(0, source.size, signal));
 }
 
 /** Understands a folder. Throws "unsupported" for other architectures, "bad-model" for what is missing or contradicts itself. */
 export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Promise<ModelFile> {
   const text = await readText(files, "config.json", signal);
-  if (text === undefined) throw modelError({ file: "config.json", expected: "beside the weights", found: "no such file" }, "configuration is missing", "give the whole folder of the model");
+  if (text === undefined)
+    throw modelError(
+      { file: "config.json", expected: "beside the weights", found: "no such file" },
+      "configuration is missing",
+      "give the whole folder of the model",
+    );
   const json = parseObject(text, "config.json");
-  const f = new Fields("config.json", (key) => (Object.hasOwn(json, key) ? json[key] : undefined));
+  const f = inside(json);
   const { tensors, unreadable } = await openSafetensors(files, signal);
   const table = new TensorTable("model.safetensors", tensors, unreadable);
   const config = readConfig(f, table);
@@ -45,32 +53,63 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
       down: linear("mlp.down_proj", shapes.down as [number, number]),
     };
   });
-  const matrix = (name: string): WeightFile => ({ kind: "plain", tensor: table.get(name, [config.vocab, config.hidden]), ropeHeads: 0 });
+  const tokenizer = await tokenizerOfFolder(files, text, signal);
+  checkVocabulary(config.vocab, tokenizer);
+  const matrix = (name: string): WeightFile => ({
+    kind: "plain",
+    tensor: table.get(name, [config.vocab, config.hidden]),
+    ropeHeads: 0,
+  });
   return {
     config,
     embedding: matrix("model.embed_tokens.weight"),
     norm: table.get("model.norm.weight", [config.hidden]),
     head: config.tied ? undefined : matrix("lm_head.weight"),
     layers,
-    tokenizer: await tokenizerOfFolder(files, text, signal),
+    tokenizer,
     metadata: json,
     tensors: [...tensors.values()],
     format: gptq ? "safetensors, GPTQ int4" : "safetensors",
   };
 }
 
+/** Every piece that text can become needs a row of the embedding. Added tokens beyond it only fail when they are used. */
+function checkVocabulary(rows: number, { vocabulary, bos }: TokenizerData): void {
+  let pieces = (bos ?? -1) + 1;
+  if (vocabulary.kind === "pieces") {
+    for (const [id, type] of vocabulary.types.entries()) if (type === 1) pieces = Math.max(pieces, id + 1);
+  } else {
+    const ids = Object.values((vocabulary.tokenizer["model"] as { vocab?: object }).vocab ?? {});
+    for (const id of ids) if (typeof id === "number") pieces = Math.max(pieces, id + 1);
+  }
+  if (pieces > rows)
+    throw modelError(
+      { file: "config.json", field: "vocab_size", expected: `at least ${pieces}, the tokenizer's size`, found: String(rows) },
+      "vocabulary and embedding disagree",
+    );
+}
+
 function readConfig(f: Fields, table: TensorTable): ModelConfig {
   const names = f.raw("architectures");
-  const named = Array.isArray(names) ? String(names[0]) : undefined;
+  const first: unknown = Array.isArray(names) ? names[0] : undefined;
+  const named = typeof first === "string" ? first : undefined;
   const type = f.text("model_type") ?? (named === "LlamaForCausalLM" ? "llama" : "minicpm");
   const minicpm = type === "minicpm" && (named === undefined || named === "MiniCPMForCausalLM");
   if (!minicpm && !(type === "llama" && (named === undefined || named === "LlamaForCausalLM")))
-    throw new CpmError("unsupported", `config.json: model_type "${type}" (${named ?? "no architecture named"}) is not supported; MiniCPMForCausalLM and LlamaForCausalLM are`, { file: "config.json", field: "model_type", found: type });
+    throw new CpmError(
+      "unsupported",
+      `config.json: model_type "${type}" (${named ?? "no architecture named"}) is not supported; MiniCPMForCausalLM and LlamaForCausalLM are`,
+      { file: "config.json", field: "model_type", found: type },
+    );
   const act = f.text("hidden_act") ?? "silu";
-  if (act !== "silu") throw new CpmError("unsupported", `config.json: hidden_act "${act}" is not supported; "silu" is`, { file: "config.json", field: "hidden_act" });
+  if (act !== "silu")
+    throw new CpmError("unsupported", `config.json: hidden_act "${act}" is not supported; "silu" is`, {
+      file: "config.json",
+      field: "hidden_act",
+    });
   for (const key of ["attention_bias", "mlp_bias", "num_experts", "num_local_experts"]) {
-    const value = f.raw(key);
-    if (value && value !== 0) throw new CpmError("unsupported", `config.json: ${key} is not supported`, { file: "config.json", field: key });
+    if (f.raw(key))
+      throw new CpmError("unsupported", `config.json: ${key} is not supported`, { file: "config.json", field: key });
   }
   const hidden = f.count("hidden_size", 1, LIMITS.hidden);
   const heads = f.count("num_attention_heads", 1, LIMITS.heads);
@@ -80,8 +119,9 @@ function readConfig(f: Fields, table: TensorTable): ModelConfig {
   if (headDim % 2) f.fail("head_dim", "an even number", headDim);
   const layers = f.count("num_hidden_layers", 1, LIMITS.layers);
   const contextLength = f.count("max_position_embeddings", 1, LIMITS.context);
-  // The configuration class of MiniCPM ties by default; a file with a head of its own says otherwise.
-  const tied = f.flag("tie_word_embeddings", minicpm ? !table.has("lm_head.weight") : false);
+  // Configuration classes differ in what they mean by silence; the weights know.
+  const tied = f.flag("tie_word_embeddings", !table.has("lm_head.weight"));
+  const rope = f.object("rope_scaling") ?? f.object("rope_parameters");
   return {
     architecture: minicpm ? "minicpm" : "llama",
     name: f.text("_name_or_path") || (named ?? type),
@@ -94,23 +134,34 @@ function readConfig(f: Fields, table: TensorTable): ModelConfig {
     vocab: f.count("vocab_size", 1, LIMITS.vocab),
     contextLength,
     rmsEps: f.number("rms_norm_eps", 1e-6),
-    ropeTheta: f.number("rope_theta", 10000),
-    ...readRope(f, headDim, contextLength),
+    // Newer files keep it beside the scaling.
+    ropeTheta:
+      rope && f.raw("rope_theta") === undefined ? inside(rope).number("rope_theta", 10000) : f.number("rope_theta", 10000),
+    ...readRope(f, rope, headDim, contextLength),
     embeddingScale: minicpm ? f.number("scale_emb", 1) : 1,
     residualScale: minicpm ? f.number("scale_depth", Math.sqrt(layers)) / Math.sqrt(layers) : 1,
     logitScale: minicpm ? f.number("dim_model_base", hidden) / hidden : 1,
-    tied: tied || !table.has("lm_head.weight"),
-    sparse: f.object("sparse_config") as ModelConfig["sparse"],
+    tied,
+    sparse: readSparse(f.object("sparse_config")),
   };
+}
+
+const inside = (object: Record<string, unknown>): Fields =>
+  new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : undefined));
+
+function readSparse(object: Record<string, unknown> | undefined): ModelConfig["sparse"] {
+  const known = Object.entries(object ?? {}).filter(
+    (pair): pair is [string, number | boolean] => typeof pair[1] === "number" || typeof pair[1] === "boolean",
+  );
+  return object && Object.fromEntries(known);
 }
 
 type Rope = Pick<ModelConfig, "ropeShort" | "ropeLong" | "ropeOriginalContext" | "ropeScale">;
 
-function readRope(f: Fields, headDim: number, contextLength: number): Rope {
-  const scaling = f.object("rope_scaling");
+function readRope(f: Fields, scaling: Record<string, unknown> | undefined, headDim: number, contextLength: number): Rope {
   const plain = { ropeShort: undefined, ropeLong: undefined, ropeOriginalContext: contextLength, ropeScale: 1 };
   if (!scaling) return plain;
-  const s = new Fields("config.json", (key) => (Object.hasOwn(scaling, key) ? scaling[key] : undefined));
+  const s = inside(scaling);
   const kind = s.text("rope_type") ?? s.text("type") ?? "default";
   if (kind === "default") return plain;
   if (kind === "linear") {
@@ -118,22 +169,38 @@ function readRope(f: Fields, headDim: number, contextLength: number): Rope {
     return { ...plain, ropeShort: factors, ropeLong: factors };
   }
   if (kind !== "longrope" && kind !== "su")
-    throw new CpmError("unsupported", `config.json: rope_scaling type "${kind}" is not supported; "longrope", "linear" and "default" are`, { file: "config.json", field: "rope_scaling", found: kind });
-  const original = s.count("original_max_position_embeddings", 1, LIMITS.context, f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength));
+    throw new CpmError(
+      "unsupported",
+      `config.json: rope_scaling type "${kind}" is not supported; "longrope", "linear" and "default" are`,
+      { file: "config.json", field: "rope_scaling", found: kind },
+    );
+  const original = s.count(
+    "original_max_position_embeddings",
+    1,
+    LIMITS.context,
+    f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength),
+  );
   const scale = Math.max(1, contextLength / original);
   return {
     ropeShort: factorList(s, "short_factor", headDim),
     ropeLong: factorList(s, "long_factor", headDim),
     ropeOriginalContext: original,
     // Source: LongRoPE as in the published modeling file.
-    ropeScale: s.raw("attention_factor") === undefined ? Math.sqrt(1 + Math.log(scale) / Math.log(Math.max(2, original))) : s.number("attention_factor"),
+    ropeScale:
+      s.raw("attention_factor") === undefined
+        ? Math.sqrt(1 + Math.log(scale) / Math.log(Math.max(2, original)))
+        : s.number("attention_factor"),
   };
 }
 
 function factorList(s: Fields, key: string, headDim: number): Float32Array {
   const value = s.raw(key);
-  if (!Array.isArray(value) || value.length !== headDim / 2 || !value.every((x) => typeof x === "number" && Number.isFinite(x) && x > 0))
-    s.fail(`rope_scaling.${key}`, `${headDim / 2} positive numbers`, Array.isArray(value) ? `${value.length} values` : value);
+  if (
+    !Array.isArray(value) ||
+    value.length !== headDim / 2 ||
+    !value.every((x) => typeof x === "number" && Number.isFinite(x) && x > 0)
+  )
+    s.fail(`rope_scaling.${key}`, `${headDim / 2} positive numbers`, value);
   return Float32Array.from(value);
 }
 
@@ -145,9 +212,13 @@ interface Gptq {
 function readGptq(f: Fields): Gptq | undefined {
   const object = f.object("quantization_config");
   if (!object) return undefined;
-  const q = new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : undefined));
+  const q = inside(object);
   const refuse = (key: string, expected: string): never => {
-    throw new CpmError("unsupported", `config.json: quantization_config.${key}: ${JSON.stringify(q.raw(key))} is not supported; expected ${expected}`, { file: "config.json", field: `quantization_config.${key}` });
+    throw new CpmError(
+      "unsupported",
+      `config.json: quantization_config.${key}: ${shown(q.raw(key))} is not supported; expected ${expected}`,
+      { file: "config.json", field: `quantization_config.${key}` },
+    );
   };
   if (q.text("quant_method") !== "gptq") refuse("quant_method", '"gptq"');
   if (q.raw("bits") !== 4) refuse("bits", "4");
@@ -159,11 +230,26 @@ function readGptq(f: Fields): Gptq | undefined {
   return { group, zeroPlusOne: format === "gptq" };
 }
 
-function readLinear(table: TensorTable, name: string, [rows, cols]: readonly [number, number], gptq: Gptq | undefined): WeightFile {
-  if (table.has(`${name}.bias`)) throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
-  if (!gptq || !table.has(`${name}.qweight`)) return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
+function readLinear(
+  table: TensorTable,
+  name: string,
+  [rows, cols]: readonly [number, number],
+  gptq: Gptq | undefined,
+): WeightFile {
+  if (table.has(`${name}.bias`))
+    throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
+  if (!gptq || !table.has(`${name}.qweight`))
+    return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
   const { group, zeroPlusOne } = gptq;
-  if (cols % group || cols % 32 || rows % 8) throw modelError({ field: `${name}.qweight`, expected: `columns that are a multiple of ${group} and rows of 8`, found: `[${rows}, ${cols}]` }, "GPTQ shape");
+  if (cols % group || cols % 32 || rows % 8)
+    throw modelError(
+      {
+        field: `${name}.qweight`,
+        expected: `columns that are a multiple of ${group} and rows of 8`,
+        found: `[${rows}, ${cols}]`,
+      },
+      "GPTQ shape",
+    );
   const scales = table.get(`${name}.scales`, [cols / group, rows]);
   if (scales.type !== "F16") throw modelError({ field: scales.name, expected: "F16", found: scales.type }, "GPTQ scales");
   return {

@@ -4,10 +4,10 @@ import type { EngineHost } from "../engine/host.ts";
 import type { EngineOptions, LoadProgress } from "../engine/types.ts";
 import { CpmError, modelError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
-import type { FileTensor, TensorType } from "../file/tensor.ts";
-import { check, FILE_TYPES, KINDS, type Kernels, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import { type FileTensor, TENSOR_TYPES, type TensorType } from "../file/tensor.ts";
+import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import { type Arena, align } from "../wasm/memory.ts";
-import type { ModelConfig, ModelFile } from "./config.ts";
+import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
 import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
 
 export interface LoadContext {
@@ -31,10 +31,17 @@ export async function loadWeights(context: LoadContext, model: ModelFile, plan: 
   let bytes = 0;
   const report = (w: PlannedWeight, read: number) => {
     bytes += read;
-    context.onProgress({ phase: "weights", bytes, totalBytes, tensor: w.file.kind === "plain" ? w.file.tensor.name : w.file.qweight.name });
+    context.onProgress({
+      phase: "weights",
+      bytes,
+      totalBytes,
+      tensor: w.file.kind === "plain" ? w.file.tensor.name : w.file.qweight.name,
+    });
   };
-  // File order: sources are read forward, which suits disks and HTTP alike.
-  const order = [...plan.weights].sort((a, b) => firstTensor(a).offset - firstTensor(b).offset);
+  // File order: sources are read forward, one after another, which suits disks and HTTP alike.
+  const sources = [...new Set(plan.weights.map((w) => firstTensor(w).source))];
+  const place = (w: PlannedWeight) => sources.indexOf(firstTensor(w).source);
+  const order = [...plan.weights].sort((a, b) => place(a) - place(b) || firstTensor(a).offset - firstTensor(b).offset);
   for (const w of order) {
     writeTensor(arena, descriptor, w);
     await (w.file.kind === "plain" ? packPlain(context, descriptor, w, report) : packGptq(context, descriptor, w, report));
@@ -43,7 +50,8 @@ export async function loadWeights(context: LoadContext, model: ModelFile, plan: 
 }
 
 const firstTensor = (w: PlannedWeight): FileTensor => (w.file.kind === "plain" ? w.file.tensor : w.file.qweight);
-const fileBytes = (w: PlannedWeight): number => (w.file.kind === "plain" ? w.file.tensor.bytes : w.file.qweight.bytes + w.file.scales.bytes);
+const fileBytes = (w: PlannedWeight): number =>
+  w.file.kind === "plain" ? w.file.tensor.bytes : w.file.qweight.bytes + w.file.scales.bytes;
 
 function writeTensor(arena: Arena, at: number, w: PlannedWeight): void {
   new StructWriter(arena.memory.buffer, at).ints(KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at);
@@ -64,7 +72,14 @@ interface Piece {
 }
 
 /** Reads pieces into two halves of the staging area by turns: one is packed while the other fills. */
-async function pipeline(context: LoadContext, source: Source, staging: number, half: number, pieces: readonly Piece[], done: (bytes: number) => void): Promise<void> {
+async function pipeline(
+  context: LoadContext,
+  source: Source,
+  staging: number,
+  half: number,
+  pieces: readonly Piece[],
+  done: (bytes: number) => void,
+): Promise<void> {
   let pending = pieces[0] && readInto(context, source, pieces[0].offset, pieces[0].bytes, staging);
   for (let i = 0; i < pieces.length; i++) {
     const piece = pieces[i]!;
@@ -80,7 +95,12 @@ async function pipeline(context: LoadContext, source: Source, staging: number, h
   }
 }
 
-async function packPlain(context: LoadContext, descriptor: number, w: PlannedWeight, report: (w: PlannedWeight, bytes: number) => void): Promise<void> {
+async function packPlain(
+  context: LoadContext,
+  descriptor: number,
+  w: PlannedWeight,
+  report: (w: PlannedWeight, bytes: number) => void,
+): Promise<void> {
   if (w.file.kind !== "plain") return;
   const { tensor, ropeHeads } = w.file;
   const bytes = rowBytes(w.file);
@@ -90,13 +110,19 @@ async function packPlain(context: LoadContext, descriptor: number, w: PlannedWei
   const pieces: Piece[] = [];
   for (let row = 0; row < w.rows; row += rows) {
     const count = Math.min(rows, w.rows - row);
-    const pack = (at: number) => check(context.kernels.pack_rows(descriptor, type, at, row, count, ropeHeads), `packing ${tensor.name}`);
+    const pack = (at: number) =>
+      check(context.kernels.pack_rows(descriptor, type, at, row, count, ropeHeads), `packing ${tensor.name}`);
     pieces.push({ offset: tensor.offset + row * bytes, bytes: count * bytes, pack });
   }
   await pipeline(context, tensor.source, context.staging, half, pieces, (read) => report(w, read));
 }
 
-async function packGptq(context: LoadContext, descriptor: number, w: PlannedWeight, report: (w: PlannedWeight, bytes: number) => void): Promise<void> {
+async function packGptq(
+  context: LoadContext,
+  descriptor: number,
+  w: PlannedWeight,
+  report: (w: PlannedWeight, bytes: number) => void,
+): Promise<void> {
   if (w.file.kind !== "gptq") return;
   const { qweight, scales, zeros, group, zeroPlusOne } = w.file;
   const scalesAt = context.staging;
@@ -112,7 +138,10 @@ async function packGptq(context: LoadContext, descriptor: number, w: PlannedWeig
   for (let first = 0; first < w.cols / 8; first += words) {
     const count = Math.min(words, w.cols / 8 - first);
     const pack = (at: number) =>
-      check(context.kernels.pack_words(descriptor, at, first, count, scalesAt, zeros ? zerosAt : 0, group, zeroPlusOne ? 1 : 0), `packing ${qweight.name}`);
+      check(
+        context.kernels.pack_words(descriptor, at, first, count, scalesAt, zeros ? zerosAt : 0, group, zeroPlusOne ? 1 : 0),
+        `packing ${qweight.name}`,
+      );
     pieces.push({ offset: qweight.offset + first * wordBytes, bytes: count * wordBytes, pack });
   }
   await pipeline(context, qweight.source, wordsAt, half, pieces, (read) => report(w, read));
@@ -120,29 +149,42 @@ async function packGptq(context: LoadContext, descriptor: number, w: PlannedWeig
 
 /** A small vector tensor as float32 in linear memory. */
 async function placeVector(context: LoadContext, tensor: FileTensor): Promise<number> {
+  const { block, bytes } = TENSOR_TYPES[tensor.type];
   const count = tensor.shape.reduce((a, b) => a * b, 1);
   const at = context.arena.take(4 * count);
   const raw = await tensor.source.read(tensor.offset, tensor.bytes, context.signal);
   const staging = context.arena.take(raw.length);
   new Uint8Array(context.arena.memory.buffer, staging, raw.length).set(raw);
-  context.kernels.dequantize(FILE_TYPES[tensor.type as Exclude<TensorType, "I32">], staging, count, at);
+  context.kernels.dequantize(FILE_TYPES[tensor.type as Exclude<TensorType, "I32">], staging, count / block, at);
   context.arena.free(staging, raw.length);
   const values = new Float32Array(context.arena.memory.buffer, at, count);
   const bad = values.findIndex((v) => !Number.isFinite(v));
   if (bad >= 0)
-    throw modelError({ file: tensor.source.name, offset: tensor.offset, field: tensor.name, expected: "finite numbers", found: `${values[bad]} at element ${bad}` }, "value");
+    throw modelError(
+      {
+        file: tensor.source.name,
+        offset: tensor.offset + Math.floor(bad / block) * bytes,
+        field: tensor.name,
+        expected: "finite numbers",
+        found: `${values[bad]} at element ${bad}`,
+      },
+      "value",
+    );
   return at;
 }
 
 function placeRope(context: LoadContext, config: ModelConfig, contextSize: number): number {
   const { arena, kernels } = context;
   const at = arena.take(8 * (config.headDim / 2));
-  // Chosen by the allocated context, so that every key in a cache is rotated alike whatever its length.
-  const factors = contextSize > config.ropeOriginalContext ? config.ropeLong : config.ropeShort;
+  const factors = ropeFactors(config, contextSize);
   let factorsAt = 0;
   if (factors) {
     if (factors.length !== config.headDim / 2)
-      throw new CpmError("bad-model", `rope factors: expected ${config.headDim / 2} values (half of head_dim), found ${factors.length}`, { field: "rope factors" });
+      throw new CpmError(
+        "bad-model",
+        `rope factors: expected ${config.headDim / 2} values (half of head_dim), found ${factors.length}`,
+        { field: "rope factors" },
+      );
     factorsAt = arena.take(4 * factors.length);
     new Float32Array(arena.memory.buffer, factorsAt, factors.length).set(factors);
   }
@@ -157,10 +199,19 @@ async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): P
   const norm = await placeVector(context, model.norm);
   const rope = placeRope(context, model.config, plan.contextSize);
   const words = (w: PlannedWeight): number[] => [KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at];
-  writeModel(arena.memory.buffer, struct, model.config, context.kvType, plan.ternaryBlock).ints(rope, norm, ...words(plan.embedding), ...words(plan.head), layersAt);
+  writeModel(arena.memory.buffer, struct, model.config, context.kvType, plan.ternaryBlock).ints(
+    rope,
+    norm,
+    ...words(plan.embedding),
+    ...words(plan.head),
+    layersAt,
+  );
   for (const [i, l] of plan.layers.entries()) {
     const norms = [await placeVector(context, l.files.attnNorm), await placeVector(context, l.files.ffnNorm)];
-    new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer).ints(...norms, ...[l.q, l.k, l.v, l.o, l.gate, l.up, l.down].flatMap(words));
+    new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer).ints(
+      ...norms,
+      ...[l.q, l.k, l.v, l.o, l.gate, l.up, l.down].flatMap(words),
+    );
   }
   return struct;
 }

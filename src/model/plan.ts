@@ -2,9 +2,9 @@
 import type { EngineOptions, MemoryPlan } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { TensorType } from "../file/tensor.ts";
-import { FILE_TYPES, KINDS, KV_TYPES, type Kind, StructWriter, STRUCT_BYTES } from "../wasm/abi.ts";
+import { FILE_TYPES, KINDS, type Kind, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
-import { align, formatBytes } from "../wasm/memory.ts";
+import { align, formatBytes, PAGE } from "../wasm/memory.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 
 /** A weight as it will be packed; `at` is filled in when it is placed. */
@@ -18,7 +18,9 @@ export interface PlannedWeight {
   at: number;
 }
 
-export type PlannedLayer = { readonly [K in "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: PlannedWeight } & { readonly files: LayerFiles };
+export type PlannedLayer = { readonly [K in "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: PlannedWeight } & {
+  readonly files: LayerFiles;
+};
 
 export interface Plan {
   readonly embedding: PlannedWeight;
@@ -35,7 +37,7 @@ export interface Plan {
   readonly logitRows: number;
   readonly kvBytes: number;
   readonly scratchBytes: number;
-  /** Bytes of the weight staging area used while loading; it lies in the KV cache where that is large enough. */
+  /** Bytes of the weight staging area used while loading; it lies in the KV cache and the activations, as far as they reach. */
   readonly stagingBytes: number;
   readonly memory: MemoryPlan;
 }
@@ -56,12 +58,20 @@ function weight(build: Build, file: WeightFile): PlannedWeight {
   const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as Exclude<TensorType, "I32">] : FILE_TYPES.Q4_0;
   const kind = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
   const group = kind === "ternary" ? 256 : 32;
-  new StructWriter(build.probeMemory.buffer, build.probeBase).ints(KINDS.indexOf(kind), rows, cols, group, 0);
-  return { file, kind, rows, cols, group, bytes: build.probe.tensor_bytes(build.probeBase) >>> 0, at: 0 };
+  // One panel of 8 rows is asked for: a whole weight may exceed what 32 bits hold, and must be refused by its true size.
+  new StructWriter(build.probeMemory.buffer, build.probeBase).ints(KINDS.indexOf(kind), 8, cols, group, 0);
+  const bytes = Math.ceil(rows / 8) * (build.probe.tensor_bytes(build.probeBase) >>> 0);
+  return { file, kind, rows, cols, group, bytes, at: 0 };
 }
 
 /** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
-export function writeModel(memory: ArrayBufferLike, at: number, config: ModelConfig, kvType: EngineOptions["kvType"], ternaryBlock: number): StructWriter {
+export function writeModel(
+  memory: ArrayBufferLike,
+  at: number,
+  config: ModelConfig,
+  kvType: EngineOptions["kvType"],
+  ternaryBlock: number,
+): StructWriter {
   const c = config;
   return new StructWriter(memory, at)
     .ints(c.layers, c.hidden, c.intermediate, c.heads, c.kvHeads, c.headDim, c.vocab, KV_TYPES[kvType], ternaryBlock, 0)
@@ -70,11 +80,15 @@ export function writeModel(memory: ArrayBufferLike, at: number, config: ModelCon
 
 function checkShape(c: ModelConfig): void {
   const refuse = (what: string, found: number) => {
-    throw new CpmError("unsupported", `${what}, found ${found}; this model's shape is outside what the kernels run`, { field: what, found: String(found) });
+    throw new CpmError("unsupported", `${what}, found ${found}; this model's shape is outside what the kernels run`, {
+      field: what,
+      found: String(found),
+    });
   };
   if (c.headDim % 4 || c.headDim > 512) refuse("head_dim must be a multiple of 4 up to 512", c.headDim);
   if (c.heads / c.kvHeads > 64) refuse("at most 64 query heads may share a KV head", c.heads / c.kvHeads);
-  if (c.hidden % 4 || c.intermediate % 4) refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
+  if (c.hidden % 4 || c.intermediate % 4)
+    refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
 }
 
 /** Plans a model. Throws "unsupported" for shapes outside the kernels and "out-of-memory" beyond maxMemoryBytes. */
@@ -86,43 +100,81 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const head = model.head ? weight(build, model.head) : embedding;
   const layers = model.layers.map((files) => {
     const w = (file: WeightFile) => weight(build, file);
-    return { files, q: w(files.q), k: w(files.k), v: w(files.v), o: w(files.o), gate: w(files.gate), up: w(files.up), down: w(files.down) };
+    return {
+      files,
+      q: w(files.q),
+      k: w(files.k),
+      v: w(files.v),
+      o: w(files.o),
+      gate: w(files.gate),
+      up: w(files.up),
+      down: w(files.down),
+    };
   });
   const inner = layers.flatMap((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down]);
   const weights = [embedding, ...(head === embedding ? [] : [head]), ...inner];
   const ternaryBlock = 256;
-  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock);
   // A batch larger than the context would only be memory.
   const rows = Math.max(1, Math.min(batchSize, contextSize));
-  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) >>> 0;
+  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock);
+  const asked = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) >>> 0;
+  const least = scratchAtLeast(config, rows, slots(contextSize));
+  const scratchBytes = least > 0.9 * 2 ** 32 ? Math.max(least, 2 ** 32) : asked;
   const kvBytes = kvCacheBytes(build, config, options.kvType, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.floor(LOGIT_BYTES / (4 * config.vocab))));
   const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
   const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
-  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * config.layers * align(config.hidden * 4) + (1 << 16);
+  const norm = align(4 * config.hidden);
+  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * (config.layers + 1) * norm + 8 * align(8 * config.headDim);
   const memory = {
     weights: packed + small,
     kvCache: align(kvBytes),
     activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
     stacks: (lanes - 1) * STACK_BYTES,
   };
-  const extraStaging = Math.max(0, stagingBytes - kvBytes);
-  const total = memory.weights + memory.kvCache + memory.activations + memory.stacks + extraStaging + samplerExtra(config.vocab, contextSize) + 512 * 1024;
+  const extraStaging = Math.max(0, stagingBytes - memory.kvCache - memory.activations);
+  const parts = memory.weights + memory.kvCache + memory.activations + memory.stacks + extraStaging;
+  const total = align(build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * rows + 4096, PAGE);
   if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
-    const parts = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
-    throw new CpmError("out-of-memory", `the model needs ${formatBytes(total)} (${parts}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`, { field: "maxMemoryBytes" });
+    const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
+    throw new CpmError(
+      "out-of-memory",
+      `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`,
+      { field: "maxMemoryBytes" },
+    );
   }
-  return { embedding, head, layers, weights, ternaryBlock, contextSize, batchSize: rows, lanes, logitRows, kvBytes, scratchBytes, stagingBytes, memory: { ...memory, total } };
+  return {
+    embedding,
+    head,
+    layers,
+    weights,
+    ternaryBlock,
+    contextSize,
+    batchSize: rows,
+    lanes,
+    logitRows,
+    kvBytes,
+    scratchBytes,
+    stagingBytes,
+    memory: { ...memory, total },
+  };
 }
 
-/** Bytes of a KV cache of `capacity` slots (may exceed 32 bits, so computed here as cpp/model/kv.h does). */
-export function kvCacheBytes(build: Build, config: ModelConfig, kvType: EngineOptions["kvType"], capacity: number): number {
-  writeModel(build.probeMemory.buffer, build.probeBase, config, kvType, 256);
-  return (build.probe.kv_bytes(build.probeBase, 64) >>> 0) * (capacity / 64);
+/** Bytes of a KV cache of `capacity` slots: may exceed 32 bits, so 64 slots of one head are asked for. */
+function kvCacheBytes(build: Build, config: ModelConfig, kvType: EngineOptions["kvType"], capacity: number): number {
+  writeModel(build.probeMemory.buffer, build.probeBase, { ...config, layers: 1, kvHeads: 1 }, kvType, 256);
+  return (build.probe.kv_bytes(build.probeBase, 64) >>> 0) * config.layers * config.kvHeads * (capacity / 64);
 }
 
-// The sampler's regions: see samplerBytes in decode/sampler.ts; planned generously.
-const samplerExtra = (vocab: number, context: number): number => 16 * vocab + 4 * context + 128 * 1024;
+/** The large parts of what scratch_bytes sums (cpp/model/scratch.h), without its 32-bit limit. */
+function scratchAtLeast({ hidden, heads, kvHeads, headDim, intermediate }: ModelConfig, rows: number, context: number): number {
+  const inner = heads * headDim;
+  const row = 4 * (2 * hidden + 2 * inner + 2 * kvHeads * headDim + 2 * intermediate) + 2 * Math.max(hidden, inner, intermediate);
+  return rows * row + 4 * Math.ceil(context / 1024) * heads * (headDim + 2);
+}
+
+/** Enough for the sampler's regions: see samplerBytes in decode/sampler.ts. */
+const samplerBytes = (vocab: number, context: number): number => 9 * vocab + 4 * context + 32 * 1024;
 
 /** Two halves of a few MiB, so that reading overlaps packing; never less than one row, or one GPTQ slice with its scales. */
 function stagingOf(w: PlannedWeight): number {
@@ -131,5 +183,9 @@ function stagingOf(w: PlannedWeight): number {
     return 2 * align(Math.max(row, Math.min(STAGING_BYTES / 2, row * w.rows)));
   }
   const { scales, zeros } = w.file;
-  return align(scales.bytes) + align(zeros?.bytes ?? 0) + 2 * align(Math.max(16 * w.rows, Math.min(STAGING_BYTES / 2, w.file.qweight.bytes)));
+  return (
+    align(scales.bytes) +
+    align(zeros?.bytes ?? 0) +
+    2 * align(Math.max(16 * w.rows, Math.min(STAGING_BYTES / 2, w.file.qweight.bytes)))
+  );
 }

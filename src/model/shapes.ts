@@ -22,18 +22,36 @@ export class TensorTable {
 
   find(name: string): FileTensor | undefined {
     const dtype = this.#unreadable.get(name);
-    if (dtype) throw modelError({ file: this.#file, field: name, expected: "F32, F16, BF16 or I32", found: dtype }, "tensor type", "convert the model");
+    if (dtype)
+      throw modelError(
+        { file: this.#file, field: name, expected: "F32, F16, BF16 or I32", found: dtype },
+        "tensor type",
+        "convert the model",
+      );
     return this.#tensors.get(name);
   }
 
   /** The tensor of this name and shape; `anyRows` lets the first size be larger. Integers are not weights. */
   get(name: string, shape: readonly number[], options: { anyRows?: boolean; integer?: boolean } = {}): FileTensor {
     const tensor = this.find(name);
-    if (!tensor) throw modelError({ file: this.#file, field: name, expected: `a tensor [${shape}]`, found: "none of this name" }, "tensor is missing");
-    const fits = tensor.shape.length === shape.length && tensor.shape.every((size, i) => size === shape[i] || (options.anyRows && i === 0 && size >= shape[0]!));
-    if (!fits) throw modelError({ file: tensor.source.name, field: name, expected: `shape [${shape}]`, found: `[${tensor.shape}]` }, "tensor shape");
+    if (!tensor)
+      throw modelError(
+        { file: this.#file, field: name, expected: `a tensor [${shape}]`, found: "none of this name" },
+        "tensor is missing",
+      );
+    const fits =
+      tensor.shape.length === shape.length &&
+      tensor.shape.every((size, i) => size === shape[i] || (options.anyRows && i === 0 && size >= shape[0]!));
+    if (!fits)
+      throw modelError(
+        { file: tensor.source.name, field: name, expected: `shape [${shape}]`, found: `[${tensor.shape}]` },
+        "tensor shape",
+      );
     if ((tensor.type === "I32") !== (options.integer ?? false))
-      throw modelError({ file: tensor.source.name, field: name, expected: options.integer ? "I32" : "a weight type", found: tensor.type }, "tensor type");
+      throw modelError(
+        { file: tensor.source.name, field: name, expected: options.integer ? "I32" : "a weight type", found: tensor.type },
+        "tensor type",
+      );
     return tensor;
   }
 }
@@ -53,10 +71,24 @@ export function linearShapes(c: Pick<ModelConfig, "hidden" | "intermediate" | "h
 }
 
 export async function readFloats(tensor: FileTensor, signal?: AbortSignal): Promise<Float32Array> {
-  if (tensor.type !== "F32") throw modelError({ file: tensor.source.name, offset: tensor.offset, field: tensor.name, expected: "F32", found: tensor.type }, "tensor type");
+  if (tensor.type !== "F32")
+    throw modelError(
+      { file: tensor.source.name, offset: tensor.offset, field: tensor.name, expected: "F32", found: tensor.type },
+      "tensor type",
+    );
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
   const values = new Float32Array(bytes.slice().buffer);
   const bad = values.findIndex((v) => !(Number.isFinite(v) && v > 0));
-  if (bad >= 0) throw modelError({ file: tensor.source.name, offset: tensor.offset + 4 * bad, field: tensor.name, expected: "positive numbers", found: String(values[bad]) }, "value");
+  if (bad >= 0)
+    throw modelError(
+      {
+        file: tensor.source.name,
+        offset: tensor.offset + 4 * bad,
+        field: tensor.name,
+        expected: "positive numbers",
+        found: String(values[bad]),
+      },
+      "value",
+    );
   return values;
 }

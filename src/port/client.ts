@@ -1,14 +1,39 @@
 // The caller's side of an engine in a worker: the same interface, by messages.
-import type { EngineApi, EngineInfo, EngineOptions, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, LoadProgress } from "../engine/types.ts";
+
 import type { EngineHooks } from "../engine/engine.ts";
+import type {
+  EngineApi,
+  EngineInfo,
+  EngineOptions,
+  GeneratedPart,
+  GenerateHooks,
+  GenerateRequest,
+  GenerateResult,
+  LoadProgress,
+} from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
-import { type CallName, type FileRequest, packError, type Port, type ToClient, type ToWorker, unpackError, type WireInput } from "./messages.ts";
+import { failPool, type Lane } from "../wasm/lane.ts";
+import { Lanes, type LaneWorker } from "./lanes.ts";
+import {
+  type CallName,
+  type FileRequest,
+  type Port,
+  packError,
+  packValue,
+  type ToClient,
+  type ToWorker,
+  unpackError,
+  unpackValue,
+  type WireInput,
+} from "./messages.ts";
 
 /** A worker that serves an engine. */
 export interface EngineWorker extends Port {
   /** Calls back once when the worker died by itself. */
   onDeath(handler: (cause: Error) => void): void;
+  /** A worker for one of its engine's lanes. */
+  lane(): LaneWorker;
   /** Ends it at once. */
   terminate(): Promise<void> | void;
   /** Whether calls are pending: a worker that waits must not keep the process alive. */
@@ -30,6 +55,7 @@ export class EngineClient implements EngineApi {
   readonly #pending = new Map<number, Pending>();
   readonly #files: ModelFiles | undefined;
   readonly #sources = new Map<string, Source>();
+  readonly #lanes: Lanes;
   #info: EngineInfo | undefined;
   #dead: CpmError | undefined;
   #next = 1;
@@ -37,21 +63,37 @@ export class EngineClient implements EngineApi {
   private constructor(worker: EngineWorker, files: ModelFiles | undefined) {
     this.#worker = worker;
     this.#files = files;
+    this.#lanes = new Lanes(() => worker.lane());
     worker.listen((message) => this.#receive(message as ToClient));
-    worker.onDeath((cause) => this.#die(new CpmError("engine-failed", `the engine's worker ended: ${cause.message}; load the model again`, {}, { cause })));
+    worker.onDeath((cause) => {
+      this.#die(
+        new CpmError("engine-failed", `the engine's worker ended: ${cause.message}; load the model again`, {}, { cause }),
+      );
+      void this.#end();
+    });
   }
 
   /**
    * Loads a model in `worker`. `files`: what a "served" input reads from, here. A failed or aborted load ends the worker.
    * Rejects with what Engine.load throws, or the signal's reason.
    */
-  static async load(worker: EngineWorker, input: WireInput, files: ModelFiles | undefined, options: EngineOptions, hooks: EngineHooks): Promise<EngineClient> {
+  static async load(
+    worker: EngineWorker,
+    input: WireInput,
+    files: ModelFiles | undefined,
+    options: EngineOptions,
+    hooks: EngineHooks,
+  ): Promise<EngineClient> {
     const client = new EngineClient(worker, files);
     const { signal, onProgress } = hooks;
     let onAbort: (() => void) | undefined;
     try {
       signal?.throwIfAborted();
-      const info = client.#ask<EngineInfo>((id) => ({ type: "load", id, input, options }), undefined, (_, value) => onProgress?.call(hooks, value as LoadProgress));
+      const info = client.#ask<EngineInfo>(
+        (id) => ({ type: "load", id, input, options }),
+        undefined,
+        (_, value) => onProgress?.call(hooks, value as LoadProgress),
+      );
       // An aborted load has nothing worth keeping: the worker is ended rather than asked.
       const aborted = new Promise<never>((_, reject) => {
         onAbort = () => reject(signal!.reason);
@@ -61,7 +103,7 @@ export class EngineClient implements EngineApi {
       return client;
     } catch (error) {
       client.#dead = new CpmError("closed", "this model did not load");
-      await worker.terminate();
+      await client.#end();
       throw error;
     } finally {
       if (onAbort) signal?.removeEventListener("abort", onAbort);
@@ -78,6 +120,10 @@ export class EngineClient implements EngineApi {
       void this.#serve(message.id, message.request);
       return;
     }
+    if (message.type === "start-lanes") {
+      void this.#startLanes(message.lanes);
+      return;
+    }
     const pending = this.#pending.get(message.id);
     if (!pending) return;
     if (message.type === "event") {
@@ -85,7 +131,7 @@ export class EngineClient implements EngineApi {
       return;
     }
     this.#settle(message.id);
-    if (message.type === "result") pending.resolve(message.value as never);
+    if (message.type === "result") pending.resolve(unpackValue(message.value) as never);
     else pending.reject(unpackError(message.error));
   }
 
@@ -103,7 +149,29 @@ export class EngineClient implements EngineApi {
     }
   }
 
-  #ask<T>(message: (id: number) => ToWorker, signal?: AbortSignal, onEvent?: (event: string, value: unknown) => void): Promise<T> {
+  async #startLanes(lanes: readonly Lane[]): Promise<void> {
+    let error: unknown;
+    try {
+      await this.#lanes.start(lanes, (lane) => void failPool(lane));
+    } catch (cause) {
+      error = cause;
+    }
+    // A load that was aborted meanwhile has ended the worker.
+    if (!this.#dead)
+      this.#worker.post({ type: "lanes-started", ...(error ? { error: packError(error) } : {}) } satisfies ToWorker);
+  }
+
+  /** Ends the engine's worker and its lanes, whatever they are doing. */
+  async #end(): Promise<void> {
+    await Promise.all([this.#worker.terminate(), this.#lanes.end()]);
+  }
+
+  #ask<T>(
+    message: (id: number) => ToWorker,
+    signal?: AbortSignal,
+    onEvent?: (event: string, value: unknown) => void,
+    transfer?: ArrayBuffer[],
+  ): Promise<T> {
     if (this.#dead) return Promise.reject(this.#dead);
     if (signal?.aborted) return Promise.reject(signal.reason);
     const id = this.#next++;
@@ -115,16 +183,24 @@ export class EngineClient implements EngineApi {
       const fail = (error: unknown) => reject(signal?.aborted && !(error instanceof CpmError) ? signal.reason : error);
       this.#pending.set(id, { resolve: resolve as (value: never) => void, reject: fail, onEvent, stop });
       this.#worker.busy?.(true);
-      this.#worker.post(message(id));
+      this.#worker.post(message(id), transfer);
     });
   }
 
-  #call<T>(method: CallName, args: readonly unknown[], signal?: AbortSignal, onEvent?: (event: string, value: unknown) => void): Promise<T> {
+  #call<T>(
+    method: CallName,
+    args: readonly unknown[],
+    signal?: AbortSignal,
+    onEvent?: (event: string, value: unknown) => void,
+  ): Promise<T> {
     return this.#ask<T>((id) => ({ type: "call", id, method, args }), signal, onEvent);
   }
 
   async #serve(id: number, request: FileRequest): Promise<void> {
-    const reply = (value: unknown, transfer?: ArrayBuffer[]) => this.#worker.post({ type: "served", id, value } satisfies ToWorker, transfer);
+    const reply = (result: unknown) => {
+      const { value, transfer } = packValue(result);
+      this.#worker.post({ type: "served", id, value } satisfies ToWorker, transfer);
+    };
     try {
       if (request.what === "close") return reply(undefined);
       if (request.what === "open") {
@@ -132,10 +208,7 @@ export class EngineClient implements EngineApi {
         if (source) this.#sources.set(request.name, source);
         return reply(source && { name: source.name, size: source.size });
       }
-      const bytes = await this.#sources.get(request.name)!.read(request.offset, request.length);
-      // A source of the caller's may keep what it gave; only a buffer that is all ours moves.
-      const own = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
-      reply(own, [own.buffer as ArrayBuffer]);
+      reply(await this.#sources.get(request.name)!.read(request.offset, request.length));
     } catch (error) {
       this.#worker.post({ type: "served", id, error: packError(error) } satisfies ToWorker);
     }
@@ -145,7 +218,12 @@ export class EngineClient implements EngineApi {
     return this.#call("open", [contextSize]);
   }
 
-  forward(session: number, tokens: readonly number[], logits: "none" | "last" | "all", signal?: AbortSignal): Promise<Float32Array> {
+  forward(
+    session: number,
+    tokens: readonly number[],
+    logits: "none" | "last" | "all",
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
     return this.#call("forward", [session, tokens, logits], signal);
   }
 
@@ -173,7 +251,9 @@ export class EngineClient implements EngineApi {
   }
 
   restore(bytes: Uint8Array): Promise<number> {
-    return this.#call("restore", [bytes]);
+    // A copy moves: these bytes stay the caller's.
+    const { value, transfer } = packValue(bytes.slice());
+    return this.#ask((id) => ({ type: "call", id, method: "restore", args: [value] }), undefined, undefined, transfer);
   }
 
   closeSession(session: number): Promise<void> {
@@ -185,8 +265,10 @@ export class EngineClient implements EngineApi {
     // The engine ends its lanes and whatever it is computing; one that does not answer is ended anyway.
     const closed = this.#call<void>("close", []).catch(() => {});
     this.#dead = new CpmError("closed", "this model is closed; load it again");
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_MS))]);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await Promise.race([closed, new Promise((resolve) => (timer = setTimeout(resolve, CLOSE_MS)))]);
+    clearTimeout(timer);
     this.#die(this.#dead);
-    await this.#worker.terminate();
+    await this.#end();
   }
 }

@@ -3,18 +3,32 @@ import { Engine } from "../engine/engine.ts";
 import type { EngineHost } from "../engine/host.ts";
 import type { GenerateRequest } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
-import { type CallName, type FileRequest, packError, type Port, type ToClient, type ToWorker, unpackError, type WireInput } from "./messages.ts";
+import type { Lane } from "../wasm/lane.ts";
+import {
+  type CallName,
+  type FileRequest,
+  type Port,
+  packError,
+  packValue,
+  type ToClient,
+  type ToWorker,
+  unpackError,
+  unpackValue,
+  type WireInput,
+} from "./messages.ts";
 
 /** Opens what the worker can reach by itself. */
 export type OpenInput = (input: Exclude<WireInput, { kind: "served" }>) => ModelFiles | Promise<ModelFiles>;
 
 /**
  * Serves one engine over `port`, from "load" to "close". The host may still be on its way: listening starts at once,
- * since some runtimes drop messages that nobody listens to.
+ * since some runtimes drop messages that nobody listens to. Unless the host notes why there are no threads, lanes are
+ * started by the client.
  */
 export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, openInput: OpenInput): void {
   const aborts = new Map<number, AbortController>();
   const served = new ServedFiles(port);
+  const lanes = new ClientLanes(port);
   let engine: Engine | undefined;
   const send = (message: ToClient, transfer?: ArrayBuffer[]) => port.post(message, transfer);
 
@@ -22,8 +36,9 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
     const abort = new AbortController();
     aborts.set(id, abort);
     try {
-      const value = await work(abort.signal);
-      send({ type: "result", id, value }, transferable(value));
+      // Results are never used again on this side: their buffers may move.
+      const { value, transfer } = packValue(await work(abort.signal));
+      send({ type: "result", id, value }, transfer);
     } catch (error) {
       send({ type: "error", id, error: packError(error) });
     } finally {
@@ -40,7 +55,11 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
     if (method === "generate") {
       const [session, request] = args as [number, GenerateRequest];
       const event = (name: "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });
-      return target.generate(session, request, { signal, onPart: event("part"), onPrefill: (done, total) => event("prefill")([done, total]) });
+      return target.generate(session, request, {
+        signal,
+        onPart: event("part"),
+        onPrefill: (done, total) => event("prefill")([done, total]),
+      });
     }
     return (target[method] as (...values: unknown[]) => Promise<unknown>).apply(target, [...args]);
   }
@@ -48,24 +67,55 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
   port.listen((raw) => {
     const message = raw as ToWorker;
     if (message.type === "abort") aborts.get(message.id)?.abort();
-    else if (message.type === "served") served.answer(message.id, message.value, message.error && unpackError(message.error));
+    else if (message.type === "served")
+      served.answer(message.id, unpackValue(message.value), message.error && unpackError(message.error));
+    else if (message.type === "lanes-started") lanes.started(message.error && unpackError(message.error));
     else if (message.type === "load") {
       const { id, input, options } = message;
       void answer(id, async (signal) => {
         const files = input.kind === "served" ? served.files(input.entry) : await openInput(input);
-        engine = await Engine.load(await host, files, options, { signal, onProgress: (value) => send({ type: "event", id, event: "progress", value }) });
+        engine = await Engine.load(lanes.added(await host), files, options, {
+          signal,
+          onProgress: (value) => send({ type: "event", id, event: "progress", value }),
+        });
         return engine.info;
       });
     } else {
       const { id, method, args } = message;
-      void answer(id, (signal) => call(id, method, args, signal));
+      void answer(id, (signal) => call(id, method, args.map(unpackValue), signal));
     }
   });
 }
 
-/** Buffers that can move: results are never used again on this side. Shared memory cannot be transferred and never occurs here. */
-function transferable(value: unknown): ArrayBuffer[] {
-  return ArrayBuffer.isView(value) && value.buffer instanceof ArrayBuffer ? [value.buffer] : [];
+/**
+ * Lanes that the client starts and ends. The engine's thread could not hear that one died while it waits for it; a
+ * worker's own workers are slow to start in Deno (two waits of 500 ms) and more than some bundlers follow.
+ */
+class ClientLanes {
+  readonly #port: Port;
+  #settle: { resolve(): void; reject(error: Error): void } | undefined;
+
+  constructor(port: Port) {
+    this.#port = port;
+  }
+
+  started(error: Error | undefined): void {
+    if (error) this.#settle?.reject(error);
+    else this.#settle?.resolve();
+  }
+
+  /** The host with lanes from the client, where threads are possible. */
+  added(host: EngineHost): EngineHost {
+    if (host.threadsNote !== undefined) return host;
+    const startLanes = async (lanes: readonly Lane[]) => {
+      await new Promise<void>((resolve, reject) => {
+        this.#settle = { resolve, reject };
+        this.#port.post({ type: "start-lanes", lanes } satisfies ToClient);
+      });
+      return async () => {};
+    };
+    return { ...host, startLanes };
+  }
 }
 
 /** Files whose bytes the client reads. */

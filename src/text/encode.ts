@@ -36,8 +36,11 @@ export class Encoder {
     this.#atoms = new Matcher([...(recipe.atoms ?? [])].map((id) => [recipe.pieces[id] ?? "", id] as const));
     for (let id = 0; id < recipe.pieces.length; id++) {
       const piece = recipe.pieces[id]!;
-      if (recipe.form === "spaces") for (let i = piece.indexOf("\u2581", 1); i > 0; i = piece.indexOf("\u2581", i + 1)) this.#joins.add(piece.charCodeAt(i - 1));
-      if (recipe.types[id] === byteType && /^<0x[0-9A-Fa-f]{2}>$/.test(piece)) this.#byteIds[Number.parseInt(piece.slice(3, 5), 16)] = id;
+      if (recipe.form === "spaces")
+        for (let i = piece.indexOf("\u2581", 1); i > 0; i = piece.indexOf("\u2581", i + 1))
+          this.#joins.add(piece.charCodeAt(i - 1));
+      if (recipe.types[id] === byteType && /^<0x[0-9A-Fa-f]{2}>$/.test(piece))
+        this.#byteIds[Number.parseInt(piece.slice(3, 5), 16)] = id;
     }
   }
 
@@ -46,9 +49,12 @@ export class Encoder {
     const { prefix, prefixUnlessSpace, nfc, form } = this.#recipe;
     if (nfc) text = text.normalize("NFC");
     const space = prefix === "every" || (prefix === "first" && first);
-    if (space && !(prefixUnlessSpace && /^[ \u2581]/.test(text))) text = ` ${text}`;
-    if (form === "bytes") for (const word of cut(text, this.#recipe.splits)) this.#word(word, out);
-    else this.#spaces(text.replaceAll(" ", "\u2581"), out);
+    const begun = prefixUnlessSpace && (text.startsWith(" ") || (form === "spaces" && text.startsWith("\u2581")));
+    if (space && !begun) text = ` ${text}`;
+    const ids: number[] = [];
+    if (form === "bytes") for (const word of cut(text, this.#recipe.splits)) this.#word(word, ids);
+    else this.#spaces(text.replaceAll(" ", "\u2581"), ids);
+    for (const id of ids) out.push(id);
   }
 
   #spaces(text: string, out: number[]): void {
@@ -81,7 +87,8 @@ export class Encoder {
         this.#cache.set(word, ids);
       }
     }
-    for (const id of ids) out.push(id);
+    // A run of unknown characters is one token, across words as within them.
+    for (const id of ids) if (id !== this.#unk || out.at(-1) !== id) out.push(id);
   }
 
   #letters(word: string): string {
@@ -103,24 +110,28 @@ export class Encoder {
     return ids;
   }
 
-  #symbol(symbol: string, ids: number[]): void {
-    const id = this.#ids.get(symbol);
-    const from = id !== undefined && this.#recipe.types[id] === unusedType ? this.#unused.get(symbol) : undefined;
-    if (from !== undefined) {
-      this.#symbol(symbol.slice(0, from), ids);
-      this.#symbol(symbol.slice(from), ids);
-    } else if (id !== undefined) ids.push(id);
-    else this.#unknown(symbol, ids);
+  #symbol(whole: string, ids: number[]): void {
+    const pending = [whole];
+    for (let symbol = pending.pop(); symbol !== undefined; symbol = pending.pop()) {
+      const id = this.#ids.get(symbol);
+      const middle = id !== undefined && this.#recipe.types[id] === unusedType ? this.#unused.get(symbol) : undefined;
+      if (middle !== undefined) pending.push(symbol.slice(middle), symbol.slice(0, middle));
+      else if (id !== undefined) ids.push(id);
+      else this.#unknown(symbol, ids);
+    }
   }
 
-  /** A character without a piece: its UTF-8 bytes, or one unknown token for a run of such characters. */
+  /** A character without a piece: its UTF-8 bytes, or the unknown token. */
   #unknown(symbol: string, ids: number[]): void {
     const bytes = this.#recipe.form === "spaces" ? this.#utf8.encode(symbol) : [];
     if (bytes.length > 0 && bytes.every((byte) => this.#byteIds[byte]! >= 0)) {
       for (const byte of bytes) ids.push(this.#byteIds[byte]!);
     } else if (this.#unk === undefined) {
-      throw modelError({ field: "vocabulary", expected: "a piece, byte tokens or an unknown token", found: "none" }, `cannot spell ${JSON.stringify(symbol)}`);
-    } else if (ids.at(-1) !== this.#unk) ids.push(this.#unk);
+      throw modelError(
+        { field: "vocabulary", expected: "a piece, byte tokens or an unknown token", found: "none" },
+        `cannot spell ${JSON.stringify(symbol)}`,
+      );
+    } else ids.push(this.#unk);
   }
 
   /** SentencePiece: two symbols join if their concatenation is a piece, the highest score first. */
@@ -138,10 +149,14 @@ export class Encoder {
     };
   }
 
+  /** The merge that is listed first; merges that do not make a piece are passed over. */
   #byMerges(merges: readonly string[]): Rank {
     const { separator } = this.#recipe;
     const ranks = new Map<string, number>();
     for (let rank = 0; rank < merges.length; rank++) if (!ranks.has(merges[rank]!)) ranks.set(merges[rank]!, rank);
-    return (text, start, middle, end) => ranks.get(text.slice(start, middle) + separator + text.slice(middle, end));
+    return (text, start, middle, end) => {
+      const rank = ranks.get(text.slice(start, middle) + separator + text.slice(middle, end));
+      return rank !== undefined && this.#ids.has(text.slice(start, end)) ? rank : undefined;
+    };
   }
 }

@@ -21,7 +21,8 @@ interface Steps {
  */
 export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
   const model = record(tokenizer.model);
-  if (model === undefined) throw modelError({ file: "tokenizer.json", field: "model", expected: "an object" }, "not a tokenizer.json");
+  if (model === undefined)
+    throw modelError({ file: "tokenizer.json", field: "model", expected: "an object" }, "not a tokenizer.json");
   if (model.type !== undefined && model.type !== "BPE") throw unsupported("model.type", "BPE", model.type);
   for (const field of ["dropout", "continuing_subword_prefix", "end_of_word_suffix"]) {
     if (model[field]) throw unsupported(`model.${field}`, "none", model[field]);
@@ -36,7 +37,18 @@ export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
   const { form } = steps;
   if (form === undefined) throw unsupported("pre_tokenizer", "ByteLevel, or spaces made U+2581", "neither");
   const wholeWords = model.ignore_merges === true;
-  return { ...steps, form, ...readPieces(tokenizer, model, form), wholeWords, atoms: undefined, scores: undefined, ...readMerges(model) };
+  if (form === "spaces" && wholeWords) throw unsupported("model.ignore_merges", "false where spaces are U+2581", true);
+  if (form === "spaces" && steps.splits.length > 0)
+    throw unsupported("pre_tokenizer", "no splits where spaces are U+2581", "splits");
+  return {
+    ...steps,
+    form,
+    ...readPieces(tokenizer, model, form),
+    wholeWords,
+    atoms: undefined,
+    scores: undefined,
+    ...readMerges(model),
+  };
 }
 
 function unsupported(field: string, expected: string, value: unknown): CpmError {
@@ -82,7 +94,7 @@ function preTokenizer(step: Json, steps: Steps): boolean {
     steps.splits.push(splitter(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"));
   } else if (step.type === "Split") {
     const pattern = record(step.pattern);
-    const text = pattern?.Regex ?? (typeof pattern?.String === "string" ? escape(pattern.String) : undefined);
+    const text = pattern?.Regex ?? (typeof pattern?.String === "string" ? literal(pattern.String) : undefined);
     const isolated = step.behavior === "Isolated" && step.invert !== true;
     if (typeof text !== "string" || !(isolated || (step.behavior === "Removed" && step.invert === true))) return false;
     steps.splits.push(splitter(text));
@@ -90,7 +102,8 @@ function preTokenizer(step: Json, steps: Steps): boolean {
   return true;
 }
 
-function escape(text: string): string {
+/** A pattern that matches just `text`. */
+function literal(text: string): string {
   return text.replace(/[\^$\\.*+?()[\]{}|/]/g, "\\$&");
 }
 
@@ -112,12 +125,17 @@ function readPieces(tokenizer: Json, model: Json, form: "spaces" | "bytes"): { p
       }
       pieces[id as number] = piece;
       types[id as number] = type;
-    } else throw modelError({ field: "vocabulary", expected: `ids below ${limit}`, found: `${String(id)} for ${JSON.stringify(piece)}` }, "a broken entry");
+    } else
+      throw modelError(
+        { field: "vocabulary", expected: `ids below ${limit}`, found: `${String(id)} for ${JSON.stringify(piece)}` },
+        "a broken entry",
+      );
   };
   const bytes = form === "spaces" && model.byte_fallback === true;
   for (const name of names) put(name, vocab[name], bytes && /^<0x[0-9A-F]{2}>$/.test(name) ? byteType : 1);
   for (const token of added) put(token.content, token.id, token.special === true ? controlType : addedType);
-  if (typeof model.unk_token === "string" && Object.hasOwn(vocab, model.unk_token)) types[vocab[model.unk_token] as number] = unknownType;
+  if (typeof model.unk_token === "string" && Object.hasOwn(vocab, model.unk_token))
+    types[vocab[model.unk_token] as number] = unknownType;
   return { pieces, types: Int32Array.from(types) };
 }
 
@@ -129,7 +147,10 @@ function readMerges(model: Json): { merges: string[]; separator: string } {
   const separator = "\uffff";
   const joined = merges.map((merge) => {
     if (Array.isArray(merge) && merge.length === 2) return `${merge[0]}${separator}${merge[1]}`;
-    throw modelError({ field: "model.merges", expected: "pairs", found: JSON.stringify(merge)?.slice(0, 60) ?? "nothing" }, "a broken entry");
+    throw modelError(
+      { field: "model.merges", expected: "pairs", found: JSON.stringify(merge)?.slice(0, 60) ?? "nothing" },
+      "a broken entry",
+    );
   });
   return { merges: joined, separator };
 }

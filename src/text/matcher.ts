@@ -24,10 +24,6 @@ export class Matcher {
     for (const lengths of this.#lengths.values()) lengths.sort((a, b) => b - a);
   }
 
-  get size(): number {
-    return this.#ids.size;
-  }
-
   /** The first match at or after `from`. */
   find(text: string, from = 0): Match | undefined {
     if (this.#ids.size === 0) return undefined;

@@ -81,15 +81,15 @@ function checkNormalizer(reader: Reader, spec: Field | undefined, file: string):
   let charsmap = 0;
   // Defaults of the format: both true.
   let squeeze = 1;
-  let escape = 1;
+  let escaped = 1;
   for (const { tag, wire, value, begin, end } of spec ? reader.fields(spec.begin, spec.end) : []) {
     if (tag === 2 && wire === 2) charsmap = end - begin;
     if (tag === 4 && wire === 0) squeeze = value;
-    if (tag === 5 && wire === 0) escape = value;
+    if (tag === 5 && wire === 0) escaped = value;
   }
   if (charsmap > 0) throw unsupported(file, "normalizer_spec.precompiled_charsmap", "none (identity)", `${charsmap} bytes`);
   if (squeeze !== 0) throw unsupported(file, "normalizer_spec.remove_extra_whitespaces", "false", "true");
-  if (escape === 0) throw unsupported(file, "normalizer_spec.escape_whitespaces", "true", "false");
+  if (escaped === 0) throw unsupported(file, "normalizer_spec.escape_whitespaces", "true", "false");
 }
 
 function unsupported(file: string, field: string, expected: string, found: string): CpmError {

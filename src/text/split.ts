@@ -149,19 +149,18 @@ function bothCases(c: string, inClass: boolean): string {
   return inClass ? both : `[${both}]`;
 }
 
-/** Whether a group that repeats without bound, or has alternatives, is itself repeated without bound: exponential time on hostile text. */
+/** Whether a group that repeats, or has alternatives, is itself repeated: exponential time on hostile text. */
 function nestsRepeats(pattern: string): boolean {
   const bare = pattern.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x");
-  const groups: boolean[] = [false];
+  const repeats = (at: number) => /^(?:[*+]|\{\d)/.test(bare.slice(at, at + 2));
+  const varies: boolean[] = [false];
   for (let i = 0; i < bare.length; i++) {
-    const unbounded = /^(?:[*+]|\{\d*,\})/.test(bare.slice(i, i + 8));
-    if (bare[i] === "(") groups.push(false);
-    else if (bare[i] === ")") {
-      const inner = groups.pop() ?? false;
-      const repeated = /^(?:[*+]|\{\d*,\})/.test(bare.slice(i + 1, i + 9));
-      if (inner && repeated) return true;
-      if (inner && groups.length > 0) groups[groups.length - 1] = true;
-    } else if ((unbounded || bare[i] === "|") && groups.length > 0) groups[groups.length - 1] = true;
+    if (bare[i] === "(") varies.push(false);
+    else if (bare[i] === ")" && varies.length > 1) {
+      const inner = varies.pop()!;
+      if (inner && repeats(i + 1)) return true;
+      varies[varies.length - 1] ||= inner;
+    } else if (bare[i] === "|" || repeats(i)) varies[varies.length - 1] = true;
   }
   return false;
 }

@@ -10,18 +10,27 @@ export interface GeneratedPiece {
 }
 
 export interface StreamOptions {
-  /** Texts that end the answer; neither they nor what follows is emitted. Reasoning is not searched. */
+  /** Texts that end the answer; neither they nor what follows is emitted. Reasoning is not searched. Empty and ill-formed ones never match. */
   readonly stop: readonly string[];
   /** "split": a leading `<think>…</think>` is reasoning; "open": the text begins inside it; "none": tags are text. */
   readonly thinking: "none" | "split" | "open";
   /** Write special tokens by name. */
   readonly special: boolean;
+  /** The tokens that are continued: after text a leading space stays, after a special token it is the dummy space. Default: text. */
+  readonly prompt?: readonly number[] | undefined;
 }
 
 const OPEN = "<think>";
 const CLOSE = "</think>";
+/** More white space than this before an opening tag makes it text: it cannot be held back for ever. */
+const MOST_BLANKS = 64;
+/** Enough to know whether a dummy space is due and which bytes of an incomplete character came before. */
+const PROMPT_TAIL = 16;
 
-/** Streaming detokenisation of a continuation (the first token keeps its leading space). */
+/**
+ * Streaming detokenisation of a continuation: all texts together are what decoding prompt and tokens gives beyond the
+ * prompt's own text, less stop strings and tags. Work per token does not grow with the length of the output.
+ */
 export class TextStream {
   readonly #tokens: Detokenizer;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -35,9 +44,10 @@ export class TextStream {
   #waiting: { readonly token: number; readonly end: number }[] = [];
   #stopped: string | undefined;
 
-  constructor(table: PieceTable, { stop, thinking, special }: StreamOptions) {
-    this.#tokens = new Detokenizer(table, special, false);
-    this.#stop = stop;
+  constructor(table: PieceTable, { stop, thinking, special, prompt }: StreamOptions) {
+    this.#tokens = new Detokenizer(table, special, prompt !== undefined && prompt.length <= PROMPT_TAIL);
+    for (const token of prompt?.slice(-PROMPT_TAIL) ?? []) this.#decoder.decode(this.#tokens.bytes(token), { stream: true });
+    this.#stop = stop.filter((text) => text !== "" && !/\p{Surrogate}/u.test(text));
     this.#state = thinking === "none" ? "answer" : thinking === "open" ? "reasoning-start" : "start";
   }
 
@@ -57,7 +67,8 @@ export class TextStream {
   finish(): GeneratedPiece[] {
     this.#held += this.#decoder.decode();
     const pieces = this.#stopped === undefined ? this.#drain(true) : [];
-    if (this.#waiting.length > 0) pieces.push({ type: this.#kind(), text: "", tokens: this.#waiting.splice(0).map((w) => w.token) });
+    const tokens = this.#waiting.splice(0).map((w) => w.token);
+    if (tokens.length > 0) pieces.push({ type: this.#kind(), text: "", tokens });
     return pieces;
   }
 
@@ -78,8 +89,7 @@ export class TextStream {
         return this.#start(last);
       case "reasoning-start":
       case "trim": {
-        const text = this.#held.length;
-        this.#drop(text - this.#held.replace(/^[\r\n]+/, "").length);
+        this.#drop(/^[\r\n]*/.exec(this.#held)![0].length);
         if (this.#held === "") return false;
         this.#state = this.#state === "trim" ? "answer" : "reasoning";
         return true;
@@ -87,7 +97,7 @@ export class TextStream {
       case "reasoning": {
         const end = this.#held.indexOf(CLOSE);
         if (end < 0) {
-          this.#emit(pieces, last ? this.#held.length : this.#held.length - overlap(this.#held, [CLOSE]));
+          this.#emit(pieces, this.#held.length - (last ? 0 : overlap(this.#held, [CLOSE])));
           return false;
         }
         this.#emit(pieces, end);
@@ -103,26 +113,25 @@ export class TextStream {
   /** White space, then perhaps an opening tag: white space goes with the tag, or is the beginning of the answer. */
   #start(last: boolean): boolean {
     const text = this.#held.trimStart();
-    if (text.startsWith(OPEN)) {
-      this.#drop(this.#held.length - text.length + OPEN.length);
-      this.#state = "reasoning-start";
-      return true;
-    }
-    if (!last && OPEN.startsWith(text)) return false;
-    this.#state = "answer";
+    const blanks = this.#held.length - text.length;
+    const opens = blanks <= MOST_BLANKS && text.startsWith(OPEN);
+    if (!last && !opens && blanks <= MOST_BLANKS && OPEN.startsWith(text)) return false;
+    if (opens) this.#drop(blanks + OPEN.length);
+    this.#state = opens ? "reasoning-start" : "answer";
     return true;
   }
 
+  /** The stop string that is complete first ends the answer, the longest of those: the same however tokens cut the text. */
   #answer(pieces: GeneratedPiece[], last: boolean): boolean {
     let found: { readonly text: string; readonly at: number } | undefined;
     for (const text of this.#stop) {
       const at = this.#held.indexOf(text);
-      if (at >= 0 && (!found || at < found.at)) found = { text, at };
+      if (at < 0) continue;
+      const sooner = found ? at + text.length - (found.at + found.text.length) : -1;
+      if (sooner < 0 || (sooner === 0 && at < found!.at)) found = { text, at };
     }
-    if (found) {
-      this.#emit(pieces, found.at);
-      this.#stopped = found.text;
-    } else this.#emit(pieces, last ? this.#held.length : this.#held.length - overlap(this.#held, this.#stop));
+    this.#stopped = found?.text;
+    this.#emit(pieces, found?.at ?? this.#held.length - (last ? 0 : overlap(this.#held, this.#stop)));
     return false;
   }
 
@@ -145,7 +154,6 @@ export class TextStream {
 function overlap(text: string, marks: readonly string[]): number {
   let longest = 0;
   for (const mark of marks)
-    for (let n = Math.min(mark.length - 1, text.length); n > longest; n--)
-      if (text.endsWith(mark.slice(0, n))) longest = n;
+    for (let n = Math.min(mark.length - 1, text.length); n > longest; n--) if (text.endsWith(mark.slice(0, n))) longest = n;
   return longest;
 }

@@ -1,36 +1,19 @@
 // Messages -> a prompt, through the model's own Jinja chat template, or ChatML when it has none.
-import * as library from "@huggingface/jinja";
 import { CpmError } from "../errors.ts";
+import { TemplateRefusal } from "./globals.ts";
+import { JinjaTemplate } from "./jinja.ts";
 import type { TokenizerData } from "./vocabulary.ts";
 
-// The library's own declarations do not resolve under NodeNext; these are the parts used here.
-interface Value {
-  readonly value: unknown;
-}
-interface Node {
-  readonly type: string;
-}
-interface Scope {
-  set(name: string, value: unknown): Value;
-  lookupVariable(name: string): Value;
-}
-interface Evaluator {
-  run(program: Node): Value;
-  evaluate(statement: Node | undefined, scope: Scope): Value;
-}
-const { Environment, Interpreter, Template } = library as unknown as {
-  readonly Environment: new () => Scope;
-  readonly Interpreter: new (scope: Scope) => Evaluator;
-  readonly Template: new (source: string) => { readonly parsed: Node };
-};
-
-/** A message as OpenAI-compatible APIs spell it; templates read these names. */
+/** A message, with the names that OpenAI-compatible APIs and chat templates use. Further fields reach the template, too. */
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant" | "tool" | (string & {});
   /** May be null or absent for an assistant that only calls tools. */
   readonly content?: string | null | undefined;
+  /** What the assistant thought before this answer. Templates that know it keep or drop it themselves. */
   readonly reasoning_content?: string | undefined;
+  /** `{ type: "function", function: { name, arguments } }`; arguments as an object or as JSON text. */
   readonly tool_calls?: readonly unknown[] | undefined;
+  /** In a "tool" message: the call it answers. */
   readonly tool_call_id?: string | undefined;
   readonly name?: string | undefined;
 }
@@ -42,7 +25,7 @@ export interface TemplateOptions {
   readonly tools?: readonly unknown[] | undefined;
   /** End with the header of an assistant message. Default true. */
   readonly addGenerationPrompt?: boolean | undefined;
-  /** Further variables of the template. */
+  /** Further variables of the template: plain data. */
   readonly templateArguments?: Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -68,7 +51,11 @@ export function renderChat(data: TokenizerData, messages: readonly ChatMessage[]
   const thinking = options.enableThinking ?? askedFor(messages);
   const variables = {
     ...options.templateArguments,
-    messages: messages.map((m) => ({ ...m, content: m.content ?? "" })),
+    messages: messages.map((message) => ({
+      ...message,
+      content: message.content ?? "",
+      ...(message.tool_calls ? { tool_calls: message.tool_calls.map(withParsedArguments) } : {}),
+    })),
     add_generation_prompt: options.addGenerationPrompt ?? true,
     bos_token: pieceOf(data, data.bos),
     eos_token: pieceOf(data, data.stop[0]),
@@ -79,28 +66,61 @@ export function renderChat(data: TokenizerData, messages: readonly ChatMessage[]
   return { text, thinking: /<think>\s*$/.test(text) ? "open" : "split" };
 }
 
+function refuse(code: "bad-input" | "bad-option", field: string, expected: string, value: unknown): never {
+  const found =
+    typeof value === "string" ? JSON.stringify(value) : value === null ? "null" : Array.isArray(value) ? "a list" : typeof value;
+  throw new CpmError(code, `${field}: expected ${expected}, found ${found}`, { field, expected, found });
+}
+
 function checkMessages(messages: readonly ChatMessage[]): void {
-  const refuse = (field: string, expected: string, found: unknown): never => {
-    const shown = typeof found === "string" ? JSON.stringify(found) : found === null ? "null" : typeof found;
-    throw new CpmError("bad-input", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
-  };
-  if (!Array.isArray(messages) || messages.length === 0) refuse("messages", "a list of at least one message", Array.isArray(messages) ? "an empty list" : messages);
+  if (!Array.isArray(messages)) refuse("bad-input", "messages", "a list of messages", messages);
+  if (messages.length === 0)
+    throw new CpmError("bad-input", "messages: expected at least one, found none", { field: "messages" });
   for (const [i, message] of messages.entries()) {
-    if (typeof message !== "object" || message === null) refuse(`messages[${i}]`, "an object with role and content", message);
-    if (typeof message.role !== "string" || message.role === "") refuse(`messages[${i}].role`, '"system", "user", "assistant" or "tool"', message.role);
-    const bare = message.role === "assistant" && message.tool_calls !== undefined && (message.content === undefined || message.content === null);
-    if (typeof message.content !== "string" && !bare) refuse(`messages[${i}].content`, "a text", message.content);
+    const field = `messages[${i}]`;
+    if (typeof message !== "object" || message === null) refuse("bad-input", field, "an object with role and content", message);
+    const { role, content, tool_calls } = message;
+    if (typeof role !== "string" || role === "")
+      refuse("bad-input", `${field}.role`, '"system", "user", "assistant" or "tool"', role);
+    if ((tool_calls ?? undefined) !== undefined && !Array.isArray(tool_calls))
+      refuse("bad-input", `${field}.tool_calls`, "a list", tool_calls);
+    const callsOnly = role === "assistant" && Array.isArray(tool_calls) && (content ?? null) === null;
+    if (typeof content !== "string" && !callsOnly) refuse("bad-input", `${field}.content`, "a text", content);
+    checkPlain("bad-input", field, message);
   }
 }
 
 function checkOptions({ enableThinking, tools, addGenerationPrompt, templateArguments }: TemplateOptions): void {
-  const refuse = (field: string, expected: string): never => {
-    throw new CpmError("bad-option", `${field}: expected ${expected}`, { field, expected });
-  };
-  if (enableThinking !== undefined && typeof enableThinking !== "boolean") refuse("enableThinking", "true or false");
-  if (addGenerationPrompt !== undefined && typeof addGenerationPrompt !== "boolean") refuse("addGenerationPrompt", "true or false");
-  if (tools !== undefined && !Array.isArray(tools)) refuse("tools", "a list of tool definitions");
-  if (templateArguments !== undefined && (typeof templateArguments !== "object" || templateArguments === null)) refuse("templateArguments", "an object");
+  for (const [field, value] of Object.entries({ enableThinking, addGenerationPrompt }))
+    if (value !== undefined && typeof value !== "boolean") refuse("bad-option", field, "true or false", value);
+  if (tools !== undefined && !Array.isArray(tools)) refuse("bad-option", "tools", "a list of tool definitions", tools);
+  const isRecord = typeof templateArguments === "object" && templateArguments !== null && !Array.isArray(templateArguments);
+  if (templateArguments !== undefined && (!isRecord || Object.hasOwn(templateArguments, "namespace")))
+    refuse("bad-option", "templateArguments", 'an object without the name "namespace"', templateArguments);
+  checkPlain("bad-option", "tools", tools);
+  checkPlain("bad-option", "templateArguments", templateArguments);
+}
+
+/** Templates take what JSON can hold. The depth also ends circles. */
+function checkPlain(code: "bad-input" | "bad-option", field: string, value: unknown, depth = 0): void {
+  if (depth > 100) throw new CpmError(code, `${field}: nested more than 100 deep, or a circle`, { field });
+  if (typeof value === "function" || typeof value === "symbol" || typeof value === "bigint")
+    refuse(code, field, "plain data", value);
+  if (typeof value === "object" && value !== null)
+    for (const inner of Object.values(value)) checkPlain(code, field, inner, depth + 1);
+}
+
+/** A call with its arguments as an object: templates go through them, APIs often pass them as JSON text. */
+function withParsedArguments(call: unknown): unknown {
+  if (typeof call !== "object" || call === null) return call;
+  const { function: inner, arguments: text } = call as { readonly function?: unknown; readonly arguments?: unknown };
+  if (inner !== undefined) return { ...call, function: withParsedArguments(inner) };
+  if (typeof text !== "string") return call;
+  try {
+    return { ...call, arguments: JSON.parse(text) as unknown };
+  } catch {
+    return call;
+  }
 }
 
 /** What the last user message asks for by ending in `/think` or `/no_think`. The text stays: models are trained on it. */
@@ -114,25 +134,28 @@ function askedFor(messages: readonly ChatMessage[]): boolean | undefined {
 function pieceOf({ vocabulary }: TokenizerData, id: number | undefined): string {
   if (id === undefined) return "";
   if (vocabulary.kind === "pieces") return vocabulary.pieces[id] ?? "";
-  const { added_tokens: added, model } = vocabulary.tokenizer as { added_tokens?: { id: number; content: string }[]; model?: { vocab?: Record<string, number> } };
-  return added?.find((t) => t.id === id)?.content ?? Object.entries(model?.vocab ?? {}).find(([, value]) => value === id)?.[0] ?? "";
+  const { added_tokens: added, model } = vocabulary.tokenizer as {
+    added_tokens?: { id: number; content: string }[];
+    model?: { vocab?: Record<string, number> };
+  };
+  return (
+    added?.find((t) => t.id === id)?.content ?? Object.entries(model?.vocab ?? {}).find(([, value]) => value === id)?.[0] ?? ""
+  );
 }
 
 /** The last template parsed: a conversation renders the same one every turn. */
-let parsed: { readonly source: string; readonly program: Node } | undefined;
+let parsed: { readonly source: string; readonly template: JinjaTemplate } | undefined;
 
 function render(source: string, variables: Readonly<Record<string, unknown>>): string {
   try {
-    if (parsed?.source !== source) parsed = { source, program: new Template(source).parsed };
+    if (parsed?.source !== source) parsed = { source, template: new JinjaTemplate(source) };
   } catch (cause) {
     throw templateError("bad-model", "does not parse", cause);
   }
-  const environment = new Environment();
-  for (const [name, value] of Object.entries({ ...globals, ...variables })) environment.set(name, value);
   try {
-    return String(new BoundedInterpreter(environment).run(parsed.program).value);
+    return parsed.template.render(variables);
   } catch (cause) {
-    if (cause instanceof Refusal) throw templateError("bad-input", "refuses these messages", cause);
+    if (cause instanceof TemplateRefusal) throw templateError("bad-input", "refuses these messages", cause);
     throw templateError("bad-model", "failed", cause);
   }
 }
@@ -142,78 +165,3 @@ function templateError(code: "bad-model" | "bad-input", what: string, cause: unk
   const todo = code === "bad-input" ? "change the messages" : "pass text rendered by other means to generate()";
   return new CpmError(code, `the model's chat template ${what}: ${why} (${todo})`, { field: "chat_template" }, { cause });
 }
-
-/** What a template says by raise_exception. */
-class Refusal extends Error {}
-
-const maxSteps = 4_000_000;
-const maxText = 64 << 20;
-const maxRange = 1_000_000;
-
-/** Templates are untrusted: steps and sizes are counted. Also knows the filters `min` and `max`, which the library lacks. */
-class BoundedInterpreter extends Interpreter {
-  #steps = 0;
-
-  override evaluate(statement: Node | undefined, scope: Scope): Value {
-    if (++this.#steps > maxSteps) throw new Error(`it takes more than ${maxSteps} steps`);
-    const value = this.#extremum(statement, scope) ?? super.evaluate(statement, scope);
-    const size = typeof value.value === "string" || Array.isArray(value.value) ? value.value.length : 0;
-    if (size > maxText) throw new Error(`it makes more than ${maxText} characters`);
-    return value;
-  }
-
-  #extremum(statement: Node | undefined, scope: Scope): Value | undefined {
-    if (statement?.type !== "FilterExpression") return undefined;
-    const { operand, filter } = statement as Node & { operand: Node; filter: Node & { value: string } };
-    if (filter.type !== "Identifier" || (filter.value !== "min" && filter.value !== "max")) return undefined;
-    const list = this.evaluate(operand, scope).value;
-    if (!Array.isArray(list) || list.length === 0) throw new Error(`the filter ${filter.value} needs a list with elements`);
-    const smaller = (a: Value, b: Value) => ((a.value as number) <= (b.value as number) ? a : b);
-    const larger = (a: Value, b: Value) => ((a.value as number) >= (b.value as number) ? a : b);
-    return (list as Value[]).reduce(filter.value === "min" ? smaller : larger);
-  }
-}
-
-function range(start: number, stop?: number, step = 1): number[] {
-  const [from, to] = stop === undefined ? [0, start] : [start, stop];
-  const count = Math.max(0, Math.ceil((to - from) / step));
-  if (!(count <= maxRange)) throw new Error(`range() of ${count} numbers`);
-  return Array.from({ length: count }, (_, i) => from + i * step);
-}
-
-/** Python's strftime for what templates use: the day the conversation happens. */
-function strftimeNow(format: string): string {
-  const now = new Date();
-  const two = (n: number) => String(n).padStart(2, "0");
-  const name = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat("en-US", options).format(now);
-  const fields: Readonly<Record<string, () => string>> = {
-    Y: () => String(now.getFullYear()),
-    y: () => two(now.getFullYear() % 100),
-    m: () => two(now.getMonth() + 1),
-    d: () => two(now.getDate()),
-    H: () => two(now.getHours()),
-    M: () => two(now.getMinutes()),
-    S: () => two(now.getSeconds()),
-    B: () => name({ month: "long" }),
-    b: () => name({ month: "short" }),
-    A: () => name({ weekday: "long" }),
-    a: () => name({ weekday: "short" }),
-    "%": () => "%",
-  };
-  return format.replace(/%([a-zA-Z%])/g, (all, field: string) => fields[field]?.() ?? all);
-}
-
-/** What every template may use. Python spells constants both ways. */
-const globals: Readonly<Record<string, unknown>> = {
-  true: true,
-  false: false,
-  none: null,
-  True: true,
-  False: false,
-  None: null,
-  range,
-  strftime_now: strftimeNow,
-  raise_exception: (message: unknown) => {
-    throw new Refusal(String(message));
-  },
-};

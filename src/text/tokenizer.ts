@@ -2,7 +2,7 @@
 import { CpmError } from "../errors.ts";
 import { Encoder } from "./encode.ts";
 import { Matcher } from "./matcher.ts";
-import { Detokenizer, tableOf } from "./pieces.ts";
+import { badToken, Detokenizer, tableOf } from "./pieces.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
 import { recipeOf } from "./reduce.ts";
 import type { PieceTable, TokenizerData } from "./vocabulary.ts";
@@ -25,7 +25,9 @@ export interface DecodeOptions {
  * A model's tokenizer: SentencePiece-type BPE with byte fallback, or byte-level BPE.
  *
  * Added tokens are matched first (leftmost, then longest); every stretch between them gets the dummy space the model
- * was trained with; lone surrogates count as U+FFFD. `decode(encode(text, { bos: false }))` is `text` for well-formed text.
+ * was trained with; lone surrogates count as U+FFFD. `decode(encode(text, { bos: false }))` is `text` for well-formed text,
+ * unless the tokenizer itself loses something: where U+2581 stands for the space, or a tokenizer.json asks for NFC or adds
+ * a space only to text without one.
  * @throws CpmError "bad-model" for a vocabulary that contradicts itself, "unsupported" for other kinds of tokenizer.
  */
 export class Tokenizer {
@@ -58,9 +60,8 @@ export class Tokenizer {
   /** How the vocabulary spells a token ("\u2581the", "<|im_end|>"). @throws CpmError "bad-input" outside the vocabulary. */
   piece(id: number): string {
     const piece = this.#recipe.pieces[id];
-    if (piece !== undefined) return piece;
-    const expected = `an integer below ${this.size}`;
-    throw new CpmError("bad-input", `token id: expected ${expected}, found ${String(id)}`, { field: "token", expected, found: String(id) });
+    if (piece === undefined) throw badToken(id, this.size);
+    return piece;
   }
 
   /** The token spelled exactly so in the vocabulary. */
@@ -70,15 +71,18 @@ export class Tokenizer {
 
   /**
    * Token ids of `text`.
-   * @throws TypeError when it is no string; CpmError "bad-model" when the vocabulary cannot spell it.
+   * @throws CpmError "bad-input" when it is no string; "bad-model" when the vocabulary cannot spell it.
    */
   encode(text: string, { special = true, bos = this.data.addBos, eos = this.data.addEos }: EncodeOptions = {}): number[] {
-    if (typeof text !== "string") throw new TypeError(`text: expected a string, found ${text === null ? "null" : typeof text}`);
+    if (typeof text !== "string") {
+      const found = text === null ? "null" : typeof text;
+      throw new CpmError("bad-input", `text: expected a string, found ${found}`, { field: "text", expected: "a string", found });
+    }
     const out: number[] = [];
     if (bos && this.bos !== undefined) out.push(this.bos);
     const whole = text.replace(/\p{Surrogate}/gu, "\ufffd");
     const matcher = special ? (this.#specials ??= this.#matcher(true)) : (this.#added ??= this.#matcher(false));
-    this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.data.unk);
+    this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.#unknown());
     let at = 0;
     for (let match = matcher.find(whole); match !== undefined; match = matcher.find(whole, at)) {
       if (match.start > at) this.#encoder.encode(whole.slice(at, match.start), at === 0, out);
@@ -110,6 +114,11 @@ export class Tokenizer {
       size += piece.length;
     }
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes.subarray(0, size));
+  }
+
+  #unknown(): number | undefined {
+    const first = this.#recipe.types.indexOf(unknownType);
+    return this.data.unk ?? (first < 0 ? undefined : first);
   }
 
   /** Added tokens are matched in any text, special ones only on request. */

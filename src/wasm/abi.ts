@@ -16,13 +16,31 @@ export interface Kernels {
   scratch_bytes(model: number, rows: number, lanes: number, context: number): number;
   rope_frequencies(out: number, dim: number, theta: number, factors: number): void;
   pack_rows(tensor: number, fileType: number, from: number, row: number, count: number, ropeHeads: number): number;
-  pack_words(tensor: number, qweight: number, first: number, count: number, scales: number, zeros: number, group: number, plusOne: number): number;
+  pack_words(
+    tensor: number,
+    qweight: number,
+    first: number,
+    count: number,
+    scales: number,
+    zeros: number,
+    group: number,
+    plusOne: number,
+  ): number;
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
-  gemm_rows(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number, repeat: number): number;
+  gemm_rows(
+    tensor: number,
+    x: number,
+    q: number,
+    scales: number,
+    y: number,
+    tokens: number,
+    block: number,
+    repeat: number,
+  ): number;
   gemm_rows_ref(tensor: number, x: number, q: number, scales: number, y: number, tokens: number, block: number): void;
   tensor_row(tensor: number, row: number, out: number): void;
   dequantize(fileType: number, from: number, blocks: number, out: number): void;
@@ -126,9 +144,12 @@ export class StructWriter {
   }
 }
 
-/** Throws what a kernel's status code means. */
+/** Throws CpmError "engine-failed" for any status but 0. */
 export function check(status: number, what: string): void {
   if (status === 0) return;
   if (status === -3) throw new CpmError("engine-failed", `${what}: a compute thread died; close this model and load it again`);
-  throw new Error(`${what} returned status ${status}`);
+  throw new CpmError(
+    "engine-failed",
+    `${what}: the kernels refused their arguments (status ${status}), which is a mistake in this package; please report it`,
+  );
 }

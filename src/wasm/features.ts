@@ -4,7 +4,7 @@ import { relaxedSimd } from "wasm-feature-detect";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import type { Variant } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
-import { KINDS, type Kernels, StructWriter } from "./abi.ts";
+import { type Kernels, KINDS, StructWriter } from "./abi.ts";
 import { instantiateKernels } from "./instance.ts";
 
 export interface Build {
@@ -48,7 +48,8 @@ export function computesRight({ probe, probeMemory, probeBase }: Build): boolean
     const bytes = probe.tensor_bytes(tensor) / (rows / 8);
     const step = kind === "ternary" ? bytes : bytes / (cols / 32);
     const halves = new DataView(probeMemory.buffer, data);
-    for (let at = 0; at < bytes * 2; at += step) for (let r = 0; r < 8; r++) halves.setUint16(at + 2 * r, 0x2c00 + (next() & 0x3ff), true);
+    for (let at = 0; at < bytes * 2; at += step)
+      for (let r = 0; r < 8; r++) halves.setUint16(at + 2 * r, 0x2c00 + (next() & 0x3ff), true);
     const block = kind === "ternary" ? 256 : 32;
     probe.gemm_rows(tensor, x, q, scales, got, tokens, block, 1);
     probe.gemm_rows_ref(tensor, x, q, scales, want, tokens, block);
@@ -67,5 +68,9 @@ export async function chooseBuild(host: EngineHost, wanted: Variant | "auto", th
     if (computesRight(candidate)) return candidate;
   }
   if (wanted === "auto") return build(host, "base", threads);
-  throw new CpmError("unsupported", `this ${host.name} runtime does not run relaxed SIMD correctly; use variant "auto" or "base"`, { field: "variant" });
+  throw new CpmError(
+    "unsupported",
+    `this ${host.name} runtime does not run relaxed SIMD correctly; use variant "auto" or "base"`,
+    { field: "variant" },
+  );
 }

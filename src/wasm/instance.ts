@@ -9,7 +9,10 @@ export async function instantiateKernels(module: WebAssembly.Module, memory: Web
   const version = kernels.abi_version();
   const sizes = Object.values(STRUCT_BYTES);
   if (version !== ABI_VERSION || sizes.some((bytes, i) => kernels.abi_bytes(i) !== bytes))
-    throw new CpmError("unsupported", `kernels speak ABI ${version}, this loader speaks ${ABI_VERSION}: rebuild wasm/ or reinstall the package`);
+    throw new CpmError(
+      "unsupported",
+      `kernels speak ABI ${version}, this loader speaks ${ABI_VERSION}: rebuild wasm/ or reinstall the package`,
+    );
   return kernels;
 }
 

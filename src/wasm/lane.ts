@@ -1,4 +1,5 @@
 // A worker lane of the pool: see cpp/pool.cpp.
+import type { Kernels } from "./abi.ts";
 import { instantiateKernels } from "./instance.ts";
 
 /** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. */
@@ -24,4 +25,16 @@ export async function runLane({ module, memory, index, stackTop }: Lane, ready: 
     kernels.pool_fail();
     throw error;
   }
+}
+
+/**
+ * Ends the pool that a lane belongs to, from any thread: its lanes return, and an engine that waits for them fails
+ * instead. Needed where the engine's own thread cannot hear of a lane's death, because it waits for it.
+ */
+export async function failPool({ module, memory, stackTop }: Lane): Promise<void> {
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const kernels = exports as unknown as Kernels;
+  // A new instance would begin on the engine's stack, which is in use.
+  kernels.__stack_pointer.value = stackTop;
+  kernels.pool_fail();
 }

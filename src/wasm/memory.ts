@@ -1,7 +1,7 @@
 // Linear memory: planned as a whole, taken in aligned pieces, given back by mark and release.
 import { CpmError } from "../errors.ts";
 
-const PAGE = 65536;
+export const PAGE = 65536;
 /** 4 GiB less one page: the last byte stays addressable by 32-bit arithmetic. */
 export const MAX_BYTES = 4294967296 - PAGE;
 export const ALIGN = 64;

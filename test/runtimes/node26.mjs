@@ -7,6 +7,10 @@ import { install } from "../run.mjs";
 const here = fileURLToPath(new URL(".", import.meta.url));
 install(join(here, "..").replace(/[/\\]$/, ""));
 install(here.replace(/[/\\]$/, ""));
-const { status, error } = spawnSync(join(here, "node_modules/node/bin/node"), [join(here, "../run.mjs"), ...process.argv.slice(2)], { stdio: "inherit" });
+const { status, error } = spawnSync(
+  join(here, "node_modules/node/bin/node"),
+  [join(here, "../run.mjs"), ...process.argv.slice(2)],
+  { stdio: "inherit" },
+);
 if (error) throw error;
 process.exitCode = status ?? 1;

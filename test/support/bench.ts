@@ -7,8 +7,13 @@ import { instantiateKernels } from "../../src/wasm/instance.ts";
 export const wasmPath = (name: string): string => fileURLToPath(new URL(`../../wasm/${name}.wasm`, import.meta.url));
 
 /** Kernel builds that this Node can compile; relaxed SIMD needs Node 22. */
-export const builds = ["kernels", "kernels.mt", "kernels.relaxed", "kernels.relaxed.mt"].filter((name) => WebAssembly.validate(readFileSync(wasmPath(name))));
-if (builds.length < 4) console.log(`kernels: relaxed builds are not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests them on Node 26`);
+export const builds = ["kernels", "kernels.mt", "kernels.relaxed", "kernels.relaxed.mt"].filter((name) =>
+  WebAssembly.validate(readFileSync(wasmPath(name))),
+);
+if (builds.length < 4)
+  console.log(
+    `kernels: relaxed builds are not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests them on Node 26`,
+  );
 
 /** xorshift32: the same numbers on every run. */
 export function noise(seed: number): () => number {
@@ -42,7 +47,11 @@ export async function workbench(build: string): Promise<Bench> {
     if (top > memory.buffer.byteLength) throw new Error("the workbench is full");
     return at;
   };
-  const place = <T extends Float32Array | Uint8Array>(view: (at: number, n: number) => T, size: number, values: ArrayLike<number> | number) => {
+  const place = <T extends Float32Array | Uint8Array>(
+    view: (at: number, n: number) => T,
+    size: number,
+    values: ArrayLike<number> | number,
+  ) => {
     const n = typeof values === "number" ? values : values.length;
     const at = take(n * size);
     const array = view(at, n);

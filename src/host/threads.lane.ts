@@ -1,4 +1,4 @@
-// The entry of a lane's thread in Node and Bun.
+// The entry of a lane's thread in Node, Deno and Bun.
 import { parentPort } from "node:worker_threads";
 import { type Lane, runLane } from "../wasm/lane.ts";
 

@@ -1,0 +1,12 @@
+// Streams a completion in Bun.
+//   bun examples/bun.ts ["Once upon a time"] [model.gguf]
+import { defaultModel, load } from "cpm-wasm";
+
+const [prompt = "Once upon a time", path] = process.argv.slice(2);
+await using model = await load(path ?? defaultModel);
+
+process.stdout.write(prompt);
+const generation = model.generate(prompt, { temperature: 0, maxTokens: 60 });
+for await (const part of generation) process.stdout.write(part.text);
+const { timings, finishReason } = await generation;
+console.log(`\n[${finishReason}, ${timings.decodeTokensPerSecond.toFixed(0)} tokens/s, ${model.info.threads} threads]`);

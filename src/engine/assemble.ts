@@ -1,0 +1,174 @@
+// A model file and a host -> the parts of an engine: memory, kernels, lanes, weights, sampler.
+import { Sampler, samplerBytes } from "../decode/sampler.ts";
+import { CpmError } from "../errors.ts";
+import { abortable, type ModelFiles } from "../file/source.ts";
+import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
+import { loadWeights } from "../model/load.ts";
+import { type Plan, planModel, STACK_BYTES, slots } from "../model/plan.ts";
+import { readModel } from "../model/read.ts";
+import { pieceTable } from "../text/pieces.ts";
+import type { PieceTable } from "../text/vocabulary.ts";
+import type { Kernels } from "../wasm/abi.ts";
+import { instantiateDecide } from "../wasm/decide.ts";
+import { type Build, chooseBuild } from "../wasm/features.ts";
+import { instantiateKernels } from "../wasm/instance.ts";
+import { Arena, align, createMemory } from "../wasm/memory.ts";
+import { Stepper } from "./forward.ts";
+import type { EngineHost, Lane } from "./host.ts";
+import { Sequences } from "./sequences.ts";
+import type { EngineInfo, EngineOptions, LoadProgress } from "./types.ts";
+
+export interface EngineHooks {
+  onProgress?(progress: LoadProgress): void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Parts {
+  readonly info: EngineInfo;
+  readonly host: EngineHost;
+  readonly arena: Arena;
+  readonly stepper: Stepper;
+  readonly sequences: Sequences;
+  readonly sampler: Sampler;
+  readonly table: PieceTable;
+  endLanes(): Promise<void>;
+}
+
+/**
+ * Reads, plans and packs a model; resolves with everything that an engine is made of. Rejects with CpmError "bad-model",
+ * "unsupported", "out-of-memory", "io", or with the signal's reason; lanes that were started are ended then.
+ */
+export async function assemble(host: EngineHost, files: ModelFiles, options: EngineOptions, hooks: EngineHooks): Promise<Parts> {
+  const started = host.now();
+  const { signal } = hooks;
+  const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
+  onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
+  const model = await readModel(signal ? abortable(files, signal) : files, signal);
+  const { config } = model;
+  // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
+  const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
+  const { lanes, note } = laneCount(host, options.threads);
+  const build = await chooseBuild(host, options.variant, lanes > 1);
+  const plan = planModel(build, model, options, lanes, options.batchSize);
+  onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
+  signal?.throwIfAborted();
+  const memory = createMemory(plan.memory.total, lanes > 1);
+  const kernels = await instantiateKernels(build.module, memory);
+  const arena = new Arena(memory, kernels.__heap_base.value);
+  const endLanes = await startLanes(host, build, kernels, arena, lanes);
+  try {
+    kernels.pool_start(lanes);
+    const decide = await instantiateDecide(await host.module(lanes > 1 ? "decide.mt" : "decide"), memory);
+    const sizes = samplerBytes(config.vocab, plan.contextSize);
+    const sampling = { scratch: arena.take(sizes.scratch), history: arena.take(sizes.history), params: arena.take(sizes.params) };
+    const work = takeWork(arena, plan, config.vocab);
+    const { kvType } = options;
+    const struct = await loadWeights({ kernels, arena, host, kvType, staging: work.firstKv, onProgress, signal }, model, plan);
+    new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
+    work.trim();
+    const { contextSize } = plan;
+    const place = { model: struct, layers: config.layers, context: slots(contextSize), ...work };
+    const stepper = new Stepper(kernels, arena, host, plan, place);
+    const { vocab } = config;
+    const sampler = new Sampler(decide, memory, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
+    const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory) };
+    const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - started });
+    onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
+    return { info, host, arena, stepper, sequences: new Sequences(arena, own), sampler, table, endLanes };
+  } catch (error) {
+    await endLanes();
+    throw error;
+  }
+}
+
+function infoOf(
+  model: ModelFile,
+  plan: Plan,
+  build: Build,
+  options: EngineOptions,
+  memory: WebAssembly.Memory,
+  { note, loadMs }: { note: string | undefined; loadMs: number },
+): EngineInfo {
+  const packed: Record<string, number> = {};
+  for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
+  return {
+    config: model.config,
+    tokenizer: model.tokenizer,
+    format: model.format,
+    contextSize: plan.contextSize,
+    kvType: options.kvType,
+    threads: plan.lanes,
+    threadsNote: note,
+    variant: build.variant,
+    memory: { ...plan.memory, total: memory.buffer.byteLength },
+    loadMs,
+    packed,
+  };
+}
+
+/** Embeddings may have more rows than there are pieces; such tokens have no text. */
+function paddedTable(table: PieceTable, vocab: number): PieceTable {
+  const { length } = table.special;
+  if (length >= vocab) return table;
+  const offsets = new Uint32Array(vocab + 1).fill(table.bytes.length);
+  offsets.set(table.offsets);
+  const special = new Uint8Array(vocab);
+  special.set(table.special);
+  return { ...table, offsets, special };
+}
+
+function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number; note: string | undefined } {
+  if (threads !== "auto" && (!Number.isSafeInteger(threads) || threads < 1 || threads > 64))
+    throw new CpmError("bad-option", `threads: expected "auto" or a whole number from 1 to 64, found ${threads}`, {
+      field: "threads",
+    });
+  const wanted = threads === "auto" ? host.cores : threads;
+  if (threads === 1 || host.startLanes) return { lanes: wanted, note: undefined };
+  return { lanes: 1, note: host.threadsNote ?? "this runtime has no threads" };
+}
+
+async function startLanes(
+  host: EngineHost,
+  build: Build,
+  kernels: Kernels,
+  arena: Arena,
+  lanes: number,
+): Promise<() => Promise<void>> {
+  if (lanes === 1 || !host.startLanes) return async () => {};
+  const list: Lane[] = Array.from({ length: lanes - 1 }, (_, i) => ({
+    module: build.module,
+    memory: arena.memory,
+    index: i + 1,
+    stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
+  }));
+  return host.startLanes(list, () => kernels.pool_fail());
+}
+
+/** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
+function takeWork(arena: Arena, plan: Plan, vocab: number): { firstKv: number; scratch: number; logits: number; trim(): void } {
+  const [kv, scratch, logits] = [align(plan.kvBytes), align(plan.scratchBytes), align(4 * plan.logitRows * vocab)];
+  const needed = kv + scratch + logits;
+  const taken = align(Math.max(needed, plan.stagingBytes));
+  const at = arena.take(taken);
+  return {
+    firstKv: at,
+    scratch: at + kv,
+    logits: at + kv + scratch,
+    trim: () => taken > needed && arena.free(at + needed, taken - needed),
+  };
+}
+
+/**
+ * FNV-1a over the configuration, its rotation as this context size chooses it, and a sample of every weight: tells models
+ * apart, not forgeries.
+ */
+function fingerprint(config: ModelConfig, plan: Plan, memory: WebAssembly.Memory): bigint {
+  let hash = 0xcbf29ce484222325n;
+  const add = (byte: number) => {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  };
+  const same = { ...config, name: "", ropeShort: ropeFactors(config, plan.contextSize), ropeLong: undefined };
+  for (const byte of new TextEncoder().encode(JSON.stringify(same))) add(byte);
+  for (const w of plan.weights) for (const byte of new Uint8Array(memory.buffer, w.at, Math.min(64, w.bytes))) add(byte);
+  return hash;
+}

@@ -1,4 +1,0 @@
-// The entry of a lane's worker in Deno.
-import { serveLane } from "./web.ts";
-
-serveLane();

@@ -1,0 +1,54 @@
+// Engines and lanes as worker threads (node:worker_threads), in Node, Deno and Bun.
+import { parentPort, Worker } from "node:worker_threads";
+import type { EngineWorker } from "../port/client.ts";
+import type { LaneWorker } from "../port/lanes.ts";
+import type { Port } from "../port/messages.ts";
+
+export const laneScript = new URL("./threads.lane.js", import.meta.url);
+
+/** A worker for a lane. Once ready it does not keep the process alive: it sleeps in wasm. */
+export function laneWorker(): LaneWorker {
+  const worker = new Worker(laneScript, { execArgv: [], name: "cpm lane" });
+  return {
+    start: (lane) => worker.postMessage(lane),
+    listen(onReady, onDeath) {
+      worker.once("message", () => {
+        worker.unref();
+        onReady();
+      });
+      worker.once("error", onDeath);
+      worker.once("exit", (code) => onDeath(new Error(`a lane exited with code ${code}`)));
+    },
+    async end() {
+      await worker.terminate();
+    },
+  };
+}
+
+/** A worker for an engine, whose entry is `script`. It keeps the process alive while calls are pending. */
+export function engineWorker(script: URL): EngineWorker {
+  const worker = new Worker(script, { execArgv: [], name: "cpm engine" });
+  worker.unref();
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
+    listen: (handler) => worker.on("message", handler),
+    onDeath(handler) {
+      worker.once("error", handler);
+      worker.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
+    },
+    lane: laneWorker,
+    async terminate() {
+      await worker.terminate();
+    },
+    busy: (pending) => (pending ? worker.ref() : worker.unref()),
+  };
+}
+
+/** The port of this thread to the one that started it. */
+export function threadPort(): Port {
+  const port = parentPort!;
+  return {
+    post: (message, transfer = []) => port.postMessage(message, [...transfer]),
+    listen: (handler) => port.on("message", handler),
+  };
+}

@@ -1,0 +1,178 @@
+// The two ends of a worker's port, with a pair of queues between them instead of threads.
+import { readFileSync } from "node:fs";
+import { afterEach, expect, test } from "vitest";
+import type { EngineHost } from "../../src/engine/host.ts";
+import { CpmError } from "../../src/errors.ts";
+import { memoryFiles } from "../../src/file/bytes.ts";
+import { EngineClient, type EngineWorker } from "../../src/port/client.ts";
+import { Lanes } from "../../src/port/lanes.ts";
+import { type Port, packError, packValue, unpackError, unpackValue } from "../../src/port/messages.ts";
+import { serveEngine } from "../../src/port/server.ts";
+
+const wasm = (name: string) => WebAssembly.compile(readFileSync(new URL(`../../wasm/${name}.wasm`, import.meta.url)));
+const model = readFileSync(new URL("../../models/stories-q4_0.gguf", import.meta.url));
+const files = () => memoryFiles("stories.gguf", { "stories.gguf": new Uint8Array(model) });
+
+const host: EngineHost = {
+  name: "node",
+  module: wasm,
+  cores: 1,
+  threadsNote: "one thread is enough for this",
+  breathe: () => new Promise((resolve) => setImmediate(resolve)),
+  now: () => performance.now(),
+};
+
+interface Link {
+  readonly worker: EngineWorker;
+  readonly inside: Port;
+  /** Messages to the worker, before it gets them. */
+  readonly sent: { type: string }[];
+  terminated: number;
+  die(cause: Error): void;
+}
+
+/** A worker that is no thread: messages are structured clones, delivered later, none after its end. */
+function link(): Link {
+  let toWorker: (message: unknown) => void = () => {};
+  let toClient: (message: unknown) => void = () => {};
+  let onDeath: (cause: Error) => void = () => {};
+  const later = (deliver: (message: unknown) => void, message: unknown, transfer: readonly ArrayBuffer[] = []) => {
+    const copy = structuredClone(message, { transfer: [...transfer] });
+    setImmediate(() => {
+      if (!state.terminated) deliver(copy);
+    });
+  };
+  const worker: EngineWorker = {
+    post(message, transfer) {
+      state.sent.push(message as { type: string });
+      later((m) => toWorker(m), message, transfer);
+    },
+    listen: (handler) => void (toClient = handler),
+    onDeath: (handler) => void (onDeath = handler),
+    lane: () => {
+      throw new Error("no lanes here");
+    },
+    terminate: () => void state.terminated++,
+  };
+  const inside: Port = {
+    post: (message, transfer) => later((m) => toClient(m), message, transfer),
+    listen: (handler) => void (toWorker = handler),
+  };
+  const state: Link = { worker, inside, sent: [], terminated: 0, die: (cause) => onDeath(cause) };
+  return state;
+}
+
+const options = {
+  threads: 1,
+  contextSize: 64,
+  kvType: "f16",
+  variant: "base",
+  batchSize: 32,
+  maxMemoryBytes: undefined,
+} as const;
+const open: EngineClient[] = [];
+
+async function connected(between = link()): Promise<{ client: EngineClient; between: Link }> {
+  serveEngine(between.inside, host, () => Promise.reject(new Error("everything is served by the client")));
+  const client = await EngineClient.load(between.worker, { kind: "served", entry: "stories.gguf" }, files(), options, {});
+  open.push(client);
+  return { client, between };
+}
+
+afterEach(async () => {
+  for (const client of open.splice(0)) await client.close();
+});
+
+test("an engine behind a port is loaded from files that the client reads, and computes", async () => {
+  const { client } = await connected();
+  const session = await client.open();
+  const logits = await client.forward(session, [1, 430, 442], "last");
+  expect(logits).toBeInstanceOf(Float32Array);
+  expect(logits.length).toBe(client.info.config.vocab);
+  expect([...(await client.tokens(session))]).toEqual([1, 430, 442]);
+  const saved = await client.save(session);
+  const before = saved.slice();
+  const restored = await client.restore(saved);
+  expect(saved, "what the caller gave stays the caller's").toEqual(before);
+  expect(await client.forward(restored, [261], "last")).toEqual(await client.forward(session, [261], "last"));
+});
+
+test("errors cross the port with their class, code and detail", async () => {
+  const { client } = await connected();
+  const error = await client.forward(99, [1], "last").catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(CpmError);
+  expect((error as CpmError).code).toBe("closed");
+  const packed = structuredClone(packError(new CpmError("bad-model", "broken", { file: "a.gguf", offset: 7 })));
+  expect(unpackError(packed)).toMatchObject({ code: "bad-model", message: "broken", detail: { file: "a.gguf", offset: 7 } });
+  expect(unpackError(packError(new RangeError("too far")))).toBeInstanceOf(RangeError);
+  expect(unpackError(packError("a text")).message).toBe("a text");
+});
+
+test("a failing read of the client's files fails the load with that error, and ends the worker", async () => {
+  const between = link();
+  serveEngine(between.inside, host, () => Promise.reject(new Error("never")));
+  const broken = { ...files(), open: () => Promise.reject(new CpmError("io", "the disk is gone")) };
+  const load = EngineClient.load(between.worker, { kind: "served", entry: "stories.gguf" }, broken, options, {});
+  await expect(load).rejects.toMatchObject({ code: "io", message: "the disk is gone" });
+  expect(between.terminated).toBe(1);
+});
+
+test("a worker that dies fails what is pending and what comes later, once and for all", async () => {
+  const { client, between } = await connected();
+  const session = await client.open();
+  const pending = client.forward(session, [1], "last");
+  between.die(new Error("out of luck"));
+  await expect(pending).rejects.toMatchObject({ code: "engine-failed", message: expect.stringContaining("out of luck") });
+  await expect(client.forward(session, [1], "last")).rejects.toMatchObject({ code: "engine-failed" });
+  expect(between.terminated).toBe(1);
+});
+
+test("closing ends a worker that does not answer", async () => {
+  const { client, between } = await connected();
+  between.inside.listen(() => {});
+  await client.close();
+  expect(between.terminated).toBe(1);
+  await expect(client.open()).rejects.toMatchObject({ code: "closed" });
+});
+
+test("an abort is sent once, and not after the call is over", async () => {
+  const { client, between } = await connected();
+  const session = await client.open();
+  const control = new AbortController();
+  await client.forward(session, [1], "last", control.signal);
+  control.abort();
+  expect(between.sent.filter((message) => message.type === "abort")).toEqual([]);
+  await expect(client.forward(session, [1], "last", control.signal)).rejects.toBe(control.signal.reason);
+});
+
+test("typed arrays travel as bare buffers, and views of larger buffers as copies", () => {
+  const large = Uint8Array.from({ length: 16 }, (_, i) => i);
+  const part = packValue(large.subarray(4, 8));
+  expect(unpackValue(structuredClone(part.value))).toEqual(Uint8Array.of(4, 5, 6, 7));
+  expect(part.transfer).toHaveLength(1);
+  expect(large.length, "the larger buffer stays").toBe(16);
+  const floats = packValue(Float32Array.of(1.5, -2));
+  expect(unpackValue(structuredClone(floats.value, { transfer: floats.transfer }))).toEqual(Float32Array.of(1.5, -2));
+  for (const plain of [undefined, null, 7, "text", { size: 3 }, [1, 2]])
+    expect(unpackValue(packValue(plain).value)).toEqual(plain);
+});
+
+test("when one lane cannot start, the others are ended and the load fails with a code", async () => {
+  const module = await wasm("kernels.mt");
+  const memory = new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true });
+  let ended = 0;
+  const lanes = new Lanes(() => ({
+    start: () => {},
+    listen(onReady, onDeath) {
+      if (ended++ === 0) onReady();
+      else onDeath(new Error("no thread left"));
+    },
+    end: () => void ended--,
+  }));
+  const list = [1, 2].map((index) => ({ module, memory, index, stackTop: 900_000 }));
+  await expect(lanes.start(list, () => {})).rejects.toMatchObject({
+    code: "engine-failed",
+    message: expect.stringContaining("no thread left"),
+  });
+  expect(ended).toBe(0);
+});
