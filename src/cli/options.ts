@@ -20,6 +20,7 @@ export const loadArgs = {
   sparse: { type: "string", valueHint: "S", description: 'Sparse attention: on, off, or fields as JSON: {"topk":32}' },
   "rope-factors": { type: "string", valueHint: "F", description: "LongRoPE factors: minicpm4-128k, minicpm4.1-128k or a list" },
   variant: { type: "string", valueHint: "V", description: "Kernel build: auto (default), base or relaxed" },
+  turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8" },
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
 } as const satisfies ArgsDef;
 
@@ -59,6 +60,7 @@ export function loadOptions(args: Parsed): LoadOptions {
     variant: args.text("variant") as LoadOptions["variant"],
     sparse: sparse(args),
     ropeFactors: ropeFactors(args),
+    turbo: args.flag("turbo"),
     headers: headers(args),
   };
 }

@@ -14,6 +14,12 @@ export interface LoadOptions {
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   /** Kernel build. "auto" (default) takes relaxed SIMD where it computes right, else "base". */
   readonly variant?: "auto" | "base" | "relaxed" | undefined;
+  /**
+   * Node 24 and newer: let V8 fuse the kernels' 128-bit operations into 256-bit ones. An experimental compiler feature,
+   * switched on for the whole process; its results are checked against the kernels' definitions before it is used.
+   * "unsupported" elsewhere, and where the check fails. Default false.
+   */
+  readonly turbo?: boolean | undefined;
   /** Prompt tokens per forward step, at most. Default 256. */
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
@@ -96,6 +102,7 @@ const LOAD_NAMES = [
   "contextSize",
   "kvType",
   "variant",
+  "turbo",
   "batchSize",
   "maxMemoryBytes",
   "sparse",
@@ -118,6 +125,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   flag("worker", options.worker);
   if (options.sparse !== undefined && typeof options.sparse !== "boolean")
     checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
+  flag("turbo", options.turbo);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
   if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string")))
@@ -127,6 +135,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     contextSize,
     kvType: oneOf("kvType", options.kvType, ["f16", "f32", "q8"], "f16"),
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
+    turbo: options.turbo ?? false,
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
     sparse: options.sparse,

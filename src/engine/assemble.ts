@@ -50,7 +50,7 @@ export async function assemble(host: EngineHost, files: ModelFiles, options: Eng
   // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
   const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
   const { lanes, note } = laneCount(host, options.threads);
-  const build = await chooseBuild(host, options.variant, lanes > 1);
+  const build = await chooseBuild(host, options.variant, lanes > 1, options.turbo);
   const plan = planModel(build, model, options, lanes, options.batchSize);
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
@@ -104,6 +104,7 @@ function infoOf(
     threads: plan.lanes,
     threadsNote: note,
     variant: build.variant,
+    turbo: options.turbo,
     memory: { ...plan.memory, total: memory.buffer.byteLength },
     loadMs,
     packed,

@@ -24,6 +24,8 @@ export interface EngineOptions {
   readonly kvType: KvType;
   readonly threads: number | "auto";
   readonly variant: Variant | "auto";
+  /** Compile with the engine's experimental 256-bit vectors, after checking their results. */
+  readonly turbo: boolean;
   /** Rows per forward step, at most. */
   readonly batchSize: number;
   /** Refuse to load when the plan needs more. */
@@ -55,6 +57,7 @@ export interface EngineInfo {
   /** Why fewer threads than asked for, if so. */
   readonly threadsNote: string | undefined;
   readonly variant: Variant;
+  readonly turbo: boolean;
   readonly memory: MemoryPlan;
   readonly loadMs: number;
   /** Weight bytes by packed type. */

@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 3;
 
 /** Pointers are byte offsets into the shared memory; `bytes` fit a double. */
 export interface Kernels {

@@ -53,7 +53,7 @@ export const defaults: EngineOptions = {
   contextSize: undefined,
   kvType: "f16",
   threads: 1,
-  variant: "base",
+  variant: "base", turbo: false,
   batchSize: 256,
   maxMemoryBytes: undefined,
 };
