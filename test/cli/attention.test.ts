@@ -35,7 +35,7 @@ test("neighbouring blocks are one run, which ends at the position itself", () =>
 
 test("attention --json tells the runs of every layer and KV head; sparse positions attend to three blocks", async () => {
   const result = await json<{ tokens: number; layers: number; kvHeads: number; positions: number[]; runs: Run[] }>([
-    ...["attention", story, "-p", prompt, "--sparse", sparse, "--every", "100"],
+    ...["attention", story, "-p", prompt, "--sparse", sparse, "--every", "100", "--ctx", "2048"],
   ]);
   expect(result.tokens).toBeGreaterThan(600);
   expect(result.positions).toEqual(Array.from({ length: Math.ceil(result.tokens / 100) }, (_, i) => 100 * i));
@@ -52,7 +52,20 @@ test("attention --json tells the runs of every layer and KV head; sparse positio
 
 test("a prompt that is not long enough attends to everything, and the title says so", async () => {
   const spec = join(folder, "dense.json");
-  const { status, err } = await cpm(["attention", story, "-p", prompt, "--sparse", "on", "--every", "500", "--spec", spec]);
+  const { status, err } = await cpm([
+    "attention",
+    story,
+    "-p",
+    prompt,
+    "--sparse",
+    "on",
+    "--every",
+    "500",
+    "--spec",
+    spec,
+    "--ctx",
+    "2048",
+  ]);
   expect(status).toBe(0);
   expect(err).toContain("dense attention (sparse from 8192 tokens)");
   const { data } = JSON.parse(readFileSync(spec, "utf8")) as { data: { values: Run[] } };
@@ -77,7 +90,7 @@ test("a prompt and somewhere to draw are asked for, and sparse fields are checke
   for (const [args, what] of [
     [["--svg", "x.svg"], "give a prompt with -p FILE"],
     [["-p", prompt], "give --svg FILE, --spec FILE or --json"],
-    [["-p", prompt, "--json", "--sparse", "some"], '--sparse: expected on, off or an object like'],
+    [["-p", prompt, "--json", "--sparse", "some"], "--sparse: expected on, off or an object like"],
     [["-p", prompt, "--json", "--sparse", '{"topk":-1}'], "sparse.topk: expected a whole number"],
     [["-p", prompt, "--json", "--sparse", '{"blocks":3}'], "blocks: expected one of kernelSize"],
     [["-p", prompt, "--json", "--rope-factors", "1,2"], "expected"],
