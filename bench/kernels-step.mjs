@@ -14,9 +14,9 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
   const write = (values) => {
     const at = take(4 * values.length);
     const view = new DataView(memory.buffer);
-    values.forEach((v, i) =>
-      typeof v === "object" ? view.setFloat32(at + 4 * i, v.f, true) : view.setInt32(at + 4 * i, v, true),
-    );
+    for (const [i, v] of values.entries())
+      if (typeof v === "object") view.setFloat32(at + 4 * i, v.f, true);
+      else view.setInt32(at + 4 * i, v, true);
     return at;
   };
   const f = (value) => ({ f: value });
@@ -108,10 +108,10 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
     take(maxRows * M.inner),
     take(4 * maxRows * Math.max(M.inner, maxRows > 32 ? 1 : 0) + 4 * 32 * M.vocab),
   ];
-  const gemms = (rows) =>
-    structs.forEach((at, i) =>
-      k.gemm_rows(at, x, q, s, y, i === structs.length - 1 && rows > 32 ? 1 : rows, kind === "ternary" ? 256 : 32, 1),
-    );
+  const gemms = (rows) => {
+    for (const [i, at] of structs.entries())
+      k.gemm_rows(at, x, q, s, y, i === structs.length - 1 && rows > 32 ? 1 : rows, kind === "ternary" ? 256 : 32, 1);
+  };
   return { step, gemms };
 }
 

@@ -60,7 +60,8 @@ async function main() {
         );
         const runs = benches.map((b, i) => {
           const x = b.take(4 * most * cols);
-          new Float32Array(b.memory.buffer, x, most * cols).forEach((_, n, a) => (a[n] = Math.sin(n * 0.37)));
+          const inputs = new Float32Array(b.memory.buffer, x, most * cols);
+          for (let n = 0; n < inputs.length; n++) inputs[n] = Math.sin(n * 0.37);
           const [q, scales, y] = [b.take(most * cols), b.take(most * cols), b.take(4 * most * rows)];
           let turn = 0;
           return (tokens) => {
@@ -88,7 +89,7 @@ async function main() {
             `${lanes} ${kind.padEnd(8)} ${name.padEnd(5)} ${`${rows}x${cols}`.padEnd(11)} M=${String(tokens).padEnd(4)}${cells.join(" |")}${ratio}`,
           );
         }
-        benches.forEach((b, i) => b.release(marks[i]));
+        for (const [i, b] of benches.entries()) b.release(marks[i]);
       }
     await Promise.all(benches.map((b) => b.end()));
   }
