@@ -48,5 +48,5 @@ export function modelError(
     .filter(Boolean)
     .join(", ");
   const subject = [detail.field, what].filter(Boolean).join(": ");
-  return new CpmError("bad-model", [where, subject, facts].filter(Boolean).join(": ") + ` (${todo})`, detail);
+  return new CpmError("bad-model", `${[where, subject, facts].filter(Boolean).join(": ")} (${todo})`, detail);
 }

@@ -16,9 +16,9 @@ for (const build of builds) {
       kernels.norm_row_ref(x.at, w.at, want, cols, 1e-5, 0.25);
       const expected = new Float32Array(memory.buffer, want, cols);
       // factor, product and product: three roundings of 2^-24 each against one.
-      new Float32Array(memory.buffer, got, cols).forEach((y, i) =>
-        expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(4 * 2 ** -24 * Math.abs(expected[i]!)),
-      );
+      new Float32Array(memory.buffer, got, cols).forEach((y, i) => {
+        expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(4 * 2 ** -24 * Math.abs(expected[i]!));
+      });
     }
   });
 
@@ -46,9 +46,9 @@ for (const build of builds) {
     const up = floats(gates.map((_, i) => 1 + i / 7));
     kernels.silu_row(a.at, up.at, gates.length);
     kernels.silu_row_ref(b.at, up.at, gates.length);
-    a.values.forEach((y, i) =>
-      expect(Math.abs(y - b.values[i]!), `gate ${gates[i]}`).toBeLessThanOrEqual(1e-6 * Math.abs(b.values[i]!) + 1e-35),
-    );
+    a.values.forEach((y, i) => {
+      expect(Math.abs(y - b.values[i]!), `gate ${gates[i]}`).toBeLessThanOrEqual(1e-6 * Math.abs(b.values[i]!) + 1e-35);
+    });
   });
 
   test(`RoPE angles of ${build} equal Math.cos and Math.sin to float precision up to position 131072`, async () => {
@@ -95,7 +95,7 @@ for (const build of builds) {
       const rowBytes = (cols / block) * blockBytes;
       const random = noise(id + 1);
       const file = bytes(rows * rowBytes);
-      file.values.forEach((_, i) => (file.values[i] = Math.floor(random() * 256)));
+      for (let i = 0; i < file.values.length; i++) file.values[i] = Math.floor(random() * 256);
       const view = new DataView(memory.buffer, file.at, rows * rowBytes);
       // Scales (and float weights) must be ordinary numbers; everything else may be any bits.
       const halves: Record<string, number[]> = {
@@ -138,9 +138,9 @@ for (const build of builds) {
           const expected = new Float32Array(memory.buffer, want, cols);
           const most = Math.max(...expected.map(Math.abs));
           expect(most).toBeGreaterThan(0);
-          new Float32Array(memory.buffer, got, cols).forEach((y, i) =>
-            expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(loss[type]! * most),
-          );
+          new Float32Array(memory.buffer, got, cols).forEach((y, i) => {
+            expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(loss[type]! * most);
+          });
         }
       }
     });
