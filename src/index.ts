@@ -1,12 +1,13 @@
 // The public names that every runtime's door shares; src/host/ adds load, inspect and loadTokenizer.
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export { Generation } from "./door/generation.ts";
-export type { Inspection, InspectedTensor, InspectOptions } from "./door/inspect.ts";
+export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect.ts";
 export { Model } from "./door/model.ts";
 export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";
 export type { ModelInput } from "./engine/host.ts";
 export type {
+  BlockTrace,
   EngineInfo,
   FinishReason,
   GeneratedPart,
@@ -22,5 +23,7 @@ export type {
 export { CpmError, type ErrorCode, type ErrorDetail } from "./errors.ts";
 export type { ModelFiles, Source } from "./file/source.ts";
 export type { ModelConfig } from "./model/config.ts";
+export type { RopeFactors } from "./model/longrope.ts";
+export type { SparseConfig, SparseOption } from "./model/sparse.ts";
 export type { ChatMessage, TemplateOptions } from "./text/template.ts";
 export { type DecodeOptions, type EncodeOptions, Tokenizer } from "./text/tokenizer.ts";

@@ -32,9 +32,9 @@ static void score(const Query* queries, const float* keys, int dim, float* score
 
 // Turns scores (32) into weights against the new maximum; returns what the old state is multiplied by.
 static float soften(Query& query, float* scores, int slot, const Exp& held) {
-  if (slot + kTile > query.base)
+  if (slot + kTile > query.base || query.allowed != ~0u)
     for (int j = 0; j < kTile; j++)
-      if (!sees(query, slot + j)) scores[j] = kNothing;
+      if (!sees(query, slot + j) || !(query.allowed >> j & 1)) scores[j] = kNothing;
   v128_t top = wasm_v128_load(scores);
   for (int j = 4; j < kTile; j += 4) top = wasm_f32x4_pmax(top, wasm_v128_load(scores + j));
   float most = max_f32(top);
@@ -72,37 +72,59 @@ static void gather(Query* queries, const float* shrink, const float* weights, co
     for (int i = 0; i < W; i++) wasm_v128_store(queries[n].out + d + 4 * i, acc[n][i]);
 }
 
-template <int N>
-static void visit(Query* queries, const float* keys, const float* values, int dim, int slot, const Exp& held) {
+// Slots of the tile that some of the queries may see.
+static int limit_of(const Query* queries, int count, int slot) {
   int limit = 0;
-  for (int n = 0; n < N; n++) {
+  for (int n = 0; n < count; n++) {
     int r = reach(queries[n].base, queries[n].mask) - slot;
     if (r > limit) limit = r;
   }
-  if (limit <= 0) return;
-  limit = limit > kTile ? kTile : (limit + 3) & ~3;
-  float weights[N * kTile], shrink[N];
-  score<N>(queries, keys, dim, weights);
-  for (int n = 0; n < N; n++) shrink[n] = soften(queries[n], weights + n * kTile, slot, held);
-  int d = 0;
-  for (; d + 16 <= dim; d += 16) gather<N, 4>(queries, shrink, weights, values, dim, limit, d);
-  for (; d < dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
+  return limit < kTile ? (limit + 3) & ~3 : kTile;
 }
 
-void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch) {
-  int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim);
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores) {
+  int n = 0;
+  for (; n + 2 <= count; n += 2) score<2>(queries + n, keys, dim, scores + n * kTile);
+  if (n < count) score<1>(queries + n, keys, dim, scores + n * kTile);
+}
+
+void attend_reset(Query* queries, int count, int dim) {
   for (int n = 0; n < count; n++) {
     queries[n].most = kNothing, queries[n].sum = 0;
     for (int d = 0; d < dim; d++) queries[n].out[d] = 0;
   }
+}
+
+void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink) {
   const Exp held = held_exp();
+  score_tile(queries, count, keys, dim, weights);
+  for (int n = 0; n < count; n++) shrink[n] = soften(queries[n], weights + n * kTile, slot, held);
+}
+
+template <int N>
+static void gather_all(Query* queries, const float* values, int dim, int slot, const float* weights, const float* shrink) {
+  int limit = limit_of(queries, N, slot), d = 0;
+  for (; d + 16 <= dim; d += 16) gather<N, 4>(queries, shrink, weights, values, dim, limit, d);
+  for (; d < dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
+}
+
+void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink) {
+  int n = 0;
+  for (; n + 2 <= count; n += 2) gather_all<2>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
+  if (n < count) gather_all<1>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
+}
+
+void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch) {
+  int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim);
+  attend_reset(queries, count, dim);
   for (int slot = begin; slot < end; slot += kTile) {
     size_t at = (size_t)(slot / kTile) * bytes;
-    const float* keys = kv_keys(kv.type, kv.keys + at, dim, scratch);
-    const float* values = kv_values(kv.type, kv.values + at, dim, scratch + dim * kTile);
-    int n = 0;
-    for (; n + 2 <= count; n += 2) visit<2>(queries + n, keys, values, dim, slot, held);
-    if (n < count) visit<1>(queries + n, keys, values, dim, slot, held);
+    float weights[kQueries * kTile], shrink[kQueries];
+    for (int n = 0; n < count; n += kQueries) {
+      int some = count - n < kQueries ? count - n : kQueries;
+      attend_keys(queries + n, some, kv_keys(kv.type, kv.keys + at, dim, scratch), dim, slot, weights, shrink);
+      attend_values(queries + n, some, kv_values(kv.type, kv.values + at, dim, scratch), dim, slot, weights, shrink);
+    }
   }
 }
 

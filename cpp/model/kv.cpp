@@ -21,6 +21,24 @@ void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, 
   }
 }
 
+void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, float* key, float* value) {
+  int dim = m.head_dim, j = slot % kTile;
+  const uint8_t *kt = kv_tile(m, s, layer, head, 0, slot), *vt = kv_tile(m, s, layer, head, 1, slot);
+  for (int d = 0; d < dim; d++) {
+    int a = d * kTile + j, b = j * dim + d;
+    if (m.kv_type == kKvF32) key[d] = ((const float*)kt)[a], value[d] = ((const float*)vt)[b];
+    else if (m.kv_type == kKvF16) key[d] = half_to_float(((const uint16_t*)kt)[a]), value[d] = half_to_float(((const uint16_t*)vt)[b]);
+    else key[d] = ((const int8_t*)kt)[a] * ((const float*)(kt + dim * kTile))[j], value[d] = ((const int8_t*)vt)[b] * ((const float*)(vt + dim * kTile))[j];
+  }
+}
+
+void window_write(int type, uint8_t* tile, int dim, int j, const float* x) {
+  for (int d = 0; d < dim; d++) {
+    if (type == kKvF32) ((float*)tile)[d * kTile + j] = x[d];
+    else ((uint16_t*)tile)[d * kTile + j] = float_to_half(x[d]);
+  }
+}
+
 static void halves(const uint8_t* from, float* to, int count) {
   const v128_t up = held(kRaise112), mask = held(kHalfMask);
   for (int i = 0; i < count; i += 16, from += 32, to += 16)

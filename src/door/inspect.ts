@@ -5,6 +5,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { planModel } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
+import type { SparseOption } from "../model/sparse.ts";
 import { chooseBuild } from "../wasm/features.ts";
 import { checkNames, engineOptions } from "./options.ts";
 
@@ -13,6 +14,8 @@ export interface InspectOptions {
   readonly contextSize?: number | undefined;
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   readonly threads?: number | undefined;
+  /** As for load(): compressed keys take memory. */
+  readonly sparse?: SparseOption | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -41,14 +44,28 @@ export interface Inspection {
 /** Closes `files`. Rejects as load() does, also for a plan beyond what WebAssembly addresses. */
 export async function inspectFiles(host: EngineHost, files: ModelFiles, options: InspectOptions): Promise<Inspection> {
   try {
-    checkNames("options", options, ["contextSize", "kvType", "threads", "headers", "signal"]);
+    checkNames("options", options, ["contextSize", "kvType", "threads", "sparse", "headers", "signal"]);
     const { headers: _, signal, ...wanted } = options;
     const engine = engineOptions(wanted);
     const model = await readModel(files, signal);
     const lanes = typeof engine.threads === "number" ? engine.threads : host.cores;
     const plan = planModel(await chooseBuild(host, "auto", false), model, engine, lanes, engine.batchSize);
-    const tensors = model.tensors.map((t) => ({ name: t.name, type: t.type, shape: t.shape, bytes: t.bytes, file: t.source.name, offset: t.offset }));
-    return { format: model.format, config: model.config, metadata: model.metadata, tensors, contextSize: plan.contextSize, memory: plan.memory };
+    const tensors = model.tensors.map((t) => ({
+      name: t.name,
+      type: t.type,
+      shape: t.shape,
+      bytes: t.bytes,
+      file: t.source.name,
+      offset: t.offset,
+    }));
+    return {
+      format: model.format,
+      config: model.config,
+      metadata: model.metadata,
+      tensors,
+      contextSize: plan.contextSize,
+      memory: plan.memory,
+    };
   } finally {
     await files.close();
   }

@@ -1,7 +1,9 @@
 // Options as callers write them -> checked and complete.
-import { samplingKeys, samplingOptions, type SamplingInput } from "../decode/options.ts";
+import { type SamplingInput, samplingKeys, samplingOptions } from "../decode/options.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
+import type { RopeFactors } from "../model/longrope.ts";
+import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
 
 export interface LoadOptions {
   /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */
@@ -23,6 +25,16 @@ export interface LoadOptions {
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
   readonly maxMemoryBytes?: number | undefined;
+  /**
+   * Sparse attention (InfLLM v2) for long sequences. Default: as the model file says, dense where it says nothing. true: its
+   * configuration or the published one; false: dense; an object overrides single fields. See docs/sparse.md.
+   */
+  readonly sparse?: SparseOption | undefined;
+  /**
+   * LongRoPE factors in place of the model's own, for contexts longer than it was trained on: "minicpm4-128k" or
+   * "minicpm4.1-128k" (published), or headDim / 2 numbers.
+   */
+  readonly ropeFactors?: RopeFactors | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL. */
@@ -39,6 +51,11 @@ export interface GenerateOptions extends SamplingInput {
   readonly stop?: readonly string[] | undefined;
   /** Token ids that end the generation, beside the model's own end tokens. */
   readonly stopTokens?: readonly number[] | undefined;
+  /**
+   * When the context is full: "stop" (default) with finishReason "context", or "slide": forget all but the first blocks and the
+   * last window (sparse.initBlocks and sparse.windowSize) and go on. Prompts must fit either way.
+   */
+  readonly whenFull?: "stop" | "slide" | undefined;
   /** Write special tokens by name instead of leaving them out of the text. Default false. */
   readonly special?: boolean | undefined;
   /** Prompt tokens computed so far, of how many. */
@@ -47,7 +64,8 @@ export interface GenerateOptions extends SamplingInput {
 }
 
 function bad(field: string, expected: string, found: unknown): never {
-  const shown = typeof found === "string" ? JSON.stringify(found) : typeof found === "object" && found !== null ? "an object" : String(found);
+  const shown =
+    typeof found === "string" ? JSON.stringify(found) : typeof found === "object" && found !== null ? "an object" : String(found);
   throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
 }
 
@@ -58,7 +76,8 @@ export function checkNames(what: string, options: object, names: readonly string
 }
 
 function whole(field: string, value: number | undefined, least: number, most: number): void {
-  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least && value <= most)) bad(field, `a whole number from ${least} to ${most}`, value);
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least && value <= most))
+    bad(field, `a whole number from ${least} to ${most}`, value);
 }
 
 function oneOf<T extends string>(field: string, value: T | undefined, values: readonly T[], fallback: T): T {
@@ -79,7 +98,21 @@ function checkSignal(value: unknown): void {
   if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
 }
 
-const LOAD_NAMES = ["threads", "contextSize", "kvType", "variant", "turbo", "batchSize", "maxMemoryBytes", "worker", "headers", "onProgress", "signal"];
+const LOAD_NAMES = [
+  "threads",
+  "contextSize",
+  "kvType",
+  "variant",
+  "turbo",
+  "batchSize",
+  "maxMemoryBytes",
+  "sparse",
+  "ropeFactors",
+  "worker",
+  "headers",
+  "onProgress",
+  "signal",
+];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -91,10 +124,13 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
+  if (options.sparse !== undefined && typeof options.sparse !== "boolean")
+    checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
   flag("turbo", options.turbo);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
-  if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string"))) bad("headers", "names and texts", headers);
+  if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string")))
+    bad("headers", "names and texts", headers);
   return {
     threads,
     contextSize,
@@ -103,21 +139,36 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     turbo: options.turbo ?? false,
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
+    sparse: options.sparse,
+    ropeFactors: options.ropeFactors,
   };
 }
 
-const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "special", "onPrefill", "signal", ...samplingKeys];
+const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "whenFull", "special", "onPrefill", "signal", ...samplingKeys];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
-export function generateRequest(options: GenerateOptions, vocab: number, extra: readonly string[] = []): Omit<GenerateRequest, "prompt" | "thinking"> {
+export function generateRequest(
+  options: GenerateOptions,
+  vocab: number,
+  extra: readonly string[] = [],
+): Omit<GenerateRequest, "prompt" | "thinking"> {
   checkNames("options", options, [...GENERATE_NAMES, ...extra]);
   const { maxTokens = Number.MAX_SAFE_INTEGER, stop = [], stopTokens = [], special = false } = options;
   if (maxTokens !== Number.POSITIVE_INFINITY) whole("maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER);
-  if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === "")) bad("stop", "a list of texts, none empty", stop);
-  if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab)) bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
+  if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === ""))
+    bad("stop", "a list of texts, none empty", stop);
+  if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab))
+    bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
   flag("special", special);
   callback("onPrefill", options.onPrefill);
   checkSignal(options.signal);
   const sampling = samplingOptions(Object.fromEntries(samplingKeys.map((key) => [key, options[key]])) as SamplingInput, vocab);
-  return { maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER), stop, stopTokens, special, sampling };
+  return {
+    maxTokens: Math.min(maxTokens, Number.MAX_SAFE_INTEGER),
+    stop,
+    stopTokens,
+    special,
+    sampling,
+    whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
+  };
 }

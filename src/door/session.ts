@@ -1,5 +1,5 @@
 // A session: tokens with their KV cache, and what can be done with them.
-import type { EngineApi, GenerateResult } from "../engine/types.ts";
+import type { BlockTrace, EngineApi, GenerateResult } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Generation } from "./generation.ts";
@@ -42,8 +42,23 @@ export class Session implements AsyncDisposable {
   async forward(tokens: readonly number[] | Int32Array, options: ForwardOptions = {}): Promise<Float32Array> {
     checkNames("options", options, ["logits", "signal"]);
     const { logits = "last", signal } = options;
-    if (!["none", "last", "all"].includes(logits)) throw new CpmError("bad-option", `logits: expected "none", "last" or "all", found ${JSON.stringify(logits)}`, { field: "logits" });
+    if (!["none", "last", "all"].includes(logits))
+      throw new CpmError("bad-option", `logits: expected "none", "last" or "all", found ${JSON.stringify(logits)}`, {
+        field: "logits",
+      });
     return this.#engine.forward(await this.#open(), Array.from(tokens), logits, signal);
+  }
+
+  /**
+   * Appends tokens and tells which blocks of the cache they attended to, in each layer and KV head: of every `every`-th token
+   * (default 1). A dense sequence attends to all blocks up to its own. Rejects as forward() does.
+   */
+  async trace(
+    tokens: readonly number[] | Int32Array,
+    options: { readonly every?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<BlockTrace> {
+    checkNames("options", options, ["every", "signal"]);
+    return this.#engine.trace(await this.#open(), Array.from(tokens), options.every ?? 1, options.signal);
   }
 
   /**
@@ -62,11 +77,19 @@ export class Session implements AsyncDisposable {
     return this.#generation(text, { ...request, thinking }, options);
   }
 
-  #generation(prompt: string | readonly number[], request: Omit<Parameters<EngineApi["generate"]>[1], "prompt">, options: GenerateOptions): Generation {
-    if (typeof prompt !== "string" && !Array.isArray(prompt) && !ArrayBuffer.isView(prompt)) throw new CpmError("bad-input", `prompt: expected text or token ids, found ${typeof prompt}`, { field: "prompt" });
+  #generation(
+    prompt: string | readonly number[],
+    request: Omit<Parameters<EngineApi["generate"]>[1], "prompt">,
+    options: GenerateOptions,
+  ): Generation {
+    if (typeof prompt !== "string" && !Array.isArray(prompt) && !ArrayBuffer.isView(prompt))
+      throw new CpmError("bad-input", `prompt: expected text or token ids, found ${typeof prompt}`, { field: "prompt" });
     const full = { ...request, prompt: typeof prompt === "string" ? prompt : Array.from(prompt) };
     const { onPrefill } = options;
-    const start = async (signal: AbortSignal, onPart: Parameters<EngineApi["generate"]>[2]["onPart"]): Promise<GenerateResult> => {
+    const start = async (
+      signal: AbortSignal,
+      onPart: Parameters<EngineApi["generate"]>[2]["onPart"],
+    ): Promise<GenerateResult> => {
       const id = await this.#open();
       return this.#engine.generate(id, full, { signal, onPart, ...(onPrefill ? { onPrefill } : {}) });
     };

@@ -4,6 +4,7 @@ import { CpmError } from "../errors.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
+import { withFactors } from "../model/longrope.ts";
 import { type Plan, planModel, STACK_BYTES, slots } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
@@ -43,7 +44,8 @@ export async function assemble(host: EngineHost, files: ModelFiles, options: Eng
   const { signal } = hooks;
   const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
   onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
-  const model = await readModel(signal ? abortable(files, signal) : files, signal);
+  const file = await readModel(signal ? abortable(files, signal) : files, signal);
+  const model = { ...file, config: withFactors(file.config, options.ropeFactors) };
   const { config } = model;
   // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
   const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
@@ -67,11 +69,12 @@ export async function assemble(host: EngineHost, files: ModelFiles, options: Eng
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
     const { contextSize } = plan;
-    const place = { model: struct, layers: config.layers, context: slots(contextSize), ...work };
+    const place = { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(contextSize), ...work };
     const stepper = new Stepper(kernels, arena, host, plan, place);
     const { vocab } = config;
     const sampler = new Sampler(decide, memory, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
-    const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory) };
+    const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
+    const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
     const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - started });
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
     return { info, host, arena, stepper, sequences: new Sequences(arena, own), sampler, table, endLanes };
@@ -97,6 +100,7 @@ function infoOf(
     format: model.format,
     contextSize: plan.contextSize,
     kvType: options.kvType,
+    sparse: plan.sparse,
     threads: plan.lanes,
     threadsNote: note,
     variant: build.variant,

@@ -16,6 +16,8 @@ export interface Generator {
   readonly stop: readonly number[];
   /** Appends tokens to the sequence; "last" leaves the last row's logits in place for the sampler. */
   step(tokens: readonly number[], logits: "none" | "last"): Promise<void>;
+  /** Forgets the middle of the sequence. */
+  slide(): void;
 }
 
 /** A request whose prompt was encoded. */
@@ -36,7 +38,7 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
   let finishReason: FinishReason;
   for (;;) {
     const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
-    const sampled = g.sampler.sample(request.sampling, sequence.tokens.length, history);
+    const sampled = g.sampler.sample(request.sampling, request.prompt.length + out.tokens.length, history);
     if (stop.has(sampled.token)) {
       finishReason = "stop";
       break;
@@ -49,6 +51,7 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
       finishReason = "length";
       break;
     }
+    if (sequence.tokens.length >= sequence.contextSize && request.whenFull === "slide") g.slide();
     if (sequence.tokens.length >= sequence.contextSize) {
       finishReason = "context";
       break;
