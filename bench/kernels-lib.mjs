@@ -40,7 +40,14 @@ export async function open(folder, base, lanes, bytes) {
     workers.push(worker);
   }
   exports.pool_start(lanes);
-  return { k: exports, memory, take, mark: () => top, release: (to) => (top = to), end: () => Promise.all(workers.map((w) => w.terminate())) };
+  return {
+    k: exports,
+    memory,
+    take,
+    mark: () => top,
+    release: (to) => (top = to),
+    end: () => Promise.all(workers.map((w) => w.terminate())),
+  };
 }
 
 /** Enough packed copies of one matrix to leave the cache, with random codes and small scales. */
@@ -59,7 +66,8 @@ export function weights(bench, kind, [rows, cols], copies) {
   let state = 1;
   for (const at of list) {
     const first = words[at / 4 + 4] / 4;
-    for (let i = 0; i < bytes / 4; i++) words[first + i] = ((state = Math.imul(state, 1664525) + 1013904223) & 0x2aaa2aaa) | 0x20002000;
+    for (let i = 0; i < bytes / 4; i++)
+      words[first + i] = ((state = Math.imul(state, 1664525) + 1013904223) & 0x2aaa2aaa) | 0x20002000;
   }
   return { list, bytes };
 }
@@ -86,4 +94,3 @@ export function interleave(tasks, targetMs, samples, warm = 10) {
   }
   return rows;
 }
-

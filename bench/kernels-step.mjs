@@ -14,7 +14,9 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
   const write = (values) => {
     const at = take(4 * values.length);
     const view = new DataView(memory.buffer);
-    values.forEach((v, i) => (typeof v === "object" ? view.setFloat32(at + 4 * i, v.f, true) : view.setInt32(at + 4 * i, v, true)));
+    for (const [i, v] of values.entries())
+      if (typeof v === "object") view.setFloat32(at + 4 * i, v.f, true);
+      else view.setInt32(at + 4 * i, v, true);
     return at;
   };
   const f = (value) => ({ f: value });
@@ -24,14 +26,23 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
     const bytes = k.tensor_bytes(write([...fields, 0]));
     const data = take(bytes);
     const words = new Int32Array(memory.buffer, data, bytes / 4);
-    for (let i = 0; i < words.length; i++) words[i] = ((state = Math.imul(state, 1664525) + 1013904223) & 0x0aaa0aaa) | 0x10001000;
+    for (let i = 0; i < words.length; i++)
+      words[i] = ((state = Math.imul(state, 1664525) + 1013904223) & 0x0aaa0aaa) | 0x10001000;
     return [...fields, data];
   };
   const ones = take(4 * M.hidden);
   new Float32Array(memory.buffer, ones, M.hidden).fill(1);
   const list = [];
   const layers = Array.from({ length: M.layers }, () => {
-    const shapes = [[M.heads * M.dim, M.hidden], [M.kvHeads * M.dim, M.hidden], [M.kvHeads * M.dim, M.hidden], [M.hidden, M.heads * M.dim], [M.inner, M.hidden], [M.inner, M.hidden], [M.hidden, M.inner]];
+    const shapes = [
+      [M.heads * M.dim, M.hidden],
+      [M.kvHeads * M.dim, M.hidden],
+      [M.kvHeads * M.dim, M.hidden],
+      [M.hidden, M.heads * M.dim],
+      [M.inner, M.hidden],
+      [M.inner, M.hidden],
+      [M.hidden, M.inner],
+    ];
     const tensors = shapes.map(([r, c]) => tensor(kind, r, c));
     list.push(...tensors);
     return [ones, ones, ...tensors.flat()];
@@ -40,7 +51,29 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
   const rope = take(8 * (M.dim / 2));
   k.rope_frequencies(rope, M.dim, 10000, 0);
   const layersAt = write(layers.flat());
-  const struct = write([M.layers, M.hidden, M.inner, M.heads, M.kvHeads, M.dim, M.vocab, KV[kv], 256, 0, f(1e-5), f(1), f(0.2), f(1), f(1), 0, rope, ones, ...head, ...head, layersAt]);
+  const struct = write([
+    M.layers,
+    M.hidden,
+    M.inner,
+    M.heads,
+    M.kvHeads,
+    M.dim,
+    M.vocab,
+    KV[kv],
+    256,
+    0,
+    f(1e-5),
+    f(1),
+    f(0.2),
+    f(1),
+    f(1),
+    0,
+    rope,
+    ones,
+    ...head,
+    ...head,
+    layersAt,
+  ]);
   const kvBytes = k.kv_bytes(struct, capacity) >>> 0;
   const data = take(kvBytes);
   const noise = new Int32Array(memory.buffer, data, kvBytes / 4);
@@ -48,11 +81,20 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
   const sequence = write([data, capacity, 0]);
   const logitRows = Math.min(32, maxRows);
   const rowsAt = take(28 * maxRows);
-  const batch = write([rowsAt, take(k.scratch_bytes(struct, maxRows, lanes, capacity)), take(4 * M.vocab * logitRows), 0, maxRows, lanes, logitRows]);
+  const batch = write([
+    rowsAt,
+    take(k.scratch_bytes(struct, maxRows, lanes, capacity)),
+    take(4 * M.vocab * logitRows),
+    0,
+    maxRows,
+    lanes,
+    logitRows,
+  ]);
   const picked = write(Array.from({ length: maxRows }, (_, i) => i));
   const ints = new Int32Array(memory.buffer);
   const step = (rows, context) => {
-    for (let i = 0; i < rows; i++) ints.set([sequence, 7 + i, context + i, context + i, context + i + 1, 0, 0], rowsAt / 4 + 7 * i);
+    for (let i = 0; i < rows; i++)
+      ints.set([sequence, 7 + i, context + i, context + i, context + i + 1, 0, 0], rowsAt / 4 + 7 * i);
     ints[batch / 4 + 3] = rows;
     let status = k.forward(struct, batch, capacity, 0, M.layers);
     const some = rows > 32;
@@ -60,8 +102,16 @@ function model(b, kind, headKind, kv, capacity, maxRows, lanes) {
     if (status) throw new Error(`status ${status}`);
   };
   const structs = [...list, head].map((fields) => write(fields));
-  const [x, q, s, y] = [take(4 * maxRows * M.inner), take(maxRows * M.inner), take(maxRows * M.inner), take(4 * maxRows * Math.max(M.inner, maxRows > 32 ? 1 : 0) + 4 * 32 * M.vocab)];
-  const gemms = (rows) => structs.forEach((at, i) => k.gemm_rows(at, x, q, s, y, i === structs.length - 1 && rows > 32 ? 1 : rows, kind === "ternary" ? 256 : 32, 1));
+  const [x, q, s, y] = [
+    take(4 * maxRows * M.inner),
+    take(maxRows * M.inner),
+    take(maxRows * M.inner),
+    take(4 * maxRows * Math.max(M.inner, maxRows > 32 ? 1 : 0) + 4 * 32 * M.vocab),
+  ];
+  const gemms = (rows) => {
+    for (const [i, at] of structs.entries())
+      k.gemm_rows(at, x, q, s, y, i === structs.length - 1 && rows > 32 ? 1 : rows, kind === "ternary" ? 256 : 32, 1);
+  };
   return { step, gemms };
 }
 
@@ -82,11 +132,15 @@ const folders = o.wasm.split(",");
 const base = o.base || Number(process.versions.node.split(".")[0]) < 22;
 const rowCounts = o.rows.split(",").map(Number);
 const contexts = o.context.split(",").map(Number);
-console.log(`node ${process.versions.node}, ${base ? "base" : "relaxed"}, ${process.execArgv.join(" ") || "no flags"}, ${o.kind} with ${o.head} head, ${o.kv} cache`);
+console.log(
+  `node ${process.versions.node}, ${base ? "base" : "relaxed"}, ${process.execArgv.join(" ") || "no flags"}, ${o.kind} with ${o.head} head, ${o.kv} cache`,
+);
 for (const lanes of o.lanes.split(",").map(Number)) {
   const most = Math.max(...rowCounts);
   const capacity = Math.ceil((Math.max(...contexts) + most + 1) / 64) * 64;
-  const benches = await Promise.all(folders.map((folder) => open(folder, base, lanes, (900 << 20) + capacity * 24 * 1024 + most * 200000)));
+  const benches = await Promise.all(
+    folders.map((folder) => open(folder, base, lanes, (900 << 20) + capacity * 24 * 1024 + most * 200000)),
+  );
   const models = benches.map((b) => model(b, o.kind, o.head, o.kv, capacity, most, lanes));
   for (const context of contexts) {
     let one;
@@ -96,9 +150,17 @@ for (const lanes of o.lanes.split(",").map(Number)) {
       const ms = tasks.map((_, i) => Math.min(...times.map((row) => row[i])));
       const steps = ms.filter((_, i) => i % 2 === 0);
       one ??= steps;
-      const cells = steps.map((t, i) => `${t.toFixed(2).padStart(9)} ms ${((1000 * rows) / t).toFixed(1).padStart(7)}/s x1:${(t / one[i]).toFixed(2)} other ${(100 * (1 - ms[2 * i + 1] / ms[2 * i])).toFixed(1).padStart(5)} %`);
-      const ratio = folders.length > 1 ? `  x ${(steps[0] / steps[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[2])).toFixed(2)})` : "";
-      console.log(`${lanes} lane(s) context ${String(context).padEnd(5)} rows ${String(rows).padEnd(4)}${cells.join(" |")}${ratio}`);
+      const cells = steps.map(
+        (t, i) =>
+          `${t.toFixed(2).padStart(9)} ms ${((1000 * rows) / t).toFixed(1).padStart(7)}/s x1:${(t / one[i]).toFixed(2)} other ${(100 * (1 - ms[2 * i + 1] / ms[2 * i])).toFixed(1).padStart(5)} %`,
+      );
+      const ratio =
+        folders.length > 1
+          ? `  x ${(steps[0] / steps[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[2])).toFixed(2)})`
+          : "";
+      console.log(
+        `${lanes} lane(s) context ${String(context).padEnd(5)} rows ${String(rows).padEnd(4)}${cells.join(" |")}${ratio}`,
+      );
     }
   }
   await Promise.all(benches.map((b) => b.end()));

@@ -35,7 +35,9 @@ async function main() {
   const largest = o.shape === "8b" ? 700 << 20 : 340 << 20;
   console.log(`node ${process.versions.node}, ${base ? "base" : "relaxed"}, ${process.execArgv.join(" ") || "no flags"}`);
   for (const lanes of o.lanes.split(",").map(Number)) {
-    const benches = await Promise.all(folders.map((folder) => open(folder, base, lanes, largest + COLD_BYTES + 5 * most * widest)));
+    const benches = await Promise.all(
+      folders.map((folder) => open(folder, base, lanes, largest + COLD_BYTES + 5 * most * widest)),
+    );
     const peaks = benches.find((b) => b.k.peak_read);
     if (peaks) {
       const mark = peaks.mark();
@@ -45,16 +47,21 @@ async function main() {
       const read = Math.min(...interleave([() => peaks.k.peak_read(at, pieces, 1)], 20, 9, 150).map(([t]) => t));
       const dot = Math.min(...interleave([() => peaks.k.peak_dot(8 * lanes, 200)], 5, 9, 150).map(([t]) => t));
       peaks.release(mark);
-      console.log(`${lanes} lane(s): reads ${(COLD_BYTES / read / 1e6).toFixed(1)} GB/s, dots ${((lanes * 1600 * 60 * 32) / dot / 1e6).toFixed(0)} GOP/s`);
+      console.log(
+        `${lanes} lane(s): reads ${(COLD_BYTES / read / 1e6).toFixed(1)} GB/s, dots ${((lanes * 1600 * 60 * 32) / dot / 1e6).toFixed(0)} GOP/s`,
+      );
     }
     for (const kind of o.kinds.split(","))
       for (const [name, shape] of matrices) {
         const [rows, cols] = shape;
         const marks = benches.map((b) => b.mark());
-        const sets = benches.map((b) => weights(b, kind, shape, (bytes) => (o.hot ? 1 : Math.max(1, Math.ceil(COLD_BYTES / 4 / bytes)))));
+        const sets = benches.map((b) =>
+          weights(b, kind, shape, (bytes) => (o.hot ? 1 : Math.max(1, Math.ceil(COLD_BYTES / 4 / bytes)))),
+        );
         const runs = benches.map((b, i) => {
           const x = b.take(4 * most * cols);
-          new Float32Array(b.memory.buffer, x, most * cols).forEach((_, n, a) => (a[n] = Math.sin(n * 0.37)));
+          const inputs = new Float32Array(b.memory.buffer, x, most * cols);
+          for (let n = 0; n < inputs.length; n++) inputs[n] = Math.sin(n * 0.37);
           const [q, scales, y] = [b.take(most * cols), b.take(most * cols), b.take(4 * most * rows)];
           let turn = 0;
           return (tokens) => {
@@ -63,13 +70,26 @@ async function main() {
           };
         });
         for (const [i, tokens] of tokenCounts.entries()) {
-          const times = interleave(runs.map((run) => () => run(tokens)), Number(o.ms), Number(o.samples), i ? 10 : 80);
+          const times = interleave(
+            runs.map((run) => () => run(tokens)),
+            Number(o.ms),
+            Number(o.samples),
+            i ? 10 : 80,
+          );
           const us = runs.map((_, n) => 1000 * Math.min(...times.map((row) => row[n])));
-          const cells = us.map((t) => `${t.toFixed(1).padStart(10)} us ${(sets[0].bytes / t / 1e3).toFixed(1).padStart(6)} GB/s ${((2 * rows * cols * tokens) / t / 1e3).toFixed(0).padStart(5)} GOP/s`);
-          const ratio = runs.length > 1 ? `  x ${(us[0] / us[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[1])).toFixed(2)})` : "";
-          console.log(`${lanes} ${kind.padEnd(8)} ${name.padEnd(5)} ${`${rows}x${cols}`.padEnd(11)} M=${String(tokens).padEnd(4)}${cells.join(" |")}${ratio}`);
+          const cells = us.map(
+            (t) =>
+              `${t.toFixed(1).padStart(10)} us ${(sets[0].bytes / t / 1e3).toFixed(1).padStart(6)} GB/s ${((2 * rows * cols * tokens) / t / 1e3).toFixed(0).padStart(5)} GOP/s`,
+          );
+          const ratio =
+            runs.length > 1
+              ? `  x ${(us[0] / us[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[1])).toFixed(2)})`
+              : "";
+          console.log(
+            `${lanes} ${kind.padEnd(8)} ${name.padEnd(5)} ${`${rows}x${cols}`.padEnd(11)} M=${String(tokens).padEnd(4)}${cells.join(" |")}${ratio}`,
+          );
         }
-        benches.forEach((b, i) => b.release(marks[i]));
+        for (const [i, b] of benches.entries()) b.release(marks[i]);
       }
     await Promise.all(benches.map((b) => b.end()));
   }

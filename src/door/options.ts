@@ -16,7 +16,8 @@ export interface LoadOptions {
   readonly variant?: "auto" | "base" | "relaxed" | undefined;
   /**
    * Node 24 and newer: let V8 fuse the kernels' 128-bit operations into 256-bit ones. An experimental compiler feature,
-   * switched on for the whole process; its results are checked against the kernels' definitions before it is used.
+   * switched on for the whole process; its results are checked against the kernels' definitions before it is used, but a
+   * fault of that compiler would end the process.
    * "unsupported" elsewhere, and where the check fails. Default false.
    */
   readonly turbo?: boolean | undefined;

@@ -3,6 +3,7 @@ import { openDoor } from "../door/door.ts";
 import { nodePlatform } from "./node.platform.ts";
 
 export * from "../index.ts";
+
 const door = openDoor(nodePlatform("bun"));
 
 /** Loads a model from a path, URL, Blob, bytes or files of your own; {@link Door.load} says how and what it throws. */

@@ -5,6 +5,7 @@ import { pathFiles } from "./node.files.ts";
 import { engineWorker } from "./threads.ts";
 
 export * from "../index.ts";
+
 const door = openDoor({
   host: denoHost,
   openPath: pathFiles,

@@ -5,7 +5,9 @@ import { CpmError, defaultModel, load } from "../../dist/host/node.js";
 
 const capable = Number(process.versions.node.split(".")[0]) >= 24;
 if (!capable)
-  console.log(`turbo: its results are not tested on Node ${process.versions.node}, which has none; .ci/run tests them on Node 26`);
+  console.log(
+    `turbo: its results are not tested on Node ${process.versions.node}, which has none; .ci/run tests them on Node 26`,
+  );
 
 test("turbo gives the bits of plain code where there is turbo, and a typed error elsewhere", async () => {
   if (!capable) {

@@ -66,7 +66,8 @@ const options = {
   threads: 1,
   contextSize: 64,
   kvType: "f16",
-  variant: "base", turbo: false,
+  variant: "base",
+  turbo: false,
   batchSize: 32,
   maxMemoryBytes: undefined,
 } as const;
