@@ -5,6 +5,17 @@ import { builds, noise } from "../support/bench.ts";
 import { attend, blockScores, compress, selectBlocks } from "./definition.ts";
 import { causal, Rig, type Shape, type TestRow } from "./rig.ts";
 
+const toy: SparseConfig = {
+  kernelSize: 32,
+  kernelStride: 16,
+  blockSize: 64,
+  initBlocks: 1,
+  windowSize: 64,
+  topk: 2,
+  denseLen: 0,
+  exactLse: false,
+};
+
 const pick = <T>(random: () => number, values: readonly T[]): T => values[Math.floor(random() * values.length)]!;
 
 function randomShape(random: () => number): Shape {
@@ -173,5 +184,27 @@ for (const build of builds)
     ] as const) {
       const got = rig.attend(a, q);
       expect(new Uint32Array(got.buffer)).toEqual(new Uint32Array(rig.attend(b, q).buffer));
+    }
+  });
+
+for (const build of builds)
+  test(`${build} breaks ties towards the lower block: of equal keys, the first blocks are chosen`, async () => {
+    const sparse: SparseConfig = { ...toy, initBlocks: 1, windowSize: 128, topk: 4 };
+    for (const exactLse of [true, false]) {
+      const shape = {
+        heads: 8,
+        kvHeads: 1,
+        headDim: 32,
+        kvType: "f16",
+        sparse: { ...sparse, exactLse },
+        capacity: 4096,
+        rows: 2,
+      } as const;
+      const rig = await Rig.open(build, shape);
+      const key = Array.from({ length: 32 }, (_, d) => 0.25 * (d % 5));
+      for (let slot = 0; slot < 4000; slot++) rig.store(0, slot, key, key);
+      rig.attend([causal(3500, 4000), causal(3999, 4000)], new Float32Array(2 * 8 * 32).fill(0.5));
+      expect(rig.chosen(0, 0)).toEqual([0, 1, 2, 3, 53, 54]);
+      expect(rig.chosen(1, 0)).toEqual([0, 1, 2, 3, 61, 62]);
     }
   });
