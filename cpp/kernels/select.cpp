@@ -131,32 +131,3 @@ int pick_blocks(const Sparse& p, float* blocks, int own, int32_t* out) {
     if (b < first || b >= last || blocks[b] == __builtin_inff()) out[count++] = b;
   return count;
 }
-
-void block_scores_ref(const float* q, int group, int dim, const float* fine, int visible, const float* coarse, int coarse_visible, int per, int count, double* blocks) {
-  auto score = [&](int g, const float* keys, int c) {
-    double s = 0;
-    for (int d = 0; d < dim; d++) s += (double)q[g * dim + d] * keys[c * dim + d];
-    return s;
-  };
-  // S is worked out window by window; per head only its LSE is kept.
-  double lse[64];
-  const float* keys = coarse_visible > 0 ? coarse : fine;
-  int terms = coarse_visible > 0 ? coarse_visible : visible;
-  for (int g = 0; g < group; g++) {
-    double most = -1e300, sum = 0;
-    for (int c = 0; c < terms; c++) most = score(g, keys, c) > most ? score(g, keys, c) : most;
-    for (int c = 0; c < terms; c++) sum += score(g, keys, c) - most < -690 ? 0 : exp_f64(score(g, keys, c) - most);
-    lse[g] = terms ? most + log_f64(sum) : 0;
-  }
-  for (int b = 0; b < count; b++) {
-    blocks[b] = -__builtin_inf();
-    for (int c = per * b - 1 > 0 ? per * b - 1 : 0; c < per * b + per && c < visible; c++) {
-      double s = 0;
-      for (int g = 0; g < group; g++) {
-        double x = score(g, fine, c) - lse[g];
-        s += x < -690 ? 0 : exp_f64(x > 690 ? 690 : x);
-      }
-      if (s > blocks[b]) blocks[b] = s;
-    }
-  }
-}

@@ -1,6 +1,7 @@
 // Choosing blocks for a group of queries that share a KV head (InfLLM v2, arXiv 2509.24663, eq. 5-8):
 //   p[g, c] = e^(q_g . C[c] - LSE_g) for the windows c that the query sees, S[c] = sum over g of p[g, c],
 //   R[b] = max of S over the windows that overlap block b, then the best blocks by R beside the forced ones.
+// The definition in double precision is test/sparse/definition.ts, which the tests hold every build to.
 // LSE is exact (over the fine windows) or over the coarse ones. q already carries 1/sqrt(dim).
 // Windows are weighed tile by tile against the tile's own maximum, so any lane may weigh any tile; what a tile's weights
 // are multiplied by comes out of all tiles' maxima and sums, in order. Neither changes a bit of the result.
@@ -33,6 +34,3 @@ void pool_blocks(const float* windows, int visible, int per, int begin, int end,
 // Blocks that a query in block `own` attends to, ascending; returns how many. `blocks` holds R of those not forced, and is
 // changed. Ties: lower index.
 int pick_blocks(const Sparse& p, float* blocks, int own, int32_t* out);
-
-// The definition, in double precision: R of blocks [0, count) from compressed keys as plain (windows, dim) floats.
-void block_scores_ref(const float* q, int group, int dim, const float* fine, int visible, const float* coarse, int coarse_visible, int per, int count, double* blocks);
