@@ -106,7 +106,7 @@ export function generateOptions(args: Parsed): GenerateOptions {
     stop: args.list("stop"),
   };
   if (options.stop.includes("")) throw new UsageError("--stop: expected a text, found an empty one");
-  generateRequest(options, 0);
+  generateRequest(options, 0, "text");
   return options;
 }
 
