@@ -9,7 +9,11 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { assemble } from "../dist/engine/assemble.js";
 import { Engine } from "../dist/engine/engine.js";
+import { generate } from "../dist/engine/generate.js";
+import { Speculation } from "../dist/engine/speculate.js";
+import { acceptNode, verifyTree } from "../dist/engine/verify.js";
 import { pathFiles } from "../dist/host/node.files.js";
 import { nodeHost } from "../dist/host/node.host.js";
 
@@ -56,7 +60,13 @@ async function open(model, draft, { drafter, head, contextSize } = {}) {
     maxMemoryBytes: undefined,
     draft: { ...none, ...draft },
   };
-  const engine = await Engine.load(host, await pathFiles(model), options, drafter ? { drafter } : {}, head && (await pathFiles(head)));
+  const engine = await Engine.load(
+    host,
+    await pathFiles(model),
+    options,
+    drafter ? { drafter } : {},
+    head && (await pathFiles(head)),
+  );
   return { engine, session: await engine.open() };
 }
 
@@ -95,7 +105,8 @@ function oracle() {
         const first = random() < this.p;
         const second = !first && random() < 0.5;
         const a = tree.add(node, right && first ? token : (token + 1) % 2000, this.p);
-        const b = this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
+        const b =
+          this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
         node = second && b >= 0 ? b : a;
         right &&= first || (second && b >= 0);
       }
@@ -119,7 +130,9 @@ async function runOracle() {
   await say(adaptive, prompt, tokens, greedy, "off");
   Object.assign(drafter, { start: prompt.length, truth: plain.tokens });
   const budgets = numbers(o.budgets);
-  console.log(`| shape | right | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`);
+  console.log(
+    `| shape | right | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`,
+  );
   console.log(`|---|---|${budgets.map(() => "---|").join("")}---|---|---|`);
   for (const tree of [false, true])
     for (const p of numbers(o.accept)) {
@@ -160,7 +173,9 @@ async function runHeads() {
     [3, 4, 8],
     [4, 4, 12],
   ].map(([depth, width, size]) => ({ depth, width, size, window: 0 }));
-  console.log("| temperature | tree (depth, width, size) | vocabulary | budget | accepted a round | drafted a round | against plain |");
+  console.log(
+    "| temperature | tree (depth, width, size) | vocabulary | budget | accepted a round | drafted a round | against plain |",
+  );
   console.log("|---|---|---|---|---|---|---|");
   let first = true;
   for (const temperature of [0, 0.7])
@@ -194,38 +209,88 @@ async function runHeads() {
         }
 }
 
-/** Text in which long stretches come again, as when a text is edited or summarised by quoting: the drafter sees no future. */
+/**
+ * A text in which long stretches of the prompt come again, as in an edit or a summary that quotes; and one without any. The
+ * model's weights are random, so its sampler is replaced by one that reads from a script: the costs are the real ones.
+ */
 async function runLookup() {
   const [tokens, rounds] = [Number(o.tokens ?? 128), Number(o.rounds)];
   const model = o.model ?? here("models/synthetic-0.5b-q4_0.gguf");
-  const at = await open(model, { lookup: "on" }, { contextSize: 1024 });
-  Object.assign(at.engine.info.tokenizer, { stop: [] });
-  title(at);
-  // The model's weights are random: what it "says" is forced by a bias, token by token, through the sampler's own path. The
-  // forced text repeats a 200-token prompt with every 15th token changed.
-  const source = Array.from({ length: 200 }, (_, i) => 300 + ((i * 7919) % 1600));
-  const edited = source.map((t, i) => (i % 15 === 14 ? 2200 + i : t));
-  const free = Array.from({ length: 200 }, (_, i) => 3000 + ((i * 104729) % 60000));
-  const forced = (text) => ({ at: source.length + 1, text });
-  for (const [name, text] of [["edit", edited], ["free text", free]]) {
+  const options = {
+    contextSize: 1024,
+    kvType: "f16",
+    threads: Number(o.threads),
+    variant: o.variant,
+    batchSize: 256,
+    maxMemoryBytes: undefined,
+    draft: { ...none, lookup: "on" },
+  };
+  const parts = await assemble(host, await pathFiles(model), options, {}, undefined);
+  const sequence = parts.sequences.get(parts.sequences.open(1024));
+  title({ engine: parts });
+  const vocab = parts.info.config.vocab;
+  const word = (i) => 10 + ((i * 7919) % (vocab - 20));
+  const source = Array.from({ length: 256 }, (_, i) => word(i));
+  const texts = {
+    "edit, every 12th token changed": source.map((t, i) => (i % 12 === 11 ? word(5000 + i) : t)),
+    "quotes of 6 to 10 tokens": Array.from({ length: 40 }, (_, q) => [
+      word(9000 + q),
+      word(9500 + q),
+      ...source.slice((q * 53) % 200, ((q * 53) % 200) + 6 + (q % 5)),
+    ]).flat(),
+    "free text": source.map((_, i) => word(20000 + i)),
+  };
+  for (const [name, text] of Object.entries(texts)) {
     const ratios = [];
     let stats;
     for (let round = 0; round <= rounds; round++) {
-      const plain = await sayForced(at, [1, ...source], forced(text), tokens, "off");
-      const quick = await sayForced(at, [1, ...source], forced(text), tokens, "text");
-      if (round > 0) ratios.push(plain.ms / quick.ms);
+      const plain = await scripted(parts, sequence, [1, ...source], text, tokens, undefined);
+      const quick = await scripted(parts, sequence, [1, ...source], text, tokens, parts.drafting);
+      if (round > 0) ratios.push(plain.timings.decodeMs / quick.timings.decodeMs);
       stats = quick.draft;
     }
-    console.log(`${name}: ${median(ratios).toFixed(2)} of plain decoding, ${stats.acceptedPerRound.toFixed(2)} tokens a round, ${(stats.drafted / Math.max(1, stats.rounds)).toFixed(1)} drafted`);
+    const drafted = stats.drafted / Math.max(1, stats.rounds);
+    console.log(
+      `${name}: ${median(ratios).toFixed(2)} of plain decoding (${ratios.map((r) => r.toFixed(2)).join(" ")}), ${stats.rounds} rounds with a draft, ${stats.acceptedPerRound.toFixed(2)} tokens and ${drafted.toFixed(1)} drafted a round`,
+    );
   }
-  await at.engine.close();
+  await parts.endLanes();
 }
 
-/** Greedy decoding whose choice is replaced by a given text: the cost is the real one. */
-async function sayForced({ engine, session }, prompt, { at, text }, maxTokens, draft) {
-  const script = { at, text };
-  engine.force?.(script);
-  return say({ engine, session }, prompt, maxTokens, greedy, draft);
+function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
+  const { stepper } = parts;
+  sequence.tokens.length = 0;
+  const sampler = { sample: (_, position) => ({ token: text[position - prompt.length] }) };
+  const generator = {
+    now: () => host.now(),
+    samplers: Array.from({ length: stepper.logitRows }, () => sampler),
+    speculation: new Speculation(drafting, undefined),
+    table: parts.table,
+    sequence,
+    async step(tokens) {
+      const first = sequence.tokens.length;
+      await stepper.layers(
+        tokens.map((token, i) => ({
+          sequence,
+          token,
+          position: first + i,
+          slot: first + i,
+          base: first + i + 1,
+          maskLow: 0,
+          maskHigh: 0,
+        })),
+      );
+      await stepper.head([tokens.length - 1]);
+      sequence.tokens.push(...tokens);
+    },
+    verify: (tree) => verifyTree(stepper, sequence, tree, undefined),
+    accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
+    batchSize: stepper.capacity,
+    memory: parts.arena.memory,
+    stop: [],
+  };
+  const request = { prompt, maxTokens, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false };
+  return generate(generator, request, { onPart() {} });
 }
 
 const runs = { oracle: runOracle, heads: runHeads, lookup: runLookup };
