@@ -155,7 +155,17 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   };
 }
 
-const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "whenFull", "special", "draft", "onPrefill", "signal", ...samplingKeys];
+const GENERATE_NAMES = [
+  "maxTokens",
+  "stop",
+  "stopTokens",
+  "whenFull",
+  "special",
+  "draft",
+  "onPrefill",
+  "signal",
+  ...samplingKeys,
+];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
 export function generateRequest(
