@@ -3,10 +3,11 @@ import { uniform } from "./math";
 import { WORDS } from "./params";
 
 export { logit_bias, logit_penalties, logit_stats } from "./logits";
+export { lookup_at, lookup_bytes, lookup_find, lookup_open, lookup_push, lookup_truncate } from "./lookup";
 export { sample, sample_scratch_bytes } from "./sample";
 
 export function decide_abi_version(): i32 {
-  return 1;
+  return 2;
 }
 
 export function param_words(): i32 {

@@ -40,7 +40,9 @@ const { values, positionals } = parseArgs({
     "rope-factors": { type: "string" },
   },
 });
-console.log("| attention | KV | threads | context | decode, tokens/s | prefill, tokens/s | memory, GiB | longest wait for an abort, ms |");
+console.log(
+  "| attention | KV | threads | context | decode, tokens/s | prefill, tokens/s | memory, GiB | longest wait for an abort, ms |",
+);
 console.log("|---|---|---|---|---|---|---|---|");
 for (const length of values.lengths.split(",").map(Number))
   for (const sparse of [JSON.parse(values.sparse), false]) {
@@ -53,7 +55,10 @@ for (const length of values.lengths.split(",").map(Number))
       ...(values["rope-factors"] ? { ropeFactors: values["rope-factors"] } : {}),
     });
     const short = await model.session({ contextSize: 128 });
-    await short.forward(Array.from({ length: 128 }, (_, i) => 300 + i), { logits: "none" });
+    await short.forward(
+      Array.from({ length: 128 }, (_, i) => 300 + i),
+      { logits: "none" },
+    );
     const saved = await short.save();
     const session = await model.restore(madeUp(saved, length, length + extra, model.info.config, values.kv));
     await short.dispose();
@@ -79,6 +84,8 @@ for (const length of values.lengths.split(",").map(Number))
     }
     const { memory } = model.info;
     const f = (x) => x.toPrecision(3);
-    console.log(`| ${sparse ? "sparse" : "dense"} | ${values.kv} | ${values.threads} | ${length} | ${f(decode)} | ${f(prefill)} | ${f(memory.total / 2 ** 30)} | ${f(longest)} |`);
+    console.log(
+      `| ${sparse ? "sparse" : "dense"} | ${values.kv} | ${values.threads} | ${length} | ${f(decode)} | ${f(prefill)} | ${f(memory.total / 2 ** 30)} | ${f(longest)} |`,
+    );
     await model.dispose();
   }

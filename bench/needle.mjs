@@ -35,8 +35,10 @@ function recall(bench, phrase) {
     for (let slot = at; slot < at + phrase; slot++)
       for (let head = 0; head < kvHeads; head++) {
         before.push([head, slot]);
-        for (let d = 0; d < headDim; d++)
-          (pair[d] = (signal * direction[d]) / norm + 0.1 * normal()), (pair[headDim + d] = value[d]);
+        for (let d = 0; d < headDim; d++) {
+          pair[d] = (signal * direction[d]) / norm + 0.1 * normal();
+          pair[headDim + d] = value[d];
+        }
         kernels.kv_store(model, sequence, 0, head, slot, bench.pair, bench.pair + 4 * headDim);
       }
     bench.build();

@@ -6,7 +6,7 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 3;
+constexpr int kAbiVersion = 4;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 
@@ -52,7 +52,8 @@ struct Model {
 };
 
 // One row of a forward step: a token of some sequence. It sees slots below `base`, and slot base + j where bit j of
-// `mask` is set. A causal row has base = slot + 1 and mask 0; a draft tree hangs its rows below a common base.
+// `mask` is set. A causal row has base = slot + 1 and mask 0; rows with a mask are branches of a draft tree and hang
+// below a common base (64 at most one after another), each with its own slot in its mask.
 struct Row {
   word sequence;  // Sequence of this row
   int32_t token, position, slot, base;

@@ -1,11 +1,13 @@
 // Every function of the boundary: check what a caller can get wrong, slice, call.
 #include "abi.h"
 #include "kernels/attend.h"
+#include "kernels/gather.h"
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/pack.h"
 #include "kernels/peak.h"
 #include "kernels/scalar.h"
+#include "model/draft.h"
 #include "model/forward.h"
 #include "model/kv.h"
 #include "model/slide.h"
@@ -15,8 +17,8 @@ ABI(abi_version) int abi_version() { return kAbiVersion; }
 
 // Sizes of the shared structs, so that the loader can refuse a module whose layout is not its own.
 ABI(abi_bytes) int abi_bytes(int which) {
-  const int sizes[] = {sizeof(Tensor), sizeof(Layer), sizeof(Model), sizeof(Row), sizeof(Sequence), sizeof(Batch)};
-  return which >= 0 && which < 6 ? sizes[which] : 0;
+  const int sizes[] = {sizeof(Tensor), sizeof(Layer), sizeof(Model), sizeof(Row), sizeof(Sequence), sizeof(Batch), sizeof(DraftHead), sizeof(DraftBatch)};
+  return which >= 0 && which < 8 ? sizes[which] : 0;
 }
 
 ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? packed_kind(type) : -1; }
@@ -157,6 +159,43 @@ ABI(kv_slide) int kv_slide(const Model* m, Sequence* s, int from, int to, int co
   if (to < 0 || from <= to || count < 0 || from + count > s->capacity) return kBadArgument;
   if (to < s->windowed) s->windowed = to;
   return kv_slide_slots(*m, *s, from, to, count);
+}
+
+// Copies rows ids[0 ... count) of a packed weight to rows 0 ... count of another of the same kind and columns, memory zero.
+ABI(gather_rows) int gather_rows(const Tensor* from, const int32_t* ids, int count, const Tensor* to) {
+  if (from->kind != to->kind || from->cols != to->cols || from->group != to->group || count < 0 || count > to->rows) return kBadArgument;
+  for (int i = 0; i < count; i++)
+    if (ids[i] < 0 || ids[i] >= from->rows) return kBadArgument;
+  for (int i = 0; i < count; i++) gather_row(*from, ids[i], *to, i);
+  return kOk;
+}
+
+ABI(draft_scratch_bytes) size_t draft_scratch_bytes(const DraftHead* head, int rows, int lanes) { return draft_scratch_bytes_of(*head, rows, lanes); }
+
+ABI(draft_forward) int draft_forward(const DraftHead* head, const DraftBatch* b) {
+  if (b->count < 1 || b->count > b->capacity) return kBadArgument;
+  const Row* rows = (const Row*)b->rows;
+  for (int i = 0; i < b->count; i++) {
+    const Sequence& s = *(const Sequence*)rows[i].sequence;
+    int first = ((const int32_t*)b->first)[i];
+    if (rows[i].token < 0 || rows[i].token >= head->m.vocab || rows[i].slot < 0 || rows[i].slot >= s.capacity || first < 0 || first > rows[i].slot) return kBadArgument;
+    if (reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity || rows[i].base < 0) return kBadArgument;
+  }
+  return draft_rows(*head, *b);
+}
+
+ABI(draft_logits) int draft_logits(const DraftHead* head, const DraftBatch* b, const int32_t* picked, int count) {
+  if (count < 1 || count > b->logit_capacity || count > b->capacity) return kBadArgument;
+  for (int i = 0; i < count; i++)
+    if (picked[i] < 0 || picked[i] >= b->count) return kBadArgument;
+  return draft_logits_of(*head, *b, picked, count);
+}
+
+ABI(draft_taps) int draft_taps(const Model* m, const Batch* b, int context, const int32_t* picked, int count, float* out, int stride, int normed, float scale) {
+  for (int i = 0; i < count; i++)
+    if (picked[i] < 0 || picked[i] >= b->count) return kBadArgument;
+  draft_taps_of(*m, *b, context, picked, count, out, stride, normed != 0, scale);
+  return kOk;
 }
 
 // What follows is for tests, benchmarks and probes: each kernel beside its definition.

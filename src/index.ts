@@ -1,5 +1,7 @@
 // The public names that every runtime's door shares; src/host/ adds load, inspect and loadTokenizer.
+
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
+export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
 export { Generation } from "./door/generation.ts";
 export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect.ts";
 export { Model } from "./door/model.ts";
@@ -8,6 +10,7 @@ export { type ChatOptions, type ForwardOptions, Session } from "./door/session.t
 export type { ModelInput } from "./engine/host.ts";
 export type {
   BlockTrace,
+  DraftStats,
   EngineInfo,
   FinishReason,
   GeneratedPart,

@@ -114,6 +114,15 @@ void attend_values(Query* queries, int count, const float* values, int dim, int 
   if (n < count) gather_all<1>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
 }
 
+void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot) {
+  float weights[kQueries * kTile], shrink[kQueries];
+  for (int n = 0; n < count; n += kQueries) {
+    int some = count - n < kQueries ? count - n : kQueries;
+    attend_keys(queries + n, some, keys, dim, slot, weights, shrink);
+    attend_values(queries + n, some, values, dim, slot, weights, shrink);
+  }
+}
+
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch) {
   int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim);
   attend_reset(queries, count, dim);

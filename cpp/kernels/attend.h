@@ -43,6 +43,8 @@ void attend_reset(Query* queries, int count, int dim);
 // so that one of them at a time lies in the nearest cache. weights: (count, 32); shrink: (count).
 void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink);
 void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink);
+// Both: keys (dim, 32) and values (32, dim) of one tile.
+void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot);
 
 // Adds the state of a later span to an earlier one: total.out, .most, .sum take part.
 void attend_merge(Query& total, const Query& part, int dim);

@@ -2,6 +2,7 @@
 
 #include "../kernels/norm.h"
 #include "../pool.h"
+#include "branch.h"
 #include "rows.h"
 #include "scratch.h"
 
@@ -97,12 +98,15 @@ KvView view(const Step& st, const Row& row, int layer, int head) { return kv_vie
 
 Query query_of(const Step& st, int t, int head, float* out) { return row_query(st.m, st.s, st.rows, t, head, out); }
 
+// Rows that attend_rows takes together: causal rows of a sequence, or branches of a tree.
+bool together(const Row& a, const Row& b) { return a.sequence == b.sequence && (mask_of(a) ? mask_of(b) && a.base == b.base : !mask_of(b)); }
+
 // Rows [t, stop) of one sequence against one KV head, span after span.
 void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int stop) {
   const Model& m = st.m;
   int group = m.heads / m.kv_heads, d = m.head_dim, count = 0, limit = 0;
   Query total[kQueries + 64], part[kQueries + 64];
-  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + kTile * d;
+  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + 2 * kTile * d;
   for (int i = t; i < stop; i++) {
     if (reach_of(st.rows[i]) > limit) limit = reach_of(st.rows[i]);
     for (int g = 0; g < group; g++, count++) {
@@ -112,6 +116,7 @@ void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int sto
     }
   }
   KvView kv = view(st, st.rows[t], layer, head);
+  if (total[0].mask) return attend_branches(total, part, stop - t, group, kv, scratch);
   attend(total, count, kv, 0, limit < kSpan ? limit : kSpan, scratch);
   for (int begin = kSpan; begin < limit; begin += kSpan) {
     attend(part, count, kv, begin, limit < begin + kSpan ? limit : begin + kSpan, scratch);
@@ -142,7 +147,8 @@ void attention(Lane& lane, const Step& st, int layer) {
   SparseRows sparse = {m, st.s, st.rows, count, layer, st.parts};
   bool any = build_windows(lane, sparse);
   if (!(st.parts & 6)) return;
-  if (count == 1) return any ? sparse_row(lane, sparse) : attend_row(lane, st, layer);
+  if (count == 1 && any) return sparse_row(lane, sparse);
+  if (count == 1 && !mask_of(st.rows[0])) return attend_row(lane, st, layer);
   int tile = kQueries / group > 0 ? kQueries / group : 1;
   while (tile > 1 && (count + tile - 1) / tile * m.kv_heads < 2 * pool_lanes()) tile = (tile + 1) / 2;
   int tiles = (count + tile - 1) / tile;
@@ -151,7 +157,7 @@ void attention(Lane& lane, const Step& st, int layer) {
     int head = i % m.kv_heads, t = (tiles - 1 - i / m.kv_heads) * tile, stop = t + tile < count ? t + tile : count;
     for (int first = t; t < stop; first = t) {
       bool chooses = is_sparse(m, st.rows[first]);
-      while (t < stop && st.rows[t].sequence == st.rows[first].sequence && is_sparse(m, st.rows[t]) == chooses) t++;
+      while (t < stop && together(st.rows[first], st.rows[t]) && is_sparse(m, st.rows[t]) == chooses) t++;
       if (chooses) sparse_rows(lane, sparse, head, first, t);
       else attend_rows(lane, st, layer, head, first, t);
     }

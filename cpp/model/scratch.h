@@ -39,9 +39,9 @@ static inline Scratch plan_scratch(const Model& m, word at, int rows, int lanes,
   s.q32 = (int8_t*)take(n * s.widest), s.s32 = (BlockScale*)take(n * (s.widest / kBlock) * sizeof(BlockScale));
   s.qt = (int8_t*)take(n * s.widest), s.st = (BlockScale*)take(n * (s.widest / kBlock) * sizeof(BlockScale));
   s.parts = (float*)take((uint64_t)spans_of(context) * m.heads * (m.head_dim + 2) * 4);
-  // A lane's tile of keys or of values, and the running and the partial state of its queries.
+  // A lane's tile of keys and of values, and the running and the partial state of its queries.
   size_t queries = kQueries + m.heads / m.kv_heads;
-  s.lane_floats = (size_t)kTile * m.head_dim + queries * m.head_dim;
+  s.lane_floats = (size_t)2 * kTile * m.head_dim + queries * m.head_dim;
   s.lane = (float*)take((uint64_t)s.lane_floats * lanes * 4);
   s.unit = plan_unit(m, rows, context);
   s.units = take(m.sparse.block ? (uint64_t)units_of(m, s.unit, lanes) * s.unit.bytes : 0);

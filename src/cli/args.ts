@@ -21,6 +21,8 @@ export interface Command {
   readonly args: ArgsDef;
   /** Options that may be given several times. */
   readonly repeated?: readonly string[];
+  /** A repeated option that also takes arguments beyond the positional ones, as a shell's pattern gives them. */
+  readonly more?: string;
   run(args: Parsed): Promise<void>;
 }
 
@@ -38,6 +40,8 @@ export function parse(command: Command, raw: readonly string[]): Parsed {
     }
   }
   const { values, positionals } = strictly(command, raw, options);
+  if (command.more !== undefined && values.has(command.more))
+    values.get(command.more)!.push(...positionals.splice(places.length));
   if (positionals.length > places.length)
     throw new UsageError(`cpm ${command.name}: "${positionals[places.length]}" is one argument too many`);
   const text = (name: string) => values.get(name)?.at(-1);

@@ -6,7 +6,7 @@ import type { Command } from "./args.ts";
 import { Conversation } from "./conversation.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { generateOptions, loadArgs, loadOptions, modelArg, samplingArgs } from "./options.ts";
+import { draftArgs, generateOptions, loadArgs, loadOptions, modelArg, samplingArgs } from "./options.ts";
 import { dim, note } from "./output.ts";
 
 const HELP = `/clear           forget the conversation
@@ -23,6 +23,7 @@ export const chat: Command = {
     ...modelArg,
     system: { type: "string", valueHint: "TEXT", description: "A system message" },
     ...samplingArgs,
+    ...draftArgs,
     ...loadArgs,
   },
   repeated: ["stop", "header"],

@@ -7,6 +7,7 @@ import { type Command, parse, UsageError, usage } from "./args.ts";
 import { attention } from "./attention.ts";
 import { bench } from "./bench.ts";
 import { chat } from "./chat.ts";
+import { freq } from "./freq.ts";
 import { inspect } from "./inspect.ts";
 import { interrupt, onInterrupt } from "./interrupt.ts";
 import { logits } from "./logits.ts";
@@ -15,7 +16,7 @@ import { note, outputFailed, write } from "./output.ts";
 import { run } from "./run.ts";
 import { tokenize } from "./tokenize.ts";
 
-const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench];
+const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.
 

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { ArgsDef } from "citty";
 import { generateRequest } from "../door/options.ts";
-import { CpmError, type GenerateOptions, type LoadOptions } from "../index.ts";
+import { CpmError, type DraftInput, type GenerateOptions, type LoadOptions } from "../index.ts";
 import { type Parsed, UsageError } from "./args.ts";
 
 export const modelArg = {
@@ -22,6 +22,25 @@ export const loadArgs = {
   variant: { type: "string", valueHint: "V", description: "Kernel build: auto (default), base or relaxed" },
   turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8" },
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
+} as const satisfies ArgsDef;
+
+/** Of `run` and `chat`. */
+export const draftArgs = {
+  draft: { type: "string", valueHint: "D", description: 'What drafts: "lookup", or "off" (default: lookup in chats)' },
+  "draft-eagle": {
+    type: "string",
+    valueHint: "FILE",
+    description: "An EAGLE head of this model: a .safetensors file or a folder",
+  },
+  "draft-model": { type: "string", valueHint: "FILE", description: "A small model with the same vocabulary" },
+  "draft-vocabulary": {
+    type: "string",
+    valueHint: "FILE",
+    description: "Tokens that the head may propose, as cpm freq writes them",
+  },
+  "draft-tree": { type: "string", valueHint: "D,W,N", description: "Depth, width and size of its trees (default 3,4,12)" },
+  "draft-window": { type: "string", valueHint: "N", description: "Tokens that the head looks back on (default: all)" },
+  "draft-all": { type: "boolean", description: "Verify whole trees, whatever that costs" },
 } as const satisfies ArgsDef;
 
 export const jsonArg = {
@@ -52,8 +71,28 @@ export function explain({ code, message, detail: { field = "" } }: CpmError): st
   return named.replace(/\b(contextSize|kvType)\b/g, flagOf);
 }
 
+function draftOf(args: Parsed): DraftInput | undefined {
+  const [kind, eagle, model] = [args.text("draft"), args.text("draft-eagle"), args.text("draft-model")];
+  if (kind !== undefined && kind !== "lookup" && kind !== "off")
+    throw new UsageError(`--draft: expected lookup or off, found "${kind}"`);
+  if ([kind, eagle, model].filter((given) => given !== undefined).length > 1)
+    throw new UsageError("give one of --draft, --draft-eagle and --draft-model");
+  const [depth, width, size] = (args.text("draft-tree")?.split(",") ?? []).map(Number);
+  const common = {
+    ...(depth === undefined ? {} : { tree: { depth, width, size } }),
+    ...(args.flag("draft-all") ? { adaptive: false } : {}),
+  };
+  if (eagle !== undefined)
+    return { eagle, ...common, vocabulary: args.text("draft-vocabulary"), window: args.number("draft-window") };
+  if (model !== undefined) return { model, ...common };
+  for (const name of ["draft-vocabulary", "draft-tree", "draft-window"])
+    if (args.text(name) !== undefined) throw new UsageError(`--${name}: only with a draft head or model`);
+  return kind === "off" ? false : kind;
+}
+
 export function loadOptions(args: Parsed): LoadOptions {
   return {
+    draft: draftOf(args),
     threads: args.text("threads") === "auto" ? "auto" : args.number("threads"),
     contextSize: args.number("ctx"),
     kvType: args.text("kv-type") as LoadOptions["kvType"],
@@ -106,7 +145,7 @@ export function generateOptions(args: Parsed): GenerateOptions {
     stop: args.list("stop"),
   };
   if (options.stop.includes("")) throw new UsageError("--stop: expected a text, found an empty one");
-  generateRequest(options, 0);
+  generateRequest(options, 0, "text");
   return options;
 }
 

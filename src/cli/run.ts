@@ -3,7 +3,7 @@ import process from "node:process";
 import type { Command } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { generateOptions, jsonArg, loadArgs, loadOptions, modelArg, samplingArgs, textOf } from "./options.ts";
+import { draftArgs, generateOptions, jsonArg, loadArgs, loadOptions, modelArg, samplingArgs, textOf } from "./options.ts";
 import { dim, note, peakMemoryBytes, plural, printJson, short, write } from "./output.ts";
 
 const DEFAULT_PROMPT = "Once upon a time";
@@ -19,6 +19,7 @@ export const run: Command = {
     ...samplingArgs,
     "max-tokens": { ...samplingArgs["max-tokens"], description: `Tokens to generate, at most (default ${DEFAULT_TOKENS})` },
     special: { type: "boolean", description: "Write special tokens by name" },
+    ...draftArgs,
     ...loadArgs,
     ...jsonArg,
   },
@@ -41,16 +42,25 @@ export const run: Command = {
     } finally {
       if (begun) await write("\n");
     }
-    const { text, tokens, usage, finishReason, timings: measured } = await generation;
+    const { text, tokens, usage, finishReason, draft, timings: measured } = await generation;
     if (!json && !begun) await write(`${prompt}\n`);
     const { prefillTokensPerSecond, decodeTokensPerSecond } = measured;
     const { loadMs, variant, threads, threadsNote } = model.info;
     const timings = { loadMs, prefillTokensPerSecond, decodeTokensPerSecond, peakMemoryBytes: peakMemoryBytes() };
-    if (json) return printJson({ text, tokens, promptTokens: usage.promptTokens, finishReason, timings });
+    if (json)
+      return printJson({ text, tokens, promptTokens: usage.promptTokens, finishReason, timings, ...(draft ? { draft } : {}) });
 
     const speed = `${short(decodeTokensPerSecond)} tokens/s (prompt: ${short(prefillTokensPerSecond)} tokens/s)`;
     const how = `loaded in ${short(loadMs)} ms, ${plural(threads, "thread")}, ${variant} kernels, ended by ${finishReason}`;
     note(dim(`\n${plural(tokens.length, "token")}, ${speed}, ${how}`));
+    if (draft?.rounds) {
+      const { drafter, rounds, drafted, accepted, acceptedPerRound } = draft;
+      note(
+        dim(
+          `${drafter}: ${accepted} of ${drafted} drafted tokens accepted, ${short(acceptedPerRound)} tokens a round in ${plural(rounds, "round")}`,
+        ),
+      );
+    }
     if (threadsNote) note(dim(threadsNote));
     if (process.stdout.isTTY && args.positionals[0] === undefined)
       note(dim("This is the embedded story model; give a model file to run another."));

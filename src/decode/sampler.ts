@@ -62,6 +62,11 @@ export class Sampler {
     this.#place = place;
   }
 
+  /** A sampler of the logits at another address, with the same regions otherwise. */
+  at(logits: number): Sampler {
+    return logits === this.#place.logits ? this : new Sampler(this.#decide, this.#memory, { ...this.#place, logits });
+  }
+
   /**
    * Draws the token for `position` (its index in the sequence: the same seed and position always draw the same number).
    * `historyTokens`: tokens before it, at least the last `penaltyWindow` of them. Throws "bad-option" for a window beyond

@@ -1,12 +1,12 @@
 // From a platform to the functions of the package.
 import { Engine, type EngineHooks } from "../engine/engine.ts";
 import type { EngineHost, ModelInput } from "../engine/host.ts";
-import type { EngineApi, EngineOptions } from "../engine/types.ts";
 import { type InputKind, inputKind, openInput } from "../file/open.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { readTokenizer } from "../model/read.ts";
-import { EngineClient, type EngineWorker } from "../port/client.ts";
+import { EngineClient, type EngineWorker, type WireFiles } from "../port/client.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
+import { draftOptions } from "./draft.ts";
 import { type Inspection, type InspectOptions, inspectFiles } from "./inspect.ts";
 import { Model } from "./model.ts";
 import { engineOptions, type LoadOptions } from "./options.ts";
@@ -45,7 +45,8 @@ export interface Door {
 
 export function openDoor(platform: Platform): Door {
   const kindOf = (input: ModelInput) => inputKind(input, platform.base?.());
-  const filesOf = (input: ModelInput, headers?: Readonly<Record<string, string>>) => openInput(kindOf(input), platform.openPath, headers);
+  const filesOf = (input: ModelInput, headers?: Readonly<Record<string, string>>) =>
+    openInput(kindOf(input), platform.openPath, headers);
 
   return {
     async load(input, options = {}) {
@@ -54,9 +55,31 @@ export function openDoor(platform: Platform): Door {
       const hooks: EngineHooks = { ...(onProgress ? { onProgress } : {}), signal };
       signal?.throwIfAborted();
       const kind = kindOf(input);
+      const { files: drafts, options: draft } = await draftOptions(
+        options.draft,
+        (vocabulary) => filesOf(vocabulary, options.headers),
+        signal,
+      );
+      const draftKind = drafts === undefined ? undefined : kindOf(drafts);
+      const full = { ...wanted, draft };
       const worker = options.worker === false ? undefined : await platform.startWorker?.();
-      const engine = worker ? await inWorker(worker, kind, wanted, options.headers, hooks) : await Engine.load(await platform.host(), await openInput(kind, platform.openPath, options.headers), wanted, hooks);
-      return new Model(engine);
+      if (worker) {
+        const wire = wireFiles(kind, options.headers);
+        return new Model(
+          await EngineClient.load(
+            worker,
+            wire.input,
+            wire.files,
+            full,
+            hooks,
+            draftKind && wireFiles(draftKind, options.headers),
+          ),
+        );
+      }
+      const open = (files: InputKind) => openInput(files, platform.openPath, options.headers);
+      return new Model(
+        await Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind))),
+      );
     },
     async inspect(input, options = {}) {
       return inspectFiles(await platform.host(), await filesOf(input, options.headers), options);
@@ -72,13 +95,14 @@ export function openDoor(platform: Platform): Door {
   };
 }
 
-function inWorker(worker: EngineWorker, kind: InputKind, options: EngineOptions, headers: Readonly<Record<string, string>> | undefined, hooks: EngineHooks): Promise<EngineApi> {
+/** An input as a worker is told of it: what it cannot reach by itself is served. */
+function wireFiles(kind: InputKind, headers: Readonly<Record<string, string>> | undefined): WireFiles {
   switch (kind.kind) {
     case "files":
-      return EngineClient.load(worker, { kind: "served", entry: kind.files.entry }, kind.files, options, hooks);
+      return { input: { kind: "served", entry: kind.files.entry }, files: kind.files };
     case "url":
-      return EngineClient.load(worker, { kind: "url", url: kind.url, headers }, undefined, options, hooks);
+      return { input: { kind: "url", url: kind.url, headers }, files: undefined };
     default:
-      return EngineClient.load(worker, kind, undefined, options, hooks);
+      return { input: kind, files: undefined };
   }
 }

@@ -45,7 +45,10 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
   }
 
   // biome-ignore lint/suspicious/noThenProperty: awaiting a generation gives its result, as documented
-  then<A = GenerateResult, B = never>(onResult?: ((result: GenerateResult) => A | PromiseLike<A>) | null, onError?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  then<A = GenerateResult, B = never>(
+    onResult?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
+    onError?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
     return this.#run().then(onResult, onError);
   }
 

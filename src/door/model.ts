@@ -64,7 +64,8 @@ export class Model implements AsyncDisposable {
 
   /** A session from what `session.save()` gave. Rejects with "bad-input" for another model, KV type or ABI, or damaged bytes. */
   async restore(saved: Uint8Array): Promise<Session> {
-    if (!(saved instanceof Uint8Array)) throw new CpmError("bad-input", `saved session: expected a Uint8Array, found ${typeof saved}`);
+    if (!(saved instanceof Uint8Array))
+      throw new CpmError("bad-input", `saved session: expected a Uint8Array, found ${typeof saved}`);
     const id = await this.#engine.restore(saved);
     return new Session(this.#engine, Promise.resolve(id));
   }

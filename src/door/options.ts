@@ -4,6 +4,7 @@ import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/typ
 import { CpmError } from "../errors.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
+import { checkDraft, type DraftInput } from "./draft.ts";
 
 export interface LoadOptions {
   /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */
@@ -35,6 +36,12 @@ export interface LoadOptions {
    * "minicpm4.1-128k" (published), or headDim / 2 numbers.
    */
   readonly ropeFactors?: RopeFactors | undefined;
+  /**
+   * What drafts tokens that the model then checks in one step: the same text, sooner. "lookup": what followed earlier in
+   * the text; { eagle }: a draft head; { model }: a small model of the same vocabulary. Default: lookup in chats; false:
+   * nothing. A draft is used only where it pays.
+   */
+  readonly draft?: DraftInput | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL. */
@@ -61,6 +68,8 @@ export interface GenerateOptions extends SamplingInput {
   /** Prompt tokens computed so far, of how many. */
   readonly onPrefill?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Whether what `load` was told to draft with is used here (default). The text is the same either way. */
+  readonly draft?: boolean | undefined;
 }
 
 function bad(field: string, expected: string, found: unknown): never {
@@ -108,6 +117,7 @@ const LOAD_NAMES = [
   "maxMemoryBytes",
   "sparse",
   "ropeFactors",
+  "draft",
   "worker",
   "headers",
   "onProgress",
@@ -127,6 +137,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   if (options.sparse !== undefined && typeof options.sparse !== "boolean")
     checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
   flag("turbo", options.turbo);
+  checkDraft(options.draft);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
   if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string")))
@@ -144,12 +155,23 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   };
 }
 
-const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "whenFull", "special", "onPrefill", "signal", ...samplingKeys];
+const GENERATE_NAMES = [
+  "maxTokens",
+  "stop",
+  "stopTokens",
+  "whenFull",
+  "special",
+  "draft",
+  "onPrefill",
+  "signal",
+  ...samplingKeys,
+];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
 export function generateRequest(
   options: GenerateOptions,
   vocab: number,
+  call: "text" | "chat",
   extra: readonly string[] = [],
 ): Omit<GenerateRequest, "prompt" | "thinking"> {
   checkNames("options", options, [...GENERATE_NAMES, ...extra]);
@@ -160,6 +182,7 @@ export function generateRequest(
   if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab))
     bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
   flag("special", special);
+  flag("draft", options.draft);
   callback("onPrefill", options.onPrefill);
   checkSignal(options.signal);
   const sampling = samplingOptions(Object.fromEntries(samplingKeys.map((key) => [key, options[key]])) as SamplingInput, vocab);
@@ -170,5 +193,6 @@ export function generateRequest(
     special,
     sampling,
     whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
+    draft: options.draft === false ? "off" : call,
   };
 }

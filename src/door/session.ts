@@ -66,13 +66,13 @@ export class Session implements AsyncDisposable {
    * kept, not computed again. Throws "bad-option" at once for options out of range.
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
-    const request = generateRequest(options, this.#engine.info.config.vocab);
+    const request = generateRequest(options, this.#engine.info.config.vocab, "text");
     return this.#generation(prompt, { ...request, thinking: "none" }, options);
   }
 
   /** Answers the last message, with the model's own chat template. Reasoning arrives as parts of type "reasoning". */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    const request = generateRequest(options, this.#engine.info.config.vocab, templateOptionNames);
+    const request = generateRequest(options, this.#engine.info.config.vocab, "chat", templateOptionNames);
     const { text, thinking } = renderChat(this.#engine.info.tokenizer, messages, options);
     return this.#generation(text, { ...request, thinking }, options);
   }

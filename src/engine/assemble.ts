@@ -1,4 +1,6 @@
 // A model file and a host -> the parts of an engine: memory, kernels, lanes, weights, sampler.
+
+import type { Drafter } from "../decode/draft/drafter.ts";
 import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import { CpmError } from "../errors.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
@@ -13,15 +15,22 @@ import type { Kernels } from "../wasm/abi.ts";
 import { instantiateDecide } from "../wasm/decide.ts";
 import { type Build, chooseBuild } from "../wasm/features.ts";
 import { instantiateKernels } from "../wasm/instance.ts";
-import { Arena, align, createMemory } from "../wasm/memory.ts";
+import { Arena, createMemory } from "../wasm/memory.ts";
+import { openDrafting } from "./drafting.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost, Lane } from "./host.ts";
-import { Sequences } from "./sequences.ts";
+import { type Sequence, Sequences } from "./sequences.ts";
+import type { Drafting } from "./speculate.ts";
 import type { EngineInfo, EngineOptions, LoadProgress } from "./types.ts";
+import { takeWork } from "./work.ts";
 
 export interface EngineHooks {
   onProgress?(progress: LoadProgress): void;
   readonly signal?: AbortSignal | undefined;
+  /** Drafts instead of what the options say: for tests and benchmarks. */
+  readonly drafter?: Drafter<Sequence>;
+  /** Sees every tree that was verified and the nodes accepted, for tests and benchmarks. */
+  readonly watch?: Drafting["watch"];
 }
 
 export interface Parts {
@@ -30,7 +39,9 @@ export interface Parts {
   readonly arena: Arena;
   readonly stepper: Stepper;
   readonly sequences: Sequences;
-  readonly sampler: Sampler;
+  /** Of each row of logits. */
+  readonly samplers: readonly Sampler[];
+  readonly drafting: Drafting | undefined;
   readonly table: PieceTable;
   endLanes(): Promise<void>;
 }
@@ -39,7 +50,13 @@ export interface Parts {
  * Reads, plans and packs a model; resolves with everything that an engine is made of. Rejects with CpmError "bad-model",
  * "unsupported", "out-of-memory", "io", or with the signal's reason; lanes that were started are ended then.
  */
-export async function assemble(host: EngineHost, files: ModelFiles, options: EngineOptions, hooks: EngineHooks): Promise<Parts> {
+export async function assemble(
+  host: EngineHost,
+  files: ModelFiles,
+  options: EngineOptions,
+  hooks: EngineHooks,
+  draftFiles: ModelFiles | undefined,
+): Promise<Parts> {
   const started = host.now();
   const { signal } = hooks;
   const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
@@ -74,10 +91,36 @@ export async function assemble(host: EngineHost, files: ModelFiles, options: Eng
     const { vocab } = config;
     const sampler = new Sampler(decide, memory, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
     const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
+    const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
     const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
+    const sequences = new Sequences(arena, own);
+    const drafting = await openDrafting(
+      {
+        host,
+        kernels,
+        decide,
+        arena,
+        stepper,
+        sequences,
+        build,
+        plan,
+        model: struct,
+        config,
+        options,
+        kvType,
+        table,
+        memory,
+        ...sampling,
+        onProgress,
+        signal,
+      },
+      options.draft,
+      draftFiles,
+      { drafter: hooks.drafter, watch: hooks.watch },
+    );
     const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - started });
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
-    return { info, host, arena, stepper, sequences: new Sequences(arena, own), sampler, table, endLanes };
+    return { info, host, arena, stepper, sequences, samplers, drafting, table, endLanes };
   } catch (error) {
     await endLanes();
     throw error;
@@ -147,20 +190,6 @@ async function startLanes(
     stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
   }));
   return host.startLanes(list, () => kernels.pool_fail());
-}
-
-/** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
-function takeWork(arena: Arena, plan: Plan, vocab: number): { firstKv: number; scratch: number; logits: number; trim(): void } {
-  const [kv, scratch, logits] = [align(plan.kvBytes), align(plan.scratchBytes), align(4 * plan.logitRows * vocab)];
-  const needed = kv + scratch + logits;
-  const taken = align(Math.max(needed, plan.stagingBytes));
-  const at = arena.take(taken);
-  return {
-    firstKv: at,
-    scratch: at + kv,
-    logits: at + kv + scratch,
-    trim: () => taken > needed && arena.free(at + needed, taken - needed),
-  };
 }
 
 /**

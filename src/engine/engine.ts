@@ -1,4 +1,5 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
+import type { DraftTree } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
@@ -8,6 +9,7 @@ import type { StepRow } from "./forward.ts";
 import { generate } from "./generate.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
+import { type Drafting, Speculation } from "./speculate.ts";
 import { BlockRecorder } from "./trace.ts";
 import type {
   BlockTrace,
@@ -18,6 +20,7 @@ import type {
   GenerateRequest,
   GenerateResult,
 } from "./types.ts";
+import { acceptNode, verifyTree } from "./verify.ts";
 
 export type { EngineHooks };
 
@@ -33,14 +36,21 @@ export class Engine implements EngineApi {
     this.#parts = parts;
   }
 
-  /** Reads, plans and packs a model. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
-  static async load(host: EngineHost, files: ModelFiles, options: EngineOptions, hooks: EngineHooks = {}): Promise<Engine> {
+  /** Reads, plans and packs a model, and what drafts for it out of `draftFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
+  static async load(
+    host: EngineHost,
+    files: ModelFiles,
+    options: EngineOptions,
+    hooks: EngineHooks = {},
+    draftFiles?: ModelFiles,
+  ): Promise<Engine> {
     try {
-      return new Engine(await assemble(host, files, options, hooks));
+      return new Engine(await assemble(host, files, options, hooks, draftFiles));
     } catch (error) {
       throw typed(error);
     } finally {
       await files.close();
+      await draftFiles?.close();
     }
   }
 
@@ -178,7 +188,7 @@ export class Engine implements EngineApi {
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
     return this.#inTurn((signal) => {
-      const { host, sampler, table, sequences, stepper, arena } = this.#parts;
+      const { host, samplers, table, sequences, stepper, arena } = this.#parts;
       const sequence = sequences.get(session);
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
@@ -187,12 +197,15 @@ export class Engine implements EngineApi {
       return generate(
         {
           now: () => host.now(),
-          sampler,
+          samplers,
+          speculation: new Speculation(this.#draftingFor(request), signal),
           table,
           sequence,
           step,
           slide: () => this.#slide(sequence),
-          batchSize: stepper.capacity,
+          verify: (tree: DraftTree) => verifyTree(stepper, sequence, tree, signal),
+          accept: (tree: DraftTree, node: number) => acceptNode(stepper, sequence, tree, node),
+          batchRows: (total) => stepper.batchRows(total),
           memory: arena.memory,
           stop: this.info.tokenizer.stop,
         },
@@ -211,6 +224,13 @@ export class Engine implements EngineApi {
     if (first + last < tokens.length) this.#parts.stepper.slide(sequence, tokens.length - last, first);
   }
 
+  /** Sparse attention chooses blocks by the length so far, and sliding moves what drafters have read: neither is drafted for. */
+  #draftingFor({ draft = "text", whenFull }: GenerateRequest): Drafting | undefined {
+    const { drafting } = this.#parts;
+    if (this.info.sparse || whenFull === "slide") return undefined;
+    return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
+  }
+
   /** A prompt's tokens; a BOS that the text already spells is not doubled. */
   #encode(text: string): number[] {
     this.#tokenizer ??= new Tokenizer(this.info.tokenizer);
@@ -224,12 +244,14 @@ export class Engine implements EngineApi {
 
   truncate(session: number, length: number): Promise<void> {
     return this.#inTurn(() => {
-      const { tokens } = this.#parts.sequences.get(session);
+      const sequence = this.#parts.sequences.get(session);
+      const { tokens } = sequence;
       if (!Number.isSafeInteger(length) || length < 0 || length > tokens.length)
         throw new CpmError("bad-option", `truncate: expected a length from 0 to ${tokens.length}, found ${length}`, {
           field: "length",
         });
       tokens.length = length;
+      this.#parts.drafting?.drafter.cut(sequence, length);
     });
   }
 
@@ -246,7 +268,11 @@ export class Engine implements EngineApi {
   }
 
   closeSession(session: number): Promise<void> {
-    return this.#inTurn(() => this.#parts.sequences.close(session));
+    return this.#inTurn(() => {
+      const { sequences, drafting } = this.#parts;
+      const closed = sequences.close(session);
+      if (closed) drafting?.drafter.close(closed);
+    });
   }
 
   /** Ends what is being computed, then the lanes. The memory goes with the last reference to this engine. */

@@ -41,6 +41,15 @@ const SLICE_MS = 12;
 const LAYER_MS = 36;
 const MULTIPLICATIONS_PER_MS = 1.2e7;
 
+/** States of the residual stream as it enters some layers, kept for every row of a step, side by side, times `scale`. */
+export interface LayerTaps {
+  readonly layers: readonly number[];
+  /** Address of (capacity, layers × hidden) float32. */
+  readonly at: number;
+  readonly hidden: number;
+  readonly scale: number;
+}
+
 export class Stepper {
   readonly #kernels: Kernels;
   readonly #arena: Arena;
@@ -55,6 +64,7 @@ export class Stepper {
   readonly #picked: number;
   /** Address of (plan.logitRows, vocab) float32. */
   readonly logits: number;
+  #taps: LayerTaps | undefined;
   #msPerLayerRow = 0.05;
   #breathed = 0;
 
@@ -106,12 +116,11 @@ export class Stepper {
 
   /** Runs at most `capacity` rows through all layers. */
   async layers(rows: readonly StepRow[], signal?: AbortSignal, recorder?: BlockRecorder): Promise<void> {
-    const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
-    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total);
-    new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
+    this.#write(rows);
     for (let begin = 0; begin < this.#layers; ) {
       const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
-      const end = Math.min(this.#layers, begin + count);
+      const end = Math.min(this.#layers, begin + count, ...(this.#taps?.layers ?? []).filter((layer) => layer > begin));
+      this.#tap(begin, rows.length);
       const started = this.#host.now();
       check(this.#kernels.forward(this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;
@@ -142,6 +151,70 @@ export class Stepper {
     new Int32Array(this.#arena.memory.buffer, this.#picked, picked.length).set(picked);
     check(this.#kernels.head(this.#model, this.#batch, this.#context, this.#picked, picked.length), "head");
     await this.breathe(signal);
+  }
+
+  /** Keeps states inside the model from now on. */
+  tap(taps: LayerTaps): void {
+    this.#taps = taps;
+  }
+
+  #tap(layer: number, rows: number): void {
+    const taps = this.#taps;
+    if (!taps?.layers.includes(layer)) return;
+    const all = Array.from({ length: rows }, (_, i) => i);
+    for (const [i, tapped] of taps.layers.entries())
+      if (tapped === layer)
+        this.#copyStates(all, taps.at + 4 * i * taps.hidden, taps.layers.length * taps.hidden, false, taps.scale);
+  }
+
+  /** Final hidden states of rows of the last step, after the final norm, to `out`: (rows, stride) float32. */
+  finalStates(rows: readonly number[], out: number, stride: number): void {
+    this.#copyStates(rows, out, stride, true, 1);
+  }
+
+  #copyStates(rows: readonly number[], out: number, stride: number, normed: boolean, scale: number): void {
+    new Int32Array(this.#arena.memory.buffer, this.#picked, rows.length).set(rows);
+    check(
+      this.#kernels.draft_taps(
+        this.#model,
+        this.#batch,
+        this.#context,
+        this.#picked,
+        rows.length,
+        out,
+        stride,
+        normed ? 1 : 0,
+        scale,
+      ),
+      "draft_taps",
+    );
+  }
+
+  /** Milliseconds of one layer for these rows, run on whatever the scratch memory holds. */
+  timeLayer(rows: readonly StepRow[], layer: number): number {
+    this.#write(rows);
+    const started = this.#host.now();
+    check(this.#kernels.forward(this.#model, this.#batch, this.#context, layer, layer + 1), "forward");
+    return this.#host.now() - started;
+  }
+
+  /** Milliseconds of the head for the first row of the last step. */
+  timeHead(): number {
+    new Int32Array(this.#arena.memory.buffer, this.#picked, 1).set([0]);
+    const started = this.#host.now();
+    check(this.#kernels.head(this.#model, this.#batch, this.#context, this.#picked, 1), "head");
+    return this.#host.now() - started;
+  }
+
+  #write(rows: readonly StepRow[]): void {
+    const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
+    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total);
+    new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
+  }
+
+  /** Copies the keys and values of a slot to another of the same sequence. */
+  move(sequence: Sequence, from: number, to: number): void {
+    if (from !== to) check(this.#kernels.kv_move(this.#model, sequence.at, from, sequence.at, to, 1), "kv_move");
   }
 
   /** Gives the event loop a turn when the last one is a slice ago; throws when aborted. */

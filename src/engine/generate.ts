@@ -1,16 +1,22 @@
 // The loop from a prompt to text: prefill, sample, decode, until something says stop.
+
+import type { DraftTree } from "../decode/draft/tree.ts";
 import type { Sampler } from "../decode/sampler.ts";
 import { type GeneratedPiece, TextStream } from "../text/stream.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import type { Sequence } from "./sequences.ts";
+import type { Speculation } from "./speculate.ts";
 import type { FinishReason, GeneratedPart, GenerateHooks, GenerateRequest, GenerateResult, TokenLogprob } from "./types.ts";
 
 export interface Generator {
   now(): number;
-  readonly sampler: Sampler;
+  /** Of each row of logits. */
+  readonly samplers: readonly Sampler[];
+  readonly speculation: Speculation;
   readonly table: PieceTable;
   readonly sequence: Sequence;
-  readonly batchSize: number;
+  /** Prompt tokens of the next batch, of `total` in all. */
+  batchRows(total: number): number;
   readonly memory: WebAssembly.Memory;
   /** The model's own end tokens. */
   readonly stop: readonly number[];
@@ -18,6 +24,10 @@ export interface Generator {
   step(tokens: readonly number[], logits: "none" | "last"): Promise<void>;
   /** Forgets the middle of the sequence. */
   slide(): void;
+  /** Computes a tree's rows behind the sequence, and the logits after each node, in their order. */
+  verify(tree: DraftTree): Promise<void>;
+  /** Appends a node of the verified tree to the sequence, whose parent was the last one appended. */
+  accept(tree: DraftTree, node: number): void;
 }
 
 /** A request whose prompt was encoded. */
@@ -25,42 +35,49 @@ export type TokenRequest = GenerateRequest & { readonly prompt: readonly number[
 
 type Logprobs = TokenLogprob & { readonly top: readonly TokenLogprob[] };
 
-/** Keeps the prompt's common prefix with the sequence, computes the rest, and generates. The stop token is not part of the result. */
+/**
+ * Keeps the prompt's common prefix with the sequence, computes the rest, and generates. The stop token is not part of the
+ * result. Every token is drawn by the target's sampler from (seed, position) and the text before it, so drafts change
+ * how many tokens a step gives and nothing else.
+ */
 export async function generate(g: Generator, request: TokenRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-  const { sequence } = g;
+  const { sequence, speculation } = g;
   const started = g.now();
-  const cached = commonPrefix(sequence.tokens, request.prompt);
+  const cached = speculation.begin(sequence, commonPrefix(sequence.tokens, request.prompt), request.prompt);
   sequence.tokens.length = cached;
   await prefill(g, request.prompt, cached, hooks);
   const decodeStarted = g.now();
   const out = new Output(g, request, hooks);
   const stop = new Set([...g.stop, ...request.stopTokens]);
-  let finishReason: FinishReason;
-  for (;;) {
+  /** Draws the token after the sequence from a row of logits, and emits it. */
+  const draw = (row: number): { token: number; finish: FinishReason | undefined } => {
     const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
-    const sampled = g.sampler.sample(request.sampling, request.prompt.length + out.tokens.length, history);
-    if (stop.has(sampled.token)) {
-      finishReason = "stop";
-      break;
+    const { token, logprob } = g.samplers[row]!.sample(request.sampling, request.prompt.length + out.tokens.length, history);
+    speculation.drew(token);
+    if (stop.has(token)) return { token, finish: "stop" };
+    if (out.push(token, logprob && out.named(logprob))) return { token, finish: "stop-string" };
+    if (out.tokens.length >= request.maxTokens) return { token, finish: "length" };
+    return { token, finish: full() && request.whenFull !== "slide" ? "context" : undefined };
+  };
+  const full = () => sequence.tokens.length >= sequence.contextSize;
+  let drawn = draw(0);
+  while (!drawn.finish) {
+    if (full()) g.slide();
+    const room = Math.min(sequence.contextSize - sequence.tokens.length, request.maxTokens - out.tokens.length);
+    const tree = await speculation.propose(sequence, drawn.token, room);
+    await g.verify(tree);
+    const path: number[] = [];
+    for (let node = 0; node >= 0; ) {
+      g.accept(tree, node);
+      path.push(node);
+      drawn = draw(node);
+      node = drawn.finish ? -1 : tree.child(node, drawn.token);
     }
-    if (out.push(sampled.token, sampled.logprob && out.named(sampled.logprob))) {
-      finishReason = "stop-string";
-      break;
-    }
-    if (out.tokens.length >= request.maxTokens) {
-      finishReason = "length";
-      break;
-    }
-    if (sequence.tokens.length >= sequence.contextSize && request.whenFull === "slide") g.slide();
-    if (sequence.tokens.length >= sequence.contextSize) {
-      finishReason = "context";
-      break;
-    }
-    await g.step([sampled.token], "last");
+    await speculation.settle(sequence, path);
   }
   out.finish();
   const ended = g.now();
-  return out.result(finishReason, {
+  return out.result(drawn.finish, {
     promptTokens: request.prompt.length,
     cachedTokens: cached,
     prefillMs: decodeStarted - started,
@@ -77,9 +94,14 @@ function commonPrefix(have: readonly number[], prompt: readonly number[]): numbe
 }
 
 async function prefill(g: Generator, prompt: readonly number[], cached: number, hooks: GenerateHooks): Promise<void> {
-  for (let begin = cached; begin < prompt.length; begin += g.batchSize) {
-    const end = Math.min(prompt.length, begin + g.batchSize);
+  for (let begin = cached, end = cached; begin < prompt.length; begin = end) {
+    // As many as one step takes, so that a drafter finds the states of all of them.
+    end = Math.min(prompt.length, begin + g.batchRows(prompt.length));
     await g.step(prompt.slice(begin, end), end === prompt.length ? "last" : "none");
+    await g.speculation.observe(
+      g.sequence,
+      Array.from({ length: end - begin }, (_, i) => i),
+    );
     hooks.onPrefill?.(end - cached, prompt.length - cached);
   }
 }
@@ -147,6 +169,7 @@ class Output {
     finishReason: FinishReason,
     m: { promptTokens: number; cachedTokens: number; prefillMs: number; decodeMs: number },
   ): GenerateResult {
+    const draft = this.#generator.speculation.stats;
     const perSecond = (tokens: number, ms: number) => (ms > 0 ? (1000 * tokens) / ms : 0);
     // The first token comes out of the prefill's logits: decoding computed one step fewer than there are tokens.
     const steps = Math.max(0, this.tokens.length - 1);
@@ -162,6 +185,7 @@ class Output {
         prefillTokensPerSecond: perSecond(m.promptTokens - m.cachedTokens, m.prefillMs),
         decodeTokensPerSecond: perSecond(steps, m.decodeMs),
       },
+      ...(draft ? { draft } : {}),
     };
   }
 }

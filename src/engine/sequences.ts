@@ -76,14 +76,15 @@ export class Sequences {
     return this.#next++;
   }
 
-  /** Closes a sequence and gives its memory back. */
-  close(id: number): void {
+  /** Closes a sequence, if it is open, and gives its memory back. */
+  close(id: number): Sequence | undefined {
     const sequence = this.#open.get(id);
-    if (!sequence) return;
+    if (!sequence) return undefined;
     this.#open.delete(id);
     if (sequence.data === this.#options.firstKv) this.#firstFree = true;
     else this.#arena.free(sequence.data, sequence.bytes);
     this.#arena.free(sequence.at, STRUCT_BYTES.sequence);
+    return sequence;
   }
 
   /** Bytes of one tile of 32 slots, keys or values: cpp/model/kv.h. */

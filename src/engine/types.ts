@@ -34,6 +34,36 @@ export interface EngineOptions {
   readonly sparse?: SparseOption | undefined;
   /** LongRoPE factors in place of the model's own. */
   readonly ropeFactors?: RopeFactors | undefined;
+  /** Absent: nothing drafts. */
+  readonly draft?: DraftOptions | undefined;
+}
+
+export interface TreeOptions {
+  /** Levels of the tree, tokens tried after each node, nodes in all with the root. Width 1 is a chain. */
+  readonly depth: number;
+  readonly width: number;
+  readonly size: number;
+}
+
+export interface EagleOptions extends TreeOptions {
+  /** Tokens that the head may propose (FR-Spec); undefined: all. */
+  readonly vocabulary: readonly number[] | undefined;
+  /** Tokens that the head looks back on, 0 for all. */
+  readonly window: number;
+}
+
+/** What drafts, and how. "chat": prompt lookup in chats only, the default. */
+export interface DraftOptions {
+  /** Propose what followed earlier in the text; beside another drafter, its candidates join the tree. */
+  readonly lookup: "on" | "chat" | "off";
+  /** Draft with a small model of the same vocabulary, whose files come beside the model's. */
+  readonly model: TreeOptions | undefined;
+  /** Draft with an EAGLE head, whose files come beside the model's. */
+  readonly eagle: EagleOptions | undefined;
+  /** Choose how much to verify by what it costs and brings here; false verifies all that is proposed. */
+  readonly adaptive: boolean;
+  /** Most tokens of a tree, the root included. */
+  readonly size: number;
 }
 
 /** Bytes of each part of the memory plan. */
@@ -99,6 +129,8 @@ export interface GenerateRequest {
   readonly whenFull?: "stop" | "slide" | undefined;
   /** Emit special tokens as text. */
   readonly special: boolean;
+  /** What kind of text this is to a drafter ("text" when absent): prompt lookup is by default for chats alone. Never changes the text. */
+  readonly draft?: "off" | "text" | "chat" | undefined;
 }
 
 export interface TokenLogprob {
@@ -133,6 +165,17 @@ export interface Timings {
   readonly decodeTokensPerSecond: number;
 }
 
+/** What drafting did. acceptedPerRound: tokens that a round with a draft gave in the mean, the target's own included. */
+export interface DraftStats {
+  readonly drafter: string;
+  /** Steps that verified a draft. */
+  readonly rounds: number;
+  /** Draft tokens verified, and those of them that the target drew too. */
+  readonly drafted: number;
+  readonly accepted: number;
+  readonly acceptedPerRound: number;
+}
+
 export interface GenerateResult {
   readonly text: string;
   readonly reasoning: string;
@@ -140,6 +183,8 @@ export interface GenerateResult {
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
+  /** Absent when nothing drafted. */
+  readonly draft?: DraftStats;
 }
 
 /** A prefill in progress, for long prompts. */

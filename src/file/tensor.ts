@@ -19,8 +19,12 @@ export const TENSOR_TYPES = {
   TQ1_0: { block: 256, bytes: 54 },
   TQ2_0: { block: 256, bytes: 66 },
   I32: { block: 1, bytes: 4 },
+  I64: { block: 1, bytes: 8 },
 } as const;
 export type TensorType = keyof typeof TENSOR_TYPES;
+/** What weights can be. */
+export type WeightType = Exclude<TensorType, "I32" | "I64">;
+export const isInteger = (type: TensorType): type is "I32" | "I64" => type === "I32" || type === "I64";
 
 /** One tensor in a file: `bytes` bytes at `offset` of `source`, row-major, blocks along the last axis. */
 export interface FileTensor {

@@ -200,12 +200,12 @@ function factorList(s: Fields, key: string, headDim: number): Float32Array {
   return Float32Array.from(value);
 }
 
-interface Gptq {
+export interface Gptq {
   readonly group: number;
   readonly zeroPlusOne: boolean;
 }
 
-function readGptq(f: Fields): Gptq | undefined {
+export function readGptq(f: Fields): Gptq | undefined {
   const object = f.object("quantization_config");
   if (!object) return undefined;
   const q = inside(object);
@@ -226,7 +226,7 @@ function readGptq(f: Fields): Gptq | undefined {
   return { group, zeroPlusOne: format === "gptq" };
 }
 
-function readLinear(
+export function readLinear(
   table: TensorTable,
   name: string,
   [rows, cols]: readonly [number, number],

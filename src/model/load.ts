@@ -4,7 +4,7 @@ import type { EngineHost } from "../engine/host.ts";
 import type { EngineOptions, LoadProgress } from "../engine/types.ts";
 import { CpmError, modelError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
-import { type FileTensor, TENSOR_TYPES, type TensorType } from "../file/tensor.ts";
+import { type FileTensor, TENSOR_TYPES, type WeightType } from "../file/tensor.ts";
 import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
@@ -27,8 +27,14 @@ export async function loadWeights(context: LoadContext, model: ModelFile, plan: 
   const { arena } = context;
   for (const w of plan.weights) w.at = arena.take(w.bytes);
   const struct = await placeModel(context, model, plan);
-  const descriptor = arena.take(STRUCT_BYTES.tensor);
-  const totalBytes = plan.weights.reduce((sum, w) => sum + fileBytes(w), 0);
+  await packWeights(context, plan.weights);
+  return struct;
+}
+
+/** Reads and packs weights that were placed. */
+export async function packWeights(context: LoadContext, weights: readonly PlannedWeight[]): Promise<void> {
+  const descriptor = context.arena.take(STRUCT_BYTES.tensor);
+  const totalBytes = weights.reduce((sum, w) => sum + fileBytes(w), 0);
   let bytes = 0;
   const report = (w: PlannedWeight, read: number) => {
     bytes += read;
@@ -40,14 +46,13 @@ export async function loadWeights(context: LoadContext, model: ModelFile, plan: 
     });
   };
   // File order: sources are read forward, one after another, which suits disks and HTTP alike.
-  const sources = [...new Set(plan.weights.map((w) => firstTensor(w).source))];
+  const sources = [...new Set(weights.map((w) => firstTensor(w).source))];
   const place = (w: PlannedWeight) => sources.indexOf(firstTensor(w).source);
-  const order = [...plan.weights].sort((a, b) => place(a) - place(b) || firstTensor(a).offset - firstTensor(b).offset);
+  const order = [...weights].sort((a, b) => place(a) - place(b) || firstTensor(a).offset - firstTensor(b).offset);
   for (const w of order) {
-    writeTensor(arena, descriptor, w);
+    writeTensor(context.arena, descriptor, w);
     await (w.file.kind === "plain" ? packPlain(context, descriptor, w, report) : packGptq(context, descriptor, w, report));
   }
-  return struct;
 }
 
 const firstTensor = (w: PlannedWeight): FileTensor => (w.file.kind === "plain" ? w.file.tensor : w.file.qweight);
@@ -107,7 +112,7 @@ async function packPlain(
   const bytes = rowBytes(w.file);
   const half = align(Math.max(bytes, Math.min(2 * 1024 * 1024, bytes * w.rows)));
   const rows = Math.floor(half / bytes);
-  const type = FILE_TYPES[tensor.type as Exclude<TensorType, "I32">];
+  const type = FILE_TYPES[tensor.type as WeightType];
   const pieces: Piece[] = [];
   for (let row = 0; row < w.rows; row += rows) {
     const count = Math.min(rows, w.rows - row);
@@ -149,14 +154,14 @@ async function packGptq(
 }
 
 /** A small vector tensor as float32 in linear memory. */
-async function placeVector(context: LoadContext, tensor: FileTensor): Promise<number> {
+export async function placeVector(context: LoadContext, tensor: FileTensor): Promise<number> {
   const { block, bytes } = TENSOR_TYPES[tensor.type];
   const count = tensor.shape.reduce((a, b) => a * b, 1);
   const at = context.arena.take(4 * count);
   const raw = await tensor.source.read(tensor.offset, tensor.bytes, context.signal);
   const staging = context.arena.take(raw.length);
   new Uint8Array(context.arena.memory.buffer, staging, raw.length).set(raw);
-  context.kernels.dequantize(FILE_TYPES[tensor.type as Exclude<TensorType, "I32">], staging, count / block, at);
+  context.kernels.dequantize(FILE_TYPES[tensor.type as WeightType], staging, count / block, at);
   context.arena.free(staging, raw.length);
   const values = new Float32Array(context.arena.memory.buffer, at, count);
   const bad = values.findIndex((v) => !Number.isFinite(v));

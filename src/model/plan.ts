@@ -1,7 +1,7 @@
 // How a model will lie in linear memory: every size is known before a byte is allocated.
 import type { EngineOptions, MemoryPlan } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
-import type { TensorType } from "../file/tensor.ts";
+import type { WeightType } from "../file/tensor.ts";
 import { FILE_TYPES, KINDS, type Kind, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
 import { align, formatBytes, PAGE } from "../wasm/memory.ts";
@@ -55,9 +55,10 @@ export const slots = (context: number): number => Math.ceil(context / 64) * 64;
 /** Bytes of one row of a plain weight as stored. */
 export const rowBytes = (file: WeightFile): number => (file.kind === "plain" ? file.tensor.bytes / file.tensor.shape[0]! : 0);
 
-function weight(build: Build, file: WeightFile): PlannedWeight {
+/** A weight as it will be packed, not placed yet. */
+export function planWeight(build: Build, file: WeightFile): PlannedWeight {
   const [rows, cols] = file.kind === "plain" ? [file.tensor.shape[0]!, file.tensor.shape[1]!] : [file.rows, file.cols];
-  const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as Exclude<TensorType, "I32">] : FILE_TYPES.Q4_0;
+  const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as WeightType] : FILE_TYPES.Q4_0;
   const kind = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
   const group = kind === "ternary" ? 256 : 32;
   // One panel of 8 rows is asked for: a whole weight may exceed what 32 bits hold, and must be refused by its true size.
@@ -112,10 +113,10 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   checkShape(config);
   const contextSize = options.contextSize ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
   const sparse = resolveSparse(config.sparse, options.sparse);
-  const embedding = weight(build, model.embedding);
-  const head = model.head ? weight(build, model.head) : embedding;
+  const embedding = planWeight(build, model.embedding);
+  const head = model.head ? planWeight(build, model.head) : embedding;
   const layers = model.layers.map((files) => {
-    const w = (file: WeightFile) => weight(build, file);
+    const w = (file: WeightFile) => planWeight(build, file);
     return {
       files,
       q: w(files.q),
@@ -179,7 +180,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
 const samplerBytes = (vocab: number, context: number): number => 9 * vocab + 4 * context + 32 * 1024;
 
 /** Two halves of a few MiB, so that reading overlaps packing; never less than one row, or one GPTQ slice with its scales. */
-function stagingOf(w: PlannedWeight): number {
+export function stagingOf(w: PlannedWeight): number {
   if (w.file.kind === "plain") {
     const row = rowBytes(w.file);
     return 2 * align(Math.max(row, Math.min(STAGING_BYTES / 2, row * w.rows)));

@@ -1,6 +1,6 @@
 // Finding a model's tensors by name and holding them to the shape that the configuration says.
 import { modelError } from "../errors.ts";
-import type { FileTensor } from "../file/tensor.ts";
+import { type FileTensor, isInteger } from "../file/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** Names of one layer's tensors in a container. */
@@ -24,7 +24,7 @@ export class TensorTable {
     const dtype = this.#unreadable.get(name);
     if (dtype)
       throw modelError(
-        { file: this.#file, field: name, expected: "F32, F16, BF16 or I32", found: dtype },
+        { file: this.#file, field: name, expected: "F32, F16, BF16, I32 or I64", found: dtype },
         "tensor type",
         "convert the model",
       );
@@ -47,7 +47,7 @@ export class TensorTable {
         { file: tensor.source.name, field: name, expected: `shape [${shape}]`, found: `[${tensor.shape}]` },
         "tensor shape",
       );
-    if ((tensor.type === "I32") !== (options.integer ?? false))
+    if (options.integer ? tensor.type !== "I32" : isInteger(tensor.type))
       throw modelError(
         { file: tensor.source.name, field: name, expected: options.integer ? "I32" : "a weight type", found: tensor.type },
         "tensor type",

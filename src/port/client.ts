@@ -17,6 +17,7 @@ import { failPool, type Lane } from "../wasm/lane.ts";
 import { Lanes, type LaneWorker } from "./lanes.ts";
 import {
   type CallName,
+  DRAFT_PREFIX,
   type FileRequest,
   type Port,
   packError,
@@ -49,6 +50,19 @@ interface Pending {
   readonly onEvent: ((event: string, value: unknown) => void) | undefined;
   stop(): void;
 }
+
+/** Files as the worker is told of them; `files` when it is the client that reads them. */
+export interface WireFiles {
+  readonly input: WireInput;
+  readonly files: ModelFiles | undefined;
+}
+
+const withDraft = (files: ModelFiles | undefined, draft: ModelFiles): ModelFiles => ({
+  entry: files?.entry ?? "",
+  open: async (name, signal) =>
+    name.startsWith(DRAFT_PREFIX) ? draft.open(name.slice(DRAFT_PREFIX.length), signal) : files?.open(name, signal),
+  close: async () => {},
+});
 
 export class EngineClient implements EngineApi {
   readonly #worker: EngineWorker;
@@ -83,14 +97,15 @@ export class EngineClient implements EngineApi {
     files: ModelFiles | undefined,
     options: EngineOptions,
     hooks: EngineHooks,
+    draft?: WireFiles,
   ): Promise<EngineClient> {
-    const client = new EngineClient(worker, files);
+    const client = new EngineClient(worker, draft?.files ? withDraft(files, draft.files) : files);
     const { signal, onProgress } = hooks;
     let onAbort: (() => void) | undefined;
     try {
       signal?.throwIfAborted();
       const info = client.#ask<EngineInfo>(
-        (id) => ({ type: "load", id, input, options }),
+        (id) => ({ type: "load", id, input, options, draft: draft?.input }),
         undefined,
         (_, value) => onProgress?.call(hooks, value as LoadProgress),
       );
@@ -108,6 +123,7 @@ export class EngineClient implements EngineApi {
     } finally {
       if (onAbort) signal?.removeEventListener("abort", onAbort);
       await files?.close();
+      await draft?.files?.close();
     }
   }
 

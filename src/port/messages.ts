@@ -31,8 +31,18 @@ export type CallName =
   | "closeSession"
   | "close";
 
+/** Files of the draft are served under names that begin so. */
+export const DRAFT_PREFIX = "draft:";
+
 export type ToWorker =
-  | { readonly type: "load"; readonly id: number; readonly input: WireInput; readonly options: EngineOptions }
+  | {
+      readonly type: "load";
+      readonly id: number;
+      readonly input: WireInput;
+      readonly options: EngineOptions;
+      /** What drafts: a head or a small model. */
+      readonly draft: WireInput | undefined;
+    }
   | { readonly type: "call"; readonly id: number; readonly method: CallName; readonly args: readonly unknown[] }
   | { readonly type: "abort"; readonly id: number }
   | { readonly type: "served"; readonly id: number; readonly value?: unknown; readonly error?: WireError }

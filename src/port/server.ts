@@ -1,11 +1,12 @@
 // The worker's side: one engine, called by messages.
 import { Engine } from "../engine/engine.ts";
 import type { EngineHost } from "../engine/host.ts";
-import type { GenerateRequest } from "../engine/types.ts";
+import type { GenerateRequest, LoadProgress } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import type { Lane } from "../wasm/lane.ts";
 import {
   type CallName,
+  DRAFT_PREFIX,
   type FileRequest,
   type Port,
   packError,
@@ -75,13 +76,13 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
       served.answer(message.id, unpackValue(message.value), message.error && unpackError(message.error));
     else if (message.type === "lanes-started") lanes.started(message.error && unpackError(message.error));
     else if (message.type === "load") {
-      const { id, input, options } = message;
+      const { id, input, options, draft } = message;
+      const opened = (wire: WireInput, prefix: string) =>
+        wire.kind === "served" ? served.files(wire.entry, prefix) : openInput(wire);
       void answer(id, async (signal) => {
-        const files = input.kind === "served" ? served.files(input.entry) : await openInput(input);
-        engine = await Engine.load(lanes.added(await host), files, options, {
-          signal,
-          onProgress: (value) => send({ type: "event", id, event: "progress", value }),
-        });
+        const files = await opened(input, "");
+        const hooks = { signal, onProgress: (value: LoadProgress) => send({ type: "event", id, event: "progress", value }) };
+        engine = await Engine.load(lanes.added(await host), files, options, hooks, draft && (await opened(draft, DRAFT_PREFIX)));
         return engine.info;
       });
     } else {
@@ -147,10 +148,11 @@ class ServedFiles {
     });
   }
 
-  files(entry: string): ModelFiles {
+  files(entry: string, prefix: string): ModelFiles {
     return {
       entry,
-      open: async (name): Promise<Source | undefined> => {
+      open: async (file): Promise<Source | undefined> => {
+        const name = prefix + file;
         const opened = (await this.#ask({ what: "open", name })) as { name: string; size: number } | undefined;
         if (!opened) return undefined;
         const read = async (offset: number, length: number, signal?: AbortSignal) => {

@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 /** Pointers are byte offsets into the shared memory; `bytes` fit a double. */
 export interface Kernels {
@@ -32,6 +32,21 @@ export interface Kernels {
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
   kv_slide(model: number, sequence: number, from: number, to: number, count: number): number;
+  gather_rows(fromTensor: number, ids: number, count: number, toTensor: number): number;
+  draft_scratch_bytes(head: number, rows: number, lanes: number): number;
+  draft_forward(head: number, batch: number): number;
+  draft_logits(head: number, batch: number, picked: number, count: number): number;
+  draft_taps(
+    model: number,
+    batch: number,
+    context: number,
+    picked: number,
+    count: number,
+    out: number,
+    stride: number,
+    normed: number,
+    scale: number,
+  ): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
   gemm_rows(
@@ -98,6 +113,11 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   head: 5,
   kv_move: 6,
   kv_slide: 5,
+  gather_rows: 4,
+  draft_scratch_bytes: 3,
+  draft_forward: 2,
+  draft_logits: 4,
+  draft_taps: 9,
   quantize_row: 5,
   quantize_row_ref: 5,
   gemm_rows: 8,
@@ -147,7 +167,16 @@ export const FILE_TYPES = {
 } as const;
 
 /** Bytes of the shared structs, in the order of abi_bytes(). */
-export const STRUCT_BYTES = { tensor: 20, layer: 148, model: 148, row: 32, sequence: 12, batch: 28 } as const;
+export const STRUCT_BYTES = {
+  tensor: 20,
+  layer: 148,
+  model: 148,
+  row: 32,
+  sequence: 12,
+  batch: 28,
+  draftHead: 188,
+  draftBatch: 44,
+} as const;
 
 /** A struct being written field by field, in declaration order. */
 export class StructWriter {

@@ -1,7 +1,7 @@
 // The deciding module's boundary: what wasm/decide.wasm and wasm/decide.mt.wasm export (sources in assembly/).
 import { CpmError } from "../errors.ts";
 
-export const decideAbiVersion = 1;
+export const decideAbiVersion = 2;
 
 /** Pointers are byte addresses in the shared memory. Functions that return a status give 0 or a negative `decideStatus`. */
 export interface Decide {
@@ -19,6 +19,18 @@ export interface Decide {
   logit_penalties(logits: number, vocab: number, history: number, count: number, params: number, scratch: number): number;
   /** The token drawn, or a negative status. */
   sample(logits: number, vocab: number, params: number, scratch: number): number;
+  /** Bytes of an index of `capacity` tokens: assembly/lookup.ts. */
+  lookup_bytes(capacity: number): number;
+  /** Empties the index at `state`. */
+  lookup_open(state: number, capacity: number): void;
+  /** Adds a token; how many there are then (unchanged when the index is full). */
+  lookup_push(state: number, token: number): number;
+  /** Drops all tokens from `count` on. */
+  lookup_truncate(state: number, count: number): void;
+  /** How many tokens agree at the best earlier place, 0 for none; `other` >= 0: where another token than that followed. */
+  lookup_find(state: number, other: number): number;
+  /** Index of the token that followed the place found. */
+  lookup_at(state: number): number;
 }
 
 /** Parameters of every export: a wasm function's `length`. */
@@ -31,6 +43,12 @@ export const decideArity: Readonly<Record<keyof Decide, number>> = {
   logit_bias: 4,
   logit_penalties: 6,
   sample: 4,
+  lookup_bytes: 1,
+  lookup_open: 2,
+  lookup_push: 2,
+  lookup_truncate: 2,
+  lookup_find: 2,
+  lookup_at: 1,
 };
 
 /** The f64 words of a parameter block, in order (assembly/params.ts); up to `maxTop` tokens (i32) follow. */

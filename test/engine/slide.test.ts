@@ -16,7 +16,11 @@ for (const [kvType, most] of [
   ["q8", 0.2],
 ] as [KvType, number][])
   test(`a slid cache of ${kvType} is what computing the kept tokens anew gives`, async () => {
-    const engine = await load(model, { contextSize: 64, kvType, sparse: { kernelSize: 8, kernelStride: 4, initBlocks: 1, blockSize: 8, windowSize: 24 } });
+    const engine = await load(model, {
+      contextSize: 64,
+      kvType,
+      sparse: { kernelSize: 8, kernelStride: 4, initBlocks: 1, blockSize: 8, windowSize: 24 },
+    });
     const session = await engine.open();
     const { tokens, finishReason } = await engine.generate(session, { ...greedy(prompt, 6), whenFull: "slide" }, hooks);
     // 60 of the prompt and 4 of 6 tokens fill the context; a block of 8 and a window of 24 are kept, the fifth is appended.
@@ -31,7 +35,10 @@ for (const [kvType, most] of [
   });
 
 test("text goes on for many contexts, and a seed draws other numbers after each slide", async () => {
-  const engine = await load(model, { contextSize: 64, sparse: { kernelSize: 8, kernelStride: 4, initBlocks: 0, blockSize: 8, windowSize: 16 } });
+  const engine = await load(model, {
+    contextSize: 64,
+    sparse: { kernelSize: 8, kernelStride: 4, initBlocks: 0, blockSize: 8, windowSize: 16 },
+  });
   const request = { ...greedy(prompt, 400), whenFull: "slide" as const };
   const drawn = { ...request, sampling: { ...request.sampling, temperature: 5, seed: 7 } };
   const { tokens, finishReason } = await engine.generate(await engine.open(), drawn, hooks);

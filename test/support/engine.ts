@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { onTestFinished } from "vitest";
+import { checkDraft } from "../../src/door/draft.ts";
 import { Engine, type EngineHooks } from "../../src/engine/engine.ts";
 import type { Artifact, EngineHost, ModelInput } from "../../src/engine/host.ts";
 import type { EngineOptions, GenerateRequest, Variant } from "../../src/engine/types.ts";
@@ -53,18 +54,26 @@ export const defaults: EngineOptions = {
   contextSize: undefined,
   kvType: "f16",
   threads: 1,
-  variant: "base", turbo: false,
+  variant: "base",
+  turbo: false,
   batchSize: 256,
   maxMemoryBytes: undefined,
+  draft: checkDraft(false),
 };
 
 export async function filesOf(input: ModelInput): Promise<ModelFiles> {
   return openInput(inputKind(input), pathFiles);
 }
 
-/** Loads with `defaults`; the engine is closed when the test ends. */
-export async function load(input: ModelInput, options: Partial<EngineOptions> = {}, hooks: EngineHooks = {}): Promise<Engine> {
-  const engine = await Engine.load(host, await filesOf(input), { ...defaults, ...options }, hooks);
+/** Loads with `defaults`, and what drafts; the engine is closed when the test ends. */
+export async function load(
+  input: ModelInput,
+  options: Partial<EngineOptions> = {},
+  hooks: EngineHooks = {},
+  draft?: ModelInput,
+): Promise<Engine> {
+  const files = draft === undefined ? undefined : await filesOf(draft);
+  const engine = await Engine.load(host, await filesOf(input), { ...defaults, ...options }, hooks, files);
   onTestFinished(() => engine.close());
   return engine;
 }

@@ -1,0 +1,299 @@
+// Draft-verify decoding against plain decoding: in one process, by turns, so that both meet the same machine.
+//   node bench/draft.mjs oracle [--model FILE] [--threads N] [--tokens N] [--accept 0.6,0.8,0.9] [--budgets 1,2,4,8,16] [--rounds N]
+//     a drafter that is free, and right with a set probability a token: fixed budgets and the adaptive one, chain and tree
+//   node bench/draft.mjs heads  [--model FILE] [--head DIR] [--prompts FILE] [--threads N] [--tokens N] [--rounds N]
+//     a trained head on held-out prompts: acceptance and speed, greedy and sampled, with and without FR-Spec
+//   node bench/draft.mjs lookup [--model FILE] [--threads N] [--tokens N] [--rounds N]
+//     prompt lookup where a text is repeated with edits, and on free text
+// With the engine's re-vectoriser (Node 26): node --experimental-wasm-revectorize bench/draft.mjs …
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { assemble } from "../dist/engine/assemble.js";
+import { Engine } from "../dist/engine/engine.js";
+import { generate } from "../dist/engine/generate.js";
+import { Speculation } from "../dist/engine/speculate.js";
+import { acceptNode, verifyTree } from "../dist/engine/verify.js";
+import { pathFiles } from "../dist/host/node.files.js";
+import { nodeHost } from "../dist/host/node.host.js";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const { values: o, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    model: { type: "string" },
+    head: { type: "string", default: here("../models/stories-eagle") },
+    prompts: { type: "string", default: here("../../shared/models/expected.json") },
+    threads: { type: "string", default: "1" },
+    tokens: { type: "string" },
+    accept: { type: "string", default: "0.6,0.8,0.9" },
+    budgets: { type: "string", default: "1,2,3,4,6,8,16" },
+    rounds: { type: "string", default: "3" },
+    variant: { type: "string", default: "auto" },
+  },
+});
+const numbers = (text) => text.split(",").map(Number);
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+const host = await nodeHost("node");
+const greedy = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  penaltyWindow: 0,
+  logitBias: [],
+  seed: 0,
+  logprobs: -1,
+};
+const none = { lookup: "off", eagle: undefined, model: undefined, adaptive: true, size: 64 };
+
+async function open(model, draft, { drafter, head, contextSize } = {}) {
+  const options = {
+    contextSize,
+    kvType: "f16",
+    threads: Number(o.threads),
+    variant: o.variant,
+    batchSize: 256,
+    maxMemoryBytes: undefined,
+    draft: { ...none, ...draft },
+  };
+  const engine = await Engine.load(
+    host,
+    await pathFiles(model),
+    options,
+    drafter ? { drafter } : {},
+    head && (await pathFiles(head)),
+  );
+  return { engine, session: await engine.open() };
+}
+
+/** Milliseconds a token, and what was said. */
+async function say({ engine, session }, prompt, maxTokens, sampling = greedy, draft = "text") {
+  const request = { prompt, maxTokens, sampling, stopTokens: [], stop: [], thinking: "none", special: false, draft };
+  const result = await engine.generate(session, request, { onPart() {} });
+  return { ...result, ms: result.timings.decodeMs / Math.max(1, result.tokens.length - 1) };
+}
+
+function title({ engine }) {
+  const flags = process.execArgv.join(" ");
+  const { config, threads, variant } = engine.info;
+  console.log(`${config.name}, ${threads} thread${threads > 1 ? "s" : ""}, ${variant}, Node ${process.versions.node} ${flags}`);
+}
+
+/** Right with probability p at each token; a tree has a second guess at each level, right half of the times the first is wrong. */
+function oracle() {
+  let state = 1;
+  const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+  return {
+    name: "oracle",
+    readsHidden: false,
+    p: 0.8,
+    tree: false,
+    budget: 16,
+    start: 0,
+    truth: [],
+    begin: (_, cached) => cached,
+    async propose(text, tree, { limit, depth }) {
+      let at = text.tokens.length - this.start + 1;
+      let [node, right] = [0, true];
+      const most = Math.min(limit, this.budget + 1);
+      while (tree.size < most && tree.depths[node] < depth) {
+        const token = this.truth[at++] ?? 7;
+        const first = random() < this.p;
+        const second = !first && random() < 0.5;
+        const a = tree.add(node, right && first ? token : (token + 1) % 2000, this.p);
+        const b =
+          this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
+        node = second && b >= 0 ? b : a;
+        right &&= first || (second && b >= 0);
+      }
+    },
+    async observe() {},
+    cut() {},
+    close() {},
+  };
+}
+
+async function runOracle() {
+  const [tokens, rounds] = [Number(o.tokens ?? 96), Number(o.rounds)];
+  const prompt = Array.from({ length: 24 }, (_, i) => 100 + ((i * 7919) % 1900));
+  const model = o.model ?? here("models/synthetic-0.5b-q4_0.gguf");
+  const drafter = oracle();
+  const fixed = await open(model, { adaptive: false }, { drafter, contextSize: 512 });
+  const adaptive = await open(model, { adaptive: true }, { drafter, contextSize: 512 });
+  for (const { engine } of [fixed, adaptive]) Object.assign(engine.info.tokenizer, { stop: [] });
+  title(fixed);
+  const plain = await say(fixed, prompt, tokens, greedy, "off");
+  await say(adaptive, prompt, tokens, greedy, "off");
+  Object.assign(drafter, { start: prompt.length, truth: plain.tokens });
+  const budgets = numbers(o.budgets);
+  console.log(
+    `| shape | right | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`,
+  );
+  console.log(`|---|---|${budgets.map(() => "---|").join("")}---|---|---|`);
+  for (const tree of [false, true])
+    for (const p of numbers(o.accept)) {
+      Object.assign(drafter, { tree, p });
+      const ratios = new Map(budgets.map((b) => [b, []]));
+      const own = [];
+      let stats;
+      for (let round = 0; round <= rounds; round++) {
+        for (const [budget, list] of ratios) {
+          drafter.budget = budget;
+          const base = await say(fixed, prompt, tokens, greedy, "off");
+          list.push(base.ms / (await say(fixed, prompt, tokens)).ms);
+        }
+        drafter.budget = 16;
+        const base = await say(adaptive, prompt, tokens, greedy, "off");
+        const quick = await say(adaptive, prompt, tokens);
+        // The first round is for the compiler, and for the controller to learn.
+        if (round > 0) own.push(base.ms / quick.ms);
+        stats = quick.draft;
+      }
+      const cells = [...ratios].map(([, list]) => median(list.slice(1)));
+      const [best, mine] = [Math.max(1, ...cells), median(own)];
+      const drafted = stats.rounds ? stats.drafted / stats.rounds : 0;
+      console.log(
+        `| ${tree ? "tree" : "chain"} | ${p} | ${cells.map((c) => c.toFixed(2)).join(" | ")} | ${best.toFixed(2)} | ${mine.toFixed(2)} (${drafted.toFixed(1)}) | ${(100 * (mine / best)).toFixed(0)} % |`,
+      );
+    }
+  for (const { engine } of [fixed, adaptive]) await engine.close();
+}
+
+async function runHeads() {
+  const [tokens, rounds] = [Number(o.tokens ?? 96), Number(o.rounds)];
+  const model = o.model ?? here("../models/stories-q4_0.gguf");
+  const prompts = JSON.parse(readFileSync(o.prompts, "utf8")).held_out_prompts.map((p) => p.ids);
+  const freq = JSON.parse(readFileSync(`${o.head}/freq-512.json`, "utf8"));
+  const shapes = [
+    [2, 4, 4],
+    [3, 4, 8],
+    [4, 4, 12],
+  ].map(([depth, width, size]) => ({ depth, width, size, window: 0 }));
+  console.log(
+    "| temperature | tree (depth, width, size) | vocabulary | budget | accepted a round | drafted a round | against plain |",
+  );
+  console.log("|---|---|---|---|---|---|---|");
+  let first = true;
+  for (const temperature of [0, 0.7])
+    for (const shape of shapes)
+      for (const vocabulary of [undefined, freq])
+        for (const adaptive of [false, true]) {
+          const at = await open(model, { eagle: { ...shape, vocabulary }, adaptive }, { head: o.head });
+          if (first) title(at);
+          first = false;
+          const ratios = [];
+          const sum = { rounds: 0, accepted: 0, drafted: 0 };
+          for (let round = 0; round <= rounds; round++) {
+            let [plainMs, quickMs] = [0, 0];
+            for (const [i, prompt] of prompts.entries()) {
+              const sampling = { ...greedy, temperature, seed: i };
+              const plain = await say(at, prompt, tokens, sampling, "off");
+              const quick = await say(at, prompt, tokens, sampling);
+              if (plain.text !== quick.text) throw new Error("the texts differ");
+              plainMs += plain.timings.decodeMs;
+              quickMs += quick.timings.decodeMs;
+              for (const key of Object.keys(sum)) sum[key] += quick.draft[key];
+            }
+            if (round > 0) ratios.push(plainMs / quickMs);
+          }
+          const { depth, width, size } = shape;
+          const [accepted, drafted] = [1 + sum.accepted / sum.rounds, sum.drafted / sum.rounds];
+          console.log(
+            `| ${temperature} | ${depth}, ${width}, ${size} | ${vocabulary ? vocabulary.length : "full"} | ${adaptive ? "adaptive" : "all"} | ${accepted.toFixed(2)} | ${drafted.toFixed(1)} | ${median(ratios).toFixed(2)} |`,
+          );
+          await at.engine.close();
+        }
+}
+
+/**
+ * A text in which long stretches of the prompt come again, as in an edit or a summary that quotes; and one without any. The
+ * model's weights are random, so its sampler is replaced by one that reads from a script: the costs are the real ones.
+ */
+async function runLookup() {
+  const [tokens, rounds] = [Number(o.tokens ?? 128), Number(o.rounds)];
+  const model = o.model ?? here("models/synthetic-0.5b-q4_0.gguf");
+  const options = {
+    contextSize: 1024,
+    kvType: "f16",
+    threads: Number(o.threads),
+    variant: o.variant,
+    batchSize: 256,
+    maxMemoryBytes: undefined,
+    draft: { ...none, lookup: "on" },
+  };
+  const parts = await assemble(host, await pathFiles(model), options, {}, undefined);
+  const sequence = parts.sequences.get(parts.sequences.open(1024));
+  title({ engine: parts });
+  const vocab = parts.info.config.vocab;
+  const word = (i) => 10 + ((i * 7919) % (vocab - 20));
+  const source = Array.from({ length: 256 }, (_, i) => word(i));
+  const texts = {
+    "edit, every 12th token changed": source.map((t, i) => (i % 12 === 11 ? word(5000 + i) : t)),
+    "quotes of 6 to 10 tokens": Array.from({ length: 40 }, (_, q) => [
+      word(9000 + q),
+      word(9500 + q),
+      ...source.slice((q * 53) % 200, ((q * 53) % 200) + 6 + (q % 5)),
+    ]).flat(),
+    "free text": source.map((_, i) => word(20000 + i)),
+  };
+  for (const [name, text] of Object.entries(texts)) {
+    const ratios = [];
+    let stats;
+    for (let round = 0; round <= rounds; round++) {
+      const plain = await scripted(parts, sequence, [1, ...source], text, tokens, undefined);
+      const quick = await scripted(parts, sequence, [1, ...source], text, tokens, parts.drafting);
+      if (round > 0) ratios.push(plain.timings.decodeMs / quick.timings.decodeMs);
+      stats = quick.draft;
+    }
+    const drafted = stats.drafted / Math.max(1, stats.rounds);
+    console.log(
+      `${name}: ${median(ratios).toFixed(2)} of plain decoding (${ratios.map((r) => r.toFixed(2)).join(" ")}), ${stats.rounds} rounds with a draft, ${stats.acceptedPerRound.toFixed(2)} tokens and ${drafted.toFixed(1)} drafted a round`,
+    );
+  }
+  await parts.endLanes();
+}
+
+function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
+  const { stepper } = parts;
+  sequence.tokens.length = 0;
+  const sampler = { sample: (_, position) => ({ token: text[position - prompt.length] }) };
+  const generator = {
+    now: () => host.now(),
+    samplers: Array.from({ length: stepper.logitRows }, () => sampler),
+    speculation: new Speculation(drafting, undefined),
+    table: parts.table,
+    sequence,
+    async step(tokens) {
+      const first = sequence.tokens.length;
+      await stepper.layers(
+        tokens.map((token, i) => ({
+          sequence,
+          token,
+          position: first + i,
+          slot: first + i,
+          base: first + i + 1,
+          maskLow: 0,
+          maskHigh: 0,
+        })),
+      );
+      await stepper.head([tokens.length - 1]);
+      sequence.tokens.push(...tokens);
+    },
+    verify: (tree) => verifyTree(stepper, sequence, tree, undefined),
+    accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
+    batchSize: stepper.capacity,
+    memory: parts.arena.memory,
+    stop: [],
+  };
+  const request = { prompt, maxTokens, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false };
+  return generate(generator, request, { onPart() {} });
+}
+
+const runs = { oracle: runOracle, heads: runHeads, lookup: runLookup };
+const run = runs[positionals[0]];
+if (!run) throw new Error(`say what to measure: ${Object.keys(runs).join(", ")}`);
+await run();

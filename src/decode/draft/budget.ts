@@ -1,0 +1,205 @@
+// How much of a proposal to verify: the size that gives the most tokens per millisecond on this machine.
+import { type DraftTree, maxNodes } from "./tree.ts";
+
+/** Milliseconds of a step of `rows` rows, measured at load. */
+export interface CostPoint {
+  readonly rows: number;
+  readonly ms: number;
+}
+
+/** Weight of a new time against the running one. */
+const pace = 0.1;
+/** Chances are learnt in bins of the drafter's own estimate; `trust` is what that estimate counts in trials. */
+const bins = 12;
+const trust = 4;
+const memory = 256;
+/** Rounds in which a drafter shows whether it pays, and how long it then rests when it does not. */
+const trialRounds = 8;
+const firstRest = 64;
+const longestRest = 1024;
+/** Every so often a step goes without a draft, to know what plain decoding takes. */
+const plainEvery = 64;
+const plainFirst = [2, 8, 24];
+
+/**
+ * Learns from every round: what steps cost, how often guesses come true, whether the whole pays. With `adaptive` false
+ * it keeps everything that is proposed.
+ */
+export class Budget {
+  readonly #adaptive: boolean;
+  /** Milliseconds by rows: the curve measured at load, interpolated; and a factor for each size from what was seen since. */
+  readonly #curve = new Float64Array(maxNodes + 1);
+  readonly #factor = new Float64Array(maxNodes + 1);
+  /** Steps seen of each size; of all together at 0. */
+  readonly #steps = new Float64Array(maxNodes + 1);
+  /** What a step of one row takes now against the curve: a long context and a busy machine slow all sizes down. */
+  #scale = 1;
+  /** By source and bin. */
+  readonly #trials = new Float64Array(2 * bins);
+  readonly #hits = new Float64Array(2 * bins);
+  /** Of the last rounds: tokens expected of what was chosen, milliseconds expected of its step, and taken by drafting. */
+  #tokens = 0;
+  #ms = 0;
+  #expected = 1;
+  #rounds = 0;
+  /** Rounds since a plain step; rounds still to rest. */
+  #drafting = 0;
+  #rest = 0;
+  #nextRest = firstRest;
+  #rested = true;
+  readonly #likely = new Float64Array(maxNodes);
+  readonly #order = new Int32Array(maxNodes + 1);
+
+  constructor(costs: readonly CostPoint[], adaptive: boolean) {
+    this.#adaptive = adaptive;
+    this.measured(costs);
+  }
+
+  /** Takes new measurements in place of all that was known of costs. */
+  measured(costs: readonly CostPoint[]): void {
+    const points = costs.length > 0 ? [...costs].sort((a, b) => a.rows - b.rows) : [{ rows: 1, ms: 1 }];
+    for (let n = 1; n <= maxNodes; n++) {
+      const above = points.findIndex((p) => p.rows >= n);
+      const [a, b] =
+        above < 0 ? [points.at(-2) ?? points[0]!, points.at(-1)!] : [points[Math.max(0, above - 1)]!, points[above]!];
+      const slope = b.rows > a.rows ? (b.ms - a.ms) / (b.rows - a.rows) : 0;
+      this.#curve[n] = Math.max(this.#curve[n - 1]!, b.ms + slope * (n - b.rows));
+    }
+    this.#factor.fill(1);
+    this.#steps.fill(0);
+    this.#scale = 1;
+  }
+
+  /** Steps seen since the costs were measured. */
+  get steps(): number {
+    return this.#steps[0]!;
+  }
+
+  /** Expected milliseconds of a step of `rows` rows. */
+  cost(rows: number): number {
+    return this.#curve[rows]! * this.#factor[rows]! * this.#scale;
+  }
+
+  /** A step of `rows` rows took `ms`. */
+  sawStep(rows: number, ms: number): void {
+    const expected = this.cost(rows);
+    if (!(expected > 0) || !(ms > 0)) return;
+    this.#steps[0]! += 1;
+    const seen = (this.#steps[rows]! += 1);
+    // Measured at load, before the engine's compiler was done: the first steps count for more. Later a slow step says
+    // little: a neighbour on the machine.
+    const most = seen > 3 ? 1.5 : Number.POSITIVE_INFINITY;
+    const change = Math.min(most, Math.max(1 / most, ms / expected)) ** Math.max(pace, 1 / seen);
+    if (rows === 1) {
+      this.#scale *= change;
+      return;
+    }
+    this.#factor[rows]! *= change;
+    // Sizes that were never run are taken to be off by as much as the nearest that was.
+    for (let n = 2; n <= maxNodes; n++) {
+      if (this.#steps[n]! > 0) continue;
+      let [low, high] = [n, n];
+      while (low > 1 && this.#steps[low] === 0) low--;
+      while (high < maxNodes && this.#steps[high] === 0) high++;
+      const nearest = this.#steps[high]! > 0 && high - n < n - low ? high : low;
+      this.#factor[n] = nearest > 1 ? this.#factor[nearest]! : 1;
+    }
+  }
+
+  /** The estimate `chance` of a drafter came true, or did not. */
+  sawGuess(chance: number, source: number, hit: boolean): void {
+    const bin = binOf(chance, source);
+    if (this.#trials[bin]! >= memory) {
+      this.#trials[bin]! /= 2;
+      this.#hits[bin]! /= 2;
+    }
+    this.#trials[bin]! += 1;
+    if (hit) this.#hits[bin]! += 1;
+  }
+
+  /** What a drafter's estimate is worth. */
+  chance(estimate: number, source: number): number {
+    const bin = binOf(estimate, source);
+    return (trust * estimate + this.#hits[bin]!) / (trust + this.#trials[bin]!);
+  }
+
+  /** Whether to ask a drafter at all this round: one that costs more than it brings rests, and is tried again now and then. */
+  wantsDraft(): boolean {
+    if (!this.#adaptive) return true;
+    if (this.#rest > 0) {
+      this.#rest--;
+      this.#rested = true;
+      return false;
+    }
+    this.#drafting++;
+    return this.#drafting % plainEvery !== 0 && !plainFirst.includes(this.#drafting);
+  }
+
+  /**
+   * Drafting for a step of `rows` rows took `ms`. Whether that pays is told by what was to be expected of the step, not by
+   * what came: a handful of rounds says little about luck.
+   */
+  sawRound(rows: number, ms: number): void {
+    // After a rest there is something to catch up with, which is no measure of a round.
+    if (this.#rested) {
+      this.#rested = false;
+      return;
+    }
+    this.#tokens = 0.9 * this.#tokens + this.#expected;
+    this.#ms = 0.9 * this.#ms + this.cost(rows) + ms;
+    if (++this.#rounds < trialRounds) return;
+    if (this.#tokens * this.cost(1) >= this.#ms) {
+      this.#nextRest = firstRest;
+      return;
+    }
+    this.#rest = this.#nextRest;
+    this.#nextRest = Math.min(longestRest, 3 * this.#nextRest);
+    this.#rounds = this.#tokens = this.#ms = 0;
+  }
+
+  /**
+   * Whether `ms` more of drafting pays, for tokens below a node reached with this chance: they cost that and a row more, and
+   * bring at most that chance.
+   */
+  pays(chance: number, ms: number): boolean {
+    if (!this.#adaptive) return true;
+    const plain = 1 / this.cost(1);
+    const rate = this.#ms > 0 ? Math.max(this.#tokens / this.#ms, plain) : plain;
+    return chance > rate * (ms + this.cost(3) - this.cost(2));
+  }
+
+  /**
+   * Marks in `keep` the nodes worth verifying, at most `limit` with the root; their number. Nodes go by falling chance
+   * of their whole path, so parents always come with their children.
+   */
+  choose(tree: DraftTree, limit: number, keep: Uint8Array): number {
+    const { size, parents, chance, source } = tree;
+    const likely = this.#likely;
+    keep.fill(0, 0, size);
+    keep[0] = likely[0] = 1;
+    for (let i = 1; i < size; i++) likely[i] = likely[parents[i]!]! * this.chance(chance[i]!, source[i]!);
+    let best = 1;
+    let bestRate = 1 / this.cost(1);
+    let tokens = 1;
+    this.#expected = 1;
+    const most = Math.min(limit, size);
+    for (let n = 2; n <= most; n++) {
+      let next = -1;
+      for (let i = 1; i < size; i++) if (!keep[i] && (next < 0 || likely[i]! > likely[next]!)) next = i;
+      keep[next] = 1;
+      this.#order[n] = next;
+      tokens += likely[next]!;
+      const rate = tokens / this.cost(n);
+      if (!this.#adaptive || rate > bestRate) {
+        best = n;
+        bestRate = rate;
+        this.#expected = tokens;
+      }
+    }
+    for (let n = best + 1; n <= most; n++) keep[this.#order[n]!] = 0;
+    return best;
+  }
+}
+
+const binOf = (chance: number, source: number): number =>
+  source * bins + Math.min(bins - 1, Math.max(0, Math.floor(chance * bins)));

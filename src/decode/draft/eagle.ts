@@ -1,0 +1,192 @@
+// The EAGLE drafter: a head that runs one row behind the target, and a tree grown from its last state.
+import type { Drafter, DraftText, Wanted } from "./drafter.ts";
+import { type BeamRow, growTree, type Ranking, type TreeShape } from "./grow.ts";
+import type { DraftHead, HeadCache, HeadRow } from "./head.ts";
+import { Ranker, type RankerPlace } from "./rank.ts";
+import { type DraftTree, maxNodes } from "./tree.ts";
+
+/** What EAGLE needs of the target. */
+export interface HiddenStates {
+  /** Copies the hidden states of rows of the target's last step to `out`, head.width floats each. */
+  copy(rows: readonly number[], out: number): void;
+}
+
+export interface EagleParts extends RankerPlace {
+  readonly head: DraftHead;
+  readonly states: HiddenStates;
+  readonly shape: TreeShape;
+  /** Tokens that a row sees, at most; 0: all. */
+  readonly window: number;
+  now(): number;
+}
+
+/** Rows [begin, end) of the text are in the head's cache. Row t consumed token t + 1 and the target's state of token t. */
+interface State {
+  readonly cache: HeadCache;
+  begin: number;
+  end: number;
+}
+
+/** Missing rows that are computed anew rather than left out. */
+const worthwhile = 64;
+/** Rows that wait while the head rests. */
+const idle = 16;
+
+export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
+  readonly name: string;
+  readonly readsHidden = true;
+  readonly #p: EagleParts;
+  readonly #states = new Map<Text, State>();
+  readonly #rank: Ranker;
+  /** What a level of the tree takes. */
+  #levelMs = 0;
+  /** Rows of head.hidden that wait for the token after them: tokens end … end + waiting - 1 of `#text`. */
+  #waiting = 0;
+  #text: Text | undefined;
+  /** Rows before this are beyond the window of all that will be drafted. */
+  #from = 0;
+
+  constructor(parts: EagleParts) {
+    this.#p = parts;
+    this.name = `eagle-${parts.head.version}`;
+    const { decide, memory, params, scratch, shape, head } = parts;
+    this.#rank = new Ranker({ decide, memory, params, scratch }, head.vocab, shape.width, head.ids);
+  }
+
+  #stateOf(text: Text): State {
+    let state = this.#states.get(text);
+    if (!state) this.#states.set(text, (state = { cache: this.#p.head.openCache(text.contextSize), begin: 0, end: 0 }));
+    return state;
+  }
+
+  begin(text: Text, cached: number, prompt: readonly number[]): number {
+    const state = this.#stateOf(text);
+    const { window } = this.#p;
+    this.#text = text;
+    this.#waiting = 0;
+    this.#from = window > 0 ? Math.max(0, prompt.length - window) : 0;
+    // The row of the last token kept depends on the token after it, which may be another now.
+    shorten(state, cached);
+    if (cached - state.end <= worthwhile) return state.end;
+    state.begin = state.end = cached;
+    return cached;
+  }
+
+  async observe(text: Text, rows: readonly number[]): Promise<void> {
+    const state = this.#states.get(text);
+    if (!state || text !== this.#text) return;
+    const { head, states } = this.#p;
+    let at = text.tokens.length - rows.length;
+    for (let i = 0; i < rows.length; ) {
+      // Single rows that nothing is drafted from: the head rests, and remembers the last ones only.
+      if (rows.length === 1 && this.#waiting >= idle) this.#forget(state, 1);
+      if (this.#waiting === maxNodes) this.#advance(text, state, maxNodes - 1, -1);
+      const skip = this.#waiting === 0 ? Math.min(rows.length - i, this.#from - at) : 0;
+      if (skip > 0) {
+        state.begin = state.end = at += skip;
+        i += skip;
+        continue;
+      }
+      const count = Math.min(rows.length - i, maxNodes - this.#waiting);
+      states.copy(rows.slice(i, i + count), head.hidden + 4 * head.width * this.#waiting);
+      this.#waiting += count;
+      at += count;
+      i += count;
+    }
+  }
+
+  /** Runs the first `count` waiting rows; `next` is the token after the text's last. */
+  #advance(text: Text, state: State, count: number, next: number): void {
+    const { head, window } = this.#p;
+    const rows = Array.from({ length: count }, (_, i): HeadRow => {
+      const slot = state.end + i;
+      return {
+        token: text.tokens[slot + 1] ?? next,
+        position: slot,
+        slot,
+        first: firstSeen(state, slot, window),
+        base: slot + 1,
+        maskLow: 0,
+        maskHigh: 0,
+      };
+    });
+    head.run(state.cache, rows, true);
+    this.#drop(state, count);
+  }
+
+  /** Leaves out the first `count` waiting rows, and with them all before. */
+  #forget(state: State, count: number): void {
+    this.#drop(state, count);
+    state.begin = state.end;
+  }
+
+  #drop(state: State, count: number): void {
+    const { head, memory } = this.#p;
+    state.end += count;
+    this.#waiting -= count;
+    const bytes = 4 * head.width;
+    const first = head.hidden + count * bytes;
+    new Uint8Array(memory.buffer).copyWithin(head.hidden, first, first + this.#waiting * bytes);
+  }
+
+  async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
+    const state = this.#states.get(text);
+    if (!state || text !== this.#text || this.#waiting === 0 || state.end + this.#waiting !== text.tokens.length) return;
+    const { head, shape, window, now } = this.#p;
+    const last = this.#waiting - 1;
+    this.#advance(text, state, this.#waiting, tree.tokens[0]!);
+    head.score(last, 1);
+    const first = this.#rank.rows(head.logits, 1);
+    const base = state.end;
+    const run = async (level: number, beam: readonly BeamRow[]): Promise<Ranking> => {
+      const width = beam.length;
+      const started = now();
+      for (const [r, { from }] of beam.entries()) head.carry(from < 0 ? last : from, r);
+      const rows = beam.map(({ token, maskLow, maskHigh }, r): HeadRow => {
+        const slot = base + (level - 1) * width + r;
+        return {
+          token,
+          position: base - 1 + level,
+          slot,
+          first: Math.min(slot, firstSeen(state, slot, window)),
+          base,
+          maskLow,
+          maskHigh,
+        };
+      });
+      head.run(state.cache, rows, false);
+      head.score(0, width);
+      this.#levelMs += 0.2 * (now() - started - this.#levelMs);
+      return this.#rank.rows(head.logits, width);
+    };
+    await growTree(
+      tree,
+      first,
+      { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) },
+      run,
+      (_, value) => !pays(Math.exp(value), this.#levelMs),
+    );
+  }
+
+  cut(text: Text, length: number): void {
+    const state = this.#states.get(text);
+    if (state) shorten(state, length);
+    this.#waiting = 0;
+  }
+
+  close(text: Text): void {
+    const state = this.#states.get(text);
+    if (!state) return;
+    this.#states.delete(text);
+    this.#p.head.closeCache(state.cache);
+    if (this.#text === text) this.#text = undefined;
+  }
+}
+
+const firstSeen = ({ begin }: { begin: number }, slot: number, window: number): number =>
+  Math.max(begin, window > 0 ? slot - window + 1 : 0);
+
+function shorten(state: State, length: number): void {
+  state.end = Math.min(state.end, Math.max(0, length - 1));
+  state.begin = Math.min(state.begin, state.end);
+}

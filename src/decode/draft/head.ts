@@ -1,0 +1,210 @@
+// A draft head in linear memory: its weights, its keys and values, and steps of up to 64 rows through it.
+import type { ModelConfig, WeightFile } from "../../model/config.ts";
+import type { HeadFile } from "../../model/eagle.ts";
+import { type LoadContext, packWeights, placeVector } from "../../model/load.ts";
+import { type PlannedWeight, planWeight, slots, stagingOf, writeModel } from "../../model/plan.ts";
+import { sparseWords } from "../../model/sparse.ts";
+import { check, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../../wasm/abi.ts";
+import type { Build } from "../../wasm/features.ts";
+import type { Arena } from "../../wasm/memory.ts";
+import { maxNodes } from "./tree.ts";
+
+/** What a head shares with its target: struct addresses of cpp/abi.h. */
+export interface HeadTarget {
+  readonly model: number;
+  readonly config: ModelConfig;
+  readonly ternaryBlock: number;
+  readonly lanes: number;
+  readonly build: Build;
+}
+
+/** One row: see cpp/model/draft.h. It sees slots [first, base) and, from base on, those of its mask. */
+export interface HeadRow {
+  readonly token: number;
+  readonly position: number;
+  readonly slot: number;
+  readonly first: number;
+  readonly base: number;
+  readonly maskLow: number;
+  readonly maskHigh: number;
+}
+
+/** Keys and values of one text. */
+export interface HeadCache {
+  readonly at: number;
+  readonly data: number;
+  readonly bytes: number;
+}
+
+// Byte offsets in the Model struct.
+const ROPE = 96;
+const EMBEDDING = 104;
+const HEAD = 124;
+
+export class DraftHead {
+  readonly #kernels: Kernels;
+  readonly #arena: Arena;
+  readonly #at: number;
+  readonly #batch: number;
+  readonly #rows: number;
+  readonly #first: number;
+  readonly #picked: number;
+  readonly #hiddenSize: number;
+  readonly version: 2 | 3;
+  /** Floats of a row of `hidden` that comes from the target. */
+  readonly width: number;
+  /** Tokens it can say: the target's ids of its head's rows; undefined when they are all, in order. */
+  readonly ids: Int32Array | undefined;
+  readonly vocab: number;
+  /** Address of (maxNodes, width) float32: what rows start from. Rows of the head's own states are (hidden) apart. */
+  readonly hidden: number;
+  /** Address of (maxNodes, hidden) float32: the states that the last rows gave. */
+  readonly out: number;
+  /** Address of (logitRows, vocab) float32. */
+  readonly logits: number;
+
+  private constructor(
+    kernels: Kernels,
+    arena: Arena,
+    at: number,
+    file: HeadFile,
+    target: HeadTarget,
+    ids: Int32Array | undefined,
+    vocab: number,
+    logitRows: number,
+  ) {
+    this.#kernels = kernels;
+    this.#arena = arena;
+    this.#at = at;
+    this.#hiddenSize = target.config.hidden;
+    this.version = file.version;
+    this.width = file.version === 3 ? file.fcInputs : target.config.hidden;
+    this.ids = ids;
+    this.vocab = vocab;
+    this.hidden = arena.take(4 * maxNodes * this.width);
+    this.out = arena.take(4 * maxNodes * this.#hiddenSize);
+    this.logits = arena.take(4 * logitRows * vocab);
+    this.#rows = arena.take(STRUCT_BYTES.row * maxNodes);
+    this.#first = arena.take(4 * maxNodes);
+    this.#picked = arena.take(4 * maxNodes);
+    this.#batch = arena.take(STRUCT_BYTES.draftBatch);
+    const scratch = arena.take(kernels.draft_scratch_bytes(at, maxNodes, target.lanes) >>> 0);
+    new StructWriter(arena.memory.buffer, this.#batch).ints(
+      this.#rows,
+      this.#first,
+      this.hidden,
+      this.out,
+      scratch,
+      this.logits,
+      0,
+      maxNodes,
+      target.lanes,
+      logitRows,
+      1,
+    );
+  }
+
+  /** Places, reads and packs a head. `ids`: the draft vocabulary of an EAGLE-2 head (FR-Spec), most frequent first. */
+  static async load(
+    context: Omit<LoadContext, "staging">,
+    file: HeadFile,
+    target: HeadTarget,
+    ids: readonly number[] | undefined,
+    logitRows: number,
+  ): Promise<DraftHead> {
+    const { arena, kernels } = context;
+    const w = Object.fromEntries(
+      Object.entries(file.linears).map(([name, weight]) => [name, planned(target, weight, arena)]),
+    ) as { [K in keyof HeadFile["linears"]]: PlannedWeight };
+    const own = file.head && planned(target, file.head, arena);
+    const weights = [...Object.values(w), ...(own ? [own] : [])];
+    const stagingBytes = Math.max(...weights.map(stagingOf));
+    const staging = arena.take(stagingBytes);
+    const full: LoadContext = { ...context, staging };
+    await packWeights(full, weights);
+    const norms = new Map<string, number>();
+    for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(full, tensor) : 0);
+    arena.free(staging, stagingBytes);
+    const shared = (offset: number, words: number) =>
+      Array.from(new Int32Array(arena.memory.buffer, target.model + offset, words));
+    const words = (p: PlannedWeight): number[] => [KINDS.indexOf(p.kind), p.rows, p.cols, p.group, p.at];
+    const head = own ? words(own) : ids ? gathered(kernels, arena, target.model + HEAD, ids) : shared(HEAD, 5);
+    const layer = arena.take(STRUCT_BYTES.layer);
+    new StructWriter(arena.memory.buffer, layer).ints(
+      norms.get("attnNorm")!,
+      norms.get("ffnNorm")!,
+      ...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].flatMap(words),
+    );
+    const at = arena.take(STRUCT_BYTES.draftHead);
+    const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
+    const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale };
+    writeModel(arena.memory.buffer, at, config, context.kvType, target.ternaryBlock, sparseWords(undefined, 0))
+      .ints(...shared(ROPE, 1), norms.get("norm")!, ...shared(EMBEDDING, 5), ...head, layer)
+      .ints(file.version, file.fcInputs, ...words(w.fc), norms.get("bias")!, norms.get("embedNorm")!, norms.get("hiddenNorm")!);
+    return new DraftHead(kernels, arena, at, file, target, file.vocabulary ?? (ids && Int32Array.from(ids)), head[1]!, logitRows);
+  }
+
+  /** A cache for texts of up to `contextSize` tokens, and the tree behind them. */
+  openCache(contextSize: number): HeadCache {
+    const capacity = slots(contextSize + maxNodes);
+    const bytes = this.#kernels.kv_bytes(this.#at, capacity) >>> 0;
+    const at = this.#arena.take(STRUCT_BYTES.sequence);
+    const data = this.#arena.take(bytes);
+    new StructWriter(this.#arena.memory.buffer, at).ints(data, capacity, 0);
+    return { at, data, bytes };
+  }
+
+  closeCache({ at, data, bytes }: HeadCache): void {
+    this.#arena.free(data, bytes);
+    this.#arena.free(at, STRUCT_BYTES.sequence);
+  }
+
+  /** Runs rows from `hidden` to `out`. fromTarget: `hidden` holds states of the target, not of the head itself. */
+  run(cache: HeadCache, rows: readonly HeadRow[], fromTarget: boolean): void {
+    const { buffer } = this.#arena.memory;
+    const writer = new StructWriter(buffer, this.#rows);
+    for (const r of rows) writer.ints(cache.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, 0);
+    new StructWriter(buffer, this.#first).ints(...rows.map((r) => r.first));
+    new StructWriter(buffer, this.#batch + 24).ints(rows.length);
+    new StructWriter(buffer, this.#batch + 40).ints(fromTarget ? 1 : 0);
+    check(this.#kernels.draft_forward(this.#at, this.#batch), "draft_forward");
+  }
+
+  /** Logits after `count` rows of the last run from `first` on, into `logits`. */
+  score(first: number, count: number): void {
+    const picked = new Int32Array(this.#arena.memory.buffer, this.#picked, count);
+    for (let i = 0; i < count; i++) picked[i] = first + i;
+    check(this.#kernels.draft_logits(this.#at, this.#batch, this.#picked, count), "draft_logits");
+  }
+
+  /** Row `from` of `out` becomes row `to` of `next`, a list of the head's own states. */
+  carry(from: number, to: number): void {
+    const bytes = 4 * this.#hiddenSize;
+    new Uint8Array(this.#arena.memory.buffer).copyWithin(
+      this.hidden + to * bytes,
+      this.out + from * bytes,
+      this.out + (from + 1) * bytes,
+    );
+  }
+}
+
+function planned(target: HeadTarget, file: WeightFile, arena: Arena): PlannedWeight {
+  const weight = planWeight(target.build, file);
+  weight.at = arena.take(weight.bytes);
+  return weight;
+}
+
+/** Rows of a packed weight as a weight of their own: its words. */
+function gathered(kernels: Kernels, arena: Arena, from: number, ids: readonly number[]): number[] {
+  const [kind, , cols, group] = new Int32Array(arena.memory.buffer, from, 5);
+  const descriptor = arena.take(STRUCT_BYTES.tensor);
+  const list = arena.take(4 * ids.length);
+  new Int32Array(arena.memory.buffer, list, ids.length).set(ids);
+  const words = [kind!, ids.length, cols!, group!, 0];
+  new StructWriter(arena.memory.buffer, descriptor).ints(...words);
+  words[4] = arena.take(kernels.tensor_bytes(descriptor) >>> 0);
+  new StructWriter(arena.memory.buffer, descriptor).ints(...words);
+  check(kernels.gather_rows(from, list, ids.length, descriptor), "gather_rows");
+  arena.free(list, 4 * ids.length);
+  return words;
+}

@@ -1,0 +1,44 @@
+// Two drafters for one tree: lookup, which is free, and one that computes.
+import type { Drafter, DraftText, Wanted } from "./drafter.ts";
+import type { LookupDrafter } from "./lookup.ts";
+import type { DraftTree } from "./tree.ts";
+
+/** Tokens that agree from which on a place found is trusted alone: computing guesses would only take time. */
+const certain = 12;
+
+export class JoinedDrafter<Text extends DraftText> implements Drafter<Text> {
+  readonly name: string;
+  readonly readsHidden: boolean;
+  readonly #main: Drafter<Text>;
+  readonly #lookup: LookupDrafter;
+
+  constructor(main: Drafter<Text>, lookup: LookupDrafter) {
+    this.name = `${main.name}+lookup`;
+    this.readsHidden = main.readsHidden;
+    this.#main = main;
+    this.#lookup = lookup;
+  }
+
+  begin(text: Text, cached: number, prompt: readonly number[]): number {
+    this.#lookup.begin(text, cached, prompt);
+    return this.#main.begin(text, cached, prompt);
+  }
+
+  async propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void> {
+    await this.#lookup.propose(text, tree, wanted);
+    if (this.#lookup.agreed < certain) await this.#main.propose(text, tree, wanted);
+  }
+
+  async observe(text: Text, rows: readonly number[], signal: AbortSignal | undefined): Promise<void> {
+    await this.#lookup.observe(text);
+    await this.#main.observe(text, rows, signal);
+  }
+
+  cut(text: Text, length: number): void {
+    this.#main.cut(text, length);
+  }
+
+  close(text: Text): void {
+    this.#main.close(text);
+  }
+}

@@ -1,0 +1,51 @@
+// The likeliest tokens of rows of logits, with the logarithms of their chances.
+import { type Decide, paramWords } from "../../wasm/decide.ts";
+import type { Ranking } from "./grow.ts";
+
+export interface RankerPlace {
+  readonly decide: Decide;
+  readonly memory: { readonly buffer: ArrayBufferLike };
+  /** The sampler's regions, free between draws. */
+  readonly params: number;
+  readonly scratch: number;
+}
+
+const word = { top: paramWords.indexOf("top"), max: paramWords.indexOf("max"), logSum: paramWords.indexOf("logSum") };
+
+export class Ranker {
+  readonly #place: RankerPlace;
+  readonly #vocab: number;
+  readonly #width: number;
+  readonly #ids: Int32Array | undefined;
+  readonly #tokens: Int32Array;
+  readonly #values: Float64Array;
+
+  /** `width` tokens of a row of `vocab` logits, at most maxTop; `ids`: the tokens that its places mean. */
+  constructor(place: RankerPlace, vocab: number, width: number, ids?: Int32Array) {
+    this.#place = place;
+    this.#vocab = vocab;
+    this.#width = width;
+    this.#ids = ids;
+    this.#tokens = new Int32Array(width * width);
+    this.#values = new Float64Array(width * width);
+  }
+
+  /** Of `rows` rows at `logits`, at most `width`. The result is overwritten by the next call. */
+  rows(logits: number, rows: number): Ranking {
+    const { decide, memory, params, scratch } = this.#place;
+    const words = new Float64Array(memory.buffer, params, paramWords.length);
+    const top = new Int32Array(memory.buffer, params + 8 * paramWords.length, this.#width);
+    words[word.top] = this.#width;
+    for (let r = 0; r < rows; r++) {
+      const at = logits + 4 * this.#vocab * r;
+      const row = new Float32Array(memory.buffer, at, this.#vocab);
+      const bad = decide.logit_stats(at, this.#vocab, params, scratch) < 0;
+      for (let i = 0; i < this.#width; i++) {
+        const id = bad ? 0 : top[i]!;
+        this.#tokens[r * this.#width + i] = this.#ids ? this.#ids[id]! : id;
+        this.#values[r * this.#width + i] = bad ? -Infinity : row[id]! - words[word.max]! - words[word.logSum]!;
+      }
+    }
+    return { tokens: this.#tokens, values: this.#values };
+  }
+}

@@ -1,0 +1,151 @@
+// What drafts, as callers write it -> checked and complete.
+import { maxNodes } from "../decode/draft/tree.ts";
+import type { ModelInput } from "../engine/host.ts";
+import type { DraftOptions } from "../engine/types.ts";
+import { CpmError } from "../errors.ts";
+import type { ModelFiles } from "../file/source.ts";
+
+export interface DraftTreeInput {
+  /** Levels: tokens drafted ahead, at most. 1 to 16. */
+  readonly depth?: number | undefined;
+  /** Tokens tried after each node. 1 to 32; 1 drafts a chain. */
+  readonly width?: number | undefined;
+  /** Nodes verified together, the root included. 2 to 64. */
+  readonly size?: number | undefined;
+}
+
+interface DraftCommon {
+  /** Default: depth 3, width 4, size 12 for a head; a chain of 4 for a model. */
+  readonly tree?: DraftTreeInput | undefined;
+  /** Verify only as much as pays on this machine, measured (default); false always verifies whole trees. */
+  readonly adaptive?: boolean | undefined;
+  /** Let what followed earlier in the text join the tree. Default: as `adaptive`. */
+  readonly lookup?: boolean | undefined;
+}
+
+export interface EagleInput extends DraftCommon {
+  /** An EAGLE-2 or EAGLE-3 head for this model: a .safetensors file, or a folder with its config.json. */
+  readonly eagle: ModelInput;
+  /** Tokens that an EAGLE-2 head may propose (FR-Spec): ids, or the path or URL of a JSON file with them, as `cpm freq` writes it. */
+  readonly vocabulary?: string | URL | readonly number[] | undefined;
+  /** Tokens that the head looks back on; 0 (default) for all. */
+  readonly window?: number | undefined;
+}
+
+export interface SmallModelInput extends DraftCommon {
+  /** A model with the same vocabulary. */
+  readonly model: ModelInput;
+}
+
+export type DraftInput = "lookup" | false | EagleInput | SmallModelInput;
+
+const none: DraftOptions = { lookup: "off", eagle: undefined, model: undefined, adaptive: true, size: maxNodes };
+
+function bad(field: string, expected: string, found: unknown): never {
+  const shown = typeof found === "object" && found !== null ? "an object" : (JSON.stringify(found) ?? String(found));
+  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
+}
+
+function whole(field: string, value: number | undefined, least: number, most: number, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (!Number.isSafeInteger(value) || value < least || value > most) bad(field, `a whole number from ${least} to ${most}`, value);
+  return value;
+}
+
+const names = {
+  eagle: ["eagle", "vocabulary", "tree", "window", "adaptive", "lookup"],
+  model: ["model", "tree", "adaptive", "lookup"],
+};
+const trees = { eagle: { depth: 3, width: 4, size: 12 }, model: { depth: 4, width: 1, size: 5 } };
+
+/** Throws CpmError "bad-option" for what is unknown or out of range. */
+export function checkDraft(input: DraftInput | undefined): DraftOptions {
+  if (input === undefined) return { ...none, lookup: "chat" };
+  if (input === false) return none;
+  if (input === "lookup") return { ...none, lookup: "on" };
+  if (typeof input !== "object" || input === null || "eagle" in input === "model" in input)
+    bad("draft", '"lookup", { eagle }, { model } or false', input);
+  const kind = "eagle" in input ? "eagle" : "model";
+  for (const name of Object.keys(input))
+    if (!names[kind].includes(name)) bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option");
+  if (("eagle" in input ? input.eagle : input.model) === undefined) bad(`draft.${kind}`, "files", undefined);
+  const { adaptive = true, tree = {} } = input;
+  const { lookup = adaptive } = input;
+  for (const [name, value] of Object.entries({ adaptive, lookup }))
+    if (typeof value !== "boolean") bad(`draft.${name}`, "true or false", value);
+  if (typeof tree !== "object" || tree === null) bad("draft.tree", "{ depth, width, size }", tree);
+  for (const name of Object.keys(tree))
+    if (!Object.hasOwn(trees.eagle, name)) bad(`draft.tree.${name}`, "one of depth, width, size", "unknown option");
+  const depth = whole("draft.tree.depth", tree.depth, 1, 16, trees[kind].depth);
+  const width = whole("draft.tree.width", tree.width, 1, 32, trees[kind].width);
+  const most = width + width * width * (depth - 1) + 1;
+  const size = whole("draft.tree.size", tree.size, 2, maxNodes, Math.min(maxNodes, most, Math.max(trees[kind].size, depth + 1)));
+  // Rows of all levels but the last are told apart by a bit each.
+  if (width * (depth - 1) > maxNodes) bad("draft.tree", `width × (depth - 1) of at most ${maxNodes}`, `${width} × ${depth - 1}`);
+  if (size > most) bad("draft.tree.size", `at most ${most} for depth ${depth} and width ${width}`, size);
+  const shape = { depth, width, size };
+  const common = { ...none, lookup: lookup ? "on" : "off", adaptive } as const;
+  if (kind === "model") return { ...common, model: shape };
+  const { window, vocabulary } = input as EagleInput;
+  const ids = typeof vocabulary === "string" || vocabulary instanceof URL ? undefined : vocabulary;
+  return {
+    ...common,
+    eagle: { ...shape, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
+  };
+}
+
+/** Token ids, most frequent first. */
+function checkIds(ids: unknown): readonly number[] {
+  if (!Array.isArray(ids) && !ArrayBuffer.isView(ids)) bad("draft.vocabulary", "token ids, or the path of a file with them", ids);
+  const list = Array.from(ids as Iterable<unknown>);
+  const wrong = list.find((id) => typeof id !== "number" || !Number.isSafeInteger(id) || id < 0);
+  if (list.length === 0 || wrong !== undefined) bad("draft.vocabulary", "token ids, one or more", wrong ?? "none");
+  return list as number[];
+}
+
+const mostVocabularyBytes = 64 << 20;
+
+/** The options for the engine, and what it reads the draft from; a vocabulary's file is read here. */
+export async function draftOptions(
+  input: DraftInput | undefined,
+  open: (input: ModelInput) => Promise<ModelFiles>,
+  signal?: AbortSignal,
+): Promise<{ options: DraftOptions; files: ModelInput | undefined }> {
+  const options = checkDraft(input);
+  if (typeof input !== "object") return { options, files: undefined };
+  if (!options.eagle) return { options, files: (input as SmallModelInput).model };
+  const { eagle, vocabulary } = input as EagleInput;
+  const files = bytesAsHead(eagle);
+  if (typeof vocabulary !== "string" && !(vocabulary instanceof URL)) return { options, files };
+  return {
+    options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } },
+    files,
+  };
+}
+
+/** Bare bytes are a .safetensors file. */
+const bytesAsHead = (input: ModelInput): ModelInput =>
+  input instanceof Uint8Array || input instanceof ArrayBuffer ? { "model.safetensors": input } : input;
+
+async function readIds(files: ModelFiles, signal: AbortSignal | undefined): Promise<readonly number[]> {
+  try {
+    const source = await files.open(files.entry, signal);
+    if (!source) throw new CpmError("io", `${files.entry}: no such file`, { file: files.entry });
+    if (source.size > mostVocabularyBytes) bad("draft.vocabulary", `a file of at most ${mostVocabularyBytes} bytes`, source.size);
+    const text = new TextDecoder().decode(await source.read(0, source.size, signal));
+    try {
+      const json: unknown = JSON.parse(text);
+      return checkIds(Array.isArray(json) ? json : (json as { tokens?: unknown } | null)?.tokens);
+    } catch (cause) {
+      if (cause instanceof CpmError) throw cause;
+      throw new CpmError(
+        "bad-input",
+        `${source.name}: not JSON (${(cause as Error).message}); write it with \`cpm freq\``,
+        { file: source.name },
+        { cause },
+      );
+    }
+  } finally {
+    await files.close();
+  }
+}

@@ -1,0 +1,113 @@
+// Draft-verify decoding: a proposal, what of it is verified, and what came of it.
+import type { Budget } from "../decode/draft/budget.ts";
+import type { Drafter } from "../decode/draft/drafter.ts";
+import { DraftTree, maxNodes } from "../decode/draft/tree.ts";
+import type { Sequence } from "./sequences.ts";
+import type { DraftStats } from "./types.ts";
+
+/** A drafter with its budget, shared by the generations of an engine. */
+export interface Drafting {
+  readonly drafter: Drafter<Sequence>;
+  readonly budget: Budget;
+  /** Rows that one step gives logits of, and the most that the user wants: nodes of a tree, root included. */
+  readonly limit: number;
+  /** Used for chats alone. */
+  readonly chatsOnly: boolean;
+  readonly watch: ((tree: DraftTree, path: readonly number[]) => void) | undefined;
+  now(): number;
+  /** Measures costs again, once, when the kernels have run for a while. */
+  warmUp(): void;
+}
+
+/** The draft side of one generation. Without `drafting` every tree is its root alone: plain decoding. */
+export class Speculation {
+  readonly #drafting: Drafting | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #proposal = new DraftTree();
+  readonly #tree = new DraftTree();
+  readonly #keep = new Uint8Array(maxNodes);
+  #started = 0;
+  #verifying = 0;
+  #asked = false;
+  /** Where the target's tokens have led in the whole proposal; -1 beside it. */
+  #at = 0;
+  #rounds = 0;
+  #drafted = 0;
+  #accepted = 0;
+
+  constructor(drafting: Drafting | undefined, signal: AbortSignal | undefined) {
+    this.#drafting = drafting;
+    this.#signal = signal;
+  }
+
+  /** How many of the `cached` tokens may be kept before `prompt` goes on: a drafter may need to see more computed anew. */
+  begin(sequence: Sequence, cached: number, prompt: readonly number[]): number {
+    this.#drafting?.warmUp();
+    return this.#drafting?.drafter.begin(sequence, cached, prompt) ?? cached;
+  }
+
+  /** Rows of the last step became tokens of the sequence. */
+  async observe(sequence: Sequence, rows: readonly number[]): Promise<void> {
+    await this.#drafting?.drafter.observe(sequence, rows, this.#signal);
+  }
+
+  /** The tree to verify next below `root`, which was sampled and emitted; at most `rows` nodes can still be of use. */
+  async propose(sequence: Sequence, root: number, rows: number): Promise<DraftTree> {
+    const [proposal, tree, drafting] = [this.#proposal, this.#tree, this.#drafting];
+    tree.reset(root);
+    this.#asked = false;
+    this.#at = 0;
+    if (!drafting) return tree;
+    const { drafter, budget } = drafting;
+    this.#started = drafting.now();
+    proposal.reset(root);
+    const limit = Math.min(rows, drafting.limit);
+    if (limit > 1 && budget.wantsDraft()) {
+      const pays = (chance: number, ms: number) => budget.pays(chance, ms);
+      await drafter.propose(sequence, proposal, { limit: maxNodes, depth: limit - 1, pays, signal: this.#signal });
+      this.#asked = proposal.size > 1;
+      if (this.#asked && budget.choose(proposal, limit, this.#keep) > 1) tree.take(proposal, this.#keep);
+    }
+    this.#verifying = drafting.now();
+    return tree;
+  }
+
+  /** The target drew `token` after the node that the path has come to. */
+  drew(token: number): void {
+    if (!this.#asked || this.#at < 0) return;
+    const { parents, tokens, chance, source, size } = this.#proposal;
+    for (let i = this.#at + 1; i < size; i++)
+      if (parents[i] === this.#at) this.#drafting!.budget.sawGuess(chance[i]!, source[i]!, tokens[i] === token);
+    this.#at = this.#proposal.child(this.#at, token);
+  }
+
+  /** The tree's nodes of `path` were accepted and are in the cache. */
+  async settle(sequence: Sequence, path: readonly number[]): Promise<void> {
+    const drafting = this.#drafting;
+    if (!drafting) return;
+    const rows = this.#tree.size;
+    drafting.watch?.(this.#tree, path);
+    drafting.budget.sawStep(rows, drafting.now() - this.#verifying);
+    const observing = drafting.now();
+    await drafting.drafter.observe(sequence, path, this.#signal);
+    if (rows > 1) {
+      this.#rounds++;
+      this.#drafted += rows - 1;
+      this.#accepted += path.length - 1;
+    }
+    if (this.#asked) drafting.budget.sawRound(rows, this.#verifying - this.#started + drafting.now() - observing);
+  }
+
+  /** Undefined for plain decoding. */
+  get stats(): DraftStats | undefined {
+    if (!this.#drafting) return undefined;
+    const [rounds, drafted, accepted] = [this.#rounds, this.#drafted, this.#accepted];
+    return {
+      drafter: this.#drafting.drafter.name,
+      rounds,
+      drafted,
+      accepted,
+      acceptedPerRound: rounds === 0 ? 0 : 1 + accepted / rounds,
+    };
+  }
+}

@@ -1,0 +1,39 @@
+// A draft tree through the model, behind a sequence, and its accepted nodes into the sequence.
+import type { DraftTree } from "../decode/draft/tree.ts";
+import type { Stepper, StepRow } from "./forward.ts";
+import type { Sequence } from "./sequences.ts";
+
+/** Computes the tree's rows, and the logits after each node, in their order. */
+export async function verifyTree(
+  stepper: Stepper,
+  sequence: Sequence,
+  tree: DraftTree,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await stepper.layers(treeRows(sequence, tree), signal);
+  await stepper.head(
+    Array.from({ length: tree.size }, (_, i) => i),
+    signal,
+  );
+}
+
+/** Appends a verified node, whose parent was the last one appended: its keys and values move to where it lies from now on. */
+export function acceptNode(stepper: Stepper, sequence: Sequence, tree: DraftTree, node: number): void {
+  const slot = sequence.tokens.length;
+  // Nodes on a path rise, so a move never overwrites what is still to be moved.
+  stepper.move(sequence, slot - tree.depths[node]! + node, slot);
+  sequence.tokens.push(tree.tokens[node]!);
+}
+
+/**
+ * A tree's rows lie behind the cache in its own order; each sees the cache, its ancestors and itself. A node whose
+ * ancestors lie in a row before it is a causal row, as in plain decoding.
+ */
+function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
+  const base = sequence.tokens.length;
+  return Array.from({ length: tree.size }, (_, i) => {
+    const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i, total: base + 1 };
+    if (tree.depths[i] === i) return { ...row, base: base + i + 1, maskLow: 0, maskHigh: 0 };
+    return { ...row, base, maskLow: tree.maskLow[i]!, maskHigh: tree.maskHigh[i]! };
+  });
+}

@@ -1,0 +1,224 @@
+// A draft head's files (EAGLE-2 or EAGLE-3 for a given target): safetensors with the published tensor names.
+import { CpmError, modelError } from "../errors.ts";
+import { parseObject } from "../file/json.ts";
+import { openSafetensors } from "../file/safetensors.ts";
+import type { ModelFiles } from "../file/source.ts";
+import type { FileTensor } from "../file/tensor.ts";
+import type { ModelConfig, WeightFile } from "./config.ts";
+import { Fields, LIMITS } from "./fields.ts";
+import { type Gptq, readGptq, readLinear, readText } from "./huggingface.ts";
+import { TensorTable } from "./shapes.ts";
+
+type Linears = { readonly [K in "fc" | "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: WeightFile };
+type Norms = { readonly [K in "embedNorm" | "hiddenNorm" | "attnNorm" | "ffnNorm" | "norm" | "bias"]: FileTensor | undefined };
+
+/** A head, understood and checked against its target: see cpp/model/draft.h for what its parts do. */
+export interface HeadFile {
+  readonly version: 2 | 3;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly intermediate: number;
+  readonly rmsEps: number;
+  /** Columns of fc: twice the hidden size, or three times (EAGLE-3). */
+  readonly fcInputs: number;
+  readonly residualScale: number;
+  readonly linears: Linears;
+  readonly norms: Norms;
+  /** EAGLE-3: rows of its own, and for each the token it means. */
+  readonly head: WeightFile | undefined;
+  readonly vocabulary: Int32Array | undefined;
+}
+
+/**
+ * Reads a head: a bare .safetensors file, or a folder with its config.json. Throws "unsupported" for heads of more than one
+ * layer, "bad-model" for what is missing, damaged, or belongs to another target.
+ */
+export async function readHead(files: ModelFiles, target: ModelConfig, signal?: AbortSignal): Promise<HeadFile> {
+  const { tensors, unreadable } = await openSafetensors(files, signal);
+  const table = new TensorTable(files.entry || "model.safetensors", tensors, unreadable);
+  // Beside a bare file lies whatever; a folder's config.json is the head's own.
+  const text = files.entry === "" ? await readText(files, "config.json", signal) : undefined;
+  const json = text === undefined ? {} : parseObject(text, "config.json");
+  const f = new Fields("config.json", (key) => (Object.hasOwn(json, key) ? json[key] : undefined));
+  checkScales(f, target);
+  if (f.count("num_hidden_layers", 1, LIMITS.layers, 1) !== 1)
+    throw new CpmError("unsupported", "config.json: a draft head of several layers is not supported; heads of one layer are", {
+      file: "config.json",
+      field: "num_hidden_layers",
+    });
+  const heads = f.count("num_attention_heads", 1, LIMITS.heads, target.heads);
+  const kvHeads = f.count("num_key_value_heads", 1, heads, target.kvHeads);
+  if (heads % kvHeads) f.fail("num_key_value_heads", `a divisor of ${heads}`, kvHeads);
+  if (f.count("head_dim", 2, LIMITS.headDim, target.headDim) !== target.headDim)
+    f.fail("head_dim", `${target.headDim}, as the target's`, f.raw("head_dim"));
+  const version = table.has("midlayer.input_layernorm.weight") ? 3 : 2;
+  const common = {
+    heads,
+    kvHeads,
+    rmsEps: f.number("rms_norm_eps", target.rmsEps),
+    // The head counts as one layer more.
+    residualScale:
+      target.residualScale === 1 ? 1 : (target.residualScale * Math.sqrt(target.layers)) / Math.sqrt(target.layers + 1),
+  };
+  const shape = { heads, kvHeads, headDim: target.headDim, hidden: target.hidden };
+  return version === 3
+    ? { ...common, ...(await readThird(table, shape, readGptq(f), target, signal)) }
+    : { ...common, ...readSecond(table, shape, readGptq(f)) };
+}
+
+/** What the head computes with must be what the target computes with. */
+function checkScales(f: Fields, target: ModelConfig): void {
+  const same = (key: string, mine: number) => {
+    const value = f.raw(key);
+    if (
+      value !== undefined &&
+      target.architecture === "minicpm" &&
+      !(typeof value === "number" && Math.abs(value - mine) <= 1e-3 * Math.abs(mine))
+    )
+      f.fail(key, `${mine}, as the target's`, value, "the head belongs to another model");
+  };
+  same("hidden_size", target.hidden);
+  same("scale_emb", target.embeddingScale);
+  same("scale_depth", target.residualScale * Math.sqrt(target.layers));
+  same("dim_model_base", target.logitScale * target.hidden);
+}
+
+interface Shape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly hidden: number;
+}
+
+type Read = Omit<HeadFile, "heads" | "kvHeads" | "rmsEps" | "residualScale">;
+
+/** The layer's own intermediate size: rows of its gate. */
+function innerSize(table: TensorTable, name: string): number {
+  const plain = table.find(`${name}.weight`);
+  const rows = plain?.shape[0] ?? table.find(`${name}.qweight`)?.shape[1];
+  if (rows === undefined)
+    throw modelError(
+      { field: `${name}.weight`, expected: "a tensor", found: "none of this name" },
+      "tensor is missing",
+      "give the folder or file of an EAGLE head",
+    );
+  if (rows < 4 || rows > LIMITS.inner || rows % 4)
+    throw modelError({ field: `${name}.weight`, expected: "a multiple of 4", found: String(rows) }, "intermediate size");
+  return rows;
+}
+
+function layerLinears(
+  table: TensorTable,
+  p: string,
+  s: Shape,
+  inputs: number,
+  inner: number,
+  gptq: Gptq | undefined,
+): Omit<Linears, "fc"> {
+  const [q, kv] = [s.heads * s.headDim, s.kvHeads * s.headDim];
+  const linear = (name: string, rows: number, cols: number) => readLinear(table, `${p}${name}`, [rows, cols], gptq);
+  const fused = table.find(`${p}self_attn.qkv_proj.weight`);
+  const part = (first: number, rows: number): WeightFile => {
+    const whole = table.get(fused!.name, [q + 2 * kv, inputs]);
+    const bytes = whole.bytes / (q + 2 * kv);
+    return {
+      kind: "plain",
+      tensor: { ...whole, shape: [rows, inputs], offset: whole.offset + first * bytes, bytes: rows * bytes },
+      ropeHeads: 0,
+    };
+  };
+  return {
+    q: fused ? part(0, q) : linear("self_attn.q_proj", q, inputs),
+    k: fused ? part(q, kv) : linear("self_attn.k_proj", kv, inputs),
+    v: fused ? part(q + kv, kv) : linear("self_attn.v_proj", kv, inputs),
+    o: linear("self_attn.o_proj", s.hidden, q),
+    gate: linear("mlp.gate_proj", inner, s.hidden),
+    up: linear("mlp.up_proj", inner, s.hidden),
+    down: linear("mlp.down_proj", s.hidden, inner),
+  };
+}
+
+function fcOf(table: TensorTable, rows: number, cols: number, gptq: Gptq | undefined): WeightFile {
+  if (gptq && table.has("fc.qweight")) return readLinear(table, "fc", [rows, cols], gptq);
+  return { kind: "plain", tensor: table.get("fc.weight", [rows, cols]), ropeHeads: 0 };
+}
+
+function readSecond(table: TensorTable, s: Shape, gptq: Gptq | undefined): Read {
+  const p = "layers.0.";
+  const norm = (name: string) => (table.has(name) ? table.get(name, [s.hidden]) : undefined);
+  const inner = innerSize(table, `${p}mlp.gate_proj`);
+  return {
+    version: 2,
+    intermediate: inner,
+    fcInputs: 2 * s.hidden,
+    linears: { fc: fcOf(table, s.hidden, 2 * s.hidden, gptq), ...layerLinears(table, p, s, s.hidden, inner, gptq) },
+    norms: {
+      bias: norm("fc.bias"),
+      embedNorm: norm("input_norm1.weight"),
+      hiddenNorm: norm("input_norm2.weight"),
+      attnNorm: norm(`${p}input_layernorm.weight`),
+      ffnNorm: table.get(`${p}post_attention_layernorm.weight`, [s.hidden]),
+      norm: undefined,
+    },
+    head: undefined,
+    vocabulary: undefined,
+  };
+}
+
+async function readThird(
+  table: TensorTable,
+  s: Shape,
+  gptq: Gptq | undefined,
+  target: ModelConfig,
+  signal: AbortSignal | undefined,
+): Promise<Read> {
+  const p = "midlayer.";
+  const norm = (name: string) => table.get(name, [s.hidden]);
+  const inner = innerSize(table, `${p}mlp.gate_proj`);
+  if (target.layers < 4)
+    throw new CpmError("unsupported", `an EAGLE-3 head taps a target of 4 layers or more; this one has ${target.layers}`);
+  const vocabulary = await readOffsets(table, target, signal);
+  const rows = vocabulary?.length ?? target.vocab;
+  return {
+    version: 3,
+    intermediate: inner,
+    fcInputs: 3 * s.hidden,
+    linears: { fc: fcOf(table, s.hidden, 3 * s.hidden, gptq), ...layerLinears(table, p, s, 2 * s.hidden, inner, gptq) },
+    norms: {
+      bias: table.has("fc.bias") ? norm("fc.bias") : undefined,
+      embedNorm: norm(`${p}input_layernorm.weight`),
+      hiddenNorm: norm(`${p}hidden_norm.weight`),
+      attnNorm: undefined,
+      ffnNorm: norm(`${p}post_attention_layernorm.weight`),
+      norm: norm("norm.weight"),
+    },
+    head: { kind: "plain", tensor: table.get("lm_head.weight", [rows, s.hidden]), ropeHeads: 0 },
+    vocabulary,
+  };
+}
+
+/** d2t: draft id i is token i + d2t[i]. */
+async function readOffsets(
+  table: TensorTable,
+  target: ModelConfig,
+  signal: AbortSignal | undefined,
+): Promise<Int32Array | undefined> {
+  const tensor = table.find("d2t");
+  if (!tensor) return undefined;
+  const fail = (expected: string, found: string): never => {
+    throw modelError({ file: tensor.source.name, offset: tensor.offset, field: "d2t", expected, found }, "draft vocabulary");
+  };
+  if (
+    (tensor.type !== "I32" && tensor.type !== "I64") ||
+    tensor.shape.length !== 1 ||
+    tensor.shape[0]! < 1 ||
+    tensor.shape[0]! > target.vocab
+  )
+    fail(`at most ${target.vocab} integers`, `${tensor.type} [${tensor.shape}]`);
+  const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Int32Array.from({ length: tensor.shape[0]! }, (_, i) => {
+    const token = i + Number(tensor.type === "I64" ? view.getBigInt64(8 * i, true) : view.getInt32(4 * i, true));
+    return token >= 0 && token < target.vocab ? token : fail(`tokens below ${target.vocab}`, `${token} at ${i}`);
+  });
+}
