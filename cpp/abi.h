@@ -6,7 +6,7 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 2;
+constexpr int kAbiVersion = 4;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 
@@ -29,10 +29,20 @@ struct Layer {
   Tensor q, k, v, o, gate, up, down;
 };
 
+// InfLLM v2 (kernels/compress.h, kernels/select.h). block 0: every sequence attends densely.
+struct Sparse {
+  int32_t kernel, stride;              // keys that one compressed key is the mean of; distance of their starts
+  int32_t block;                       // slots of a block
+  int32_t init, local, chosen;         // blocks seen by every query: the first, the last ones, the best of the others
+  int32_t dense_len;                   // shorter sequences attend densely
+  int32_t coarse;                      // 1: log-sum-exp over means of 4 x kernel keys, 4 x stride apart
+};
+
 struct Model {
   int32_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, kv_type;
   int32_t ternary_block;  // activations of ternary weights are quantised per this many columns
   int32_t unused;
+  Sparse sparse;
   float rms_eps, embedding_scale, residual_scale, logit_scale;
   float rope_scale, unused2;
   word rope;  // (head_dim / 2) float64: radians per position
@@ -48,13 +58,14 @@ struct Row {
   word sequence;  // Sequence of this row
   int32_t token, position, slot, base;
   uint32_t mask_low, mask_high;
+  int32_t total;  // tokens of the sequence after the whole call that this row is part of: decides dense or sparse
 };
 
 // The KV cache of one sequence: see model/kv.h for the layout of `data`.
 struct Sequence {
   word data;
   int32_t capacity;  // slots, a multiple of 64
-  int32_t unused;
+  int32_t windowed;  // slots below which compressed keys are built in every layer
 };
 
 // One forward step: `count` rows and the memory they are computed in.

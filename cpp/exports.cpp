@@ -5,10 +5,12 @@
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/pack.h"
+#include "kernels/peak.h"
 #include "kernels/scalar.h"
 #include "model/draft.h"
 #include "model/forward.h"
 #include "model/kv.h"
+#include "model/slide.h"
 #include "pool.h"
 
 ABI(abi_version) int abi_version() { return kAbiVersion; }
@@ -23,9 +25,10 @@ ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? 
 
 ABI(tensor_bytes) size_t tensor_bytes(const Tensor* w) { return (size_t)panels(*w) * panel_bytes(*w); }
 
-ABI(kv_bytes) size_t kv_bytes(const Model* m, int capacity) { return kv_bytes_of(*m, capacity); }
+// As doubles: what a long context needs may be more than 32 bits count.
+ABI(kv_bytes) double kv_bytes(const Model* m, int capacity) { return kv_bytes_of(*m, capacity); }
 
-ABI(scratch_bytes) size_t scratch_bytes(const Model* m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
+ABI(scratch_bytes) double scratch_bytes(const Model* m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
 
 // Radians per position for each pair of dimensions: theta^(-2i/dim) / factors[i] (factors may be null).
 ABI(rope_frequencies) void rope_frequencies(double* out, int dim, double theta, const float* factors) {
@@ -83,6 +86,24 @@ void gemm_task(void* arg, Lane& lane) {
 
 }  // namespace
 
+namespace {
+
+struct PeakJob {
+  const uint8_t* from;
+  int pieces, rounds, sink;
+};
+constexpr size_t kPiece = 64 * 1024;
+
+void peak_task(void* arg, Lane& lane) {
+  PeakJob& j = *(PeakJob*)arg;
+  int sink = 0;
+  for (int i, end; pool_claim(lane, j.pieces, j.from ? pool_grain(j.pieces) : 1, &i, &end);)
+    sink += j.from ? read_all(j.from + i * kPiece, (end - i) * kPiece) : dot_all(j.rounds);
+  if (sink == 12345) j.sink = sink;
+}
+
+}  // namespace
+
 // Packs `count` file rows from `row` on; heads > 0: rows are rotated heads in GGUF order.
 ABI(pack_rows) int pack_rows(const Tensor* w, int type, const uint8_t* from, int row, int count, int heads) {
   if (row < 0 || count < 0 || row + count > w->rows) return kBadArgument;
@@ -103,8 +124,19 @@ ABI(forward) int forward(const Model* m, const Batch* b, int context, int begin,
     const Sequence& s = *(const Sequence*)rows[i].sequence;
     if (rows[i].token < 0 || rows[i].token >= m->vocab || rows[i].slot < 0 || rows[i].slot >= s.capacity) return kBadArgument;
     if (reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity || rows[i].base < 0) return kBadArgument;
+    if (m->sparse.block && (rows[i].position < 0 || rows[i].position >= context || s.capacity > context)) return kBadArgument;
   }
   return forward_layers(*m, *b, context, begin, end);
+}
+
+// Blocks that the last layer's sparse rows attended to: (rows, kv heads, words), a count and then the blocks.
+ABI(choices) const int32_t* choices(const Model* m, const Batch* b, int context) {
+  int words;
+  return forward_choices(*m, *b, context, &words);
+}
+ABI(choice_words) int choice_words(const Model* m, const Batch* b, int context) {
+  int words;
+  return forward_choices(*m, *b, context, &words), words;
 }
 
 ABI(head) int head(const Model* m, const Batch* b, int context, const int32_t* picked, int count) {
@@ -118,7 +150,15 @@ ABI(head) int head(const Model* m, const Batch* b, int context, const int32_t* p
 ABI(kv_move) int kv_move(const Model* m, const Sequence* a, int from, const Sequence* b, int to, int count) {
   if (from < 0 || to < 0 || count < 0 || from + count > a->capacity || to + count > b->capacity) return kBadArgument;
   for (int i = 0; i < count; i++) kv_copy_slot(*m, *a, from + i, *b, to + i);
+  if (count && to < ((Sequence*)b)->windowed) ((Sequence*)b)->windowed = to;
   return kOk;
+}
+
+// Forgets slots [to, from): the `count` slots from `from` on move down to `to`, turned to their new positions.
+ABI(kv_slide) int kv_slide(const Model* m, Sequence* s, int from, int to, int count) {
+  if (to < 0 || from <= to || count < 0 || from + count > s->capacity) return kBadArgument;
+  if (to < s->windowed) s->windowed = to;
+  return kv_slide_slots(*m, *s, from, to, count);
 }
 
 // Copies rows ids[0 ... count) of a packed weight to rows 0 ... count of another of the same kind and columns, memory zero.
@@ -188,3 +228,24 @@ ABI(norm_row_ref) void norm_row_ref(const float* x, const float* w, float* y, in
 ABI(silu_row) void silu_row(float* gate, const float* up, int cols) { silu_multiply(gate, up, cols); }
 ABI(silu_row_ref) void silu_row_ref(float* gate, const float* up, int cols) { silu_multiply_ref(gate, up, cols); }
 ABI(rope_row) void rope_row(const double* frequency, int position, float scale, float* table, int dim) { rope_angles(frequency, position, scale, table, dim); }
+ABI(kv_store) void kv_store(const Model* m, const Sequence* s, int layer, int head, int slot, const float* key, const float* value) { kv_write(*m, *s, layer, head, slot, key, value); }
+ABI(attention) int attention(const Model* m, const Batch* b, int context, int layer, const float* q, float* o, int parts) { return forward_attention(*m, *b, context, layer, q, o, parts); }
+// One compressed key as it is stored (window of `level` from slot `begin` on), or as defined; scratch: 32 * dim floats.
+ABI(compress_row) void compress_row(const Model* m, const Sequence* s, int layer, int head, int level, int begin, float* out, float* scratch) {
+  compress_window(m->kv_type, kv_tile(*m, *s, layer, head, 0, 0), m->head_dim, begin, window_size(m->sparse, level), out, scratch);
+}
+ABI(compress_row_ref) void compress_row_ref(const Model* m, const Sequence* s, int layer, int head, int level, int begin, float* out, float* scratch) {
+  compress_window_ref(m->kv_type, kv_tile(*m, *s, layer, head, 0, 0), m->head_dim, begin, window_size(m->sparse, level), out, scratch);
+}
+
+// Peaks of this machine, on all lanes: reads pieces of 64 KiB; 60 * rounds dots in each of `pieces`.
+ABI(peak_read) int peak_read(const uint8_t* from, int pieces, int repeat) {
+  PeakJob job = {from, pieces, 0, 0};
+  for (; repeat > 0; repeat--)
+    if (int status = pool_run(peak_task, &job)) return status;
+  return kOk;
+}
+ABI(peak_dot) int peak_dot(int pieces, int rounds) {
+  PeakJob job = {nullptr, pieces, rounds, 0};
+  return pool_run(peak_task, &job);
+}

@@ -5,29 +5,48 @@
 #include <stdint.h>
 #include <wasm_simd128.h>
 
+// For parts of a kernel: inlined before anything else, so that arrays of vectors become registers.
+#define KERNEL_PART static inline __attribute__((always_inline))
+
+// Bytes 0, 2, ... and 1, 3, ... of eight pairs of int8, as int16.
+static inline v128_t even_i8(v128_t a) { return wasm_i16x8_shr(wasm_i16x8_shl(a, 8), 8); }
+static inline v128_t odd_i8(v128_t a) { return wasm_i16x8_shr(a, 8); }
+
+// Keeps a value where the source computes it. Left alone, the compiler sinks a chain of sums to its last use, and then
+// all operands of the chain are alive at once.
+static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
+
+// A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
+// instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
+enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kExp, kHeld = kExp + 12 };
+extern const uint32_t held_bits[kHeld];
+static inline v128_t held(Held which) {
+  const uint32_t* at = held_bits + which;
+  asm volatile("" : "+r"(at));  // or neighbours are loaded together and shuffled apart
+  v128_t v = wasm_v128_load32_splat(at);
+  pin(v);
+  return v;
+}
+
 // (8 lanes of int16) a[2i]*b[2i] + a[2i+1]*b[2i+1], a int8, b in [0, 127]. Both spellings are exact while every
 // pair stays within int16, which holds for |a| <= 127 and b <= 64: callers use codes of at most 4 bits.
 static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
 #ifdef __wasm_relaxed_simd__
   return wasm_i16x8_relaxed_dot_i8x16_i7x16(a, b);
 #else
-  v128_t even = wasm_i16x8_mul(wasm_i16x8_shr(wasm_i16x8_shl(a, 8), 8), wasm_v128_and(b, wasm_i16x8_const_splat(0xff)));
-  v128_t odd = wasm_i16x8_mul(wasm_i16x8_shr(a, 8), wasm_u16x8_shr(b, 8));
+  v128_t even = wasm_i16x8_mul(even_i8(a), wasm_v128_and(b, wasm_i16x8_const_splat(0xff)));
+  v128_t odd = wasm_i16x8_mul(odd_i8(a), wasm_u16x8_shr(b, 8));
   return wasm_i16x8_add(even, odd);
 #endif
 }
 
-// Four int32 sums of neighbouring int16 lanes.
-static inline v128_t widen_i16(v128_t a) { return wasm_i32x4_dot_i16x8(a, wasm_i16x8_const_splat(1)); }
-
-static inline v128_t low_nibbles(v128_t a) { return wasm_v128_and(a, wasm_i8x16_const_splat(15)); }
-static inline v128_t high_nibbles(v128_t a) { return wasm_u8x16_shr(a, 4); }
 
 // a*b + c in two roundings. A fused form would round differently where it exists.
 static inline v128_t madd_f32(v128_t a, v128_t b, v128_t c) { return wasm_f32x4_add(wasm_f32x4_mul(a, b), c); }
 
 // Four IEEE halves, sign-extended to int32 lanes, as float32 times 2^-112 (subnormals included; not inf or nan).
 static inline v128_t half_bits(v128_t sext) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat((int)0x8fffe000)); }
+static inline v128_t half_bits(v128_t sext, v128_t mask) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), mask); }
 constexpr float kTwo112 = 0x1p112f;
 
 static inline float larger(float a, float b) { return a > b ? a : b; }
@@ -75,17 +94,19 @@ static inline float max_f32(v128_t a) {
 static inline v128_t abs_max(v128_t m, v128_t a) { return wasm_f32x4_max(m, wasm_f32x4_abs(a)); }
 
 // e^x for x <= 88; 0 below -87.3. Relative error under 2e-7: Cody-Waite reduction, degree-6 polynomial.
-static inline v128_t exp_f32(v128_t x) {
-  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, wasm_f32x4_const_splat(1.44269504f)));
-  v128_t r = madd_f32(n, wasm_f32x4_const_splat(-0.693359375f), x);
-  r = madd_f32(n, wasm_f32x4_const_splat(2.12194440e-4f), r);
-  v128_t p = wasm_f32x4_const_splat(1.9875691500e-4f);
-  p = madd_f32(p, r, wasm_f32x4_const_splat(1.3981999507e-3f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(8.3334519073e-3f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(4.1665795894e-2f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(1.6666665459e-1f));
-  p = madd_f32(p, r, wasm_f32x4_const_splat(5.0000001201e-1f));
-  p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, wasm_f32x4_const_splat(1.0f)));
-  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), wasm_i32x4_const_splat(127)), 23);
-  return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, wasm_f32x4_const_splat(-87.3f)));
+struct Exp {
+  v128_t log2e, high, low, c6, c5, c4, c3, c2, half, one, bias, least;
+};
+static inline Exp held_exp() {
+  auto at = [](int i) { return held((Held)(kExp + i)); };
+  return {at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10), at(11)};
+}
+static inline v128_t exp_f32(v128_t x, const Exp& e) {
+  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, e.log2e));
+  v128_t r = madd_f32(n, e.low, madd_f32(n, e.high, x));
+  v128_t p = madd_f32(e.c6, r, e.c5);
+  p = madd_f32(p, r, e.c4), p = madd_f32(p, r, e.c3), p = madd_f32(p, r, e.c2), p = madd_f32(p, r, e.half);
+  p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, e.one));
+  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), e.bias), 23);
+  return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, e.least));
 }

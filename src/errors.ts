@@ -38,9 +38,15 @@ export class CpmError extends Error {
 }
 
 /** "file.gguf at byte 4096: tensor count: expected at most 65536, found 2^63 (the file is damaged or not a model)". */
-export function modelError(detail: ErrorDetail, what: string, todo = "the file is damaged or was written by something else; download or convert it again"): CpmError {
+export function modelError(
+  detail: ErrorDetail,
+  what: string,
+  todo = "the file is damaged or was written by something else; download or convert it again",
+): CpmError {
   const where = [detail.file, detail.offset === undefined ? undefined : `at byte ${detail.offset}`].filter(Boolean).join(" ");
-  const facts = [detail.expected && `expected ${detail.expected}`, detail.found && `found ${detail.found}`].filter(Boolean).join(", ");
+  const facts = [detail.expected && `expected ${detail.expected}`, detail.found && `found ${detail.found}`]
+    .filter(Boolean)
+    .join(", ");
   const subject = [detail.field, what].filter(Boolean).join(": ");
-  return new CpmError("bad-model", [where, subject, facts].filter(Boolean).join(": ") + ` (${todo})`, detail);
+  return new CpmError("bad-model", `${[where, subject, facts].filter(Boolean).join(": ")} (${todo})`, detail);
 }

@@ -9,6 +9,7 @@ export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";
 export type { ModelInput } from "./engine/host.ts";
 export type {
+  BlockTrace,
   DraftStats,
   EngineInfo,
   FinishReason,
@@ -25,5 +26,7 @@ export type {
 export { CpmError, type ErrorCode, type ErrorDetail } from "./errors.ts";
 export type { ModelFiles, Source } from "./file/source.ts";
 export type { ModelConfig } from "./model/config.ts";
+export type { RopeFactors } from "./model/longrope.ts";
+export type { SparseConfig, SparseOption } from "./model/sparse.ts";
 export type { ChatMessage, TemplateOptions } from "./text/template.ts";
 export { type DecodeOptions, type EncodeOptions, Tokenizer } from "./text/tokenizer.ts";

@@ -32,7 +32,13 @@ test("source files were found and their imports read", () => {
 });
 
 test("what runs is imported only from folders above, in the order of the data's way", () => {
-  const wrong = imports.filter((i) => i.to.startsWith(".") && !i.typeOnly && !target(i).startsWith("..") && order.indexOf(folderOf(target(i))) > order.indexOf(folderOf(i.from)));
+  const wrong = imports.filter(
+    (i) =>
+      i.to.startsWith(".") &&
+      !i.typeOnly &&
+      !target(i).startsWith("..") &&
+      order.indexOf(folderOf(target(i))) > order.indexOf(folderOf(i.from)),
+  );
   expect(wrong).toEqual([]);
   for (const file of files) expect(order, file).toContain(folderOf(file));
 });
@@ -42,12 +48,25 @@ test("only hosts and the command line import a runtime's own modules", () => {
 });
 
 test("nobody imports a host but hosts", () => {
-  expect(imports.filter((i) => i.to.startsWith(".") && folderOf(target(i)) === "host" && folderOf(i.from) !== "host")).toEqual([]);
+  expect(imports.filter((i) => i.to.startsWith(".") && folderOf(target(i)) === "host" && folderOf(i.from) !== "host")).toEqual(
+    [],
+  );
 });
 
 test("the packages imported are the ones that package.json names", () => {
-  const { dependencies } = JSON.parse(readFileSync(join(src, "../package.json"), "utf8")) as { dependencies: Record<string, string> };
-  const used = new Set(imports.filter((i) => !/^(\.|node:)/.test(i.to)).map((i) => i.to.split("/").slice(0, i.to.startsWith("@") ? 2 : 1).join("/")));
+  const { dependencies } = JSON.parse(readFileSync(join(src, "../package.json"), "utf8")) as {
+    dependencies: Record<string, string>;
+  };
+  const used = new Set(
+    imports
+      .filter((i) => !/^(\.|node:)/.test(i.to))
+      .map((i) =>
+        i.to
+          .split("/")
+          .slice(0, i.to.startsWith("@") ? 2 : 1)
+          .join("/"),
+      ),
+  );
   used.delete("cpm-wasm");
   expect([...used].sort()).toEqual(Object.keys(dependencies).sort());
 });

@@ -21,7 +21,8 @@ export function install(folder) {
   const mark = join(folder, "node_modules/.installed-lock");
   if (existsSync(mark) && readFileSync(mark, "utf8") === readFileSync(lock, "utf8")) return;
   console.log(`installing the packages of ${folder.slice(root.length + 1)}/ (first use)`);
-  if (run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], folder) !== 0) throw new Error(`npm ci failed in ${folder}`);
+  if (run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], folder) !== 0)
+    throw new Error(`npm ci failed in ${folder}`);
   if (statSync(join(folder, "node_modules")).isDirectory()) writeFileSync(mark, readFileSync(lock));
 }
 
@@ -38,6 +39,14 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     ].filter((status) => status !== 0).length;
     process.exitCode = failed ? 1 : 0;
   } else {
-    process.exitCode = run(process.execPath, [join(modules, "vitest/vitest.mjs"), "run", "--root", root, "--config", join(root, "test/vitest.config.mjs"), ...args]);
+    process.exitCode = run(process.execPath, [
+      join(modules, "vitest/vitest.mjs"),
+      "run",
+      "--root",
+      root,
+      "--config",
+      join(root, "test/vitest.config.mjs"),
+      ...args,
+    ]);
   }
 }

@@ -7,17 +7,23 @@ constexpr float kNothing = -1e30f;  // below every score; e^(kNothing - m) is 0,
 template <int N>
 static void score(const Query* queries, const float* keys, int dim, float* scores) {
   for (int j = 0; j < kTile; j += 16) {
+    const float *q[N], *k = keys + j;
     v128_t acc[N][4];
-    for (int n = 0; n < N; n++)
+    for (int n = 0; n < N; n++) {
+      q[n] = queries[n].q;
       for (int i = 0; i < 4; i++) acc[n][i] = wasm_f32x4_const_splat(0);
-    for (int d = 0; d < dim; d++) {
-      const float* k = keys + d * kTile + j;
-      v128_t k0 = wasm_v128_load(k), k1 = wasm_v128_load(k + 4), k2 = wasm_v128_load(k + 8), k3 = wasm_v128_load(k + 12);
-      for (int n = 0; n < N; n++) {
-        v128_t q = wasm_v128_load32_splat(queries[n].q + d);
-        acc[n][0] = madd_f32(q, k0, acc[n][0]), acc[n][1] = madd_f32(q, k1, acc[n][1]);
-        acc[n][2] = madd_f32(q, k2, acc[n][2]), acc[n][3] = madd_f32(q, k3, acc[n][3]);
+    }
+    for (int d = 0; d < dim; d += 4, k += 4 * kTile) {
+#pragma clang loop unroll(full)
+      for (int step = 0; step < 4; step++) {
+        v128_t ks[4];
+        for (int i = 0; i < 4; i++) ks[i] = wasm_v128_load(k + step * kTile + 4 * i);
+        for (int n = 0; n < N; n++) {
+          v128_t qs = wasm_v128_load32_splat(q[n] + step);
+          for (int i = 0; i < 4; i++) acc[n][i] = madd_f32(qs, ks[i], acc[n][i]), pin(acc[n][i]);
+        }
       }
+      for (int n = 0; n < N; n++) q[n] += 4;
     }
     for (int n = 0; n < N; n++)
       for (int i = 0; i < 4; i++) wasm_v128_store(scores + n * kTile + j + 4 * i, acc[n][i]);
@@ -25,58 +31,61 @@ static void score(const Query* queries, const float* keys, int dim, float* score
 }
 
 // Turns scores (32) into weights against the new maximum; returns what the old state is multiplied by.
-static float soften(Query& query, float* scores, int slot) {
-  if (slot + kTile > query.base)
+static float soften(Query& query, float* scores, int slot, const Exp& held) {
+  if (slot + kTile > query.base || query.allowed != ~0u)
     for (int j = 0; j < kTile; j++)
-      if (!sees(query, slot + j)) scores[j] = kNothing;
+      if (!sees(query, slot + j) || !(query.allowed >> j & 1)) scores[j] = kNothing;
   v128_t top = wasm_v128_load(scores);
   for (int j = 4; j < kTile; j += 4) top = wasm_f32x4_pmax(top, wasm_v128_load(scores + j));
   float most = max_f32(top);
   if (most < query.most) most = query.most;
-  v128_t m = wasm_f32x4_splat(most), sum = wasm_f32x4_const_splat(0);
+  // All zeros while nothing has been visible.
+  v128_t m = wasm_f32x4_splat(most), sum = wasm_f32x4_const_splat(0), some = wasm_f32x4_gt(m, wasm_f32x4_splat(kNothing));
   for (int j = 0; j < kTile; j += 4) {
-    v128_t p = exp_f32(wasm_f32x4_sub(wasm_v128_load(scores + j), m));
-    if (most <= kNothing) p = wasm_f32x4_const_splat(0);  // nothing visible so far
+    v128_t p = wasm_v128_and(exp_f32(wasm_f32x4_sub(wasm_v128_load(scores + j), m), held), some);
     wasm_v128_store(scores + j, p), sum = wasm_f32x4_add(sum, p);
   }
-  float shrink = wasm_f32x4_extract_lane(exp_f32(wasm_f32x4_splat(query.most - most)), 0);
+  float shrink = wasm_f32x4_extract_lane(exp_f32(wasm_f32x4_splat(query.most - most), held), 0);
   query.sum = query.sum * shrink + sum_f32(sum), query.most = most;
   return shrink;
 }
 
-// out = out * shrink + weights (N, 32) x values (limit, dim), four lanes times W dimensions at a time.
+// out = out * shrink + weights (N, 32) x values (limit, dim), four lanes times W dimensions at a time; limit is a multiple of 4.
 template <int N, int W>
 static void gather(Query* queries, const float* shrink, const float* weights, const float* values, int dim, int limit, int d) {
   v128_t acc[N][W];
   for (int n = 0; n < N; n++)
     for (int i = 0; i < W; i++) acc[n][i] = wasm_f32x4_mul(wasm_v128_load(queries[n].out + d + 4 * i), wasm_v128_load32_splat(shrink + n));
-  for (int j = 0; j < limit; j++) {
-    v128_t v[W];
-    for (int i = 0; i < W; i++) v[i] = wasm_v128_load(values + j * dim + d + 4 * i);
-    for (int n = 0; n < N; n++) {
-      v128_t p = wasm_v128_load32_splat(weights + n * kTile + j);
-      for (int i = 0; i < W; i++) acc[n][i] = madd_f32(p, v[i], acc[n][i]);
+  const float* v = values + d;
+  for (int j = 0; j < limit; j += 4) {
+#pragma clang loop unroll(full)
+    for (int step = 0; step < 4; step++, v += dim) {
+      v128_t vs[W];
+      for (int i = 0; i < W; i++) vs[i] = wasm_v128_load(v + 4 * i);
+      for (int n = 0; n < N; n++) {
+        v128_t p = wasm_v128_load32_splat(weights + n * kTile + j + step);
+        for (int i = 0; i < W; i++) acc[n][i] = madd_f32(p, vs[i], acc[n][i]), pin(acc[n][i]);
+      }
     }
   }
   for (int n = 0; n < N; n++)
     for (int i = 0; i < W; i++) wasm_v128_store(queries[n].out + d + 4 * i, acc[n][i]);
 }
 
-template <int N>
-static void visit(Query* queries, const float* keys, const float* values, int dim, int slot) {
+// Slots of the tile that some of the queries may see.
+static int limit_of(const Query* queries, int count, int slot) {
   int limit = 0;
-  for (int n = 0; n < N; n++) {
+  for (int n = 0; n < count; n++) {
     int r = reach(queries[n].base, queries[n].mask) - slot;
     if (r > limit) limit = r;
   }
-  if (limit <= 0) return;
-  if (limit > kTile) limit = kTile;
-  float weights[N * kTile], shrink[N];
-  score<N>(queries, keys, dim, weights);
-  for (int n = 0; n < N; n++) shrink[n] = soften(queries[n], weights + n * kTile, slot);
-  int d = 0;
-  for (; d + 16 <= dim; d += 16) gather<N, 4>(queries, shrink, weights, values, dim, limit, d);
-  for (; d < dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
+  return limit < kTile ? (limit + 3) & ~3 : kTile;
+}
+
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores) {
+  int n = 0;
+  for (; n + 2 <= count; n += 2) score<2>(queries + n, keys, dim, scores + n * kTile);
+  if (n < count) score<1>(queries + n, keys, dim, scores + n * kTile);
 }
 
 void attend_reset(Query* queries, int count, int dim) {
@@ -86,10 +95,32 @@ void attend_reset(Query* queries, int count, int dim) {
   }
 }
 
-void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot) {
+void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink) {
+  const Exp held = held_exp();
+  score_tile(queries, count, keys, dim, weights);
+  for (int n = 0; n < count; n++) shrink[n] = soften(queries[n], weights + n * kTile, slot, held);
+}
+
+template <int N>
+static void gather_all(Query* queries, const float* values, int dim, int slot, const float* weights, const float* shrink) {
+  int limit = limit_of(queries, N, slot), d = 0;
+  for (; d + 16 <= dim; d += 16) gather<N, 4>(queries, shrink, weights, values, dim, limit, d);
+  for (; d < dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
+}
+
+void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink) {
   int n = 0;
-  for (; n + 2 <= count; n += 2) visit<2>(queries + n, keys, values, dim, slot);
-  if (n < count) visit<1>(queries + n, keys, values, dim, slot);
+  for (; n + 2 <= count; n += 2) gather_all<2>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
+  if (n < count) gather_all<1>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
+}
+
+void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot) {
+  float weights[kQueries * kTile], shrink[kQueries];
+  for (int n = 0; n < count; n += kQueries) {
+    int some = count - n < kQueries ? count - n : kQueries;
+    attend_keys(queries + n, some, keys, dim, slot, weights, shrink);
+    attend_values(queries + n, some, values, dim, slot, weights, shrink);
+  }
 }
 
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch) {
@@ -97,15 +128,18 @@ void attend(Query* queries, int count, const KvView& kv, int begin, int end, flo
   attend_reset(queries, count, dim);
   for (int slot = begin; slot < end; slot += kTile) {
     size_t at = (size_t)(slot / kTile) * bytes;
-    const float* keys = kv_keys(kv.type, kv.keys + at, dim, scratch);
-    const float* values = kv_values(kv.type, kv.values + at, dim, scratch + dim * kTile);
-    attend_tile(queries, count, keys, values, dim, slot);
+    float weights[kQueries * kTile], shrink[kQueries];
+    for (int n = 0; n < count; n += kQueries) {
+      int some = count - n < kQueries ? count - n : kQueries;
+      attend_keys(queries + n, some, kv_keys(kv.type, kv.keys + at, dim, scratch), dim, slot, weights, shrink);
+      attend_values(queries + n, some, kv_values(kv.type, kv.values + at, dim, scratch), dim, slot, weights, shrink);
+    }
   }
 }
 
 void attend_merge(Query& total, const Query& part, int dim) {
   float most = total.most > part.most ? total.most : part.most;
-  v128_t both = exp_f32(wasm_f32x4_make(total.most - most, part.most - most, 0, 0));
+  v128_t both = exp_f32(wasm_f32x4_make(total.most - most, part.most - most, 0, 0), held_exp());
   float a = wasm_f32x4_extract_lane(both, 0), b = wasm_f32x4_extract_lane(both, 1);
   for (int d = 0; d < dim; d++) total.out[d] = total.out[d] * a + part.out[d] * b;
   total.sum = total.sum * a + part.sum * b, total.most = most;

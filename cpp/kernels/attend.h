@@ -7,6 +7,7 @@
 #include "../simd.h"
 
 constexpr int kSpan = 1024;
+constexpr int kQueries = 64;  // queries that share a pass over the KV tiles
 
 // One query vector (dim), which slots it sees (see Row), and its state: running maximum, sum, and
 // sum of weights times values (dim).
@@ -16,6 +17,7 @@ struct Query {
   uint64_t mask;
   float most, sum;
   float* out;
+  uint32_t allowed = ~0u;  // slots of the visited tile that it may see at all: whole tiles, but for blocks below 32 slots
 };
 
 static inline bool sees(const Query& query, int slot) {
@@ -30,12 +32,18 @@ struct KvView {
 };
 
 // Resets the queries' state and attends to slots [begin, end); begin is a multiple of 32, the span at most 1024.
-// scratch: 2 * 32 * dim floats.
+// scratch: 32 * dim floats.
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch);
 
-// The parts of it. Empties the states.
+// The parts of it. scores (count, 32) of the queries against a tile of keys (dim, 32):
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores);
+// Empties the states.
 void attend_reset(Query* queries, int count, int dim);
-// Takes a tile of keys (dim, 32) and values (32, dim), slots from `slot` on, into the states.
+// Takes a tile, slots from `slot` on, into the states: first its keys (dim, 32) for all queries, then its values (32, dim),
+// so that one of them at a time lies in the nearest cache. weights: (count, 32); shrink: (count).
+void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink);
+void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink);
+// Both: keys (dim, 32) and values (32, dim) of one tile.
 void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot);
 
 // Adds the state of a later span to an earlier one: total.out, .most, .sum take part.

@@ -41,7 +41,7 @@ float gemm_ref(const Tensor& w, const Inputs& in, int token, int row) {
       sum += (d == 0 ? 0 : (int)__builtin_rintf((value - m) / d)) * q[k];
     }
     acc += (float)sum * (d * s[b].scale);
-    if (has_min(w.kind)) acc += (s[b].scale * (float)s[b].sum) * m;
+    if (has_min(w.kind)) acc += (s[b].scale * (float)(s[b].sum8 / 8)) * m;
   }
   return acc;
 }

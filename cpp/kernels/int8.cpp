@@ -1,49 +1,86 @@
-// 8-bit weights as two 4-bit digits, code = 16 * high + low: each digit goes through the exact 4-bit dot.
+// 8-bit weights, codes 0-255. With the dot of bytes: as two 4-bit digits, code = 16 * high + low, each exact in 16 bits.
 #include "gemm.h"
+
+// Codes times x over a block, less the offset 128 (times the sum of x) where Centred.
+#ifdef __wasm_relaxed_simd__
+
+template <int N, bool Centred>
+KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, const BlockScale* const* scales, v128_t nibble, v128_t ones, v128_t (&low)[N], v128_t (&high)[N]) {
+  v128_t l[2][N], h[2][N];
+#pragma clang loop unroll(full)
+  for (int j = 0; j < 16; j++) {
+    // One or two tokens: both halves of the panel together. More: rows 0-3, then 4-7, which is what the registers hold.
+    int half = N > 2 ? j / 8 : j % 2, i = N > 2 ? j % 8 : j / 2;
+    v128_t w = wasm_v128_load(codes + 32 * i + 16 * half), wl = wasm_v128_and(w, nibble), wh = wasm_v128_and(wasm_u16x8_shr(w, 4), nibble);
+    for (int t = 0; t < N; t++) {
+      v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i), dl = dot_i8_u7(xs, wl), dh = dot_i8_u7(xs, wh);
+      l[half][t] = i ? wasm_i16x8_add(l[half][t], dl) : dl, h[half][t] = i ? wasm_i16x8_add(h[half][t], dh) : dh;
+      pin(l[half][t]), pin(h[half][t]);
+    }
+  }
+  for (int t = 0; t < N; t++) {
+    v128_t i0 = wasm_i32x4_dot_i16x8(h[0][t], ones), i1 = wasm_i32x4_dot_i16x8(h[1][t], ones);
+    if constexpr (Centred) {  // 128 is 16 times 8
+      v128_t offset = wasm_v128_load32_splat(&scales[t]->sum8);
+      i0 = wasm_i32x4_sub(i0, offset), i1 = wasm_i32x4_sub(i1, offset);
+    }
+    low[t] = wasm_i32x4_add(wasm_i32x4_shl(i0, 4), wasm_i32x4_dot_i16x8(l[0][t], ones));
+    high[t] = wasm_i32x4_add(wasm_i32x4_shl(i1, 4), wasm_i32x4_dot_i16x8(l[1][t], ones));
+  }
+}
+constexpr Held kMask = kLowNibbles;
+
+#else
+
+template <int N, bool Centred>
+KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, const BlockScale* const* scales, v128_t bytes, v128_t, v128_t (&low)[N], v128_t (&high)[N]) {
+  for (int t = 0; t < N; t++) low[t] = high[t] = wasm_i32x4_const_splat(0);
+#pragma clang loop unroll(disable)
+  for (int i = 0; i < 8; i++) {
+    v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
+    v128_t e0 = wasm_v128_and(w0, bytes), e1 = wasm_v128_and(w1, bytes), o0 = wasm_u16x8_shr(w0, 8), o1 = wasm_u16x8_shr(w1, 8);
+    for (int t = 0; t < N; t++) {
+      v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i), even = even_i8(xs), odd = odd_i8(xs);
+      low[t] = wasm_i32x4_add(low[t], wasm_i32x4_add(wasm_i32x4_dot_i16x8(e0, even), wasm_i32x4_dot_i16x8(o0, odd)));
+      high[t] = wasm_i32x4_add(high[t], wasm_i32x4_add(wasm_i32x4_dot_i16x8(e1, even), wasm_i32x4_dot_i16x8(o1, odd)));
+    }
+  }
+  for (int t = 0; t < N && Centred; t++) {
+    v128_t offset = wasm_i32x4_shl(wasm_v128_load32_splat(&scales[t]->sum8), 4);
+    low[t] = wasm_i32x4_sub(low[t], offset), high[t] = wasm_i32x4_sub(high[t], offset);
+  }
+}
+constexpr Held kMask = kBytes16;
+
+#endif
 
 template <int N, bool Min>
 static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
-  int blocks = padded_cols(w) / kBlock;
-  const int8_t* q = in.q + (size_t)token * in.stride;
-  const BlockScale* s = in.scales + (size_t)token * (in.stride / kBlock);
-  const int scale_stride = in.stride / kBlock;
+  const int blocks = padded_cols(w) / kBlock;
+  const v128_t part = held(kMask), ones = held(kOnes16), mask = held(kHalfMask), up = held(kRaise112);
+  const uint8_t* at = panel_at(w, begin);
   for (int panel = begin; panel < end; panel++) {
-    const uint8_t* at = panel_at(w, panel);
+    const int8_t* x[N];
+    const BlockScale* s[N];
     v128_t low[N], high[N];
-    for (int t = 0; t < N; t++) low[t] = high[t] = wasm_f32x4_const_splat(0);
+    for (int t = 0; t < N; t++) {
+      x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
+      low[t] = high[t] = wasm_f32x4_const_splat(0);
+    }
     for (int b = 0; b < blocks; b++, at += Min ? 288 : 272) {
-      const uint8_t* codes = at + (Min ? 32 : 16);
-      v128_t zero = wasm_i16x8_const_splat(0), l0[N], l1[N], h0[N], h1[N];
-      for (int t = 0; t < N; t++) l0[t] = l1[t] = h0[t] = h1[t] = zero;
-      for (int i = 0; i < 8; i++) {
-        v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
-        v128_t w0l = low_nibbles(w0), w1l = low_nibbles(w1), w0h = high_nibbles(w0), w1h = high_nibbles(w1);
-        for (int t = 0; t < N; t++) {
-          v128_t x = wasm_v128_load32_splat(q + (size_t)t * in.stride + b * kBlock + 4 * i);
-          l0[t] = wasm_i16x8_add(l0[t], dot_i8_u7(x, w0l)), l1[t] = wasm_i16x8_add(l1[t], dot_i8_u7(x, w1l));
-          h0[t] = wasm_i16x8_add(h0[t], dot_i8_u7(x, w0h)), h1[t] = wasm_i16x8_add(h1[t], dot_i8_u7(x, w1h));
-        }
-      }
-      v128_t scales = wasm_v128_load(at), up = wasm_f32x4_const_splat(kTwo112);
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(scales)), up);
-      v128_t d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(scales)), up);
+      v128_t a[N], c[N];
+      block<N, !Min>(at + (Min ? 32 : 16), x, s, part, ones, a, c);
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
       for (int t = 0; t < N; t++) {
-        const BlockScale* bs = s + (size_t)t * scale_stride + b;
-        v128_t scale = wasm_v128_load32_splat(&bs->scale);
-        v128_t i0 = wasm_i32x4_add(widen_i16(l0[t]), wasm_i32x4_shl(widen_i16(h0[t]), 4));
-        v128_t i1 = wasm_i32x4_add(widen_i16(l1[t]), wasm_i32x4_shl(widen_i16(h1[t]), 4));
-        if constexpr (!Min) {
-          v128_t offset = wasm_i32x4_shl(wasm_v128_load32_splat(&bs->sum), 7);
-          i0 = wasm_i32x4_sub(i0, offset), i1 = wasm_i32x4_sub(i1, offset);
-        }
-        low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
-        high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
+        v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
+        low[t] = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), low[t]);
+        high[t] = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), high[t]);
         if constexpr (Min) {
-          v128_t minima = wasm_v128_load(at + 16), sum = wasm_f32x4_splat(bs->scale * (float)bs->sum);
-          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(minima)), up);
-          v128_t m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(minima)), up);
+          v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
+          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up), m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
           low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
         }
+        x[t] += kBlock, s[t]++;
       }
     }
     for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
@@ -52,9 +89,12 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
 
 template <bool Min>
 static void tiles(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  // Four accumulators a token: two tokens are what the registers hold.
-  for (int t = 0; t < n; t += 2)
-    n - t == 1 ? tile<1, Min>(w, in, out, token + t, begin, end) : tile<2, Min>(w, in, out, token + t, begin, end);
+  switch (n) {
+    case 1: return tile<1, Min>(w, in, out, token, begin, end);
+    case 2: return tile<2, Min>(w, in, out, token, begin, end);
+    case 3: return tile<3, Min>(w, in, out, token, begin, end);
+    default: return tile<4, Min>(w, in, out, token, begin, end);
+  }
 }
 
 void int8_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {

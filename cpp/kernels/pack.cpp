@@ -17,19 +17,22 @@ int packed_kind(int type) {
 
 static void put_half(uint8_t* p, int i, uint16_t h) { __builtin_memcpy(p + 2 * i, &h, 2); }
 
-// One block of 32 codes of one row, at its place among the 8 rows of the panel.
+static inline uint32_t word_at(const uint8_t* p, int i) {
+  uint32_t w;
+  __builtin_memcpy(&w, p + 4 * i, 4);
+  return w;
+}
+static inline void put_word(uint8_t* p, uint32_t w) { __builtin_memcpy(p, &w, 4); }
+
+// One block of 32 codes of one row, at its place among the 8 rows of the panel: four codes (or bytes of codes) at a time.
 static void put_codes(int kind, uint8_t* at, int r, const uint8_t* q) {
-  int half = r / 4 * 16, lane = r % 4 * 4;
+  at += r / 4 * 16 + r % 4 * 4;
   if (kind == kInt4 || kind == kInt4Min) {
-    for (int k = 0; k < 16; k++) at[k / 4 * 32 + half + lane + k % 4] = q[k] | q[k + 16] << 4;
+    for (int i = 0; i < 4; i++) put_word(at + 32 * i, word_at(q, i) | word_at(q, i + 4) << 4);
   } else if (kind == kTernary) {
-    for (int c = 0; c < 2; c++)
-      for (int j = 0; j < 4; j++) {
-        const uint8_t* x = q + 16 * c + j;
-        at[c * 32 + half + lane + j] = x[0] | x[4] << 2 | x[8] << 4 | x[12] << 6;
-      }
+    for (int c = 0; c < 2; c++, q += 16) put_word(at + 32 * c, word_at(q, 0) | word_at(q, 1) << 2 | word_at(q, 2) << 4 | word_at(q, 3) << 6);
   } else {
-    for (int k = 0; k < 32; k += 4) __builtin_memcpy(at + k / 4 * 32 + half + lane, q + k, 4);
+    for (int i = 0; i < 8; i++) put_word(at + 32 * i, word_at(q, i));
   }
 }
 
@@ -43,14 +46,20 @@ static void put_block(const Tensor& w, int row, int block, const uint8_t* q, uin
 
 // Types without a kernel of their own: nearest int8 codes per 32 values.
 static void requantize(const Tensor& w, int row, int block, const float* x) {
-  float most = 0;
-  for (int i = 0; i < kBlock; i++) most = larger(most, __builtin_fabsf(x[i]));
-  uint16_t d = float_to_half(most / 127.0f);
+  v128_t top = wasm_f32x4_abs(wasm_v128_load(x));
+  for (int i = 4; i < kBlock; i += 4) top = wasm_f32x4_pmax(top, wasm_f32x4_abs(wasm_v128_load(x + i)));
+  uint16_t d = float_to_half(max_f32(top) / 127.0f);
   float scale = half_to_float(d);
-  uint8_t q[kBlock];
-  for (int i = 0; i < kBlock; i++) {
-    float v = scale > 0 ? __builtin_rintf(x[i] / scale) : 0;
-    q[i] = (uint8_t)((v > 127 ? 127 : v < -127 ? -127 : (int)v) + 128);
+  const v128_t unit = wasm_f32x4_splat(scale), most = wasm_f32x4_const_splat(127), zero = wasm_i8x16_const_splat((int8_t)0x80);
+  auto codes = [&](int i) {
+    v128_t v = wasm_f32x4_nearest(wasm_f32x4_div(wasm_v128_load(x + i), unit));
+    return wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_max(wasm_f32x4_min(v, most), wasm_f32x4_neg(most)));
+  };
+  alignas(16) uint8_t q[kBlock];
+  for (int i = 0; i < kBlock; i += 16) {
+    v128_t low = wasm_i16x8_narrow_i32x4(codes(i), codes(i + 4)), high = wasm_i16x8_narrow_i32x4(codes(i + 8), codes(i + 12));
+    v128_t all = wasm_v128_xor(wasm_i8x16_narrow_i16x8(low, high), zero);
+    wasm_v128_store(q + i, scale > 0 ? all : zero);
   }
   put_block(w, row, block, q, d, 0);
 }
@@ -68,6 +77,17 @@ static void pack_k_block(const Tensor& w, int row, int type, int super, const ui
       q[l] = (j & 1 ? byte >> 4 : byte & 15) | (five ? (high[l] >> j & 1) << 4 : 0);
     }
     put_block(w, row, super * 8 + j, q, float_to_half(d * (float)scale), float_to_half(-least * (float)minimum));
+  }
+}
+
+// Two bits a code in the file as here, only in another order.
+static void pack_tq2(const Tensor& w, int row, int super, const uint8_t* p) {
+  const v128_t mask = wasm_i8x16_const_splat(3);
+  alignas(16) uint8_t q[kBlock];
+  for (int j = 0; j < 8; j++) {
+    const uint8_t* from = p + j / 4 * 32;
+    for (int i = 0; i < kBlock; i += 16) wasm_v128_store(q + i, wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(from + i), j % 4 * 2), mask));
+    put_block(w, row, super * 8 + j, q, half_at(p, 32), 0);
   }
 }
 
@@ -92,6 +112,12 @@ static void pack_block32(const Tensor& w, int row, int type, int block, const ui
     for (int i = 0; i < kBlock; i++) q[i] = p[2 + i] ^ 0x80;
     return put_block(w, row, block, q, half_at(p, 0), 0);
   }
+  if (type == kFileQ4_0) {  // its bytes pair the codes of columns k and k + 16, as a packed block does
+    uint8_t *scales, *at = block_at(w, panel_at(w, row / kPanel), block, &scales) + row % kPanel / 4 * 16 + row % 4 * 4;
+    put_half(scales, row % kPanel, half_at(p, 0));
+    for (int i = 0; i < 4; i++) put_word(at + 32 * i, word_at(p + 2, i));
+    return;
+  }
   const uint8_t *high = p + (plus ? 4 : 2), *qs = high + (five ? 4 : 0);
   for (int i = 0; i < kBlock; i++) {
     q[i] = i < 16 ? qs[i] & 15 : qs[i - 16] >> 4;
@@ -113,6 +139,7 @@ void pack_row(const Tensor& w, int row, int type, const uint8_t* from) {
   int per = file_block(type), bytes = file_block_bytes(type);
   for (int b = 0; b < w.cols / per; b++, from += bytes) {
     if (per == 32) pack_block32(w, row, type, b, from);
+    else if (type == kFileTQ2_0) pack_tq2(w, row, b, from);
     else if (w.kind == kTernary) pack_ternary(w, row, type, b, from);
     else if (type == kFileQ4_K || type == kFileQ5_K) pack_k_block(w, row, type, b, from);
     else {

@@ -19,7 +19,7 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
       sum = wasm_i32x4_add(sum, wasm_i32x4_add(wasm_i32x4_add(i0, i1), wasm_i32x4_add(i2, i3)));
       wasm_v128_store(q + k, wasm_i8x16_narrow_i16x8(wasm_i16x8_narrow_i32x4(i0, i1), wasm_i16x8_narrow_i32x4(i2, i3)));
     }
-    scales->sum = wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) + wasm_i32x4_extract_lane(sum, 3);
+    scales->sum8 = 8 * (wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) + wasm_i32x4_extract_lane(sum, 3));
   }
 }
 
@@ -31,11 +31,11 @@ void quantize_ref(const float* x, int cols, int block, int8_t* q, BlockScale* sc
       if (!(a <= most)) most = a;
       if (most != most) break;
     }
-    scales->scale = most / 127.0f, scales->sum = 0;
+    scales->scale = most / 127.0f, scales->sum8 = 0;
     float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
     for (int k = b; k < b + block; k++) {
       q[k] = inverse == 0 ? 0 : (int8_t)__builtin_rintf(x[k] * inverse);
-      scales->sum += q[k];
+      scales->sum8 += 8 * q[k];
     }
   }
 }

@@ -3,6 +3,7 @@
 #include "../kernels/norm.h"
 #include "../pool.h"
 #include "branch.h"
+#include "rows.h"
 #include "scratch.h"
 
 namespace {
@@ -14,6 +15,7 @@ struct Step {
   Scratch s;
   int begin, end, context;
   const int32_t* picked;
+  int parts = 7;
 };
 
 bool reads_int8(const Tensor& w) { return w.kind >= kInt4 && w.kind <= kInt8Min; }
@@ -92,19 +94,9 @@ void rotate_and_store(Lane& lane, const Step& st, int layer) {
   pool_barrier(lane);
 }
 
-KvView view(const Step& st, const Row& row, int layer, int head) {
-  const Sequence& seq = *(const Sequence*)row.sequence;
-  return {kv_tile(st.m, seq, layer, head, 0, 0), kv_tile(st.m, seq, layer, head, 1, 0), st.m.kv_type, st.m.head_dim};
-}
+KvView view(const Step& st, const Row& row, int layer, int head) { return kv_view(st.m, row, layer, head); }
 
-Query query_of(const Step& st, int t, int head, float* out) {
-  const Row& row = st.rows[t];
-  return {st.s.q + (size_t)t * st.s.heads + head * st.m.head_dim, row.base, (uint64_t)row.mask_high << 32 | row.mask_low, 0, 0, out};
-}
-
-int reach_of(const Row& row) { return reach(row.base, (uint64_t)row.mask_high << 32 | row.mask_low); }
-
-uint64_t mask_of(const Row& row) { return (uint64_t)row.mask_high << 32 | row.mask_low; }
+Query query_of(const Step& st, int t, int head, float* out) { return row_query(st.m, st.s, st.rows, t, head, out); }
 
 // Rows that attend_rows takes together: causal rows of a sequence, or branches of a tree.
 bool together(const Row& a, const Row& b) { return a.sequence == b.sequence && (mask_of(a) ? mask_of(b) && a.base == b.base : !mask_of(b)); }
@@ -136,39 +128,26 @@ void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int sto
 // A single row: the lanes share its spans, and merge them in order afterwards.
 void attend_row(Lane& lane, const Step& st, int layer) {
   const Model& m = st.m;
-  int group = m.heads / m.kv_heads, d = m.head_dim, limit = reach_of(st.rows[0]), spans = spans_of(limit), items = spans * m.kv_heads;
-  auto part = [&](int h, int span) { return st.s.parts + ((size_t)h * spans + span) * (d + 2); };
+  int group = m.heads / m.kv_heads, limit = reach_of(st.rows[0]), spans = spans_of(limit), items = spans * m.kv_heads;
   for (int i, end; pool_claim(lane, items, 1, &i, &end);) {
     int head = i / spans, span = i % spans, begin = span * kSpan, stop = limit < begin + kSpan ? limit : begin + kSpan;
     Query queries[kQueries];
-    for (int g0 = 0; g0 < group; g0 += kQueries) {
-      int count = group - g0 < kQueries ? group - g0 : kQueries;
-      for (int g = 0; g < count; g++) queries[g] = query_of(st, 0, head * group + g0 + g, part(head * group + g0 + g, span) + 2);
-      attend(queries, count, view(st, st.rows[0], layer, head), begin, stop, st.s.lane + lane.index * st.s.lane_floats);
-      for (int g = 0; g < count; g++) queries[g].out[-2] = queries[g].most, queries[g].out[-1] = queries[g].sum;
-    }
+    float* scratch = st.s.lane + lane.index * st.s.lane_floats;
+    for (int g = 0; g < group; g++) queries[g] = query_of(st, 0, head * group + g, span_part(m, st.s, spans, head * group + g, span) + 2);
+    attend(queries, group, view(st, st.rows[0], layer, head), begin, stop, scratch);
+    keep_parts(queries, group);
   }
   pool_barrier(lane);
-  for (int h, end; pool_claim(lane, m.heads, 1, &h, &end);) {
-    Query total = query_of(st, 0, h, st.s.o + h * d);
-    for (int span = 0; span < spans; span++) {
-      float* p = part(h, span);
-      if (span == 0) {
-        for (int i = 0; i < d; i++) total.out[i] = p[2 + i];
-        total.most = p[0], total.sum = p[1];
-        continue;
-      }
-      Query next = {nullptr, 0, 0, p[0], p[1], p + 2};
-      attend_merge(total, next, d);
-    }
-    attend_finish(total, d);
-  }
-  pool_barrier(lane);
+  merge_parts(lane, m, st.s, spans, [=](int) { return spans; });
 }
 
 void attention(Lane& lane, const Step& st, int layer) {
   const Model& m = st.m;
   int count = st.b.count, group = m.heads / m.kv_heads;
+  SparseRows sparse = {m, st.s, st.rows, count, layer, st.parts};
+  bool any = build_windows(lane, sparse);
+  if (!(st.parts & 6)) return;
+  if (count == 1 && any) return sparse_row(lane, sparse);
   if (count == 1 && !mask_of(st.rows[0])) return attend_row(lane, st, layer);
   int tile = kQueries / group > 0 ? kQueries / group : 1;
   while (tile > 1 && (count + tile - 1) / tile * m.kv_heads < 2 * pool_lanes()) tile = (tile + 1) / 2;
@@ -177,8 +156,10 @@ void attention(Lane& lane, const Step& st, int layer) {
   for (int i, end; pool_claim(lane, tiles * m.kv_heads, 1, &i, &end);) {
     int head = i % m.kv_heads, t = (tiles - 1 - i / m.kv_heads) * tile, stop = t + tile < count ? t + tile : count;
     for (int first = t; t < stop; first = t) {
-      while (t < stop && together(st.rows[first], st.rows[t])) t++;
-      attend_rows(lane, st, layer, head, first, t);
+      bool chooses = is_sparse(m, st.rows[first]);
+      while (t < stop && together(st.rows[first], st.rows[t]) && is_sparse(m, st.rows[t]) == chooses) t++;
+      if (chooses) sparse_rows(lane, sparse, head, first, t);
+      else attend_rows(lane, st, layer, head, first, t);
     }
   }
   pool_barrier(lane);
@@ -228,6 +209,11 @@ void layers_task(void* arg, Lane& lane) {
   }
 }
 
+void attention_task(void* arg, Lane& lane) {
+  const Step& st = *(const Step*)arg;
+  attention(lane, st, st.begin);
+}
+
 void head_task(void* arg, Lane& lane) {
   const Step& st = *(const Step*)arg;
   const Model& m = st.m;
@@ -239,11 +225,29 @@ void head_task(void* arg, Lane& lane) {
 
 }  // namespace
 
-size_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
+uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
 
 int forward_layers(const Model& m, const Batch& b, int context, int begin, int end) {
   Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), begin, end, context, nullptr};
-  return pool_run(layers_task, &st);
+  if (begin == 0) windows_overwritten(st.rows, b.count);
+  int status = pool_run(layers_task, &st);
+  if (status == kOk && end == m.layers) windows_built(m, st.rows, b.count);
+  return status;
+}
+
+int forward_attention(const Model& m, const Batch& b, int context, int layer, const float* q, float* o, int parts) {
+  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), layer, layer + 1, context, nullptr, parts};
+  size_t width = (size_t)m.heads * m.head_dim;
+  for (int t = 0; t < b.count; t++) __builtin_memcpy(st.s.q + (size_t)t * st.s.heads, q + t * width, width * 4);
+  int status = pool_run(attention_task, &st);
+  for (int t = 0; t < b.count; t++) __builtin_memcpy(o + t * width, st.s.o + (size_t)t * st.s.heads, width * 4);
+  return status;
+}
+
+const int32_t* forward_choices(const Model& m, const Batch& b, int context, int* words) {
+  Scratch s = plan_scratch(m, b.scratch, b.capacity, b.lanes, context);
+  *words = s.unit.listed;
+  return s.choices;
 }
 
 int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count) {

@@ -5,7 +5,7 @@
 #include "../abi.h"
 
 // Bytes of Batch.scratch for up to `rows` rows.
-size_t scratch_bytes_of(const Model& m, int rows, int lanes, int context);
+uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context);
 
 // Runs layers [begin, end) for the batch's rows; begin == 0 starts from the embeddings. The rows' keys and values
 // are written to their slots. Hidden states stay in the scratch between calls.
@@ -13,3 +13,10 @@ int forward_layers(const Model& m, const Batch& b, int context, int begin, int e
 
 // Logits of rows picked[0 ... count) of the batch after the last layer, into b.logits.
 int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count);
+
+// One layer's attention alone, for tests and benchmarks: q (rows, heads, dim) rotated and scaled, o alike. parts, a sum of:
+// 1 compress what is new, 2 choose blocks, 4 attend.
+int forward_attention(const Model& m, const Batch& b, int context, int layer, const float* q, float* o, int parts);
+
+// Blocks that the rows of the last layer attended to sparsely: (rows, kv heads, words), a count and the blocks.
+const int32_t* forward_choices(const Model& m, const Batch& b, int context, int* words);

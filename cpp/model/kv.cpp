@@ -21,13 +21,28 @@ void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, 
   }
 }
 
-static void halves(const uint8_t* from, float* to, int count) {
-  const v128_t up = wasm_f32x4_const_splat(kTwo112);
-  for (int i = 0; i < count; i += 8) {
-    v128_t h = wasm_v128_load(from + 2 * i);
-    wasm_v128_store(to + i, wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(h)), up));
-    wasm_v128_store(to + i + 4, wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(h)), up));
+void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, float* key, float* value) {
+  int dim = m.head_dim, j = slot % kTile;
+  const uint8_t *kt = kv_tile(m, s, layer, head, 0, slot), *vt = kv_tile(m, s, layer, head, 1, slot);
+  for (int d = 0; d < dim; d++) {
+    int a = d * kTile + j, b = j * dim + d;
+    if (m.kv_type == kKvF32) key[d] = ((const float*)kt)[a], value[d] = ((const float*)vt)[b];
+    else if (m.kv_type == kKvF16) key[d] = half_to_float(((const uint16_t*)kt)[a]), value[d] = half_to_float(((const uint16_t*)vt)[b]);
+    else key[d] = ((const int8_t*)kt)[a] * ((const float*)(kt + dim * kTile))[j], value[d] = ((const int8_t*)vt)[b] * ((const float*)(vt + dim * kTile))[j];
   }
+}
+
+void window_write(int type, uint8_t* tile, int dim, int j, const float* x) {
+  for (int d = 0; d < dim; d++) {
+    if (type == kKvF32) ((float*)tile)[d * kTile + j] = x[d];
+    else ((uint16_t*)tile)[d * kTile + j] = float_to_half(x[d]);
+  }
+}
+
+static void halves(const uint8_t* from, float* to, int count) {
+  const v128_t up = held(kRaise112), mask = held(kHalfMask);
+  for (int i = 0; i < count; i += 16, from += 32, to += 16)
+    for (int k = 0; k < 4; k++) wasm_v128_store(to + 4 * k, wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(from + 8 * k), mask), up));
 }
 
 // Four int8 codes as floats.

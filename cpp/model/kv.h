@@ -3,8 +3,11 @@
 //   values  tile: 32 x dim (element j*dim + d)
 // kKvF16 and kKvF32 store halves and floats; kKvQ8 stores int8 and, after a tile's codes, 32 float scales
 // (one a slot: max|x| / 127).
+// A sparse model's compressed keys follow: for each layer and KV head the fine ones, then the coarse ones where they are
+// used, in tiles like keys (element d*32 + j is dimension d of window j), halves unless the cache is kKvF32.
 #pragma once
 #include "../abi.h"
+#include "../kernels/compress.h"
 #include "../simd.h"
 
 constexpr int kTile = 32;
@@ -13,9 +16,26 @@ static inline int kv_tile_bytes(int type, int dim) {
   return type == kKvF32 ? dim * kTile * 4 : type == kKvF16 ? dim * kTile * 2 : dim * kTile + kTile * 4;
 }
 
-// Bytes of a whole sequence.
-static inline size_t kv_bytes_of(const Model& m, int capacity) {
-  return (size_t)m.layers * m.kv_heads * 2 * (capacity / kTile) * kv_tile_bytes(m.kv_type, m.head_dim);
+static inline int window_type(const Model& m) { return m.kv_type == kKvF32 ? kKvF32 : kKvF16; }
+
+// Tiles of one layer's and head's compressed keys: level 0 fine, 1 coarse.
+static inline int window_tiles(const Model& m, int level, int slots) { return (windows_of(m.sparse, level, slots) + kTile - 1) / kTile; }
+static inline int window_tiles_both(const Model& m, int slots) {
+  return window_tiles(m, 0, slots) + (m.sparse.coarse ? window_tiles(m, 1, slots) : 0);
+}
+
+// Bytes of a sequence's keys and values, and of all of it.
+static inline uint64_t kv_bytes_plain(const Model& m, int capacity) {
+  return (uint64_t)m.layers * m.kv_heads * 2 * (capacity / kTile) * kv_tile_bytes(m.kv_type, m.head_dim);
+}
+static inline uint64_t kv_bytes_of(const Model& m, int capacity) {
+  return kv_bytes_plain(m, capacity) + (uint64_t)m.layers * m.kv_heads * window_tiles_both(m, capacity) * kv_tile_bytes(window_type(m), m.head_dim);
+}
+
+// First tile of the compressed keys of a layer and head.
+static inline uint8_t* window_tile(const Model& m, const Sequence& s, int layer, int head, int level) {
+  size_t index = ((size_t)layer * m.kv_heads + head) * window_tiles_both(m, s.capacity) + (level ? window_tiles(m, 0, s.capacity) : 0);
+  return (uint8_t*)s.data + (size_t)kv_bytes_plain(m, s.capacity) + index * kv_tile_bytes(window_type(m), m.head_dim);
 }
 
 // The tile of keys (values: which = 1) that holds `slot`.
@@ -27,9 +47,15 @@ static inline uint8_t* kv_tile(const Model& m, const Sequence& s, int layer, int
 // Stores one key and one value (dim).
 void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, const float* key, const float* value);
 
+// What was stored, as floats.
+void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, float* key, float* value);
+
 // Floats of a tile: the tile itself when it is stored as floats, else `scratch` (dim * 32) filled from it.
 const float* kv_keys(int type, const uint8_t* tile, int dim, float* scratch);
 const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch);
+
+// Stores vector j of a tile of compressed keys.
+void window_write(int type, uint8_t* tile, int dim, int j, const float* x);
 
 // Copies slot `from` of a to slot `to` of b, all layers and heads.
 void kv_copy_slot(const Model& m, const Sequence& a, int from, const Sequence& b, int to);

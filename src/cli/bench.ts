@@ -40,20 +40,20 @@ export const bench: Command = {
       const name = i === 0 ? "warm-up" : `run ${i}`;
       if (!json) note(`${name}: prefill ${short(speeds.prefill)}, decode ${short(speeds.decode)} tokens/s`);
     }
-    const { loadMs, memory, variant, threads, threadsNote, kvType } = info;
+    const { loadMs, memory, variant, turbo, threads, threadsNote, kvType } = info;
     const prefill = spread(runs.map((r) => r.prefill));
     const decode = spread(runs.map((r) => r.decode));
     const peak = peakMemoryBytes();
     if (json) {
       const speeds = { prefillTokensPerSecond: prefill, decodeTokensPerSecond: decode };
-      const about = { loadMs, peakMemoryBytes: peak, memory, variant, threads, contextSize: info.contextSize, kvType };
+      const about = { loadMs, peakMemoryBytes: peak, memory, variant, turbo, threads, contextSize: info.contextSize, kvType };
       return printJson({ ...speeds, ...sizes, repeat, ...about });
     }
     const row = (name: string, s: Spread) => [name, short(s.median), short(s.min), short(s.max)];
     const at = sizes.depth ? ` at ${sizes.depth}` : "";
     const rows = [row(`prefill ${sizes.prompt}${at}`, prefill), row(`decode ${sizes.decode}${at}`, decode)];
     await write(`${table([["tokens/s", "median", "min", "max"], ...rows])}\n`);
-    const how = `${plural(threads, "thread")}, ${variant} kernels, KV cache ${kvType}`;
+    const how = `${plural(threads, "thread")}, ${variant} kernels${turbo ? " with turbo" : ""}, KV cache ${kvType}`;
     await write(`\nloaded in ${short(loadMs)} ms, ${(peak / 2 ** 20).toFixed(0)} MiB at most, ${how}\n`);
     if (threadsNote) note(threadsNote);
   },

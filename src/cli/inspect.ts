@@ -14,6 +14,7 @@ export const inspect: Command = {
     ...modelArg,
     ctx: { ...loadArgs.ctx, description: "Context of the memory plan (default: the model's, at most 4096)" },
     "kv-type": loadArgs["kv-type"],
+    sparse: loadArgs.sparse,
     threads: { ...loadArgs.threads, description: "Threads of the memory plan (default: physical cores)" },
     tensors: { type: "boolean", description: "List every tensor" },
     header: loadArgs.header,
@@ -21,8 +22,8 @@ export const inspect: Command = {
   },
   repeated: ["header"],
   async run(args) {
-    const { contextSize, kvType, threads, headers } = loadOptions(args);
-    const options = { contextSize, kvType, threads: threads === "auto" ? undefined : threads, headers };
+    const { contextSize, kvType, threads, sparse, headers } = loadOptions(args);
+    const options = { contextSize, kvType, threads: threads === "auto" ? undefined : threads, sparse, headers };
     const found = await inspectModel(modelOf(args.positionals[0]), { ...options, signal: interrupt.signal });
     const metadata = Object.fromEntries(Object.entries(found.metadata).map(([key, value]) => [key, summary(value)]));
     if (args.flag("json")) return printJson({ ...found, metadata });

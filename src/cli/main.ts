@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { CpmError } from "../index.ts";
 import { type Command, parse, UsageError, usage } from "./args.ts";
+import { attention } from "./attention.ts";
 import { bench } from "./bench.ts";
 import { chat } from "./chat.ts";
 import { freq } from "./freq.ts";
@@ -15,7 +16,7 @@ import { note, outputFailed, write } from "./output.ts";
 import { run } from "./run.ts";
 import { tokenize } from "./tokenize.ts";
 
-const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, bench, freq];
+const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.
 

@@ -17,7 +17,10 @@ export const loadArgs = {
   threads: { type: "string", valueHint: "N", description: 'Compute threads, or "auto": physical cores (default)' },
   ctx: { type: "string", valueHint: "N", description: "Context size in tokens (default: the model's, at most 4096)" },
   "kv-type": { type: "string", valueHint: "T", description: "KV cache: f16 (default), f32 or q8" },
+  sparse: { type: "string", valueHint: "S", description: 'Sparse attention: on, off, or fields as JSON: {"topk":32}' },
+  "rope-factors": { type: "string", valueHint: "F", description: "LongRoPE factors: minicpm4-128k, minicpm4.1-128k or a list" },
   variant: { type: "string", valueHint: "V", description: "Kernel build: auto (default), base or relaxed" },
+  turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8" },
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
 } as const satisfies ArgsDef;
 
@@ -94,8 +97,28 @@ export function loadOptions(args: Parsed): LoadOptions {
     contextSize: args.number("ctx"),
     kvType: args.text("kv-type") as LoadOptions["kvType"],
     variant: args.text("variant") as LoadOptions["variant"],
+    sparse: sparse(args),
+    ropeFactors: ropeFactors(args),
+    turbo: args.flag("turbo"),
     headers: headers(args),
   };
+}
+
+/** on, off, or fields that override. @throws UsageError for text that is none of them */
+export function sparse(args: Parsed): LoadOptions["sparse"] {
+  const text = args.text("sparse");
+  if (text === undefined || text === "on" || text === "off") return text === undefined ? undefined : text === "on";
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  } catch {}
+  throw new UsageError(`--sparse: expected on, off or an object like {"topk":32}, found ${JSON.stringify(text)}`);
+}
+
+function ropeFactors(args: Parsed): LoadOptions["ropeFactors"] {
+  const text = args.text("rope-factors");
+  if (text === undefined || !/^[\d.,\s]+$/.test(text)) return text as LoadOptions["ropeFactors"];
+  return text.split(",").map(Number);
 }
 
 export function headers(args: Parsed): Readonly<Record<string, string>> | undefined {

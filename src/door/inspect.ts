@@ -5,6 +5,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { planModel } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
+import type { SparseOption } from "../model/sparse.ts";
 import { chooseBuild } from "../wasm/features.ts";
 import { checkNames, engineOptions } from "./options.ts";
 
@@ -13,6 +14,8 @@ export interface InspectOptions {
   readonly contextSize?: number | undefined;
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   readonly threads?: number | undefined;
+  /** As for load(): compressed keys take memory. */
+  readonly sparse?: SparseOption | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -41,7 +44,7 @@ export interface Inspection {
 /** Closes `files`. Rejects as load() does, also for a plan beyond what WebAssembly addresses. */
 export async function inspectFiles(host: EngineHost, files: ModelFiles, options: InspectOptions): Promise<Inspection> {
   try {
-    checkNames("options", options, ["contextSize", "kvType", "threads", "headers", "signal"]);
+    checkNames("options", options, ["contextSize", "kvType", "threads", "sparse", "headers", "signal"]);
     const { headers: _, signal, ...wanted } = options;
     const engine = engineOptions(wanted);
     const model = await readModel(files, signal);

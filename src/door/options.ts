@@ -2,6 +2,8 @@
 import { type SamplingInput, samplingKeys, samplingOptions } from "../decode/options.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
+import type { RopeFactors } from "../model/longrope.ts";
+import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
 import { checkDraft, type DraftInput } from "./draft.ts";
 
 export interface LoadOptions {
@@ -13,10 +15,27 @@ export interface LoadOptions {
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   /** Kernel build. "auto" (default) takes relaxed SIMD where it computes right, else "base". */
   readonly variant?: "auto" | "base" | "relaxed" | undefined;
+  /**
+   * Node 24 and newer: let V8 fuse the kernels' 128-bit operations into 256-bit ones. An experimental compiler feature,
+   * switched on for the whole process; its results are checked against the kernels' definitions before it is used, but a
+   * fault of that compiler would end the process.
+   * "unsupported" elsewhere, and where the check fails. Default false.
+   */
+  readonly turbo?: boolean | undefined;
   /** Prompt tokens per forward step, at most. Default 256. */
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
   readonly maxMemoryBytes?: number | undefined;
+  /**
+   * Sparse attention (InfLLM v2) for long sequences. Default: as the model file says, dense where it says nothing. true: its
+   * configuration or the published one; false: dense; an object overrides single fields. See docs/sparse.md.
+   */
+  readonly sparse?: SparseOption | undefined;
+  /**
+   * LongRoPE factors in place of the model's own, for contexts longer than it was trained on: "minicpm4-128k" or
+   * "minicpm4.1-128k" (published), or headDim / 2 numbers.
+   */
+  readonly ropeFactors?: RopeFactors | undefined;
   /**
    * What drafts tokens that the model then checks in one step: the same text, sooner. "lookup": what followed earlier in
    * the text; { eagle }: a draft head; { model }: a small model of the same vocabulary. Default: lookup in chats; false:
@@ -39,6 +58,11 @@ export interface GenerateOptions extends SamplingInput {
   readonly stop?: readonly string[] | undefined;
   /** Token ids that end the generation, beside the model's own end tokens. */
   readonly stopTokens?: readonly number[] | undefined;
+  /**
+   * When the context is full: "stop" (default) with finishReason "context", or "slide": forget all but the first blocks and the
+   * last window (sparse.initBlocks and sparse.windowSize) and go on. Prompts must fit either way.
+   */
+  readonly whenFull?: "stop" | "slide" | undefined;
   /** Write special tokens by name instead of leaving them out of the text. Default false. */
   readonly special?: boolean | undefined;
   /** Prompt tokens computed so far, of how many. */
@@ -88,8 +112,11 @@ const LOAD_NAMES = [
   "contextSize",
   "kvType",
   "variant",
+  "turbo",
   "batchSize",
   "maxMemoryBytes",
+  "sparse",
+  "ropeFactors",
   "draft",
   "worker",
   "headers",
@@ -107,6 +134,9 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
+  if (options.sparse !== undefined && typeof options.sparse !== "boolean")
+    checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
+  flag("turbo", options.turbo);
   checkDraft(options.draft);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
@@ -117,12 +147,25 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     contextSize,
     kvType: oneOf("kvType", options.kvType, ["f16", "f32", "q8"], "f16"),
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
+    turbo: options.turbo ?? false,
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
+    sparse: options.sparse,
+    ropeFactors: options.ropeFactors,
   };
 }
 
-const GENERATE_NAMES = ["maxTokens", "stop", "stopTokens", "special", "draft", "onPrefill", "signal", ...samplingKeys];
+const GENERATE_NAMES = [
+  "maxTokens",
+  "stop",
+  "stopTokens",
+  "whenFull",
+  "special",
+  "draft",
+  "onPrefill",
+  "signal",
+  ...samplingKeys,
+];
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
 export function generateRequest(
@@ -149,6 +192,7 @@ export function generateRequest(
     stopTokens,
     special,
     sampling,
+    whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
     draft: options.draft === false ? "off" : call,
   };
 }

@@ -1,5 +1,5 @@
 // A session: tokens with their KV cache, and what can be done with them.
-import type { EngineApi, GenerateResult } from "../engine/types.ts";
+import type { BlockTrace, EngineApi, GenerateResult } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Generation } from "./generation.ts";
@@ -47,6 +47,18 @@ export class Session implements AsyncDisposable {
         field: "logits",
       });
     return this.#engine.forward(await this.#open(), Array.from(tokens), logits, signal);
+  }
+
+  /**
+   * Appends tokens and tells which blocks of the cache they attended to, in each layer and KV head: of every `every`-th token
+   * (default 1). A dense sequence attends to all blocks up to its own. Rejects as forward() does.
+   */
+  async trace(
+    tokens: readonly number[] | Int32Array,
+    options: { readonly every?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<BlockTrace> {
+    checkNames("options", options, ["every", "signal"]);
+    return this.#engine.trace(await this.#open(), Array.from(tokens), options.every ?? 1, options.signal);
   }
 
   /**

@@ -6,6 +6,7 @@ import { CpmError } from "../errors.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
+import { withFactors } from "../model/longrope.ts";
 import { type Plan, planModel, STACK_BYTES, slots } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
@@ -60,12 +61,13 @@ export async function assemble(
   const { signal } = hooks;
   const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
   onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
-  const model = await readModel(signal ? abortable(files, signal) : files, signal);
+  const file = await readModel(signal ? abortable(files, signal) : files, signal);
+  const model = { ...file, config: withFactors(file.config, options.ropeFactors) };
   const { config } = model;
   // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
   const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
   const { lanes, note } = laneCount(host, options.threads);
-  const build = await chooseBuild(host, options.variant, lanes > 1);
+  const build = await chooseBuild(host, options.variant, lanes > 1, options.turbo);
   const plan = planModel(build, model, options, lanes, options.batchSize);
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
@@ -84,12 +86,13 @@ export async function assemble(
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
     const { contextSize } = plan;
-    const place = { model: struct, layers: config.layers, context: slots(contextSize), ...work };
+    const place = { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(contextSize), ...work };
     const stepper = new Stepper(kernels, arena, host, plan, place);
     const { vocab } = config;
     const sampler = new Sampler(decide, memory, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
+    const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
-    const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory) };
+    const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
     const sequences = new Sequences(arena, own);
     const drafting = await openDrafting(
       {
@@ -140,9 +143,11 @@ function infoOf(
     format: model.format,
     contextSize: plan.contextSize,
     kvType: options.kvType,
+    sparse: plan.sparse,
     threads: plan.lanes,
     threadsNote: note,
     variant: build.variant,
+    turbo: options.turbo,
     memory: { ...plan.memory, total: memory.buffer.byteLength },
     loadMs,
     packed,

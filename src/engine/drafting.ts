@@ -149,7 +149,7 @@ async function openSmall(p: DraftingParts, options: TreeOptions, files: ModelFil
   const plan = planModel(
     p.build,
     model,
-    { ...p.options, contextSize, maxMemoryBytes: undefined },
+    { ...p.options, contextSize, maxMemoryBytes: undefined, sparse: false },
     p.plan.lanes,
     p.plan.batchSize,
   );
@@ -160,6 +160,7 @@ async function openSmall(p: DraftingParts, options: TreeOptions, files: ModelFil
   const stepper = new Stepper(kernels, arena, host, plan, {
     model: struct,
     layers: model.config.layers,
+    kvHeads: model.config.kvHeads,
     context: slots(contextSize),
     ...work,
   });
@@ -169,6 +170,7 @@ async function openSmall(p: DraftingParts, options: TreeOptions, files: ModelFil
     contextSize,
     firstKv: work.firstKv,
     fingerprint: 0n,
+    kvBytes: (capacity) => kernels.kv_bytes(struct, capacity),
   });
   const ranker = new Ranker(p, config.vocab, options.width);
   return new SmallDrafter({ stepper, sequences, ranker, shape: options, contextSize, now: () => host.now() });

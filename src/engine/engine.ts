@@ -2,6 +2,7 @@
 import type { DraftTree } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
+import { PUBLISHED_SPARSE } from "../model/sparse.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
 import type { StepRow } from "./forward.ts";
@@ -9,7 +10,16 @@ import { generate } from "./generate.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
 import { type Drafting, Speculation } from "./speculate.ts";
-import type { EngineApi, EngineInfo, EngineOptions, GenerateHooks, GenerateRequest, GenerateResult } from "./types.ts";
+import { BlockRecorder } from "./trace.ts";
+import type {
+  BlockTrace,
+  EngineApi,
+  EngineInfo,
+  EngineOptions,
+  GenerateHooks,
+  GenerateRequest,
+  GenerateResult,
+} from "./types.ts";
 import { acceptNode, verifyTree } from "./verify.ts";
 
 export type { EngineHooks };
@@ -127,6 +137,26 @@ export class Engine implements EngineApi {
     }, outer);
   }
 
+  trace(session: number, tokens: readonly number[], every: number, outer?: AbortSignal): Promise<BlockTrace> {
+    return this.#inTurn(async (signal) => {
+      const sequence = this.#parts.sequences.get(session);
+      const { config, sparse } = this.info;
+      checkTokens(tokens, config.vocab, sequence);
+      if (!Number.isSafeInteger(every) || every < 1)
+        throw new CpmError("bad-option", `every: expected a whole number of tokens, found ${every}`, { field: "every" });
+      const shape = { layers: config.layers, kvHeads: config.kvHeads, blockSize: sparse?.blockSize ?? 64 };
+      const before = sequence.tokens.length;
+      const recorder = new BlockRecorder(shape, before, tokens.length, every);
+      try {
+        await this.#append(sequence, tokens, "none", signal, () => {}, 0, recorder);
+      } catch (error) {
+        sequence.tokens.length = before;
+        throw error;
+      }
+      return recorder.trace;
+    }, outer);
+  }
+
   /** Appends tokens in batches; hands over each row of logits asked for, in order. */
   async #append(
     sequence: Sequence,
@@ -134,12 +164,17 @@ export class Engine implements EngineApi {
     logits: "none" | "last" | "all",
     signal: AbortSignal | undefined,
     onRows: (rows: Float32Array) => void,
+    promptLength = 0,
+    recorder?: BlockRecorder,
   ): Promise<void> {
     const { stepper, arena } = this.#parts;
     const vocab = this.info.config.vocab;
-    for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {
-      const batch = tokens.slice(begin, begin + stepper.capacity);
-      await stepper.layers(causalRows(sequence, batch), signal);
+    // Dense or sparse is decided once, from the whole prompt: how it is cut into batches changes nothing.
+    const total = Math.max(promptLength, sequence.tokens.length + tokens.length);
+    for (let begin = 0, end = 0; begin < tokens.length; begin = end) {
+      end = Math.min(tokens.length, begin + stepper.batchRows(total));
+      const batch = tokens.slice(begin, end);
+      await stepper.layers(causalRows(sequence, batch, total), signal, recorder);
       const last = begin + batch.length === tokens.length;
       const wanted = logits === "all" ? batch.map((_, i) => i) : logits === "last" && last ? [batch.length - 1] : [];
       for (let i = 0; i < wanted.length; i += stepper.logitRows) {
@@ -158,7 +193,7 @@ export class Engine implements EngineApi {
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
       const step = (tokens: readonly number[], logits: "none" | "last") =>
-        this.#append(sequence, tokens, logits, signal, () => {});
+        this.#append(sequence, tokens, logits, signal, () => {}, prompt.length);
       return generate(
         {
           now: () => host.now(),
@@ -167,9 +202,10 @@ export class Engine implements EngineApi {
           table,
           sequence,
           step,
+          slide: () => this.#slide(sequence),
           verify: (tree: DraftTree) => verifyTree(stepper, sequence, tree, signal),
           accept: (tree: DraftTree, node: number) => acceptNode(stepper, sequence, tree, node),
-          batchSize: stepper.capacity,
+          batchRows: (total) => stepper.batchRows(total),
           memory: arena.memory,
           stop: this.info.tokenizer.stop,
         },
@@ -179,8 +215,19 @@ export class Engine implements EngineApi {
     }, hooks.signal);
   }
 
-  #draftingFor({ draft = "text" }: GenerateRequest): Drafting | undefined {
+  /** Keeps the first blocks and the last window of a full sequence, or of a small one a quarter and a half. */
+  #slide(sequence: Sequence): void {
+    const { initBlocks, blockSize, windowSize } = this.info.sparse ?? PUBLISHED_SPARSE;
+    const { contextSize, tokens } = sequence;
+    const first = Math.min(initBlocks * blockSize, contextSize >> 2);
+    const last = Math.max(1, Math.min(windowSize, contextSize >> 1));
+    if (first + last < tokens.length) this.#parts.stepper.slide(sequence, tokens.length - last, first);
+  }
+
+  /** Sparse attention chooses blocks by the length so far, and sliding moves what drafters have read: neither is drafted for. */
+  #draftingFor({ draft = "text", whenFull }: GenerateRequest): Drafting | undefined {
     const { drafting } = this.#parts;
+    if (this.info.sparse || whenFull === "slide") return undefined;
     return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
   }
 
@@ -290,7 +337,7 @@ function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequenc
     );
 }
 
-function causalRows(sequence: Sequence, tokens: readonly number[]): StepRow[] {
+function causalRows(sequence: Sequence, tokens: readonly number[], total: number): StepRow[] {
   const first = sequence.tokens.length;
   return tokens.map((token, i) => ({
     sequence,
@@ -300,5 +347,6 @@ function causalRows(sequence: Sequence, tokens: readonly number[]): StepRow[] {
     base: first + i + 1,
     maskLow: 0,
     maskHigh: 0,
+    total,
   }));
 }

@@ -5,6 +5,7 @@ import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts"
 import type { Arena } from "../wasm/memory.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
+import type { BlockRecorder } from "./trace.ts";
 
 /** One row of a step: see Row in cpp/abi.h. */
 export interface StepRow {
@@ -16,6 +17,8 @@ export interface StepRow {
   readonly base: number;
   readonly maskLow: number;
   readonly maskHigh: number;
+  /** Tokens of the sequence after the whole call that this row is part of: decides dense or sparse. */
+  readonly total: number;
 }
 
 /** A model in memory, and where its steps are computed. */
@@ -23,6 +26,7 @@ export interface StepperPlace {
   /** Address of the Model struct. */
   readonly model: number;
   readonly layers: number;
+  readonly kvHeads: number;
   /** Slots of the longest sequence. */
   readonly context: number;
   /** Address of plan.scratchBytes. */
@@ -33,6 +37,9 @@ export interface StepperPlace {
 
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
 const SLICE_MS = 12;
+/** Longest time that one layer of a batch should take, and a guess (of one lane's speed in attention) before any was timed. */
+const LAYER_MS = 36;
+const MULTIPLICATIONS_PER_MS = 1.2e7;
 
 /** States of the residual stream as it enters some layers, kept for every row of a step, side by side, times `scale`. */
 export interface LayerTaps {
@@ -50,6 +57,7 @@ export class Stepper {
   readonly #plan: Plan;
   readonly #model: number;
   readonly #layers: number;
+  readonly #kvHeads: number;
   readonly #context: number;
   readonly #batch: number;
   readonly #rows: number;
@@ -67,6 +75,7 @@ export class Stepper {
     this.#plan = plan;
     this.#model = place.model;
     this.#layers = place.layers;
+    this.#kvHeads = place.kvHeads;
     this.#context = place.context;
     this.logits = place.logits;
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
@@ -91,20 +100,50 @@ export class Stepper {
     return this.#plan.logitRows;
   }
 
+  /**
+   * Rows of the next batch of a call that ends at `total` tokens: at most `capacity`, and so few in a long context that one
+   * layer of them does not hold up an abort. How tokens are cut into batches changes no bit of the result.
+   */
+  batchRows(total: number): number {
+    const { sparse, layers, lanes } = this.#plan;
+    const seen =
+      sparse && total >= sparse.denseLen
+        ? Math.min(total, sparse.windowSize + sparse.blockSize * sparse.topk + total / sparse.kernelStride)
+        : total;
+    const attention = (2 * seen * layers[0]!.q.rows) / (MULTIPLICATIONS_PER_MS * lanes);
+    return Math.max(1, Math.min(this.capacity, Math.floor(LAYER_MS / Math.max(this.#msPerLayerRow, attention))));
+  }
+
   /** Runs at most `capacity` rows through all layers. */
-  async layers(rows: readonly StepRow[], signal?: AbortSignal): Promise<void> {
+  async layers(rows: readonly StepRow[], signal?: AbortSignal, recorder?: BlockRecorder): Promise<void> {
     this.#write(rows);
     for (let begin = 0; begin < this.#layers; ) {
-      const count = Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
+      const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
       const end = Math.min(this.#layers, begin + count, ...(this.#taps?.layers ?? []).filter((layer) => layer > begin));
       this.#tap(begin, rows.length);
       const started = this.#host.now();
       check(this.#kernels.forward(this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;
       this.#msPerLayerRow = Math.max(1e-4, 0.7 * this.#msPerLayerRow + (0.3 * ms) / ((end - begin) * rows.length));
+      recorder?.take(begin, rows, ...this.#choices(rows));
       begin = end;
       await this.breathe(signal);
     }
+  }
+
+  /** Forgets tokens [to, from) of a sequence: the later ones take their places, and their positions. */
+  slide(sequence: Sequence, from: number, to: number): void {
+    check(this.#kernels.kv_slide(this.#model, sequence.at, from, to, sequence.tokens.length - from), "slide");
+    sequence.tokens.splice(to, from - to);
+  }
+
+  /** What the rows of the last layer chose, if they chose. */
+  #choices(rows: readonly StepRow[]): [Int32Array | undefined, number] {
+    const { sparse } = this.#plan;
+    if (!sparse || rows[0]!.total < sparse.denseLen) return [undefined, 0];
+    const words = this.#kernels.choice_words(this.#model, this.#batch, this.#context);
+    const at = this.#kernels.choices(this.#model, this.#batch, this.#context);
+    return [new Int32Array(this.#arena.memory.buffer, at, rows.length * this.#kvHeads * words), words];
   }
 
   /** Logits of some rows of the last step (at most logitRows), into `logits`. */
@@ -169,7 +208,7 @@ export class Stepper {
 
   #write(rows: readonly StepRow[]): void {
     const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
-    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh);
+    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total);
     new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
   }
 

@@ -15,12 +15,15 @@ export interface Generator {
   readonly speculation: Speculation;
   readonly table: PieceTable;
   readonly sequence: Sequence;
-  readonly batchSize: number;
+  /** Prompt tokens of the next batch, of `total` in all. */
+  batchRows(total: number): number;
   readonly memory: WebAssembly.Memory;
   /** The model's own end tokens. */
   readonly stop: readonly number[];
   /** Appends tokens to the sequence; "last" leaves the last row's logits in place for the sampler. */
   step(tokens: readonly number[], logits: "none" | "last"): Promise<void>;
+  /** Forgets the middle of the sequence. */
+  slide(): void;
   /** Computes a tree's rows behind the sequence, and the logits after each node, in their order. */
   verify(tree: DraftTree): Promise<void>;
   /** Appends a node of the verified tree to the sequence, whose parent was the last one appended. */
@@ -49,15 +52,17 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
   /** Draws the token after the sequence from a row of logits, and emits it. */
   const draw = (row: number): { token: number; finish: FinishReason | undefined } => {
     const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
-    const { token, logprob } = g.samplers[row]!.sample(request.sampling, sequence.tokens.length, history);
+    const { token, logprob } = g.samplers[row]!.sample(request.sampling, request.prompt.length + out.tokens.length, history);
     speculation.drew(token);
     if (stop.has(token)) return { token, finish: "stop" };
     if (out.push(token, logprob && out.named(logprob))) return { token, finish: "stop-string" };
     if (out.tokens.length >= request.maxTokens) return { token, finish: "length" };
-    return { token, finish: sequence.tokens.length >= sequence.contextSize ? "context" : undefined };
+    return { token, finish: full() && request.whenFull !== "slide" ? "context" : undefined };
   };
+  const full = () => sequence.tokens.length >= sequence.contextSize;
   let drawn = draw(0);
   while (!drawn.finish) {
+    if (full()) g.slide();
     const room = Math.min(sequence.contextSize - sequence.tokens.length, request.maxTokens - out.tokens.length);
     const tree = await speculation.propose(sequence, drawn.token, room);
     await g.verify(tree);
@@ -89,8 +94,9 @@ function commonPrefix(have: readonly number[], prompt: readonly number[]): numbe
 }
 
 async function prefill(g: Generator, prompt: readonly number[], cached: number, hooks: GenerateHooks): Promise<void> {
-  for (let begin = cached; begin < prompt.length; begin += g.batchSize) {
-    const end = Math.min(prompt.length, begin + g.batchSize);
+  for (let begin = cached, end = cached; begin < prompt.length; begin = end) {
+    // As many as one step takes, so that a drafter finds the states of all of them.
+    end = Math.min(prompt.length, begin + g.batchRows(prompt.length));
     await g.step(prompt.slice(begin, end), end === prompt.length ? "last" : "none");
     await g.speculation.observe(
       g.sequence,

@@ -11,8 +11,10 @@ export type Artifact = (typeof ARTIFACTS)[number];
 /** The surroundings of an engine, seen from the thread it runs in. */
 export interface EngineHost {
   readonly name: "node" | "deno" | "bun" | "browser" | "edge";
-  /** Compiled kernel module. */
-  module(artifact: Artifact): Promise<WebAssembly.Module>;
+  /** Compiled kernel module. `turbo`: with the experimental optimisations that `turbo` below tells of. */
+  module(artifact: Artifact, turbo?: boolean): Promise<WebAssembly.Module>;
+  /** This runtime can fuse neighbouring 128-bit operations into 256-bit ones (V8's re-vectoriser, off by default). */
+  readonly turbo?: boolean;
   /** Lanes that "auto" means: physical cores, 1 where there are no threads. */
   readonly cores: number;
   /** Why there are no threads here, when `startLanes` is absent. */

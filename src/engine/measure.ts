@@ -28,6 +28,7 @@ export function measureSteps(stepper: Stepper, sequence: Sequence, layers: numbe
       base: i + 1,
       maskLow: 0,
       maskHigh: 0,
+      total: 0,
     }));
   let layer = 0;
   let spent = 0;

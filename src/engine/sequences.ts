@@ -32,6 +32,8 @@ export interface SequenceOptions {
   readonly firstKv: number;
   /** Tells one model from another in saved sessions. */
   readonly fingerprint: bigint;
+  /** Bytes of a sequence of so many slots. */
+  readonly kvBytes: (slots: number) => number;
 }
 
 export class Sequences {
@@ -92,7 +94,7 @@ export class Sequences {
   }
 
   bytesOf(contextSize: number): number {
-    return this.#config.layers * this.#config.kvHeads * 2 * (slots(contextSize) / 32) * this.#tileBytes;
+    return this.#options.kvBytes(slots(contextSize));
   }
 
   /** [start, bytes] of the filled part of each region (layer, KV head, keys or values). */

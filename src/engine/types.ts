@@ -1,5 +1,7 @@
 // What crosses between the public door and the engine, which may live in a worker: plain data only.
 import type { ModelConfig } from "../model/config.ts";
+import type { RopeFactors } from "../model/longrope.ts";
+import type { SparseConfig, SparseOption } from "../model/sparse.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 
 export type KvType = "f16" | "f32" | "q8";
@@ -22,10 +24,16 @@ export interface EngineOptions {
   readonly kvType: KvType;
   readonly threads: number | "auto";
   readonly variant: Variant | "auto";
+  /** Compile with the engine's experimental 256-bit vectors, after checking their results. */
+  readonly turbo: boolean;
   /** Rows per forward step, at most. */
   readonly batchSize: number;
   /** Refuse to load when the plan needs more. */
   readonly maxMemoryBytes: number | undefined;
+  /** Sparse attention; undefined: as the model file says. */
+  readonly sparse?: SparseOption | undefined;
+  /** LongRoPE factors in place of the model's own. */
+  readonly ropeFactors?: RopeFactors | undefined;
   /** Absent: nothing drafts. */
   readonly draft?: DraftOptions | undefined;
 }
@@ -73,10 +81,13 @@ export interface EngineInfo {
   readonly format: string;
   readonly contextSize: number;
   readonly kvType: KvType;
+  /** How long sequences attend; undefined: densely. */
+  readonly sparse: SparseConfig | undefined;
   readonly threads: number;
   /** Why fewer threads than asked for, if so. */
   readonly threadsNote: string | undefined;
   readonly variant: Variant;
+  readonly turbo: boolean;
   readonly memory: MemoryPlan;
   readonly loadMs: number;
   /** Weight bytes by packed type. */
@@ -114,6 +125,8 @@ export interface GenerateRequest {
   readonly stop: readonly string[];
   /** Split `<think>…</think>` off as reasoning; "open": the prompt already ended inside <think>. */
   readonly thinking: "none" | "split" | "open";
+  /** When the context is full: stop, or forget the middle and go on. Undefined: stop. */
+  readonly whenFull?: "stop" | "slide" | undefined;
   /** Emit special tokens as text. */
   readonly special: boolean;
   /** What kind of text this is to a drafter ("text" when absent): prompt lookup is by default for chats alone. Never changes the text. */
@@ -181,6 +194,19 @@ export interface GenerateHooks {
   onPrefill?(done: number, total: number): void;
 }
 
+/** Which blocks of the cache positions attended to. */
+export interface BlockTrace {
+  readonly layers: number;
+  readonly kvHeads: number;
+  /** Tokens of a block, and how many blocks there are. */
+  readonly blockSize: number;
+  readonly blocks: number;
+  /** The positions that were kept. */
+  readonly positions: Int32Array;
+  /** Bits (layers, kvHeads, positions, blocks rounded up to whole bytes), low bit first; dense positions have all up to their own. */
+  readonly chosen: Uint8Array;
+}
+
 /** What the engine offers; implemented by the engine itself and by the port that reaches it in a worker. */
 export interface EngineApi {
   readonly info: EngineInfo;
@@ -193,6 +219,8 @@ export interface EngineApi {
     logits: "none" | "last" | "all",
     signal?: AbortSignal,
   ): Promise<Float32Array>;
+  /** Appends tokens and tells which blocks every `every`-th of them attended to, in each layer and KV head. */
+  trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace>;
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult>;
   /** Tokens now in the cache. */
   tokens(session: number): Promise<Int32Array>;

@@ -6,6 +6,7 @@ import type { FileTensor } from "../file/tensor.ts";
 import type { PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
+import { attentionFactor } from "./longrope.ts";
 import { linearShapes, readFloats, TensorTable } from "./shapes.ts";
 
 type Metadata = ReadonlyMap<string, GgufValue>;
@@ -137,7 +138,11 @@ function readSparse(f: Fields, architecture: string): ModelConfig["sparse"] {
       ? []
       : [[name, f.count(`${architecture}.sparse.${name}`, 0, 1 << 30)] as const],
   );
-  return found.length ? Object.fromEntries(found) : undefined;
+  const exact =
+    f.raw(`${architecture}.sparse.exact_lse`) === undefined
+      ? []
+      : [["exact_lse", f.flag(`${architecture}.sparse.exact_lse`, true)] as const];
+  return found.length || exact.length ? Object.fromEntries([...found, ...exact]) : undefined;
 }
 
 async function readRope(
@@ -159,11 +164,12 @@ async function readRope(
   const factors = async (name: string) => (table.has(name) ? readFloats(table.get(name, [headDim / 2]), signal) : undefined);
   const one = await factors("rope_freqs.weight");
   const linear = kind === "linear" && factor !== 1 ? new Float32Array(headDim / 2).fill(factor) : undefined;
+  const original = f.count(key("rope.scaling.original_context_length"), 1, LIMITS.context, contextLength);
   return {
     ropeShort: (await factors("rope_factors_short.weight")) ?? one ?? linear,
     ropeLong: (await factors("rope_factors_long.weight")) ?? one ?? linear,
-    ropeOriginalContext: f.count(key("rope.scaling.original_context_length"), 1, LIMITS.context, contextLength),
-    ropeScale: f.number(key("rope.scaling.attn_factor"), 1),
+    ropeOriginalContext: original,
+    ropeScale: f.number(key("rope.scaling.attn_factor"), kind === "longrope" ? attentionFactor(contextLength, original) : 1),
   };
 }
 

@@ -6,6 +6,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
+import { attentionFactor } from "./longrope.ts";
 import { linearShapes, TensorTable } from "./shapes.ts";
 import { tokenizerOfFolder } from "./tokenizer.ts";
 
@@ -180,16 +181,11 @@ function readRope(f: Fields, scaling: Record<string, unknown> | undefined, headD
     LIMITS.context,
     f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength),
   );
-  const scale = Math.max(1, contextLength / original);
   return {
     ropeShort: factorList(s, "short_factor", headDim),
     ropeLong: factorList(s, "long_factor", headDim),
     ropeOriginalContext: original,
-    // Source: LongRoPE as in the published modeling file.
-    ropeScale:
-      s.raw("attention_factor") === undefined
-        ? Math.sqrt(1 + Math.log(scale) / Math.log(Math.max(2, original)))
-        : s.number("attention_factor"),
+    ropeScale: s.raw("attention_factor") === undefined ? attentionFactor(contextLength, original) : s.number("attention_factor"),
   };
 }
 

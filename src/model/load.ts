@@ -9,6 +9,7 @@ import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter } fr
 import { type Arena, align } from "../wasm/memory.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
 import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
+import { sparseWords } from "./sparse.ts";
 
 export interface LoadContext {
   readonly kernels: Kernels;
@@ -204,13 +205,14 @@ async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): P
   const norm = await placeVector(context, model.norm);
   const rope = placeRope(context, model.config, plan.contextSize);
   const words = (w: PlannedWeight): number[] => [KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at];
-  writeModel(arena.memory.buffer, struct, model.config, context.kvType, plan.ternaryBlock).ints(
-    rope,
-    norm,
-    ...words(plan.embedding),
-    ...words(plan.head),
-    layersAt,
-  );
+  writeModel(
+    arena.memory.buffer,
+    struct,
+    model.config,
+    context.kvType,
+    plan.ternaryBlock,
+    sparseWords(plan.sparse, plan.contextSize),
+  ).ints(rope, norm, ...words(plan.embedding), ...words(plan.head), layersAt);
   for (const [i, l] of plan.layers.entries()) {
     const norms = [await placeVector(context, l.files.attnNorm), await placeVector(context, l.files.ffnNorm)];
     new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer).ints(

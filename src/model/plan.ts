@@ -6,6 +6,7 @@ import { FILE_TYPES, KINDS, type Kind, KV_TYPES, STRUCT_BYTES, StructWriter } fr
 import type { Build } from "../wasm/features.ts";
 import { align, formatBytes, PAGE } from "../wasm/memory.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
+import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 
 /** A weight as it will be packed; `at` is filled in when it is placed. */
 export interface PlannedWeight {
@@ -30,6 +31,7 @@ export interface Plan {
   /** Every weight once. */
   readonly weights: readonly PlannedWeight[];
   readonly ternaryBlock: number;
+  readonly sparse: SparseConfig | undefined;
   readonly contextSize: number;
   readonly batchSize: number;
   readonly lanes: number;
@@ -72,10 +74,23 @@ export function writeModel(
   config: ModelConfig,
   kvType: EngineOptions["kvType"],
   ternaryBlock: number,
+  sparse: readonly number[],
 ): StructWriter {
   const c = config;
   return new StructWriter(memory, at)
-    .ints(c.layers, c.hidden, c.intermediate, c.heads, c.kvHeads, c.headDim, c.vocab, KV_TYPES[kvType], ternaryBlock, 0)
+    .ints(
+      c.layers,
+      c.hidden,
+      c.intermediate,
+      c.heads,
+      c.kvHeads,
+      c.headDim,
+      c.vocab,
+      KV_TYPES[kvType],
+      ternaryBlock,
+      0,
+      ...sparse,
+    )
     .floats(c.rmsEps, c.embeddingScale, c.residualScale, c.logitScale, c.ropeScale, 0);
 }
 
@@ -97,6 +112,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const { config } = model;
   checkShape(config);
   const contextSize = options.contextSize ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
+  const sparse = resolveSparse(config.sparse, options.sparse);
   const embedding = planWeight(build, model.embedding);
   const head = model.head ? planWeight(build, model.head) : embedding;
   const layers = model.layers.map((files) => {
@@ -117,11 +133,9 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const ternaryBlock = 256;
   // A batch larger than the context would only be memory.
   const rows = Math.max(1, Math.min(batchSize, contextSize));
-  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock);
-  const asked = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) >>> 0;
-  const least = scratchAtLeast(config, rows, slots(contextSize));
-  const scratchBytes = least > 0.9 * 2 ** 32 ? Math.max(least, 2 ** 32) : asked;
-  const kvBytes = kvCacheBytes(build, config, options.kvType, slots(contextSize));
+  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, sparseWords(sparse, contextSize));
+  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize));
+  const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.floor(LOGIT_BYTES / (4 * config.vocab))));
   const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
   const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
@@ -150,6 +164,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
     layers,
     weights,
     ternaryBlock,
+    sparse,
     contextSize,
     batchSize: rows,
     lanes,
@@ -159,19 +174,6 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
     stagingBytes,
     memory: { ...memory, total },
   };
-}
-
-/** Bytes of a KV cache of `capacity` slots: may exceed 32 bits, so 64 slots of one head are asked for. */
-function kvCacheBytes(build: Build, config: ModelConfig, kvType: EngineOptions["kvType"], capacity: number): number {
-  writeModel(build.probeMemory.buffer, build.probeBase, { ...config, layers: 1, kvHeads: 1 }, kvType, 256);
-  return (build.probe.kv_bytes(build.probeBase, 64) >>> 0) * config.layers * config.kvHeads * (capacity / 64);
-}
-
-/** The large parts of what scratch_bytes sums (cpp/model/scratch.h), without its 32-bit limit. */
-function scratchAtLeast({ hidden, heads, kvHeads, headDim, intermediate }: ModelConfig, rows: number, context: number): number {
-  const inner = heads * headDim;
-  const row = 4 * (2 * hidden + 2 * inner + 2 * kvHeads * headDim + 2 * intermediate) + 2 * Math.max(hidden, inner, intermediate);
-  return rows * row + 4 * Math.ceil(context / 1024) * heads * (headDim + 2);
 }
 
 /** Enough for the sampler's regions: see samplerBytes in decode/sampler.ts. */

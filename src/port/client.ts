@@ -1,7 +1,7 @@
 // The caller's side of an engine in a worker: the same interface, by messages.
-
 import type { EngineHooks } from "../engine/engine.ts";
 import type {
+  BlockTrace,
   EngineApi,
   EngineInfo,
   EngineOptions,
@@ -241,6 +241,10 @@ export class EngineClient implements EngineApi {
     signal?: AbortSignal,
   ): Promise<Float32Array> {
     return this.#call("forward", [session, tokens, logits], signal);
+  }
+
+  trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace> {
+    return this.#call("trace", [session, tokens, every], signal);
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {

@@ -21,6 +21,7 @@ export type WireInput =
 export type CallName =
   | "open"
   | "forward"
+  | "trace"
   | "generate"
   | "tokens"
   | "truncate"

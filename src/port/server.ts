@@ -53,6 +53,10 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
       const [session, tokens, logits] = args as Parameters<Engine["forward"]>;
       return target.forward(session, tokens, logits, signal);
     }
+    if (method === "trace") {
+      const [session, tokens, every] = args as Parameters<Engine["trace"]>;
+      return target.trace(session, tokens, every, signal);
+    }
     if (method === "generate") {
       const [session, request] = args as [number, GenerateRequest];
       const event = (name: "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });

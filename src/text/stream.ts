@@ -29,7 +29,7 @@ const PROMPT_TAIL = 16;
 
 /**
  * Streaming detokenisation of a continuation: all texts together are what decoding prompt and tokens gives beyond the
- * prompt's own text, less stop strings and tags. Work per token does not grow with the length of the output.
+ * prompt's own whole characters, less stop strings and tags. Work per token does not grow with the length of the output.
  */
 export class TextStream {
   readonly #tokens: Detokenizer;

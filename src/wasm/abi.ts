@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 4;
 
 /** Pointers are byte offsets into the shared memory; `bytes` fit a double. */
 export interface Kernels {
@@ -27,8 +27,11 @@ export interface Kernels {
     plusOne: number,
   ): number;
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
+  choices(model: number, batch: number, context: number): number;
+  choice_words(model: number, batch: number, context: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
   kv_move(model: number, fromSequence: number, from: number, toSequence: number, to: number, count: number): number;
+  kv_slide(model: number, sequence: number, from: number, to: number, count: number): number;
   gather_rows(fromTensor: number, ids: number, count: number, toTensor: number): number;
   draft_scratch_bytes(head: number, rows: number, lanes: number): number;
   draft_forward(head: number, batch: number): number;
@@ -64,6 +67,30 @@ export interface Kernels {
   silu_row(gate: number, up: number, cols: number): void;
   silu_row_ref(gate: number, up: number, cols: number): void;
   rope_row(frequency: number, position: number, scale: number, table: number, dim: number): void;
+  kv_store(model: number, sequence: number, layer: number, head: number, slot: number, key: number, value: number): void;
+  attention(model: number, batch: number, context: number, layer: number, q: number, o: number, parts: number): number;
+  compress_row(
+    model: number,
+    sequence: number,
+    layer: number,
+    head: number,
+    level: number,
+    begin: number,
+    out: number,
+    scratch: number,
+  ): void;
+  compress_row_ref(
+    model: number,
+    sequence: number,
+    layer: number,
+    head: number,
+    level: number,
+    begin: number,
+    out: number,
+    scratch: number,
+  ): void;
+  peak_read(from: number, pieces: number, repeat: number): number;
+  peak_dot(pieces: number, rounds: number): number;
   pool_start(lanes: number): void;
   pool_worker(lane: number): void;
   pool_fail(): void;
@@ -81,8 +108,11 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   pack_rows: 6,
   pack_words: 8,
   forward: 5,
+  choices: 3,
+  choice_words: 3,
   head: 5,
   kv_move: 6,
+  kv_slide: 5,
   gather_rows: 4,
   draft_scratch_bytes: 3,
   draft_forward: 2,
@@ -99,6 +129,12 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   silu_row: 3,
   silu_row_ref: 3,
   rope_row: 5,
+  kv_store: 7,
+  attention: 7,
+  compress_row: 8,
+  compress_row_ref: 8,
+  peak_read: 3,
+  peak_dot: 2,
   pool_start: 1,
   pool_worker: 1,
   pool_fail: 0,
@@ -134,11 +170,11 @@ export const FILE_TYPES = {
 export const STRUCT_BYTES = {
   tensor: 20,
   layer: 148,
-  model: 116,
-  row: 28,
+  model: 148,
+  row: 32,
   sequence: 12,
   batch: 28,
-  draftHead: 156,
+  draftHead: 188,
   draftBatch: 44,
 } as const;
 

@@ -19,17 +19,17 @@ export interface Build {
 
 const PROBE_PAGES = 16;
 
-async function build(host: EngineHost, variant: Variant, threads: boolean): Promise<Build> {
+async function build(host: EngineHost, variant: Variant, threads: boolean, turbo = false): Promise<Build> {
   const artifact = `kernels${variant === "relaxed" ? ".relaxed" : ""}${threads ? ".mt" : ""}` as Artifact;
-  const module = await host.module(artifact);
+  const module = await host.module(artifact, turbo);
   const probeMemory = new WebAssembly.Memory({ initial: PROBE_PAGES, maximum: threads ? PROBE_PAGES : 65536, shared: threads });
   const probe = await instantiateKernels(module, probeMemory);
   return { variant, module, probe, probeMemory, probeBase: Math.ceil(probe.__heap_base.value / 64) * 64 };
 }
 
 /** Runs every integer kernel on fixed noise against its scalar definition: bit for bit, or the build is not used. */
-export function computesRight({ probe, probeMemory, probeBase }: Build): boolean {
-  const [rows, cols, tokens] = [16, 256, 5];
+export function computesRight({ probe, probeMemory, probeBase }: Build, tokens = 5): boolean {
+  const [rows, cols] = [16, 256];
   const tensor = probeBase;
   const data = tensor + 64;
   const x = data + 16384;
@@ -60,8 +60,31 @@ export function computesRight({ probe, probeMemory, probeBase }: Build): boolean
   return true;
 }
 
+const WARM_MS = 250;
+
+/**
+ * The same check on optimised code: engines compile twice, and only the second compiler fuses vectors. Loops until it has
+ * had time to, at every tile width.
+ */
+async function staysRight(host: EngineHost, candidate: Build): Promise<boolean> {
+  for (const started = host.now(); host.now() - started < WARM_MS; ) {
+    for (let tokens = 1; tokens <= 8; tokens++) if (!computesRight(candidate, tokens)) return false;
+    await host.breathe();
+  }
+  return true;
+}
+
+async function turboBuild(host: EngineHost, wanted: Variant | "auto", threads: boolean): Promise<Build> {
+  const refuse = (why: string) => new CpmError("unsupported", `turbo: ${why}; load without it`, { field: "turbo" });
+  if (!host.turbo) throw refuse(`it needs Node 24 or newer, this is ${host.name}`);
+  const candidate = await build(host, wanted === "base" ? "base" : "relaxed", threads, true);
+  if (await staysRight(host, candidate)) return candidate;
+  throw refuse("this engine's 256-bit code does not compute what the kernels are defined to");
+}
+
 /** The fastest build that computes right here, or the one asked for (CpmError "unsupported" when it does not). */
-export async function chooseBuild(host: EngineHost, wanted: Variant | "auto", threads: boolean): Promise<Build> {
+export async function chooseBuild(host: EngineHost, wanted: Variant | "auto", threads: boolean, turbo = false): Promise<Build> {
+  if (turbo) return turboBuild(host, wanted, threads);
   if (wanted === "base") return build(host, "base", threads);
   if (await relaxedSimd()) {
     const candidate = await build(host, "relaxed", threads);

@@ -40,7 +40,7 @@ const cases: readonly [string[], number, RegExp][] = [
   [["bench", "--repeat", "2"], 2, /^--repeat: expected a whole number, at least 3/],
   [["bench", "--ctx", "10"], 2, /^--ctx: expected at least depth \+ prompt \+ decode = 640/],
   [["inspect", cut, "--tensor"], 2, /no option --tensor/],
-  [["dance"], 2, /no command "dance"; commands are run, chat, inspect, tokenize, logits, bench/],
+  [["dance"], 2, /no command "dance"; commands are run, chat, inspect, tokenize, logits, attention, bench, freq/],
 ];
 
 const titled = cases.map(([args, status, message]) => {

@@ -6,7 +6,9 @@ import { builds, wasmPath, workbench } from "../support/bench.ts";
 for (const build of builds) {
   test(`${build} exports exactly the functions of the boundary, with their arities`, async () => {
     const { kernels } = await workbench(build);
-    const exported = Object.fromEntries(Object.entries(kernels).flatMap(([name, f]) => (typeof f === "function" ? [[name, f.length]] : [])));
+    const exported = Object.fromEntries(
+      Object.entries(kernels).flatMap(([name, f]) => (typeof f === "function" ? [[name, f.length]] : [])),
+    );
     expect(exported).toEqual(KERNEL_ARITY);
   });
 

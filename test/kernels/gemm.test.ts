@@ -21,10 +21,13 @@ function fill(bench: Bench, kind: Kind, rows: number, cols: number, seed: number
   const view = new DataView(bench.memory.buffer, w.data, w.bytes);
   const half = (at: number) => view.setUint16(at, Math.floor(random() * 0x3c00) | (random() < 0.5 ? 0x8000 : 0), true);
   if (kind === "f32") for (let i = 0; i < w.bytes; i += 4) view.setFloat32(i, random() - 0.5, true);
-  else if (kind === "bf16") for (let i = 0; i < w.bytes; i += 2) view.setUint16(i, Math.floor(0x3c00 + random() * 0x400) | (random() < 0.5 ? 0x8000 : 0), true);
+  else if (kind === "bf16")
+    for (let i = 0; i < w.bytes; i += 2)
+      view.setUint16(i, Math.floor(0x3c00 + random() * 0x400) | (random() < 0.5 ? 0x8000 : 0), true);
   else if (kind === "f16") for (let i = 0; i < w.bytes; i += 2) half(i);
   else {
-    for (let i = 0; i < w.bytes; i++) bytes[i] = kind === "ternary" ? [0, 1, 2, 0, 1, 2][Math.floor(random() * 6)]! * 0x15 : Math.floor(random() * 256);
+    for (let i = 0; i < w.bytes; i++)
+      bytes[i] = kind === "ternary" ? [0, 1, 2, 0, 1, 2][Math.floor(random() * 6)]! * 0x15 : Math.floor(random() * 256);
     const heads = kind.endsWith("min") ? 32 : 16;
     const step = kind === "ternary" ? 16 + 8 * 64 : { int4: 144, "int4-min": 160, int8: 272, "int8-min": 288 }[kind as "int4"]!;
     for (let at = 0; at < w.bytes; at += step) for (let i = 0; i < heads; i += 2) half(at + i);
@@ -44,15 +47,15 @@ for (const build of builds)
         const x = bench.floats(Array.from({ length: tokens * cols }, () => (random() - 0.5) * 10 ** Math.floor(random() * 4)));
         // A block of zeros and one of extremes.
         x.values.fill(0, 0, 32);
-        // Half weights raise x by 2^64 on the way: exact below 2^63.
-        const most = kind === "f16" ? 1e15 : 1e30;
-        x.values.set([most, -most, 1 / most], cols - 32);
+        x.values.set([1e30, -1e30, 1e-30], cols - 32);
         const [q, scales] = [bench.take(tokens * cols), bench.take((tokens * cols) / 4)];
         const [got, want] = [bench.take(4 * tokens * rows), bench.take(4 * tokens * rows)];
         const block = kind === "ternary" ? 256 : 32;
         expect(bench.kernels.gemm_rows(w.at, x.at, q, scales, got, tokens, block, 1)).toBe(0);
         bench.kernels.gemm_rows_ref(w.at, x.at, q, scales, want, tokens, block);
-        expect(bits(bench.memory, got, tokens * rows), `${rows} x ${cols}, ${tokens} tokens`).toEqual(bits(bench.memory, want, tokens * rows));
+        expect(bits(bench.memory, got, tokens * rows), `${rows} x ${cols}, ${tokens} tokens`).toEqual(
+          bits(bench.memory, want, tokens * rows),
+        );
       }
     });
 
@@ -73,7 +76,8 @@ for (const build of builds)
       expect([...a.values]).toEqual([...b.values]);
       const sums = (at: number) => bits(bench.memory, at, 2 * (cols / block)).filter((_, i) => i % 2);
       expect(sums(s)).toEqual(sums(t));
-      const scale = (at: number) => [...new Float32Array(bench.memory.buffer, at, 2 * (cols / block))].filter((_, i) => i % 2 === 0);
+      const scale = (at: number) =>
+        [...new Float32Array(bench.memory.buffer, at, 2 * (cols / block))].filter((_, i) => i % 2 === 0);
       expect(scale(s)).toEqual(scale(t));
     }
   });

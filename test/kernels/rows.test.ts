@@ -1,7 +1,7 @@
 // Row-wise kernels against double precision, and file blocks against packed rows.
 import { expect, test } from "vitest";
-import { FILE_TYPES, KINDS } from "../../src/wasm/abi.ts";
 import { TENSOR_TYPES } from "../../src/file/tensor.ts";
+import { FILE_TYPES, KINDS } from "../../src/wasm/abi.ts";
 import { builds, noise, workbench } from "../support/bench.ts";
 
 for (const build of builds) {
@@ -16,18 +16,39 @@ for (const build of builds) {
       kernels.norm_row_ref(x.at, w.at, want, cols, 1e-5, 0.25);
       const expected = new Float32Array(memory.buffer, want, cols);
       // factor, product and product: three roundings of 2^-24 each against one.
-      new Float32Array(memory.buffer, got, cols).forEach((y, i) => expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(4 * 2 ** -24 * Math.abs(expected[i]!)));
+      new Float32Array(memory.buffer, got, cols).forEach((y, i) => {
+        expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(4 * 2 ** -24 * Math.abs(expected[i]!));
+      });
     }
   });
 
   test(`SiLU of ${build} is within 1e-6 of its definition, at any size of gate`, async () => {
     const { kernels, floats } = await workbench(build);
-    const gates = [0, -0, 1e-30, 1, -1, 20, -20, 87, -87, 88.5, -88.5, 1000, -1000, 1e30, -1e30, ...Array.from({ length: 241 }, (_, i) => (i - 120) / 4)];
+    const gates = [
+      0,
+      -0,
+      1e-30,
+      1,
+      -1,
+      20,
+      -20,
+      87,
+      -87,
+      88.5,
+      -88.5,
+      1000,
+      -1000,
+      1e30,
+      -1e30,
+      ...Array.from({ length: 241 }, (_, i) => (i - 120) / 4),
+    ];
     const [a, b] = [floats(gates), floats(gates)];
     const up = floats(gates.map((_, i) => 1 + i / 7));
     kernels.silu_row(a.at, up.at, gates.length);
     kernels.silu_row_ref(b.at, up.at, gates.length);
-    a.values.forEach((y, i) => expect(Math.abs(y - b.values[i]!), `gate ${gates[i]}`).toBeLessThanOrEqual(1e-6 * Math.abs(b.values[i]!) + 1e-35));
+    a.values.forEach((y, i) => {
+      expect(Math.abs(y - b.values[i]!), `gate ${gates[i]}`).toBeLessThanOrEqual(1e-6 * Math.abs(b.values[i]!) + 1e-35);
+    });
   });
 
   test(`RoPE angles of ${build} equal Math.cos and Math.sin to float precision up to position 131072`, async () => {
@@ -49,7 +70,23 @@ for (const build of builds) {
   });
 
   // Largest error of a packed weight against its file block, in units of the block's largest value.
-  const loss: Record<string, number> = { F32: 0, F16: 0, BF16: 0, Q4_0: 0, Q8_0: 0, Q5_0: 0, TQ1_0: 0, TQ2_0: 0, Q4_1: 1e-6, Q5_1: 1e-6, Q4_K: 2e-3, Q5_K: 2e-3, Q6_K: 5e-3, Q3_K: 5e-3, Q2_K: 5e-3 };
+  const loss: Record<string, number> = {
+    F32: 0,
+    F16: 0,
+    BF16: 0,
+    Q4_0: 0,
+    Q8_0: 0,
+    Q5_0: 0,
+    TQ1_0: 0,
+    TQ2_0: 0,
+    Q4_1: 1e-6,
+    Q5_1: 1e-6,
+    Q4_K: 2e-3,
+    Q5_K: 2e-3,
+    Q6_K: 5e-3,
+    Q3_K: 5e-3,
+    Q2_K: 5e-3,
+  };
   for (const [type, id] of Object.entries(FILE_TYPES))
     test(`${type} packed by ${build} keeps the values of its file blocks to ${loss[type]} of the largest, in rope order too`, async () => {
       const { kernels, bytes, memory, take, tensor } = await workbench(build);
@@ -58,15 +95,35 @@ for (const build of builds) {
       const rowBytes = (cols / block) * blockBytes;
       const random = noise(id + 1);
       const file = bytes(rows * rowBytes);
-      file.values.forEach((_, i) => (file.values[i] = Math.floor(random() * 256)));
+      for (let i = 0; i < file.values.length; i++) file.values[i] = Math.floor(random() * 256);
       const view = new DataView(memory.buffer, file.at, rows * rowBytes);
       // Scales (and float weights) must be ordinary numbers; everything else may be any bits.
-      const halves: Record<string, number[]> = { Q4_0: [0], Q4_1: [0, 2], Q5_0: [0], Q5_1: [0, 2], Q8_0: [0], Q2_K: [80, 82], Q3_K: [108], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208], TQ1_0: [52], TQ2_0: [64], F16: [0] };
+      const halves: Record<string, number[]> = {
+        Q4_0: [0],
+        Q4_1: [0, 2],
+        Q5_0: [0],
+        Q5_1: [0, 2],
+        Q8_0: [0],
+        Q2_K: [80, 82],
+        Q3_K: [108],
+        Q4_K: [0, 2],
+        Q5_K: [0, 2],
+        Q6_K: [208],
+        TQ1_0: [52],
+        TQ2_0: [64],
+        F16: [0],
+      };
       for (let at = 0; at < rows * rowBytes; at += blockBytes) {
         for (const h of halves[type] ?? []) view.setUint16(at + h, 0x2000 + Math.floor(random() * 0x800), true);
         if (type === "F32") view.setFloat32(at, random() - 0.5, true);
         if (type === "BF16") view.setUint16(at, 0x3c00 + Math.floor(random() * 0x300), true);
-        if (type === "TQ2_0") for (let i = 0; i < 64; i++) view.setUint8(at + i, [0, 1, 2].map((s) => (Math.floor(random() * 3) as number) << (2 * s)).reduce((a, b) => a | b) | (Math.floor(random() * 3) << 6));
+        if (type === "TQ2_0")
+          for (let i = 0; i < 64; i++)
+            view.setUint8(
+              at + i,
+              [0, 1, 2].map((s) => (Math.floor(random() * 3) as number) << (2 * s)).reduce((a, b) => a | b) |
+                (Math.floor(random() * 3) << 6),
+            );
       }
       for (const heads of [0, 3]) {
         const w = tensor(KINDS[kernels.packed_kind(id)]!, rows, cols);
@@ -81,7 +138,9 @@ for (const build of builds) {
           const expected = new Float32Array(memory.buffer, want, cols);
           const most = Math.max(...expected.map(Math.abs));
           expect(most).toBeGreaterThan(0);
-          new Float32Array(memory.buffer, got, cols).forEach((y, i) => expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(loss[type]! * most));
+          new Float32Array(memory.buffer, got, cols).forEach((y, i) => {
+            expect(Math.abs(y - expected[i]!)).toBeLessThanOrEqual(loss[type]! * most);
+          });
         }
       }
     });
@@ -106,10 +165,16 @@ for (const build of builds) {
     new Uint16Array(memory.buffer, scales, half.length).set(half);
     const asFloat = (h: number) => 2 ** ((h >> 10) - 15) * (1 + (h & 0x3ff) / 1024);
     const nibble = (b: Uint8Array, i: number) => (b[i >> 1]! >> (4 * (i & 1))) & 15;
-    for (const [withZeros, plusOne] of [[false, 1], [true, 1], [true, 0]] as const) {
+    for (const [withZeros, plusOne] of [
+      [false, 1],
+      [true, 1],
+      [true, 0],
+    ] as const) {
       const w = tensor(withZeros ? "int4-min" : "int4", rows, cols);
       expect(kernels.pack_words(w.at, words.at, 0, 12, scales, withZeros ? zeros.at : 0, group, plusOne)).toBe(0);
-      expect(kernels.pack_words(w.at, words.at + 12 * rows * 4, 12, cols / 8 - 12, scales, withZeros ? zeros.at : 0, group, plusOne)).toBe(0);
+      expect(
+        kernels.pack_words(w.at, words.at + 12 * rows * 4, 12, cols / 8 - 12, scales, withZeros ? zeros.at : 0, group, plusOne),
+      ).toBe(0);
       const out = take(4 * cols);
       for (let n = 0; n < rows; n++) {
         kernels.tensor_row(w.at, n, out);
@@ -119,7 +184,9 @@ for (const build of builds) {
           const zero = withZeros ? (nibble(zeros.values, g * rows + n) + plusOne) & 15 : 8;
           const q = nibble(words.values, ((k >> 3) * rows + n) * 8 + (k & 7));
           const want = asFloat(half[g * rows + n]!) * (q - zero);
-          expect(Math.abs(got[k]! - want), `row ${n}, input ${k}`).toBeLessThanOrEqual(withZeros ? 16 * 2 ** -11 * asFloat(half[g * rows + n]!) : 0);
+          expect(Math.abs(got[k]! - want), `row ${n}, input ${k}`).toBeLessThanOrEqual(
+            withZeros ? 16 * 2 ** -11 * asFloat(half[g * rows + n]!) : 0,
+          );
         }
       }
     }

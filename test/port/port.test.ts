@@ -67,6 +67,7 @@ const options = {
   contextSize: 64,
   kvType: "f16",
   variant: "base",
+  turbo: false,
   batchSize: 32,
   maxMemoryBytes: undefined,
 } as const;

@@ -55,6 +55,7 @@ export const defaults: EngineOptions = {
   kvType: "f16",
   threads: 1,
   variant: "base",
+  turbo: false,
   batchSize: 256,
   maxMemoryBytes: undefined,
   draft: checkDraft(false),

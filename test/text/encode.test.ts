@@ -221,7 +221,7 @@ test("a Metaspace pre-tokeniser puts its space first, everywhere or nowhere, and
     return `${ids.map((id) => tokenizer.piece(id)).join(" ")} = ${tokenizer.decode(ids)}`;
   };
   expect(spell("always", "a<s>a")).toBe("▁a <s> ▁a = a<s>a");
-  expect(spell("first", "a<s>a")).toBe("▁a <s> a = a<s>a");
+  expect(spell("first", "a<s>a<s>a")).toBe("▁a <s> a <s> a = a<s>a<s>a");
   expect(spell("never", "a<s>a")).toBe("a <s> a = a<s>a");
   expect(spell("always", " a")).toBe("▁a = a");
 });

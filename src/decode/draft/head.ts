@@ -3,6 +3,7 @@ import type { ModelConfig, WeightFile } from "../../model/config.ts";
 import type { HeadFile } from "../../model/eagle.ts";
 import { type LoadContext, packWeights, placeVector } from "../../model/load.ts";
 import { type PlannedWeight, planWeight, slots, stagingOf, writeModel } from "../../model/plan.ts";
+import { sparseWords } from "../../model/sparse.ts";
 import { check, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../../wasm/abi.ts";
 import type { Build } from "../../wasm/features.ts";
 import type { Arena } from "../../wasm/memory.ts";
@@ -36,9 +37,9 @@ export interface HeadCache {
 }
 
 // Byte offsets in the Model struct.
-const ROPE = 64;
-const EMBEDDING = 72;
-const HEAD = 92;
+const ROPE = 96;
+const EMBEDDING = 104;
+const HEAD = 124;
 
 export class DraftHead {
   readonly #kernels: Kernels;
@@ -139,7 +140,7 @@ export class DraftHead {
     // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
     const logitScale = file.version === 3 ? 1 : target.config.logitScale;
     const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
-    writeModel(arena.memory.buffer, at, config, context.kvType, target.ternaryBlock)
+    writeModel(arena.memory.buffer, at, config, context.kvType, target.ternaryBlock, sparseWords(undefined, 0))
       .ints(...shared(ROPE, 1), norms.get("norm")!, ...shared(EMBEDDING, 5), ...head, layer)
       .ints(file.version, file.fcInputs, ...words(w.fc), norms.get("bias")!, norms.get("embedNorm")!, norms.get("hiddenNorm")!);
     return new DraftHead(kernels, arena, at, file, target, file.vocabulary ?? (ids && Int32Array.from(ids)), head[1]!, logitRows);
@@ -164,7 +165,7 @@ export class DraftHead {
   run(cache: HeadCache, rows: readonly HeadRow[], fromTarget: boolean): void {
     const { buffer } = this.#arena.memory;
     const writer = new StructWriter(buffer, this.#rows);
-    for (const r of rows) writer.ints(cache.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh);
+    for (const r of rows) writer.ints(cache.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, 0);
     new StructWriter(buffer, this.#first).ints(...rows.map((r) => r.first));
     new StructWriter(buffer, this.#batch + 24).ints(rows.length);
     new StructWriter(buffer, this.#batch + 40).ints(fromTarget ? 1 : 0);

@@ -1,0 +1,46 @@
+// What dense and sparse attention share: a row's queries, its view of the cache, and partial results that are merged in order.
+#pragma once
+#include "../pool.h"
+#include "scratch.h"
+
+static inline uint64_t mask_of(const Row& row) { return (uint64_t)row.mask_high << 32 | row.mask_low; }
+static inline int reach_of(const Row& row) { return reach(row.base, mask_of(row)); }
+
+static inline KvView kv_view(const Model& m, const Row& row, int layer, int head) {
+  const Sequence& seq = *(const Sequence*)row.sequence;
+  return {kv_tile(m, seq, layer, head, 0, 0), kv_tile(m, seq, layer, head, 1, 0), m.kv_type, m.head_dim};
+}
+
+static inline Query row_query(const Model& m, const Scratch& s, const Row* rows, int t, int head, float* out) {
+  return {s.q + (size_t)t * s.heads + head * m.head_dim, rows[t].base, mask_of(rows[t]), 0, 0, out};
+}
+
+// Partial result of a query head over one span: most, sum, then out (dim).
+static inline float* span_part(const Model& m, const Scratch& s, int spans, int head, int span) {
+  return s.parts + ((size_t)head * spans + span) * (m.head_dim + 2);
+}
+
+static inline void keep_parts(const Query* queries, int count) {
+  for (int g = 0; g < count; g++) queries[g].out[-2] = queries[g].most, queries[g].out[-1] = queries[g].sum;
+}
+
+// Merges every head's parts into row 0 of s.o, in order: used(kv head) of `spans`.
+template <typename Used>
+static inline void merge_parts(Lane& lane, const Model& m, const Scratch& s, int spans, Used used) {
+  int d = m.head_dim, group = m.heads / m.kv_heads;
+  for (int h, end; pool_claim(lane, m.heads, 1, &h, &end);) {
+    Query total = {nullptr, 0, 0, 0, 0, s.o + h * d};
+    for (int span = 0; span < used(h / group); span++) {
+      float* p = span_part(m, s, spans, h, span);
+      Query next = {nullptr, 0, 0, p[0], p[1], p + 2};
+      if (span) {
+        attend_merge(total, next, d);
+        continue;
+      }
+      for (int i = 0; i < d; i++) total.out[i] = next.out[i];
+      total.most = next.most, total.sum = next.sum;
+    }
+    attend_finish(total, d);
+  }
+  pool_barrier(lane);
+}

@@ -1,0 +1,100 @@
+// A picture of which blocks each position attended to: a Vega-Lite specification, and an SVG of it where Vega is installed.
+import { type BlockTrace, CpmError } from "../index.ts";
+
+/** A run of neighbouring blocks that one position attended to, in one layer and KV head: tokens [first, end). */
+export interface Run {
+  readonly layer: number;
+  readonly head: number;
+  readonly position: number;
+  readonly first: number;
+  readonly end: number;
+}
+
+/** The runs of a trace, in its order. */
+export function runsOf(trace: BlockTrace): Run[] {
+  const { layers, kvHeads, positions, blocks, blockSize, chosen } = trace;
+  const rowBytes = Math.ceil(blocks / 8);
+  const runs: Run[] = [];
+  for (let row = 0; row < layers * kvHeads * positions.length; row++) {
+    const position = positions[row % positions.length]!;
+    const place = Math.floor(row / positions.length);
+    const taken = (b: number) => ((chosen[row * rowBytes + (b >> 3)]! >> (b & 7)) & 1) === 1;
+    for (let b = 0; b < blocks; b++) {
+      if (!taken(b)) continue;
+      const first = b;
+      while (b + 1 < blocks && taken(b + 1)) b++;
+      const end = Math.min((b + 1) * blockSize, position + 1);
+      runs.push({ layer: Math.floor(place / kvHeads), head: place % kvHeads, position, first: first * blockSize, end });
+    }
+  }
+  return runs;
+}
+
+/** A Vega-Lite specification: one panel a layer and KV head, positions downwards, the tokens that they attended to across. */
+export function pictureOf(trace: BlockTrace, title: string): Record<string, unknown> {
+  const { positions } = trace;
+  const last = positions.at(-1)! + 1;
+  const step = positions.length > 1 ? positions[1]! - positions[0]! : 1;
+  const axis = (name: string, more: object) => ({
+    type: "quantitative",
+    title: name,
+    scale: { domain: [0, last], nice: false },
+    ...more,
+  });
+  return {
+    $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+    title,
+    data: { values: runsOf(trace) },
+    transform: [{ calculate: `datum.position + ${step}`, as: "below" }],
+    facet: { row: { field: "layer", title: "layer" }, column: { field: "head", title: "KV head" } },
+    spec: {
+      width: 220,
+      height: 220,
+      mark: { type: "rect", color: "#2a6f97" },
+      encoding: {
+        x: { field: "first", ...axis("tokens attended to", { axis: { tickCount: 4 } }) },
+        x2: { field: "end" },
+        y: {
+          field: "position",
+          ...axis("position", { scale: { domain: [0, last], nice: false, reverse: true }, axis: { tickCount: 4 } }),
+        },
+        y2: { field: "below" },
+      },
+    },
+  };
+}
+
+interface Vega {
+  parse(spec: unknown): unknown;
+  View: new (runtime: unknown, options: { renderer: "none" }) => { toSVG(): Promise<string>; finalize(): unknown };
+}
+interface VegaLite {
+  compile(spec: unknown): { readonly spec: unknown };
+}
+
+/** Vega draws; 25 MB in 75 packages, so whoever wants pictures installs it. */
+async function packages(): Promise<[Vega, VegaLite]> {
+  const names: readonly string[] = ["vega", "vega-lite"];
+  try {
+    return (await Promise.all(names.map((name) => import(name)))) as [Vega, VegaLite];
+  } catch (cause) {
+    const what = "drawing an SVG takes the packages vega and vega-lite, which are not installed beside cpm-wasm";
+    throw new CpmError(
+      "unsupported",
+      `${what}: npm install vega vega-lite, or write the specification with --spec`,
+      { field: "svg" },
+      { cause },
+    );
+  }
+}
+
+/** Loads what drawing takes. Call it before hours of computing. Rejects with CpmError "unsupported" where it is not installed. */
+export async function painter(): Promise<(spec: Record<string, unknown>) => Promise<string>> {
+  const [vega, vegaLite] = await packages();
+  return async (spec) => {
+    const view = new vega.View(vega.parse(vegaLite.compile(spec).spec), { renderer: "none" });
+    const svg = await view.toSVG();
+    view.finalize();
+    return svg;
+  };
+}
