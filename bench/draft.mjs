@@ -289,6 +289,7 @@ function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
           position: first + i,
           slot: first + i,
           base: first + i + 1,
+          total: first + tokens.length,
           maskLow: 0,
           maskHigh: 0,
         })),
@@ -298,7 +299,8 @@ function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
     },
     verify: (tree) => verifyTree(stepper, sequence, tree, undefined),
     accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
-    batchSize: stepper.capacity,
+    batchRows: (total) => stepper.batchRows(total),
+    slide() {},
     memory: parts.arena.memory,
     stop: [],
   };

@@ -20,6 +20,8 @@ const longestRest = 1024;
 /** Every so often a step goes without a draft, to know what plain decoding takes. */
 const plainEvery = 64;
 const plainFirst = [2, 8, 24];
+/** So often a likely guess that seems not to pay is verified all the same: what a step costs is only learnt by running it. */
+const tryEvery = 24;
 
 /**
  * Learns from every round: what steps cost, how often guesses come true, whether the whole pays. With `adaptive` false
@@ -47,6 +49,7 @@ export class Budget {
   #rest = 0;
   #nextRest = firstRest;
   #rested = true;
+  #refused = 0;
   readonly #likely = new Float64Array(maxNodes);
   readonly #order = new Int32Array(maxNodes + 1);
 
@@ -77,12 +80,13 @@ export class Budget {
 
   /** Expected milliseconds of a step of `rows` rows. */
   cost(rows: number): number {
-    return this.#curve[rows]! * this.#factor[rows]! * this.#scale;
+    // Rows together never cost more than one after another.
+    return Math.min(this.#curve[rows]! * this.#factor[rows]!, rows * this.#curve[1]!) * this.#scale;
   }
 
   /** A step of `rows` rows took `ms`. */
   sawStep(rows: number, ms: number): void {
-    const expected = this.cost(rows);
+    const expected = this.#curve[rows]! * this.#factor[rows]! * this.#scale;
     if (!(expected > 0) || !(ms > 0)) return;
     this.#steps[0]! += 1;
     const seen = (this.#steps[rows]! += 1);
@@ -196,6 +200,7 @@ export class Budget {
         this.#expected = tokens;
       }
     }
+    if (best === 1 && most > 1 && likely[this.#order[2]!]! > 0.5 && ++this.#refused % tryEvery === 0) best = Math.min(3, most);
     for (let n = best + 1; n <= most; n++) keep[this.#order[n]!] = 0;
     return best;
   }
