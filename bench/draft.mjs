@@ -83,10 +83,16 @@ function title({ engine }) {
   console.log(`${config.name}, ${threads} thread${threads > 1 ? "s" : ""}, ${variant}, Node ${process.versions.node} ${flags}`);
 }
 
-/** Right with probability p at each token; a tree has a second guess at each level, right half of the times the first is wrong. */
+/**
+ * Right with probability p at each token; a tree has a second guess at each level, right half of the times the first is
+ * wrong. Luck depends on the place in the text and on `salt`, so that all budgets have the same.
+ */
 function oracle() {
-  let state = 1;
-  const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+  const luck = (place, salt) => {
+    let x = Math.imul(place + 1, 0x9e3779b1) ^ Math.imul(salt + 1, 0x85ebca6b);
+    for (const k of [0x7feb352d, 0x846ca68b]) x = Math.imul(x ^ (x >>> 15), k);
+    return ((x ^ (x >>> 16)) >>> 0) / 2 ** 32;
+  };
   return {
     name: "oracle",
     readsHidden: false,
@@ -94,16 +100,17 @@ function oracle() {
     tree: false,
     budget: 16,
     start: 0,
+    salt: 0,
     truth: [],
     begin: (_, cached) => cached,
     async propose(text, tree, { limit, depth }) {
       let at = text.tokens.length - this.start + 1;
       let [node, right] = [0, true];
       const most = Math.min(limit, this.budget + 1);
-      while (tree.size < most && tree.depths[node] < depth) {
-        const token = this.truth[at++] ?? 7;
-        const first = random() < this.p;
-        const second = !first && random() < 0.5;
+      for (; tree.size < most && tree.depths[node] < depth; at++) {
+        const token = this.truth[at] ?? 7;
+        const first = luck(at, this.salt) < this.p;
+        const second = !first && luck(at, this.salt + 1000) < 0.5;
         const a = tree.add(node, right && first ? token : (token + 1) % 2000, this.p);
         const b =
           this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
@@ -131,33 +138,39 @@ async function runOracle() {
   Object.assign(drafter, { start: prompt.length, truth: plain.tokens });
   const budgets = numbers(o.budgets);
   console.log(
-    `| shape | right | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`,
+    `| shape | right | plain ms | ${budgets.map((b) => `${b} draft`).join(" | ")} | best fixed | adaptive (mean drafted) | of best |`,
   );
-  console.log(`|---|---|${budgets.map(() => "---|").join("")}---|---|---|`);
+  console.log(`|---|---|---|${budgets.map(() => "---|").join("")}---|---|---|`);
   for (const tree of [false, true])
     for (const p of numbers(o.accept)) {
       Object.assign(drafter, { tree, p });
-      const ratios = new Map(budgets.map((b) => [b, []]));
-      const own = [];
-      let stats;
+      const ms = { plain: [], own: [] };
+      const all = new Map(budgets.map((b) => [b, []]));
+      const drafts = { rounds: 0, drafted: 0 };
       for (let round = 0; round <= rounds; round++) {
-        for (const [budget, list] of ratios) {
+        drafter.salt = round;
+        const turn = { plain: [], own: [] };
+        for (const [budget, list] of all) {
           drafter.budget = budget;
-          const base = await say(fixed, prompt, tokens, greedy, "off");
-          list.push(base.ms / (await say(fixed, prompt, tokens)).ms);
+          if (turn.plain.length <= turn.own.length) turn.plain.push((await say(fixed, prompt, tokens, greedy, "off")).ms);
+          const quick = await say(fixed, prompt, tokens);
+          if (quick.tokens.join() !== plain.tokens.join()) throw new Error("the tokens differ");
+          if (round > 0) list.push(quick.ms);
+          if (turn.own.length > turn.plain.length) continue;
+          drafter.budget = 16;
+          const own = await say(adaptive, prompt, tokens);
+          turn.own.push(own.ms);
+          if (round > 0) for (const key of Object.keys(drafts)) drafts[key] += own.draft[key];
         }
-        drafter.budget = 16;
-        const base = await say(adaptive, prompt, tokens, greedy, "off");
-        const quick = await say(adaptive, prompt, tokens);
         // The first round is for the compiler, and for the controller to learn.
-        if (round > 0) own.push(base.ms / quick.ms);
-        stats = quick.draft;
+        if (round > 0) for (const key of Object.keys(ms)) ms[key].push(...turn[key]);
       }
-      const cells = [...ratios].map(([, list]) => median(list.slice(1)));
-      const [best, mine] = [Math.max(1, ...cells), median(own)];
-      const drafted = stats.rounds ? stats.drafted / stats.rounds : 0;
+      const base = median(ms.plain);
+      const cells = [...all].map(([, list]) => base / median(list));
+      const [best, mine] = [Math.max(1, ...cells), base / median(ms.own)];
+      const drafted = drafts.rounds ? drafts.drafted / drafts.rounds : 0;
       console.log(
-        `| ${tree ? "tree" : "chain"} | ${p} | ${cells.map((c) => c.toFixed(2)).join(" | ")} | ${best.toFixed(2)} | ${mine.toFixed(2)} (${drafted.toFixed(1)}) | ${(100 * (mine / best)).toFixed(0)} % |`,
+        `| ${tree ? "tree" : "chain"} | ${p} | ${base.toFixed(1)} | ${cells.map((c) => c.toFixed(2)).join(" | ")} | ${best.toFixed(2)} | ${mine.toFixed(2)} (${drafted.toFixed(1)}) | ${(100 * (mine / best)).toFixed(0)} % |`,
       );
     }
   for (const { engine } of [fixed, adaptive]) await engine.close();

@@ -2,7 +2,7 @@
 // the next one. Row t holds the embedding e of token t + 1 and the hidden state h of token t:
 //   EAGLE-2: x = fc([RMS(e); RMS(h)]) + bias;  y = x + r Attn(RMS(x));  y += r MLP(RMS(y));  logits = head(y * s)
 //   EAGLE-3: x = fc(h) for h of the target (three tapped layers), x = h for h of the head itself;
-//            y = x + r Attn([RMS(e); RMS(x)]);  y += r MLP(RMS(y));  logits = head(RMS(y) * s)
+//            y = x + r Attn([RMS(e); RMS(x)]);  y += r MLP(RMS(y));  logits = head(RMS(y))
 // The next hidden state is y. Norms that a head does not have are left out.
 // Source: EAGLE-2 (arXiv 2406.16858), EAGLE-3 (arXiv 2503.01840), MiniCPM4 report (arXiv 2506.07900).
 #pragma once

@@ -137,7 +137,9 @@ export class DraftHead {
     );
     const at = arena.take(STRUCT_BYTES.draftHead);
     const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
-    const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale };
+    // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
+    const logitScale = file.version === 3 ? 1 : target.config.logitScale;
+    const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
     writeModel(arena.memory.buffer, at, config, context.kvType, target.ternaryBlock, sparseWords(undefined, 0))
       .ints(...shared(ROPE, 1), norms.get("norm")!, ...shared(EMBEDDING, 5), ...head, layer)
       .ints(file.version, file.fcInputs, ...words(w.fc), norms.get("bias")!, norms.get("embedNorm")!, norms.get("hiddenNorm")!);
