@@ -45,8 +45,13 @@ int pool_lanes() { return lanes; }
 
 int pool_run(Task t, void* a) {
   if (dead) return kLaneFailed;
-  task = t, arg = a;
   for (int& c : claims) __atomic_store_n(&c, 0, __ATOMIC_RELAXED);
+  if (lanes == 1) {  // the others, if there are any, sleep on
+    Lane self = {0, 0};
+    t(a, self);
+    return kOk;
+  }
+  task = t, arg = a;
   __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
   if (lanes > 1) __builtin_wasm_memory_atomic_notify(&epoch, kMaxLanes);
   Lane self = {0, 0};
@@ -55,6 +60,7 @@ int pool_run(Task t, void* a) {
   return __atomic_load_n(&dead, __ATOMIC_RELAXED) ? kLaneFailed : kOk;
 }
 
+// How many lanes take part from now on: all that were started, or 1. Called between runs.
 ABI(pool_start) void pool_start(int count) { lanes = count; }
 
 // A worker lane's whole life. It must carry the loaded epoch, not count by itself: a private counter hung

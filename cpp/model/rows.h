@@ -6,6 +6,8 @@
 static inline uint64_t mask_of(const Row& row) { return (uint64_t)row.mask_high << 32 | row.mask_low; }
 static inline int reach_of(const Row& row) { return reach(row.base, mask_of(row)); }
 
+static inline float* lane_scratch(const Lane& lane, const Scratch& s) { return s.lane + lane.index * s.lane_floats; }
+
 static inline KvView kv_view(const Model& m, const Row& row, int layer, int head) {
   const Sequence& seq = *(const Sequence*)row.sequence;
   return {kv_tile(m, seq, layer, head, 0, 0), kv_tile(m, seq, layer, head, 1, 0), m.kv_type, m.head_dim};

@@ -4,39 +4,6 @@
 
 namespace {
 
-// A run of rows of one sequence, and the slots that it commits: those below every row's base (a draft tree's are not).
-struct Run {
-  const Sequence* sequence;
-  int from, to;
-};
-
-// The next run of sparse rows from t on; false when there is none.
-bool next_run(const SparseRows& st, int& t, Run& run) {
-  while (t < st.count && !is_sparse(st.m, st.rows[t])) t++;
-  if (t == st.count) return false;
-  run = {(const Sequence*)st.rows[t].sequence, 0, 0};
-  for (; t < st.count && (const Sequence*)st.rows[t].sequence == run.sequence; t++)
-    if (is_sparse(st.m, st.rows[t]) && st.rows[t].base > run.to) run.to = st.rows[t].base;
-  run.from = run.sequence->windowed;
-  return true;
-}
-
-// Windows of a level that the run adds.
-int added(const SparseRows& st, const Run& run, int level) {
-  if (level && !st.m.sparse.coarse) return 0;
-  int count = windows_of(st.m.sparse, level, run.to) - windows_of(st.m.sparse, level, run.from);
-  return count > 0 ? count : 0;
-}
-
-void build(const SparseRows& st, const Run& run, int head, int level, int window, float* scratch) {
-  const Model& m = st.m;
-  int type = window_type(m), d = m.head_dim;
-  float mean[512];
-  compress_window(m.kv_type, kv_tile(m, *run.sequence, st.layer, head, 0, 0), d, window * window_stride(m.sparse, level), window_size(m.sparse, level), mean, scratch);
-  uint8_t* tile = window_tile(m, *run.sequence, st.layer, head, level) + (size_t)(window / kTile) * kv_tile_bytes(type, d);
-  window_write(type, tile, d, window % kTile, mean);
-}
-
 // What a row sees: block of its own position, windows of both levels.
 struct Sight {
   int own, fine, coarse;
@@ -81,8 +48,6 @@ Unit unit_at(const SparseRows& st, int index) {
 }
 
 int32_t* choice_at(const SparseRows& st, int t, int head) { return st.s.choices + ((size_t)t * st.m.kv_heads + head) * st.s.unit.listed; }
-
-float* lane_scratch(const Lane& lane, const SparseRows& st) { return st.s.lane + lane.index * st.s.lane_floats; }
 
 void group_queries(const SparseRows& st, int t, int head, Query* queries) {
   int group = st.m.heads / st.m.kv_heads;
@@ -188,7 +153,7 @@ void choose_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
       if (v > most) most = v;
     }
     for (int tile = 0; tile * kTile < most; tile++) {
-      const float* keys = window_keys(st, st.rows[t], head, level, tile, lane_scratch(lane, st));
+      const float* keys = window_keys(st, st.rows[t], head, level, tile, lane_scratch(lane, st.s));
       for (int i = 0; i < stop - t; i++) weigh(m, units[i].choice, queries + i * group, keys, level, tile, level ? sights[i].coarse : sights[i].fine);
     }
   }
@@ -200,7 +165,7 @@ void attend_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
   int group = m.heads / m.kv_heads, d = m.head_dim, rows = stop - t;
   Query total[kQueries + 64], part[kQueries + 64];
   int at[kQueries], count[kQueries];
-  float *scratch = lane_scratch(lane, st), *states = scratch + kTile * d;
+  float *scratch = lane_scratch(lane, st.s), *states = scratch + kTile * d;
   for (int r = 0; r < rows; r++) {
     list_tiles(st, t + r, head, units[r]);
     at[r] = 0, count[r] = units[r].listed();
@@ -241,29 +206,6 @@ void attend_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
 
 }  // namespace
 
-bool build_windows(Lane& lane, const SparseRows& st) {
-  Run run;
-  int total = 0;
-  bool any = false;
-  for (int t = 0; next_run(st, t, run); any = true) total += added(st, run, 0) + added(st, run, 1);
-  if (!total || !(st.parts & 1)) return any;
-  for (int i, end; pool_claim(lane, total * st.m.kv_heads, 8, &i, &end);)
-    for (; i < end; i++) {
-      int head = i / total, index = i % total;
-      for (int t = 0; next_run(st, t, run);) {
-        int fine = added(st, run, 0), both = fine + added(st, run, 1);
-        if (index < both) {
-          int level = index >= fine;
-          build(st, run, head, level, windows_of(st.m.sparse, level, run.from) + index - (level ? fine : 0), lane_scratch(lane, st));
-          break;
-        }
-        index -= both;
-      }
-    }
-  pool_barrier(lane);
-  return any;
-}
-
 void sparse_rows(Lane& lane, const SparseRows& st, int head, int t, int stop) {
   Unit units[kQueries];
   int together = st.s.unit.together;
@@ -286,7 +228,7 @@ void sparse_row(Lane& lane, const SparseRows& st) {
       for (; i < end; i++) {
         int head = i / tiles, level = i % tiles >= fine, tile = i % tiles - (level ? fine : 0);
         group_queries(st, 0, head, queries);
-        const float* keys = window_keys(st, st.rows[0], head, level, tile, lane_scratch(lane, st));
+        const float* keys = window_keys(st, st.rows[0], head, level, tile, lane_scratch(lane, st.s));
         weigh(m, unit_at(st, head).choice, queries, keys, level, tile, level ? sight.coarse : sight.fine);
       }
     pool_barrier(lane);
@@ -308,7 +250,7 @@ void sparse_row(Lane& lane, const SparseRows& st) {
     if (at >= stop) continue;
     attend_reset(queries, group, m.head_dim);
     KvView kv = kv_view(m, st.rows[0], st.layer, head);
-    TileReader reader = {kv, lane_scratch(lane, st), {}, {}};
+    TileReader reader = {kv, lane_scratch(lane, st.s), {}, {}};
     for (; at < stop; at++) {
       const Listed& entry = unit.list[1 + at];
       reader.take_keys(queries, group, 0, reader.keys(entry.tile), entry);
@@ -318,18 +260,4 @@ void sparse_row(Lane& lane, const SparseRows& st) {
   }
   pool_barrier(lane);
   merge_parts(lane, m, st.s, spans, [&](int head) { return (unit_at(st, head).listed() + kSpanTiles - 1) / kSpanTiles; });
-}
-
-void windows_overwritten(const Row* rows, int count) {
-  for (int t = 0; t < count; t++) {
-    Sequence& s = *(Sequence*)rows[t].sequence;
-    if (rows[t].slot < s.windowed) s.windowed = rows[t].slot;
-  }
-}
-
-void windows_built(const Model& m, const Row* rows, int count) {
-  for (int t = 0; t < count; t++) {
-    Sequence& s = *(Sequence*)rows[t].sequence;
-    if (is_sparse(m, rows[t]) && rows[t].base > s.windowed) s.windowed = rows[t].base;
-  }
 }

@@ -4,6 +4,7 @@ import type { Plan } from "../model/plan.ts";
 import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { EngineHost } from "./host.ts";
+import { LaneChoice } from "./lanes.ts";
 import type { Sequence } from "./sequences.ts";
 import type { BlockRecorder } from "./trace.ts";
 
@@ -37,6 +38,8 @@ export interface StepperPlace {
 
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
 const SLICE_MS = 12;
+/** Steps of so few rows may take one lane: see LaneChoice. */
+const SMALL_ROWS = 4;
 /** Longest time that one layer of a batch should take, and a guess (of one lane's speed in attention) before any was timed. */
 const LAYER_MS = 36;
 const MULTIPLICATIONS_PER_MS = 1.2e7;
@@ -65,6 +68,7 @@ export class Stepper {
   /** Address of (plan.logitRows, vocab) float32. */
   readonly logits: number;
   #taps: LayerTaps | undefined;
+  readonly #lanes: LaneChoice;
   #msPerLayerRow = 0.05;
   #breathed = 0;
 
@@ -73,6 +77,7 @@ export class Stepper {
     this.#arena = arena;
     this.#host = host;
     this.#plan = plan;
+    this.#lanes = new LaneChoice(plan.lanes);
     this.#model = place.model;
     this.#layers = place.layers;
     this.#kvHeads = place.kvHeads;
@@ -117,6 +122,10 @@ export class Stepper {
   /** Runs at most `capacity` rows through all layers. */
   async layers(rows: readonly StepRow[], signal?: AbortSignal, recorder?: BlockRecorder): Promise<void> {
     this.#write(rows);
+    const single = rows.length === 1;
+    const lanes = rows.length <= SMALL_ROWS ? this.#lanes.next(single) : this.#plan.lanes;
+    this.#kernels.pool_start(lanes);
+    let spent = 0;
     for (let begin = 0; begin < this.#layers; ) {
       const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
       const end = Math.min(this.#layers, begin + count, ...(this.#taps?.layers ?? []).filter((layer) => layer > begin));
@@ -125,10 +134,12 @@ export class Stepper {
       check(this.#kernels.forward(this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;
       this.#msPerLayerRow = Math.max(1e-4, 0.7 * this.#msPerLayerRow + (0.3 * ms) / ((end - begin) * rows.length));
+      spent += ms;
       recorder?.take(begin, rows, ...this.#choices(rows));
       begin = end;
       await this.breathe(signal);
     }
+    if (single) this.#lanes.took(lanes, spent);
   }
 
   /** Forgets tokens [to, from) of a sequence: the later ones take their places, and their positions. */
@@ -193,6 +204,7 @@ export class Stepper {
   /** Milliseconds of one layer for these rows, run on whatever the scratch memory holds. */
   timeLayer(rows: readonly StepRow[], layer: number): number {
     this.#write(rows);
+    this.#kernels.pool_start(this.#plan.lanes);
     const started = this.#host.now();
     check(this.#kernels.forward(this.#model, this.#batch, this.#context, layer, layer + 1), "forward");
     return this.#host.now() - started;
