@@ -198,7 +198,7 @@ export class Engine implements EngineApi {
         {
           now: () => host.now(),
           samplers,
-          speculation: new Speculation(this.#draftingFor(request), signal),
+          speculation: new Speculation(this.#draftingFor(request, prompt.length), signal),
           table,
           sequence,
           step,
@@ -225,9 +225,11 @@ export class Engine implements EngineApi {
   }
 
   /** Sparse attention chooses blocks by the length so far, and sliding moves what drafters have read: neither is drafted for. */
-  #draftingFor({ draft = "text", whenFull }: GenerateRequest): Drafting | undefined {
+  #draftingFor({ draft = "text", whenFull, maxTokens }: GenerateRequest, promptLength: number): Drafting | undefined {
     const { drafting } = this.#parts;
-    if (this.info.sparse || whenFull === "slide") return undefined;
+    const { sparse, contextSize } = this.info;
+    const turnsSparse = sparse !== undefined && Math.min(contextSize, promptLength + maxTokens) >= sparse.denseLen;
+    if (turnsSparse || whenFull === "slide") return undefined;
     return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
   }
 
