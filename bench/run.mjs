@@ -180,8 +180,9 @@ writeFileSync(
 );
 if (values.append) {
   const path = join(here, "RESULTS.md");
-  const parts = readFileSync(path, "utf8").split(/^(?=## \d{4}-)/m);
-  const kept = parts.filter((part) => !part.includes(PROVISIONAL)).join("");
+  const parts = readFileSync(path, "utf8").split(/^(?=## )/m);
+  // Only tables of its own: other sections of the page may be provisional too.
+  const kept = parts.filter((part) => !(/^## \d{4}-/.test(part) && part.includes(PROVISIONAL))).join("");
   writeFileSync(path, `${kept.trimEnd()}\n${text}`);
   // The page's format is checked like that of all files.
   install(join(root, "test"));
