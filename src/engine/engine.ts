@@ -5,7 +5,7 @@ import type { ModelFiles } from "../file/source.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
-import type { StepRow } from "./forward.ts";
+import { causalRows } from "./forward.ts";
 import { generate } from "./generate.ts";
 import type { EngineHost } from "./host.ts";
 import type { Sequence } from "./sequences.ts";
@@ -337,18 +337,4 @@ function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequenc
       "context-overflow",
       `${total} tokens do not fit the context of ${sequence.contextSize}; shorten the input, truncate the session, or load with contextSize ${total} or more`,
     );
-}
-
-function causalRows(sequence: Sequence, tokens: readonly number[], total: number): StepRow[] {
-  const first = sequence.tokens.length;
-  return tokens.map((token, i) => ({
-    sequence,
-    token,
-    position: first + i,
-    slot: first + i,
-    base: first + i + 1,
-    maskLow: 0,
-    maskHigh: 0,
-    total,
-  }));
 }

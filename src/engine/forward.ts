@@ -22,6 +22,21 @@ export interface StepRow {
   readonly total: number;
 }
 
+/** Rows of tokens that follow a sequence in order. `total`: tokens of the sequence after the whole call; see Row in cpp/abi.h. */
+export function causalRows(sequence: Sequence, tokens: readonly number[], total: number): StepRow[] {
+  const first = sequence.tokens.length;
+  return tokens.map((token, i) => ({
+    sequence,
+    token,
+    position: first + i,
+    slot: first + i,
+    base: first + i + 1,
+    maskLow: 0,
+    maskHigh: 0,
+    total,
+  }));
+}
+
 /** A model in memory, and where its steps are computed. */
 export interface StepperPlace {
   /** Address of the Model struct. */

@@ -3,7 +3,7 @@ import type { Drafter, Wanted } from "../decode/draft/drafter.ts";
 import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts";
 import type { Ranker } from "../decode/draft/rank.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
-import type { Stepper, StepRow } from "./forward.ts";
+import { causalRows, type Stepper, type StepRow } from "./forward.ts";
 import type { Sequence, Sequences } from "./sequences.ts";
 
 export interface SmallParts {
@@ -55,23 +55,8 @@ export class SmallDrafter implements Drafter<Sequence> {
     const { stepper } = this.#p;
     let last = 0;
     for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {
-      const first = own.tokens.length;
       const batch = tokens.slice(begin, begin + stepper.capacity);
-      await stepper.layers(
-        batch.map(
-          (token, i): StepRow => ({
-            sequence: own,
-            token,
-            position: first + i,
-            slot: first + i,
-            base: first + i + 1,
-            maskLow: 0,
-            maskHigh: 0,
-            total: 0,
-          }),
-        ),
-        signal,
-      );
+      await stepper.layers(causalRows(own, batch, 0), signal);
       own.tokens.push(...batch);
       last = batch.length;
     }

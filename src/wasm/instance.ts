@@ -15,9 +15,3 @@ export async function instantiateKernels(module: WebAssembly.Module, memory: Web
     );
   return kernels;
 }
-
-/** Instantiates any other module of ours over the same memory. */
-export async function instantiate<T>(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<T> {
-  const instance = await WebAssembly.instantiate(module, { env: { memory } });
-  return instance.exports as unknown as T;
-}
