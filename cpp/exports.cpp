@@ -198,6 +198,14 @@ ABI(draft_taps) int draft_taps(const Model* m, const Batch* b, int context, cons
   return kOk;
 }
 
+// For profiles: one kind of operation (enum Phase) of layers [begin, end), or of the head where begin is the number of layers.
+// Rows and numbers are as forward() and head() last checked them.
+ABI(forward_phase) int forward_phase(const Model* m, const Batch* b, int context, int begin, int end, int phase) {
+  if (b->count < 1 || b->count > b->capacity || begin < 0 || end > m->layers) return kBadArgument;
+  int32_t first = 0;
+  return begin < m->layers ? forward_layers(*m, *b, context, begin, end, phase) : forward_head(*m, *b, context, &first, 1, phase);
+}
+
 // What follows is for tests, benchmarks and probes: each kernel beside its definition.
 
 ABI(quantize_row) void quantize_row(const float* x, int cols, int block, int8_t* q, BlockScale* scales) { quantize(x, cols, block, q, scales); }

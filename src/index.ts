@@ -18,6 +18,8 @@ export type {
   KvType,
   LoadProgress,
   MemoryPlan,
+  Profile,
+  ProfileEntry,
   Timings,
   TokenLogprob,
   Usage,

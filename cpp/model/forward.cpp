@@ -16,6 +16,9 @@ struct Step {
   int begin, end, context;
   const int32_t* picked;
   int parts = 7;
+  int phases = kAllPhases;
+
+  bool runs(Phase phase) const { return phases & phase; }
 };
 
 bool reads_int8(const Tensor& w) { return w.kind >= kInt4 && w.kind <= kInt8Min; }
@@ -170,14 +173,15 @@ void mlp(Lane& lane, const Step& st, const Layer& l) {
   const Scratch& s = st.s;
   Inputs in = inputs(st, s.h, s.hidden, st.b.count);
   Output gate = {s.gate, s.inner, 1, false}, up = {s.up, s.inner, 1, false};
-  int total = panels(l.gate);
+  int total = st.runs(kGateUp) ? panels(l.gate) : 0;
   for (int begin, end; pool_claim(lane, total, pool_grain(total), &begin, &end);) {
     gemm(l.gate, in, gate, begin, end), gemm(l.up, in, up, begin, end);
     int first = begin * kPanel, width = (end * kPanel < s.inner ? end * kPanel : s.inner) - first;
     for (int t = 0; t < st.b.count; t++) silu_multiply(s.gate + (size_t)t * s.inner + first, s.up + (size_t)t * s.inner + first, width);
   }
   pool_barrier(lane);
-  quantize_rows(lane, st, s.gate, s.inner, l.down);
+  if (st.runs(kQuantize)) quantize_rows(lane, st, s.gate, s.inner, l.down);
+  if (!st.runs(kDown)) return;
   const Tensor* w[] = {&l.down};
   Output out[] = {{s.x, s.hidden, m.residual_scale, true}};
   project(lane, inputs(st, s.gate, s.inner, st.b.count), w, out, 1);
@@ -187,25 +191,25 @@ void layers_task(void* arg, Lane& lane) {
   const Step& st = *(const Step*)arg;
   const Model& m = st.m;
   const Scratch& s = st.s;
-  if (st.begin == 0) embed(lane, st);
+  if (st.begin == 0 && st.runs(kEmbed)) embed(lane, st);
   for (int i = st.begin; i < st.end; i++) {
     const Layer& l = ((const Layer*)m.layer)[i];
     const Tensor* qkv[] = {&l.q, &l.k, &l.v};
     bool int8 = false, ternary = false;
     for (const Tensor* w : qkv) int8 |= reads_int8(*w), ternary |= w->kind == kTernary;
-    norm_rows(lane, st, s.x, (const float*)l.attn_norm, 1, st.b.count, int8, ternary);
+    if (st.runs(kNorm)) norm_rows(lane, st, s.x, (const float*)l.attn_norm, 1, st.b.count, int8, ternary);
     int kv = m.kv_heads * m.head_dim;
     Output outs[] = {{s.q, s.heads, 1, false}, {s.k, kv, 1, false}, {s.v, kv, 1, false}};
-    project(lane, inputs(st, s.h, s.hidden, st.b.count), qkv, outs, 3);
-    rotate_and_store(lane, st, i);
-    attention(lane, st, i);
-    quantize_rows(lane, st, s.o, s.heads, l.o);
+    if (st.runs(kQkv)) project(lane, inputs(st, s.h, s.hidden, st.b.count), qkv, outs, 3);
+    if (st.runs(kRope)) rotate_and_store(lane, st, i);
+    if (st.runs(kAttend)) attention(lane, st, i);
+    if (st.runs(kQuantize)) quantize_rows(lane, st, s.o, s.heads, l.o);
     const Tensor* o[] = {&l.o};
     Output add[] = {{s.x, s.hidden, m.residual_scale, true}};
-    project(lane, inputs(st, s.o, s.heads, st.b.count), o, add, 1);
+    if (st.runs(kOut)) project(lane, inputs(st, s.o, s.heads, st.b.count), o, add, 1);
     int8 = reads_int8(l.gate) || reads_int8(l.up), ternary = l.gate.kind == kTernary || l.up.kind == kTernary;
-    norm_rows(lane, st, s.x, (const float*)l.ffn_norm, 1, st.b.count, int8, ternary);
-    mlp(lane, st, l);
+    if (st.runs(kNorm)) norm_rows(lane, st, s.x, (const float*)l.ffn_norm, 1, st.b.count, int8, ternary);
+    if (st.phases & (kGateUp | kQuantize | kDown)) mlp(lane, st, l);
   }
 }
 
@@ -217,18 +221,18 @@ void attention_task(void* arg, Lane& lane) {
 void head_task(void* arg, Lane& lane) {
   const Step& st = *(const Step*)arg;
   const Model& m = st.m;
-  norm_rows(lane, st, st.s.x, (const float*)m.norm, m.logit_scale, st.end, reads_int8(m.head), m.head.kind == kTernary);
+  if (st.runs(kNorm)) norm_rows(lane, st, st.s.x, (const float*)m.norm, m.logit_scale, st.end, reads_int8(m.head), m.head.kind == kTernary);
   const Tensor* w[] = {&m.head};
   Output out[] = {{(float*)st.b.logits, m.vocab, 1, false}};
-  project(lane, inputs(st, st.s.h, st.s.hidden, st.end), w, out, 1);
+  if (st.runs(kHead)) project(lane, inputs(st, st.s.h, st.s.hidden, st.end), w, out, 1);
 }
 
 }  // namespace
 
 uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
 
-int forward_layers(const Model& m, const Batch& b, int context, int begin, int end) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), begin, end, context, nullptr};
+int forward_layers(const Model& m, const Batch& b, int context, int begin, int end, int phases) {
+  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), begin, end, context, nullptr, 7, phases};
   if (begin == 0) windows_overwritten(st.rows, b.count);
   int status = pool_run(layers_task, &st);
   if (status == kOk && end == m.layers) windows_built(m, st.rows, b.count);
@@ -250,7 +254,7 @@ const int32_t* forward_choices(const Model& m, const Batch& b, int context, int*
   return s.choices;
 }
 
-int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), 0, count, context, picked};
+int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count, int phases) {
+  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), 0, count, context, picked, 7, phases};
   return pool_run(head_task, &st);
 }

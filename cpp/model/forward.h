@@ -4,15 +4,21 @@
 #pragma once
 #include "../abi.h"
 
+// The kinds of operation of a step. A profile runs them one at a time, on whatever the scratch holds.
+enum Phase : int {
+  kEmbed = 1, kNorm = 2, kQkv = 4, kRope = 8, kAttend = 16, kQuantize = 32, kOut = 64, kGateUp = 128, kDown = 256, kHead = 512,
+  kAllPhases = 1023,
+};
+
 // Bytes of Batch.scratch for up to `rows` rows.
 uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context);
 
 // Runs layers [begin, end) for the batch's rows; begin == 0 starts from the embeddings. The rows' keys and values
 // are written to their slots. Hidden states stay in the scratch between calls.
-int forward_layers(const Model& m, const Batch& b, int context, int begin, int end);
+int forward_layers(const Model& m, const Batch& b, int context, int begin, int end, int phases = kAllPhases);
 
 // Logits of rows picked[0 ... count) of the batch after the last layer, into b.logits.
-int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count);
+int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count, int phases = kAllPhases);
 
 // One layer's attention alone, for tests and benchmarks: q (rows, heads, dim) rotated and scaled, o alike. parts, a sum of:
 // 1 compress what is new, 2 choose blocks, 4 attend.

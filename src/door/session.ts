@@ -1,5 +1,5 @@
 // A session: tokens with their KV cache, and what can be done with them.
-import type { BlockTrace, EngineApi, GenerateResult } from "../engine/types.ts";
+import type { BlockTrace, EngineApi, GenerateResult, Profile } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Generation } from "./generation.ts";
@@ -59,6 +59,18 @@ export class Session implements AsyncDisposable {
   ): Promise<BlockTrace> {
     checkNames("options", options, ["every", "signal"]);
     return this.#engine.trace(await this.#open(), Array.from(tokens), options.every ?? 1, options.signal);
+  }
+
+  /**
+   * Tells where the time of decoding a token goes at this session's length, from `steps` (default 16) steps of one token: every
+   * kind of operation is run by itself, on all lanes. The session stays as it is. Rejects with "context-overflow" when it is full,
+   * "bad-option" for a number of steps out of range. On edge runtimes, whose clock stands still, all times are 0.
+   */
+  async profile(
+    options: { readonly steps?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Profile> {
+    checkNames("options", options, ["steps", "signal"]);
+    return this.#engine.profile(await this.#open(), options.steps ?? 16, options.signal);
   }
 
   /**

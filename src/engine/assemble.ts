@@ -36,6 +36,8 @@ export interface EngineHooks {
 export interface Parts {
   readonly info: EngineInfo;
   readonly host: EngineHost;
+  readonly kernels: Kernels;
+  readonly plan: Plan;
   readonly arena: Arena;
   readonly stepper: Stepper;
   readonly sequences: Sequences;
@@ -120,7 +122,7 @@ export async function assemble(
     );
     const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - started });
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
-    return { info, host, arena, stepper, sequences, samplers, drafting, table, endLanes };
+    return { info, host, kernels, plan, arena, stepper, sequences, samplers, drafting, table, endLanes };
   } catch (error) {
     await endLanes();
     throw error;

@@ -8,6 +8,7 @@ import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
 import { causalRows } from "./forward.ts";
 import { generate } from "./generate.ts";
 import type { EngineHost } from "./host.ts";
+import { profileSequence } from "./profile.ts";
 import type { Sequence } from "./sequences.ts";
 import { type Drafting, Speculation } from "./speculate.ts";
 import { BlockRecorder } from "./trace.ts";
@@ -19,6 +20,7 @@ import type {
   GenerateHooks,
   GenerateRequest,
   GenerateResult,
+  Profile,
 } from "./types.ts";
 import { acceptNode, verifyTree } from "./verify.ts";
 
@@ -154,6 +156,16 @@ export class Engine implements EngineApi {
         throw error;
       }
       return recorder.trace;
+    }, outer);
+  }
+
+  profile(session: number, steps: number, outer?: AbortSignal): Promise<Profile> {
+    return this.#inTurn((signal) => {
+      if (!Number.isSafeInteger(steps) || steps < 1 || steps > 10000)
+        throw new CpmError("bad-option", `steps: expected a whole number from 1 to 10000, found ${steps}`, { field: "steps" });
+      const sequence = this.#parts.sequences.get(session);
+      checkTokens([0], this.info.config.vocab, sequence);
+      return profileSequence(this.#parts, sequence, steps, signal);
     }, outer);
   }
 

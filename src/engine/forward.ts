@@ -233,6 +233,17 @@ export class Stepper {
     return this.#host.now() - started;
   }
 
+  /** Writes rows for phases(), which then computes them as often as asked. */
+  prepare(rows: readonly StepRow[]): void {
+    this.#write(rows);
+    this.#kernels.pool_start(this.#plan.lanes);
+  }
+
+  /** Some phases (enum Phase of cpp/model/forward.h) of layers [begin, end), or of the head where begin is their number. */
+  phases(begin: number, end: number, phases: number): void {
+    check(this.#kernels.forward_phase(this.#model, this.#batch, this.#context, begin, end, phases), "forward_phase");
+  }
+
   #write(rows: readonly StepRow[]): void {
     const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
     for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total);

@@ -207,6 +207,32 @@ export interface BlockTrace {
   readonly chosen: Uint8Array;
 }
 
+/** One kind of operation of a step; times are milliseconds a step. */
+export interface ProfileEntry {
+  readonly name: string;
+  readonly ms: number;
+  /** How its weights are packed, for products with weights. */
+  readonly kind?: string;
+  /** Bytes of weights or of KV cache that it reads, and operations (two a multiply-add); absent where neither is what it costs. */
+  readonly bytes?: number;
+  readonly operations?: number;
+}
+
+/** Where the time of decoding one token goes. */
+export interface Profile {
+  readonly steps: number;
+  /** Tokens in the cache. */
+  readonly context: number;
+  readonly threads: number;
+  /** A whole step, sampling included, as decoding runs it. */
+  readonly stepMs: number;
+  /** The parts, each run by itself, in order; "dispatch" is what the whole took beyond them. */
+  readonly entries: readonly ProfileEntry[];
+  /** What this machine reads (GB/s) and multiplies (8-bit dot products, GOP/s) in these threads at best. */
+  readonly readGBs: number;
+  readonly dotGOPs: number;
+}
+
 /** What the engine offers; implemented by the engine itself and by the port that reaches it in a worker. */
 export interface EngineApi {
   readonly info: EngineInfo;
@@ -221,6 +247,8 @@ export interface EngineApi {
   ): Promise<Float32Array>;
   /** Appends tokens and tells which blocks every `every`-th of them attended to, in each layer and KV head. */
   trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace>;
+  /** Times `steps` decoding steps after the session's tokens, operation by operation; the session stays as it is. */
+  profile(session: number, steps: number, signal?: AbortSignal): Promise<Profile>;
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult>;
   /** Tokens now in the cache. */
   tokens(session: number): Promise<Int32Array>;

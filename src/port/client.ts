@@ -10,6 +10,7 @@ import type {
   GenerateRequest,
   GenerateResult,
   LoadProgress,
+  Profile,
 } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
@@ -245,6 +246,10 @@ export class EngineClient implements EngineApi {
 
   trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace> {
     return this.#call("trace", [session, tokens, every], signal);
+  }
+
+  profile(session: number, steps: number, signal?: AbortSignal): Promise<Profile> {
+    return this.#call("profile", [session, steps], signal);
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {

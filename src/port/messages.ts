@@ -22,6 +22,7 @@ export type CallName =
   | "open"
   | "forward"
   | "trace"
+  | "profile"
   | "generate"
   | "tokens"
   | "truncate"

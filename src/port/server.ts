@@ -57,6 +57,10 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
       const [session, tokens, every] = args as Parameters<Engine["trace"]>;
       return target.trace(session, tokens, every, signal);
     }
+    if (method === "profile") {
+      const [session, steps] = args as Parameters<Engine["profile"]>;
+      return target.profile(session, steps, signal);
+    }
     if (method === "generate") {
       const [session, request] = args as [number, GenerateRequest];
       const event = (name: "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });

@@ -27,6 +27,7 @@ export interface Kernels {
     plusOne: number,
   ): number;
   forward(model: number, batch: number, context: number, layerBegin: number, layerEnd: number): number;
+  forward_phase(model: number, batch: number, context: number, layerBegin: number, layerEnd: number, phase: number): number;
   choices(model: number, batch: number, context: number): number;
   choice_words(model: number, batch: number, context: number): number;
   head(model: number, batch: number, context: number, picked: number, count: number): number;
@@ -108,6 +109,7 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   pack_rows: 6,
   pack_words: 8,
   forward: 5,
+  forward_phase: 6,
   choices: 3,
   choice_words: 3,
   head: 5,
