@@ -1,14 +1,20 @@
 // Fork-join over lanes that share this memory. The single-lane build is a plain call.
 #include "pool.h"
 
-// One claim counter a phase, taken in turn; each barrier clears the one that comes after the next.
-static int claims[4];
+// A lane's claim counters, one a phase, taken in turn; on a cache line of their own, since lines that lanes share travel.
+struct alignas(64) Claims {
+  int taken[4];
+};
 
 #ifdef __wasm_atomics__
 
+static Claims claims[kMaxLanes];
 static Task task;
 static void* arg;
-static int lanes = 1, epoch, arrived, generation, dead;
+static int lanes = 1, phase, dead;
+alignas(64) static int epoch;
+alignas(64) static int arrived;
+alignas(64) static int generation;
 
 // About 20 us: bridges the gaps inside a step, burns no core between steps.
 constexpr int kSpins = 8000;
@@ -22,41 +28,53 @@ static void wait_while(int* at, int value) {
 }
 
 void pool_barrier(Lane& lane) {
+  // The counter of the phase after the next: it was used two phases ago, which every lane has left.
+  __atomic_store_n(&claims[lane.index].taken[(lane.phase + 2) & 3], 0, __ATOMIC_RELAXED);
+  lane.phase++;
+  if (lanes == 1) return;
   int mine = __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
   if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == lanes) {
     __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&claims[(lane.phase + 2) & 3], 0, __ATOMIC_RELAXED);
     __atomic_add_fetch(&generation, 1, __ATOMIC_RELEASE);
     __builtin_wasm_memory_atomic_notify(&generation, kMaxLanes);  // always: skipping it hung prototypes
   } else {
     wait_while(&generation, mine);
   }
-  lane.phase++;
 }
 
+// A lane works through a part of its own, the same every time, so that what it wrote stays in its cache; then it helps
+// lanes whose number differs from its own in one bit.
 bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end) {
-  int at = __atomic_fetch_add(&claims[lane.phase & 3], grain, __ATOMIC_RELAXED);
-  if (at >= count || at < 0) return false;
-  *begin = at, *end = at + grain < count ? at + grain : count;
-  return true;
+  for (int bit = 0;; bit = bit ? 2 * bit : 1) {
+    int owner = lane.index ^ bit;
+    if (bit >= lanes) return false;
+    if (owner >= lanes) continue;
+    int first = (int)((int64_t)count * owner / lanes), last = (int)((int64_t)count * (owner + 1) / lanes);
+    int* taken = &claims[owner].taken[lane.phase & 3];
+    if (bit && __atomic_load_n(taken, __ATOMIC_RELAXED) >= last - first) continue;
+    int at = first + __atomic_fetch_add(taken, grain, __ATOMIC_RELAXED);
+    if (at >= last) continue;
+    *begin = at, *end = at + grain < last ? at + grain : last;
+    return true;
+  }
 }
 
 int pool_lanes() { return lanes; }
 
 int pool_run(Task t, void* a) {
   if (dead) return kLaneFailed;
-  for (int& c : claims) __atomic_store_n(&c, 0, __ATOMIC_RELAXED);
-  if (lanes == 1) {  // the others, if there are any, sleep on
-    Lane self = {0, 0};
+  Lane self = {0, phase};
+  if (lanes == 1) {  // the others, if there are any, sleep on, and their phase stays
     t(a, self);
+    claims[0] = {};
     return kOk;
   }
   task = t, arg = a;
   __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
-  if (lanes > 1) __builtin_wasm_memory_atomic_notify(&epoch, kMaxLanes);
-  Lane self = {0, 0};
+  __builtin_wasm_memory_atomic_notify(&epoch, kMaxLanes);
   t(a, self);
   pool_barrier(self);
+  phase = self.phase;
   return __atomic_load_n(&dead, __ATOMIC_RELAXED) ? kLaneFailed : kOk;
 }
 
@@ -72,7 +90,7 @@ ABI(pool_worker) void pool_worker(int index) {
     if (__atomic_load_n(&dead, __ATOMIC_RELAXED)) return;
     if (now == seen) continue;
     seen = now;
-    Lane self = {index, 0};
+    Lane self = {index, phase};
     task(arg, self);
     pool_barrier(self);
   }
@@ -87,10 +105,12 @@ ABI(pool_fail) void pool_fail() {
 
 #else
 
-void pool_barrier(Lane& lane) { claims[++lane.phase & 3] = 0; }
+static Claims claims;
+
+void pool_barrier(Lane& lane) { claims.taken[++lane.phase & 3] = 0; }
 
 bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end) {
-  int& at = claims[lane.phase & 3];
+  int& at = claims.taken[lane.phase & 3];
   if (at >= count) return false;
   *begin = at, *end = at + grain < count ? at + grain : count;
   at = *end;
@@ -100,7 +120,7 @@ bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end) {
 int pool_lanes() { return 1; }
 
 int pool_run(Task t, void* a) {
-  claims[0] = 0;
+  claims.taken[0] = 0;
   Lane self = {0, 0};
   t(a, self);
   return kOk;

@@ -23,43 +23,57 @@ struct Step {
 
 bool reads_int8(const Tensor& w) { return w.kind >= kInt4 && w.kind <= kInt8Min; }
 
-Inputs inputs(const Step& st, const float* x, int stride, int tokens) {
-  const Scratch& s = st.s;
-  return {x, s.q32, s.s32, s.qt, s.st, tokens, stride, st.m.ternary_block};
+// What weights ask of the rows they read.
+struct Reads {
+  bool int8 = false, ternary = false;
+  template <typename... T>
+  explicit Reads(const T&... w) { ((int8 |= reads_int8(w), ternary |= w.kind == kTernary), ...); }
+};
+
+Inputs inputs(const Step& st, const float* x, const Codes& c, int stride, int tokens) {
+  return {x, c.q32, c.s32, c.qt, c.st, tokens, stride, st.m.ternary_block};
 }
 
-// The integer forms of row t that the weights ask for.
-void quantize_row(const Step& st, const float* x, int stride, int t, bool int8, bool ternary) {
-  const Scratch& s = st.s;
+// Columns [from, from + width) of row t of x, in whole blocks, as the integers that are read.
+void quantize_part(const Step& st, const float* x, const Codes& c, int stride, int t, int from, int width, Reads reads) {
   int block = st.m.ternary_block;
-  size_t row = (size_t)t * stride;
-  if (int8) quantize(x + row, stride, kBlock, s.q32 + row, s.s32 + (size_t)t * (stride / kBlock));
-  if (ternary) quantize(x + row, stride, block, s.qt + row, s.st + (size_t)t * (stride / block));
+  size_t at = (size_t)t * stride + from;
+  if (reads.int8) quantize(x + at, width, kBlock, c.q32 + at, c.s32 + at / kBlock);
+  if (reads.ternary) quantize(x + at, width, block, c.qt + at, c.st + at / block);
 }
 
-void norm_rows(Lane& lane, const Step& st, const float* x, const float* w, float scale, int count, bool int8, bool ternary) {
+// Normed rows, ready to be read by GEMM: those of the batch, or the picked ones.
+Inputs norm_rows(Lane& lane, const Step& st, word w, float scale, int count, Reads reads) {
   const Model& m = st.m;
-  for (int t, end; pool_claim(lane, count, pool_grain(count), &t, &end);)
-    for (; t < end; t++) {
-      float* y = st.s.h + (size_t)t * st.s.hidden;
-      rms_norm(x + (size_t)(st.picked ? st.picked[t] : t) * st.s.hidden, w, y, m.hidden, m.rms_eps, scale);
-      quantize_row(st, st.s.h, st.s.hidden, t, int8, ternary);
-    }
-  pool_barrier(lane);
+  const Scratch& s = st.s;
+  Codes codes = s.codes;
+  float* h = s.h;
+  auto norm = [&](int t) {
+    rms_norm(s.x + (size_t)(st.picked ? st.picked[t] : t) * s.hidden, (const float*)w, h + (size_t)t * s.hidden, m.hidden, m.rms_eps, scale);
+    quantize_part(st, h, codes, s.hidden, t, 0, s.hidden, reads);
+  };
+  if (count <= kFew) {
+    h = own_rows(s, lane.index, &codes);
+    for (int t = 0; t < count && st.runs(kNorm); t++) norm(t);
+  } else if (st.runs(kNorm)) {
+    for (int t, end; pool_claim(lane, count, pool_grain(count), &t, &end);)
+      for (; t < end; t++) norm(t);
+    pool_barrier(lane);
+  }
+  return inputs(st, h, codes, s.hidden, count);
 }
 
-void quantize_rows(Lane& lane, const Step& st, const float* x, int stride, const Tensor& w) {
-  if (is_float(w.kind)) return;
-  for (int t, end; pool_claim(lane, st.b.count, pool_grain(st.b.count), &t, &end);)
-    for (; t < end; t++) quantize_row(st, x, stride, t, reads_int8(w), w.kind == kTernary);
-  pool_barrier(lane);
+// Few rows: short claims, so that lanes end together. Many: long ones, over which panels stay in the cache.
+int grain_of(int items, int rows) {
+  int grain = items / (pool_lanes() * 16);
+  return rows > 32 ? pool_grain(items) : grain > 0 ? grain : 1;
 }
 
 // One claim list over several weights that read the same rows.
 void project(Lane& lane, const Inputs& in, const Tensor* const* w, const Output* out, int weights) {
   int total = 0;
   for (int i = 0; i < weights; i++) total += panels(*w[i]);
-  for (int begin, end; pool_claim(lane, total, pool_grain(total), &begin, &end);)
+  for (int begin, end; pool_claim(lane, total, grain_of(total, in.tokens), &begin, &end);)
     for (int i = 0, first = 0; i < weights; first += panels(*w[i]), i++) {
       int from = begin > first ? begin - first : 0, to = end - first < panels(*w[i]) ? end - first : panels(*w[i]);
       if (from < to) gemm(*w[i], in, out[i], from, to);
@@ -128,30 +142,70 @@ void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int sto
   for (int n = 0; n < count; n++) attend_finish(total[n], d);
 }
 
-// A single row: the lanes share its spans, and merge them in order afterwards.
-void attend_row(Lane& lane, const Step& st, int layer) {
+// Whether the columns of one KV head's queries are whole blocks of what the output projection reads.
+bool whole_blocks(const Step& st, const Tensor& w) {
+  int width = st.m.heads / st.m.kv_heads * st.m.head_dim;
+  return width % (w.kind == kTernary ? st.m.ternary_block : kBlock) == 0;
+}
+
+void quantize_output(Lane& lane, const Step& st, const Tensor& w) {
+  if (is_float(w.kind)) return;
+  const Scratch& s = st.s;
+  for (int t, end; pool_claim(lane, st.b.count, pool_grain(st.b.count), &t, &end);)
+    for (; t < end; t++) quantize_part(st, s.o, s.codes, s.heads, t, 0, s.heads, Reads(w));
+  pool_barrier(lane);
+}
+
+// A row alone, from projections to what the output projection reads: the lanes share its spans and merge them in order. The
+// lane of the last span stores the row's key and value; each lane turns the queries it needs for itself.
+void attend_alone(Lane& lane, const Step& st, int layer) {
   const Model& m = st.m;
-  int group = m.heads / m.kv_heads, limit = reach_of(st.rows[0]), spans = spans_of(limit), items = spans * m.kv_heads;
+  const Scratch& s = st.s;
+  const Row& row = st.rows[0];
+  const Tensor& w = ((const Layer*)m.layer)[layer].o;
+  int group = m.heads / m.kv_heads, d = m.head_dim, limit = row.base, spans = spans_of(limit), items = spans * m.kv_heads;
+  bool whole = whole_blocks(st, w);
+  auto done = [&](int head) {
+    if (whole) quantize_part(st, s.o, s.codes, s.heads, 0, head * group * d, group * d, Reads(w));
+  };
   for (int i, end; pool_claim(lane, items, 1, &i, &end);) {
     int head = i / spans, span = i % spans, begin = span * kSpan, stop = limit < begin + kSpan ? limit : begin + kSpan;
     Query queries[kQueries];
-    float* scratch = st.s.lane + lane.index * st.s.lane_floats;
-    for (int g = 0; g < group; g++) queries[g] = query_of(st, 0, head * group + g, span_part(m, st.s, spans, head * group + g, span) + 2);
-    attend(queries, group, view(st, st.rows[0], layer, head), begin, stop, scratch);
-    keep_parts(queries, group);
+    float *scratch = lane_scratch(lane, s), *turned = scratch + 2 * kTile * d;
+    for (int g = 0; g < group; g++) {
+      int h = head * group + g;
+      queries[g] = row_query(m, s, st.rows, 0, h, spans == 1 ? s.o + h * d : span_part(m, s, spans, h, span) + 2);
+      __builtin_memcpy(turned + g * d, queries[g].q, d * 4);
+      rope_rotate(turned + g * d, s.angles, d, 1.0f / __builtin_sqrtf((float)d));
+      queries[g].q = turned + g * d;
+    }
+    if (span == spans - 1) {
+      float* key = turned + group * d;
+      __builtin_memcpy(key, s.k + head * d, d * 4);
+      rope_rotate(key, s.angles, d, 1);
+      kv_write(m, *(const Sequence*)row.sequence, layer, head, row.slot, key, s.v + head * d);
+    }
+    attend(queries, group, view(st, row, layer, head), begin, stop, scratch);
+    if (spans > 1) {
+      keep_parts(queries, group);
+      continue;
+    }
+    for (int g = 0; g < group; g++) attend_finish(queries[g], d);
+    done(head);
   }
   pool_barrier(lane);
-  merge_parts(lane, m, st.s, spans, [=](int) { return spans; });
+  if (spans > 1) merge_parts(lane, m, s, spans, [=](int) { return spans; }, done);
+  if (!whole) quantize_output(lane, st, w);
 }
 
-void attention(Lane& lane, const Step& st, int layer) {
+// Rows whose queries are turned and whose keys are stored.
+void attend_stored(Lane& lane, const Step& st, int layer) {
   const Model& m = st.m;
   int count = st.b.count, group = m.heads / m.kv_heads;
   SparseRows sparse = {m, st.s, st.rows, count, layer, st.parts};
   bool any = build_windows(lane, sparse);
   if (!(st.parts & 6)) return;
   if (count == 1 && any) return sparse_row(lane, sparse);
-  if (count == 1 && !mask_of(st.rows[0])) return attend_row(lane, st, layer);
   int tile = kQueries / group > 0 ? kQueries / group : 1;
   while (tile > 1 && (count + tile - 1) / tile * m.kv_heads < 2 * pool_lanes()) tile = (tile + 1) / 2;
   int tiles = (count + tile - 1) / tile;
@@ -168,63 +222,62 @@ void attention(Lane& lane, const Step& st, int layer) {
   pool_barrier(lane);
 }
 
-void mlp(Lane& lane, const Step& st, const Layer& l) {
-  const Model& m = st.m;
+void attention(Lane& lane, const Step& st, int layer) {
+  const Row& first = st.rows[0];
+  if (st.b.count == 1 && first.base == first.slot + 1 && !mask_of(first) && !is_sparse(st.m, first)) return attend_alone(lane, st, layer);
+  rotate_and_store(lane, st, layer);
+  attend_stored(lane, st, layer);
+  quantize_output(lane, st, ((const Layer*)st.m.layer)[layer].o);
+}
+
+// A lane takes the columns of whole blocks, so that it can quantise what it computed.
+void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in) {
   const Scratch& s = st.s;
-  Inputs in = inputs(st, s.h, s.hidden, st.b.count);
   Output gate = {s.gate, s.inner, 1, false}, up = {s.up, s.inner, 1, false};
-  int total = st.runs(kGateUp) ? panels(l.gate) : 0;
-  for (int begin, end; pool_claim(lane, total, pool_grain(total), &begin, &end);) {
+  int unit = l.down.kind == kTernary ? st.m.ternary_block : kBlock, units = s.inner / unit, per = unit / kPanel, all = panels(l.gate);
+  for (int u, stop; pool_claim(lane, units, grain_of(units, in.tokens), &u, &stop);) {
+    int begin = u * per, end = stop * per < all ? stop * per : all, first = u * unit, width = (stop - u) * unit;
     gemm(l.gate, in, gate, begin, end), gemm(l.up, in, up, begin, end);
-    int first = begin * kPanel, width = (end * kPanel < s.inner ? end * kPanel : s.inner) - first;
-    for (int t = 0; t < st.b.count; t++) silu_multiply(s.gate + (size_t)t * s.inner + first, s.up + (size_t)t * s.inner + first, width);
+    for (int t = 0; t < in.tokens; t++) {
+      silu_multiply(s.gate + (size_t)t * s.inner + first, s.up + (size_t)t * s.inner + first, width);
+      quantize_part(st, s.gate, s.inner_codes, s.inner, t, first, width, Reads(l.down));
+    }
   }
   pool_barrier(lane);
-  if (st.runs(kQuantize)) quantize_rows(lane, st, s.gate, s.inner, l.down);
-  if (!st.runs(kDown)) return;
-  const Tensor* w[] = {&l.down};
-  Output out[] = {{s.x, s.hidden, m.residual_scale, true}};
-  project(lane, inputs(st, s.gate, s.inner, st.b.count), w, out, 1);
 }
 
 void layers_task(void* arg, Lane& lane) {
   const Step& st = *(const Step*)arg;
   const Model& m = st.m;
   const Scratch& s = st.s;
+  int count = st.b.count, kv = m.kv_heads * m.head_dim;
   if (st.begin == 0 && st.runs(kEmbed)) embed(lane, st);
   for (int i = st.begin; i < st.end; i++) {
     const Layer& l = ((const Layer*)m.layer)[i];
-    const Tensor* qkv[] = {&l.q, &l.k, &l.v};
-    bool int8 = false, ternary = false;
-    for (const Tensor* w : qkv) int8 |= reads_int8(*w), ternary |= w->kind == kTernary;
-    if (st.runs(kNorm)) norm_rows(lane, st, s.x, (const float*)l.attn_norm, 1, st.b.count, int8, ternary);
-    int kv = m.kv_heads * m.head_dim;
-    Output outs[] = {{s.q, s.heads, 1, false}, {s.k, kv, 1, false}, {s.v, kv, 1, false}};
-    if (st.runs(kQkv)) project(lane, inputs(st, s.h, s.hidden, st.b.count), qkv, outs, 3);
-    if (st.runs(kRope)) rotate_and_store(lane, st, i);
+    const Tensor *qkv[] = {&l.q, &l.k, &l.v}, *o[] = {&l.o}, *down[] = {&l.down};
+    Output outs[] = {{s.q, s.heads, 1, false}, {s.k, kv, 1, false}, {s.v, kv, 1, false}}, add[] = {{s.x, s.hidden, m.residual_scale, true}};
+    Inputs in = norm_rows(lane, st, l.attn_norm, 1, count, Reads(l.q, l.k, l.v));
+    if (st.runs(kQkv)) project(lane, in, qkv, outs, 3);
     if (st.runs(kAttend)) attention(lane, st, i);
-    if (st.runs(kQuantize)) quantize_rows(lane, st, s.o, s.heads, l.o);
-    const Tensor* o[] = {&l.o};
-    Output add[] = {{s.x, s.hidden, m.residual_scale, true}};
-    if (st.runs(kOut)) project(lane, inputs(st, s.o, s.heads, st.b.count), o, add, 1);
-    int8 = reads_int8(l.gate) || reads_int8(l.up), ternary = l.gate.kind == kTernary || l.up.kind == kTernary;
-    if (st.runs(kNorm)) norm_rows(lane, st, s.x, (const float*)l.ffn_norm, 1, st.b.count, int8, ternary);
-    if (st.phases & (kGateUp | kQuantize | kDown)) mlp(lane, st, l);
+    if (st.runs(kOut)) project(lane, inputs(st, s.o, s.codes, s.heads, count), o, add, 1);
+    in = norm_rows(lane, st, l.ffn_norm, 1, count, Reads(l.gate, l.up));
+    if (st.runs(kGateUp)) gate_up(lane, st, l, in);
+    if (st.runs(kDown)) project(lane, inputs(st, s.gate, s.inner_codes, s.inner, count), down, add, 1);
   }
 }
 
 void attention_task(void* arg, Lane& lane) {
   const Step& st = *(const Step*)arg;
-  attention(lane, st, st.begin);
+  attend_stored(lane, st, st.begin);
 }
 
 void head_task(void* arg, Lane& lane) {
   const Step& st = *(const Step*)arg;
   const Model& m = st.m;
-  if (st.runs(kNorm)) norm_rows(lane, st, st.s.x, (const float*)m.norm, m.logit_scale, st.end, reads_int8(m.head), m.head.kind == kTernary);
+  Inputs in = norm_rows(lane, st, m.norm, m.logit_scale, st.end, Reads(m.head));
   const Tensor* w[] = {&m.head};
   Output out[] = {{(float*)st.b.logits, m.vocab, 1, false}};
-  if (st.runs(kHead)) project(lane, inputs(st, st.s.h, st.s.hidden, st.end), w, out, 1);
+  if (st.runs(kHead)) project(lane, in, w, out, 1);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 // The kinds of operation of a step. A profile runs them one at a time, on whatever the scratch holds.
 enum Phase : int {
-  kEmbed = 1, kNorm = 2, kQkv = 4, kRope = 8, kAttend = 16, kQuantize = 32, kOut = 64, kGateUp = 128, kDown = 256, kHead = 512,
-  kAllPhases = 1023,
+  kEmbed = 1, kNorm = 2, kQkv = 4, kAttend = 8, kOut = 16, kGateUp = 32, kDown = 64, kHead = 128,
+  kAllPhases = 255,
 };
 
 // Bytes of Batch.scratch for up to `rows` rows.

@@ -26,23 +26,26 @@ static inline void keep_parts(const Query* queries, int count) {
   for (int g = 0; g < count; g++) queries[g].out[-2] = queries[g].most, queries[g].out[-1] = queries[g].sum;
 }
 
-// Merges every head's parts into row 0 of s.o, in order: used(kv head) of `spans`.
-template <typename Used>
-static inline void merge_parts(Lane& lane, const Model& m, const Scratch& s, int spans, Used used) {
+// Merges every head's parts into row 0 of s.o, in order: used(kv head) of `spans`; then done(kv head).
+template <typename Used, typename Done>
+static inline void merge_parts(Lane& lane, const Model& m, const Scratch& s, int spans, Used used, Done done) {
   int d = m.head_dim, group = m.heads / m.kv_heads;
-  for (int h, end; pool_claim(lane, m.heads, 1, &h, &end);) {
-    Query total = {nullptr, 0, 0, 0, 0, s.o + h * d};
-    for (int span = 0; span < used(h / group); span++) {
-      float* p = span_part(m, s, spans, h, span);
-      Query next = {nullptr, 0, 0, p[0], p[1], p + 2};
-      if (span) {
-        attend_merge(total, next, d);
-        continue;
+  for (int head, end; pool_claim(lane, m.kv_heads, 1, &head, &end);) {
+    for (int h = head * group; h < (head + 1) * group; h++) {
+      Query total = {nullptr, 0, 0, 0, 0, s.o + h * d};
+      for (int span = 0; span < used(head); span++) {
+        float* p = span_part(m, s, spans, h, span);
+        Query next = {nullptr, 0, 0, p[0], p[1], p + 2};
+        if (span) {
+          attend_merge(total, next, d);
+          continue;
+        }
+        for (int i = 0; i < d; i++) total.out[i] = next.out[i];
+        total.most = next.most, total.sum = next.sum;
       }
-      for (int i = 0; i < d; i++) total.out[i] = next.out[i];
-      total.most = next.most, total.sum = next.sum;
+      attend_finish(total, d);
     }
-    attend_finish(total, d);
+    done(head);
   }
   pool_barrier(lane);
 }

@@ -5,12 +5,22 @@
 #include "kv.h"
 #include "sparse.h"
 
-struct Scratch {
-  float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;
+// Integer forms of rows: in blocks of 32, and of ternary_block. Row strides are those of the floats they came from.
+struct Codes {
   int8_t *q32, *qt;
   BlockScale *s32, *st;
-  int hidden, heads, inner, widest;  // row strides: hidden, heads * dim, intermediate, and their maximum
+};
+
+// So few rows are normed by every lane for itself: that takes less than waiting for one lane and fetching its results.
+constexpr int kFew = 4;
+
+struct Scratch {
+  float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;
+  Codes codes, inner_codes;  // of h and o in turn; of gate
+  int hidden, heads, inner;  // row strides: hidden, heads * dim, intermediate
   size_t lane_floats;
+  word own;  // (lanes) of own_bytes: see own_rows
+  size_t own_bytes;
   uint64_t bytes;  // may exceed what can be allocated, so that it can be refused by its true size
   word units;  // of sparse attention: see sparse.h
   int32_t* choices;
@@ -18,6 +28,29 @@ struct Scratch {
 };
 
 static inline int spans_of(int context) { return (context + kSpan - 1) / kSpan; }
+
+// (rows, stride) codes that `take` finds memory for.
+template <typename Take>
+static inline Codes take_codes(uint64_t rows, uint64_t stride, Take&& take) {
+  uint64_t values = rows * stride, scales = values / kBlock * sizeof(BlockScale);
+  Codes c;
+  c.q32 = (int8_t*)take(values), c.s32 = (BlockScale*)take(scales), c.qt = (int8_t*)take(values), c.st = (BlockScale*)take(scales);
+  return c;
+}
+
+// A lane's own kFew rows of normed states (hidden), and their codes.
+static inline float* own_rows(const Scratch& s, int lane, Codes* codes, size_t* bytes = nullptr) {
+  word at = s.own + lane * s.own_bytes, begin = at;
+  auto take = [&](uint64_t count) {
+    word p = at;
+    at += (word)((count + 63) & ~(uint64_t)63);
+    return p;
+  };
+  float* h = (float*)take((uint64_t)kFew * s.hidden * 4);
+  *codes = take_codes(kFew, s.hidden, take);
+  if (bytes) *bytes = at - begin;
+  return h;
+}
 
 static inline Scratch plan_scratch(const Model& m, word at, int rows, int lanes, int context) {
   Scratch s;
@@ -29,20 +62,20 @@ static inline Scratch plan_scratch(const Model& m, word at, int rows, int lanes,
   };
   uint64_t n = rows;
   s.hidden = pad_to(m.hidden, kBlock), s.heads = pad_to(m.heads * m.head_dim, kBlock), s.inner = pad_to(m.intermediate, kBlock);
-  s.widest = s.hidden > s.heads ? s.hidden : s.heads;
-  if (s.inner > s.widest) s.widest = s.inner;
   s.x = (float*)take(n * s.hidden * 4), s.h = (float*)take(n * s.hidden * 4);
   s.q = (float*)take(n * s.heads * 4), s.o = (float*)take(n * s.heads * 4);
   s.k = (float*)take(n * m.kv_heads * m.head_dim * 4), s.v = (float*)take(n * m.kv_heads * m.head_dim * 4);
   s.gate = (float*)take(n * s.inner * 4), s.up = (float*)take(n * s.inner * 4);
   s.angles = (float*)take(n * m.head_dim * 4);
-  s.q32 = (int8_t*)take(n * s.widest), s.s32 = (BlockScale*)take(n * (s.widest / kBlock) * sizeof(BlockScale));
-  s.qt = (int8_t*)take(n * s.widest), s.st = (BlockScale*)take(n * (s.widest / kBlock) * sizeof(BlockScale));
+  s.codes = take_codes(n, s.hidden > s.heads ? s.hidden : s.heads, take), s.inner_codes = take_codes(n, s.inner, take);
   s.parts = (float*)take((uint64_t)spans_of(context) * m.heads * (m.head_dim + 2) * 4);
   // A lane's tile of keys and of values, and the running and the partial state of its queries.
   size_t queries = kQueries + m.heads / m.kv_heads;
   s.lane_floats = (size_t)2 * kTile * m.head_dim + queries * m.head_dim;
   s.lane = (float*)take((uint64_t)s.lane_floats * lanes * 4);
+  Codes own;
+  s.own = 0, own_rows(s, 0, &own, &s.own_bytes);
+  s.own = take((uint64_t)s.own_bytes * lanes);
   s.unit = plan_unit(m, rows, context);
   s.units = take(m.sparse.block ? (uint64_t)units_of(m, s.unit, lanes) * s.unit.bytes : 0);
   s.choices = (int32_t*)take(m.sparse.block ? n * m.kv_heads * s.unit.listed * 4 : 0);

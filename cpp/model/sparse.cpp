@@ -259,5 +259,5 @@ void sparse_row(Lane& lane, const SparseRows& st) {
     keep_parts(queries, group);
   }
   pool_barrier(lane);
-  merge_parts(lane, m, st.s, spans, [&](int head) { return (unit_at(st, head).listed() + kSpanTiles - 1) / kSpanTiles; });
+  merge_parts(lane, m, st.s, spans, [&](int head) { return (unit_at(st, head).listed() + kSpanTiles - 1) / kSpanTiles; }, [](int) {});
 }

@@ -6,18 +6,8 @@ import type { Sequence } from "./sequences.ts";
 import type { EngineInfo, Profile, ProfileEntry, SamplingOptions } from "./types.ts";
 
 /** enum Phase of cpp/model/forward.h, in the order of a layer. */
-const PHASES = {
-  embedding: 1,
-  norm: 2,
-  "q, k, v": 4,
-  "RoPE, KV write": 8,
-  attention: 16,
-  quantise: 32,
-  output: 64,
-  "gate, up, SiLU": 128,
-  down: 256,
-} as const;
-const HEAD = 512;
+const PHASES = { embedding: 1, norm: 2, "q, k, v": 4, attention: 8, output: 16, "gate, up, SiLU": 32, down: 64 } as const;
+const HEAD = 128;
 
 const GREEDY: SamplingOptions = {
   temperature: 0,
