@@ -49,6 +49,9 @@ static inline v128_t half_bits(v128_t sext) { return wasm_v128_and(wasm_i32x4_sh
 static inline v128_t half_bits(v128_t sext, v128_t mask) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), mask); }
 constexpr float kTwo112 = 0x1p112f;
 
+// Added to a float below 2^22, it leaves the nearest whole number (ties to even) in the low bits of the mantissa.
+constexpr float kRound = 0x1.8p23f;
+
 static inline float larger(float a, float b) { return a > b ? a : b; }
 
 static inline float half_to_float(uint16_t h) {
@@ -95,18 +98,18 @@ static inline v128_t abs_max(v128_t m, v128_t a) { return wasm_f32x4_max(m, wasm
 
 // e^x for x <= 88; 0 below -87.3. Relative error under 2e-7: Cody-Waite reduction, degree-6 polynomial.
 struct Exp {
-  v128_t log2e, high, low, c6, c5, c4, c3, c2, half, one, bias, least;
+  v128_t log2e, high, low, c6, c5, c4, c3, c2, half, one, round, least;
 };
 static inline Exp held_exp() {
   auto at = [](int i) { return held((Held)(kExp + i)); };
   return {at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10), at(11)};
 }
 static inline v128_t exp_f32(v128_t x, const Exp& e) {
-  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, e.log2e));
+  v128_t whole = wasm_f32x4_add(wasm_f32x4_mul(x, e.log2e), e.round), n = wasm_f32x4_sub(whole, e.round);
   v128_t r = madd_f32(n, e.low, madd_f32(n, e.high, x));
   v128_t p = madd_f32(e.c6, r, e.c5);
   p = madd_f32(p, r, e.c4), p = madd_f32(p, r, e.c3), p = madd_f32(p, r, e.c2), p = madd_f32(p, r, e.half);
   p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, e.one));
-  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), e.bias), 23);
+  v128_t power = wasm_i32x4_add(wasm_i32x4_shl(whole, 23), e.one);  // the bits of 1 hold the exponent's bias
   return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, e.least));
 }

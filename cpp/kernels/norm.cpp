@@ -27,12 +27,12 @@ void rms_norm_ref(const float* x, const float* w, float* y, int cols, float eps,
 
 void silu_multiply(float* gate, const float* up, int cols) {
   const Exp held = held_exp();
-  const v128_t most = wasm_f32x4_nearest(wasm_f32x4_neg(held.least));  // 87
+  const v128_t least = wasm_f32x4_const_splat(-87), most = wasm_f32x4_const_splat(87);
   for (int k = 0; k < cols; k += 4) {
     v128_t g = wasm_v128_load(gate + k);
     // Below -87, where e^-g leaves the range of floats, silu is 0 to 1e-35.
-    v128_t e = exp_f32(wasm_f32x4_min(wasm_f32x4_neg(g), most), held);
-    v128_t y = wasm_v128_and(wasm_f32x4_div(g, wasm_f32x4_add(held.one, e)), wasm_f32x4_ge(g, wasm_f32x4_neg(most)));
+    v128_t e = exp_f32(wasm_f32x4_pmin(most, wasm_f32x4_neg(g)), held);
+    v128_t y = wasm_v128_andnot(wasm_f32x4_div(g, wasm_f32x4_add(held.one, e)), wasm_f32x4_lt(g, least));
     wasm_v128_store(gate + k, wasm_f32x4_mul(y, wasm_v128_load(up + k)));
   }
 }

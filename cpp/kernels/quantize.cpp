@@ -10,12 +10,16 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
     scales->scale = most / 127.0f;
     // The reciprocal overflows for a denormal maximum, which is nothing beside its neighbours: code 0.
     float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
-    v128_t scale = wasm_f32x4_splat(inverse), sum = wasm_i32x4_const_splat(0);
+    if (inverse == 0) {
+      __builtin_memset(q + b, 0, block), scales->sum8 = 0;
+      continue;
+    }
+    // As whole numbers in the low bits of floats: see kRound.
+    const v128_t scale = wasm_f32x4_splat(inverse), round = wasm_f32x4_const_splat(kRound), zero = wasm_i32x4_const_splat(__builtin_bit_cast(int32_t, kRound));
+    v128_t sum = wasm_i32x4_const_splat(0);
+    auto whole = [&](const float* at) { return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(at), scale), round), zero); };
     for (int k = b; k < b + block; k += 16) {
-      v128_t i0 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k), scale)));
-      v128_t i1 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k + 4), scale)));
-      v128_t i2 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k + 8), scale)));
-      v128_t i3 = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + k + 12), scale)));
+      v128_t i0 = whole(x + k), i1 = whole(x + k + 4), i2 = whole(x + k + 8), i3 = whole(x + k + 12);
       sum = wasm_i32x4_add(sum, wasm_i32x4_add(wasm_i32x4_add(i0, i1), wasm_i32x4_add(i2, i3)));
       wasm_v128_store(q + k, wasm_i8x16_narrow_i16x8(wasm_i16x8_narrow_i32x4(i0, i1), wasm_i16x8_narrow_i32x4(i2, i3)));
     }

@@ -66,7 +66,7 @@ Inputs norm_rows(Lane& lane, const Step& st, word w, float scale, int count, Rea
 // Few rows: short claims, so that lanes end together. Many: long ones, over which panels stay in the cache.
 int grain_of(int items, int rows) {
   int grain = items / (pool_lanes() * 16);
-  return rows > 32 ? pool_grain(items) : grain > 0 ? grain : 1;
+  return rows > 32 || pool_lanes() == 1 ? pool_grain(items) : grain > 0 ? grain : 1;
 }
 
 // One claim list over several weights that read the same rows.
