@@ -93,21 +93,22 @@ void embed(Lane& lane, const Step& st) {
   pool_barrier(lane);
 }
 
-void rotate_and_store(Lane& lane, const Step& st, int layer) {
+// Row t for one KV head: turns its queries and its key, and stores key and value.
+void turn_and_store(const Step& st, int layer, int t, int head) {
   const Model& m = st.m;
   const Scratch& s = st.s;
-  int d = m.head_dim, kv = m.kv_heads * d;
-  float scale = 1.0f / __builtin_sqrtf((float)d);
+  int d = m.head_dim, group = m.heads / m.kv_heads;
+  const float* angles = s.angles + (size_t)t * d;
+  for (int h = head * group; h < (head + 1) * group; h++) rope_rotate(s.q + (size_t)t * s.heads + h * d, angles, d, 1.0f / __builtin_sqrtf((float)d));
+  float* key = s.k + ((size_t)t * m.kv_heads + head) * d;
+  rope_rotate(key, angles, d, 1);
+  kv_write(m, *(const Sequence*)st.rows[t].sequence, layer, head, st.rows[t].slot, key, s.v + ((size_t)t * m.kv_heads + head) * d);
+}
+
+void rotate_and_store(Lane& lane, const Step& st, int layer) {
   for (int t, end; pool_claim(lane, st.b.count, pool_grain(st.b.count), &t, &end);)
-    for (; t < end; t++) {
-      const float* angles = s.angles + (size_t)t * d;
-      for (int h = 0; h < m.heads; h++) rope_rotate(s.q + (size_t)t * s.heads + h * d, angles, d, scale);
-      for (int h = 0; h < m.kv_heads; h++) {
-        float* key = s.k + (size_t)t * kv + h * d;
-        rope_rotate(key, angles, d, 1);
-        kv_write(m, *(const Sequence*)st.rows[t].sequence, layer, h, st.rows[t].slot, key, s.v + (size_t)t * kv + h * d);
-      }
-    }
+    for (; t < end; t++)
+      for (int h = 0; h < st.m.kv_heads; h++) turn_and_store(st, layer, t, h);
   pool_barrier(lane);
 }
 
@@ -156,25 +157,25 @@ void quantize_output(Lane& lane, const Step& st, const Tensor& w) {
   pool_barrier(lane);
 }
 
-// A row alone, from projections to what the output projection reads: the lanes share its spans and merge them in order. The
-// lane of the last span stores the row's key and value; each lane turns the queries it needs for itself.
-void attend_alone(Lane& lane, const Step& st, int layer) {
+// What has been attended to for one KV head by row t, quantised.
+void quantize_head(const Step& st, const Tensor& w, int t, int head) {
+  int width = st.m.heads / st.m.kv_heads * st.m.head_dim;
+  quantize_part(st, st.s.o, st.s.codes, st.s.heads, t, head * width, width, Reads(w));
+}
+
+// A row alone in a long context: the lanes share its spans and merge them in order. The lane of the last span stores the row's
+// key and value; each lane turns the queries it needs for itself.
+void attend_spans(Lane& lane, const Step& st, int layer, const Tensor& w) {
   const Model& m = st.m;
   const Scratch& s = st.s;
   const Row& row = st.rows[0];
-  const Tensor& w = ((const Layer*)m.layer)[layer].o;
   int group = m.heads / m.kv_heads, d = m.head_dim, limit = row.base, spans = spans_of(limit), items = spans * m.kv_heads;
-  bool whole = whole_blocks(st, w);
-  auto done = [&](int head) {
-    if (whole) quantize_part(st, s.o, s.codes, s.heads, 0, head * group * d, group * d, Reads(w));
-  };
   for (int i, end; pool_claim(lane, items, 1, &i, &end);) {
     int head = i / spans, span = i % spans, begin = span * kSpan, stop = limit < begin + kSpan ? limit : begin + kSpan;
     Query queries[kQueries];
     float *scratch = lane_scratch(lane, s), *turned = scratch + 2 * kTile * d;
     for (int g = 0; g < group; g++) {
-      int h = head * group + g;
-      queries[g] = row_query(m, s, st.rows, 0, h, spans == 1 ? s.o + h * d : span_part(m, s, spans, h, span) + 2);
+      queries[g] = row_query(m, s, st.rows, 0, head * group + g, span_part(m, s, spans, head * group + g, span) + 2);
       __builtin_memcpy(turned + g * d, queries[g].q, d * 4);
       rope_rotate(turned + g * d, s.angles, d, 1.0f / __builtin_sqrtf((float)d));
       queries[g].q = turned + g * d;
@@ -186,15 +187,28 @@ void attend_alone(Lane& lane, const Step& st, int layer) {
       kv_write(m, *(const Sequence*)row.sequence, layer, head, row.slot, key, s.v + head * d);
     }
     attend(queries, group, view(st, row, layer, head), begin, stop, scratch);
-    if (spans > 1) {
-      keep_parts(queries, group);
-      continue;
-    }
-    for (int g = 0; g < group; g++) attend_finish(queries[g], d);
-    done(head);
+    keep_parts(queries, group);
   }
   pool_barrier(lane);
-  if (spans > 1) merge_parts(lane, m, s, spans, [=](int) { return spans; }, done);
+  bool whole = whole_blocks(st, w);
+  merge_parts(lane, m, s, spans, [=](int) { return spans; }, [&](int head) { if (whole) quantize_head(st, w, 0, head); });
+  if (!whole) quantize_output(lane, st, w);
+}
+
+// A few rows, a KV head at a time, from projections to what the output projection reads.
+void attend_heads(Lane& lane, const Step& st, int layer, const Tensor& w) {
+  const Model& m = st.m;
+  int count = st.b.count, tile = kQueries / (m.heads / m.kv_heads) > 0 ? kQueries / (m.heads / m.kv_heads) : 1;
+  bool whole = whole_blocks(st, w);
+  for (int head, end; pool_claim(lane, m.kv_heads, 1, &head, &end);) {
+    for (int t = 0; t < count; t++) turn_and_store(st, layer, t, head);
+    for (int first = 0, t = 0; t < count; first = t) {
+      while (t < count && t - first < tile && together(st.rows[first], st.rows[t])) t++;
+      attend_rows(lane, st, layer, head, first, t);
+    }
+    for (int t = 0; t < count && whole; t++) quantize_head(st, w, t, head);
+  }
+  pool_barrier(lane);
   if (!whole) quantize_output(lane, st, w);
 }
 
@@ -222,12 +236,21 @@ void attend_stored(Lane& lane, const Step& st, int layer) {
   pool_barrier(lane);
 }
 
+// Rows that attend_heads takes at most.
+constexpr int kHeadRows = 16;
+
 void attention(Lane& lane, const Step& st, int layer) {
+  const Model& m = st.m;
+  const Tensor& w = ((const Layer*)m.layer)[layer].o;
   const Row& first = st.rows[0];
-  if (st.b.count == 1 && first.base == first.slot + 1 && !mask_of(first) && !is_sparse(st.m, first)) return attend_alone(lane, st, layer);
+  int count = st.b.count;
+  bool dense = true, one = count == 1 && first.base == first.slot + 1 && !mask_of(first);
+  for (int t = 0; t < count; t++) dense &= !is_sparse(m, st.rows[t]);
+  if (dense && one && first.base > kSpan) return attend_spans(lane, st, layer, w);
+  if (dense && (one || (count <= kHeadRows && m.kv_heads % pool_lanes() == 0))) return attend_heads(lane, st, layer, w);
   rotate_and_store(lane, st, layer);
   attend_stored(lane, st, layer);
-  quantize_output(lane, st, ((const Layer*)st.m.layer)[layer].o);
+  quantize_output(lane, st, w);
 }
 
 // A lane takes the columns of whole blocks, so that it can quantise what it computed.
