@@ -1,12 +1,11 @@
 // cpm attention: which blocks of a long prompt each position attends to, as a picture.
-import { writeFile } from "node:fs/promises";
-import { type BlockTrace, CpmError, type EngineInfo } from "../index.ts";
+import type { BlockTrace, EngineInfo } from "../index.ts";
 import { type Command, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg, textOf } from "./options.ts";
 import { note, printJson } from "./output.ts";
-import { painter, pictureOf, runsOf } from "./picture.ts";
+import { painter, pictureOf, runsOf, save } from "./picture.ts";
 
 /** Positions of a picture, unless asked for others. */
 const POSITIONS = 96;
@@ -36,8 +35,7 @@ export const attention: Command = {
     await using session = await model.session();
     const trace = await session.trace(tokens, { every, signal: interrupt.signal });
     const picture = pictureOf(trace, titleOf(model.info, tokens.length));
-    if (spec) await save(spec, `${JSON.stringify(picture)}\n`);
-    if (svg && paint) await save(svg, await paint(picture));
+    await save(picture, { spec, svg, paint });
     if (json) return printJson({ ...summary(trace, tokens.length), runs: runsOf(trace) });
     note(titleOf(model.info, tokens.length));
   },
@@ -59,11 +57,3 @@ const summary = ({ layers, kvHeads, blockSize, positions }: BlockTrace, tokens: 
   blockSize,
   positions: Array.from(positions),
 });
-
-async function save(path: string, text: string): Promise<void> {
-  try {
-    await writeFile(path, text);
-  } catch (cause) {
-    throw new CpmError("io", `${path}: ${(cause as Error).message}; check the path`, { file: path }, { cause });
-  }
-}

@@ -5,6 +5,8 @@ import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
 import { note, peakMemoryBytes, plural, printJson, short, table, write } from "./output.ts";
+import { painter, profilePicture, save } from "./picture.ts";
+import { profileTable, profileTitle } from "./profile.ts";
 
 export const bench: Command = {
   name: "bench",
@@ -19,6 +21,13 @@ export const bench: Command = {
       description: "Tokens in the context before the prompt (default: what --ctx leaves)",
     },
     repeat: { type: "string", valueHint: "N", description: "Measurements after one warm-up, at least 3 (default 3)" },
+    profile: { type: "boolean", description: "Where the time of a token after the prompt goes, instead" },
+    svg: {
+      type: "string",
+      valueHint: "FILE",
+      description: "With --profile: draw it into this file (takes the packages vega and vega-lite)",
+    },
+    spec: { type: "string", valueHint: "FILE", description: "With --profile: write the picture's Vega-Lite specification" },
     ...loadArgs,
     ctx: { ...loadArgs.ctx, description: "Context size, filled up when measuring ends (default: depth + prompt + decode)" },
     ...jsonArg,
@@ -27,11 +36,21 @@ export const bench: Command = {
   async run(args) {
     const { repeat, contextSize, ...sizes } = sizesOf(args);
     const json = args.flag("json");
+    const [profile, svg, spec] = [args.flag("profile"), args.text("svg"), args.text("spec")];
+    if ((svg || spec) && !profile) throw new UsageError("cpm bench: --svg and --spec draw a profile; add --profile");
+    const paint = svg ? await painter() : undefined;
     await using model = await openModel(args.positionals[0], { ...loadOptions(args), contextSize }, json);
     const { info } = model;
     const tokens = (count: number, salt: number) => mixed(count, info.config.vocab, salt);
     await using session = await model.session();
     if (sizes.depth > 0) await session.forward(tokens(sizes.depth, 0), { logits: "none", signal: interrupt.signal });
+    if (profile) {
+      if (sizes.prompt > 0) await session.forward(tokens(sizes.prompt, 1), { logits: "none", signal: interrupt.signal });
+      const found = await session.profile({ steps: sizes.decode, signal: interrupt.signal });
+      const title = profileTitle(info, found);
+      await save(profilePicture(found, title), { spec, svg, paint });
+      return json ? printJson(found) : write(`${title}\n\n${profileTable(found)}\n`);
+    }
     const runs: Speeds[] = [];
     for (let i = 0; i <= repeat; i++) {
       await session.truncate(sizes.depth);

@@ -40,7 +40,7 @@ export function jsonValue(_: string, value: unknown): unknown {
 /** Columns side by side, numbers to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  const numeric = widths.map((_, i) => rows.length > 1 && rows.slice(1).every((row) => /^-?[\d.]+$/.test(row[i]!)));
+  const numeric = widths.map((_, i) => rows.length > 1 && rows.slice(1).every((row) => /^-?[\d.]*$/.test(row[i]!)));
   const padded = (cell: string, i: number) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!));
   return rows.map((row) => row.map(padded).join("  ").trimEnd()).join("\n");
 }

@@ -1,5 +1,7 @@
-// A picture of which blocks each position attended to: a Vega-Lite specification, and an SVG of it where Vega is installed.
-import { type BlockTrace, CpmError } from "../index.ts";
+// Pictures: which blocks each position attended to, where the time of a token goes. Vega-Lite specifications, and SVGs of them
+// where Vega is installed.
+import { writeFile } from "node:fs/promises";
+import { type BlockTrace, CpmError, type Profile } from "../index.ts";
 
 /** A run of neighbouring blocks that one position attended to, in one layer and KV head: tokens [first, end). */
 export interface Run {
@@ -64,6 +66,57 @@ export function pictureOf(trace: BlockTrace, title: string): Record<string, unkn
   };
 }
 
+/** A Vega-Lite specification: a bar for each kind of operation. */
+export function profilePicture({ entries, stepMs }: Profile, title: string): Record<string, unknown> {
+  const values = entries.map(({ name, ms, kind }) => ({
+    name,
+    ms,
+    kind: kind ?? "no weights",
+    label: `${ms.toFixed(2)} ms, ${((100 * ms) / stepMs).toFixed(1)} %`,
+  }));
+  const y = { field: "name", type: "nominal", title: null, sort: null };
+  const x = { field: "ms", type: "quantitative", title: "milliseconds per token" };
+  return {
+    $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+    title,
+    data: { values },
+    width: 480,
+    encoding: { y, x },
+    layer: [
+      {
+        mark: { type: "bar" },
+        encoding: {
+          color: {
+            field: "kind",
+            type: "nominal",
+            title: "weights",
+            scale: { range: ["#2a6f97", "#bc6c25", "#8d99ae", "#606c38"] },
+          },
+        },
+      },
+      { mark: { type: "text", align: "left", dx: 4 }, encoding: { text: { field: "label", type: "nominal" } } },
+    ],
+  };
+}
+
+type Painter = (spec: Record<string, unknown>) => Promise<string>;
+
+/** Writes a picture's specification, its SVG, or both. Rejects with CpmError "io" where a file cannot be written. */
+export async function save(
+  picture: Record<string, unknown>,
+  to: { readonly spec: string | undefined; readonly svg: string | undefined; readonly paint: Painter | undefined },
+): Promise<void> {
+  const write = async (path: string, text: string) => {
+    try {
+      await writeFile(path, text);
+    } catch (cause) {
+      throw new CpmError("io", `${path}: ${(cause as Error).message}; check the path`, { file: path }, { cause });
+    }
+  };
+  if (to.spec) await write(to.spec, `${JSON.stringify(picture)}\n`);
+  if (to.svg && to.paint) await write(to.svg, await to.paint(picture));
+}
+
 interface Vega {
   parse(spec: unknown): unknown;
   View: new (runtime: unknown, options: { renderer: "none" }) => { toSVG(): Promise<string>; finalize(): unknown };
@@ -89,7 +142,7 @@ async function packages(): Promise<[Vega, VegaLite]> {
 }
 
 /** Loads what drawing takes. Call it before hours of computing. Rejects with CpmError "unsupported" where it is not installed. */
-export async function painter(): Promise<(spec: Record<string, unknown>) => Promise<string>> {
+export async function painter(): Promise<Painter> {
   const [vega, vegaLite] = await packages();
   return async (spec) => {
     const view = new vega.View(vega.parse(vegaLite.compile(spec).spec), { renderer: "none" });

@@ -26,9 +26,10 @@ const GREEDY: SamplingOptions = {
 /** Bytes that a read's peak is measured over: more than any cache. */
 const PEAK_BYTES = 256 << 20;
 const PIECE = 65536;
-const DOTS = { pieces: 8, rounds: 200, perRound: 60 * 32 };
+const PEAK_MS = 150;
+const DOTS = { pieces: 16, rounds: 400, perRound: 60 * 32 };
 
-/** Profiles `steps` steps of one row behind a sequence, which has room for it and stays as it is. */
+/** Profiles `steps` steps of one row behind a sequence, which has room for it and stays as it is. Times are medians over the steps. */
 export async function profileSequence(
   parts: Parts,
   sequence: Sequence,
@@ -41,19 +42,22 @@ export async function profileSequence(
   stepper.prepare(causalRows(sequence, [0], context + 1));
   const phase = (begin: number, end: number, phases: number) => stepper.phases(begin, end, phases);
   const names = Object.keys(PHASES) as (keyof typeof PHASES)[];
-  const ms = new Map<string, number>();
+  /** Milliseconds of each step by name. */
+  const taken = new Map<string, number[]>();
+  let step = -1;
   const timed = (name: string, task: () => void) => {
     const started = host.now();
     task();
-    ms.set(name, (ms.get(name) ?? 0) + host.now() - started);
+    const ms = taken.get(name) ?? [];
+    if (step >= 0) ms[step] = (ms[step] ?? 0) + host.now() - started;
+    taken.set(name, ms);
   };
   const whole = () => {
     phase(0, layers, -1);
     phase(layers, layers, -1);
   };
-  for (let step = -1; step < steps; step++) {
-    // The first step is spent on compiling and on waking lanes.
-    if (step === 0) ms.clear();
+  // The first step is spent on compiling and on waking lanes.
+  for (; step < steps; step++) {
     timed("step", whole);
     timed("sampling", () => parts.samplers[0]!.sample(GREEDY, 0, new Int32Array(0)));
     for (let layer = 0; layer < layers; layer++)
@@ -66,8 +70,8 @@ export async function profileSequence(
     });
     await stepper.breathe(signal);
   }
-  const per = (name: string) => (ms.get(name) ?? 0) / steps;
-  const call = per("call") / 100;
+  const per = (name: string) => median(taken.get(name) ?? []);
+  const call = Math.min(...(taken.get("call") ?? [])) / 100;
   const calls = (name: string) => (name === "embedding" || name === "head" ? 1 : name === "norm" ? layers + 1 : layers);
   const attention = info.sparse && context + 1 >= info.sparse.denseLen ? undefined : denseAttention(info, context);
   const entries: ProfileEntry[] = [...names, "head"].map((name) => ({
@@ -81,6 +85,8 @@ export async function profileSequence(
   const stepMs = per("step") + per("sampling");
   return { steps, context, threads: plan.lanes, stepMs, entries, ...peaks(parts) };
 }
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
 /** What an operation reads and multiplies in one step. */
 function work(plan: Plan, name: string, attention: Partial<ProfileEntry> | undefined): Partial<ProfileEntry> {
@@ -109,9 +115,10 @@ function peaks({ host, kernels, plan }: Parts): Pick<Profile, "readGBs" | "dotGO
   const first = Math.min(...plan.weights.map((w) => w.at));
   const end = Math.max(...plan.weights.map((w) => w.at + w.bytes));
   const pieces = Math.max(1, Math.floor(Math.min(PEAK_BYTES, end - first) / PIECE));
+  // Long enough for the engine's second compiler.
   const least = (task: () => void) => {
     let best = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < 8; i++) {
+    for (const begun = host.now(), tries = { left: 200 }; tries.left > 0 && host.now() - begun < PEAK_MS; tries.left--) {
       const started = host.now();
       task();
       best = Math.min(best, host.now() - started);

@@ -207,7 +207,7 @@ export interface BlockTrace {
   readonly chosen: Uint8Array;
 }
 
-/** One kind of operation of a step; times are milliseconds a step. */
+/** One kind of operation of a step; times are milliseconds a step, medians. */
 export interface ProfileEntry {
   readonly name: string;
   readonly ms: number;

@@ -160,3 +160,27 @@ test("bench --ctx fills the context up to where measuring ends", async () => {
   expect(status).toBe(0);
   expect(out).toMatch(/^tokens\/s +median +min +max\nprefill 32 at 8 .*\ndecode 16 at 8 .*\n\nloaded in .* 1 thread, /);
 });
+
+test("bench --profile gives every operation's time, as a table, as JSON and as a picture", async () => {
+  const asked = ["bench", story, "--profile", "--prompt", "32", "--decode", "4", "--threads", "1"];
+  const spec = join(folder, "profile.json");
+  const profile = await json<{ context: number; stepMs: number; entries: { name: string; ms: number }[] }>([
+    ...[...asked, "--spec", spec],
+  ]);
+  expect(profile.context).toBe(32);
+  const total = profile.entries.reduce((sum, entry) => sum + entry.ms, 0);
+  expect(total).toBeGreaterThan(profile.stepMs / 4);
+  expect(JSON.parse(readFileSync(spec, "utf8")).data.values.map((v: { name: string }) => v.name)).toEqual(
+    profile.entries.map((entry) => entry.name),
+  );
+  const { status, out } = await cpm(asked);
+  expect(status).toBe(0);
+  expect(out).toMatch(/ms per token after 32 tokens \(1 thread, \w+ kernels; median of 4 steps\)/);
+  for (const name of ["embedding", "norm", "attention", "down", "head", "sampling", "dispatch"])
+    expect(out).toMatch(new RegExp(`^${name} .*\\d`, "m"));
+  expect(out).toMatch(/^head +int8 +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$/m);
+  expect(out).toMatch(/peaks in these threads: [\d.]+ GB\/s read, [\d.]+ GOP\/s of 8-bit dot products/);
+  const alone = await cpm(["bench", story, "--svg", "x.svg"]);
+  expect(alone).toMatchObject({ status: 2, out: "" });
+  expect(alone.err).toMatch(/--svg and --spec draw a profile; add --profile/);
+});
