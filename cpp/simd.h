@@ -18,7 +18,7 @@ static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
 
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
-enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kExp, kHeld = kExp + 12 };
+enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kRounding, kExp, kHeld = kExp + 12 };
 extern const uint32_t held_bits[kHeld];
 static inline v128_t held(Held which) {
   const uint32_t* at = held_bits + which;
@@ -94,7 +94,8 @@ static inline float max_f32(v128_t a) {
   float x = wasm_f32x4_extract_lane(a, 0), y = wasm_f32x4_extract_lane(a, 1);
   return x > y ? x : y;
 }
-static inline v128_t abs_max(v128_t m, v128_t a) { return wasm_f32x4_max(m, wasm_f32x4_abs(a)); }
+// Of magnitudes, by their bits: a nan is the largest.
+static inline v128_t abs_max(v128_t m, v128_t a) { return wasm_i32x4_max(m, wasm_f32x4_abs(a)); }
 
 // e^x for x <= 88; 0 below -87.3. Relative error under 2e-7: Cody-Waite reduction, degree-6 polynomial.
 struct Exp {

@@ -27,7 +27,7 @@ void rms_norm_ref(const float* x, const float* w, float* y, int cols, float eps,
 
 void silu_multiply(float* gate, const float* up, int cols) {
   const Exp held = held_exp();
-  const v128_t least = wasm_f32x4_const_splat(-87), most = wasm_f32x4_const_splat(87);
+  const v128_t least = held.least, most = wasm_f32x4_neg(least);
   for (int k = 0; k < cols; k += 4) {
     v128_t g = wasm_v128_load(gate + k);
     // Below -87, where e^-g leaves the range of floats, silu is 0 to 1e-35.

@@ -1,6 +1,7 @@
 #include "quantize.h"
 
 void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales) {
+  const v128_t round = held(kRounding);  // as a float what rounds, as an integer what a rounded 0 is
   for (int b = 0; b < cols; b += block, scales++) {
     v128_t top = wasm_f32x4_const_splat(0);
     for (int k = b; k < b + block; k += 4) top = abs_max(top, wasm_v128_load(x + k));
@@ -14,10 +15,9 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
       __builtin_memset(q + b, 0, block), scales->sum8 = 0;
       continue;
     }
-    // As whole numbers in the low bits of floats: see kRound.
-    const v128_t scale = wasm_f32x4_splat(inverse), round = wasm_f32x4_const_splat(kRound), zero = wasm_i32x4_const_splat(__builtin_bit_cast(int32_t, kRound));
+    const v128_t scale = wasm_f32x4_splat(inverse);
     v128_t sum = wasm_i32x4_const_splat(0);
-    auto whole = [&](const float* at) { return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(at), scale), round), zero); };
+    auto whole = [&](const float* at) { return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(at), scale), round), round); };
     for (int k = b; k < b + block; k += 16) {
       v128_t i0 = whole(x + k), i1 = whole(x + k + 4), i2 = whole(x + k + 8), i3 = whole(x + k + 12);
       sum = wasm_i32x4_add(sum, wasm_i32x4_add(wasm_i32x4_add(i0, i1), wasm_i32x4_add(i2, i3)));
