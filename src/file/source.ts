@@ -10,6 +10,8 @@ export interface Source {
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
   /** Fills `target` from `offset`: no copy in between where the runtime can do that. */
   readInto?(target: Uint8Array, offset: number, signal?: AbortSignal): Promise<void>;
+  /** Tells what will be read next, in this order: a source may fetch it ahead. Other reads work as ever. */
+  willRead?(ranges: readonly { readonly offset: number; readonly length: number }[]): void;
   close(): Promise<void>;
 }
 
@@ -44,6 +46,7 @@ export function abortable(files: ModelFiles, signal: AbortSignal): ModelFiles {
           ...(readInto
             ? { readInto: (target: Uint8Array, offset: number) => guard(() => readInto.call(source, target, offset, signal)) }
             : {}),
+          ...(source.willRead ? { willRead: (ranges: Parameters<typeof source.willRead>[0]) => source.willRead!(ranges) } : {}),
           close: () => source.close(),
         };
       }),

@@ -1,5 +1,6 @@
 // Sources over HTTP ranges (RFC 9110, section 14).
 import { CpmError } from "../errors.ts";
+import { ReadAhead } from "./ahead.ts";
 import { checkRange } from "./bytes.ts";
 import type { ModelFiles, Source } from "./source.ts";
 
@@ -10,8 +11,9 @@ export interface UrlOptions {
 
 /** A server without ranges is read whole, if the file is at most this long. */
 const WHOLE_BYTES = 64 * 1024 * 1024;
-/** Small reads (headers) are served from blocks of this size. */
+/** Small reads (headers) are served from blocks of this size, of twice the last one's where a block follows it. */
 const BLOCK_BYTES = 256 * 1024;
+const LONGEST_BLOCK_BYTES = 2 * 1024 * 1024;
 const ATTEMPTS = 4;
 
 class HttpFailure extends Error {
@@ -213,21 +215,35 @@ function fixedSource(name: string, bytes: Uint8Array): Source {
 
 type Fetch = (offset: number, length: number, signal: AbortSignal | undefined) => Promise<Uint8Array>;
 
-/** Small reads go through the last block fetched; large ones are requests of their own. */
+/** Small reads go through the last block fetched; large ones are requests of their own. What was announced is fetched ahead. */
 function rangedSource(name: string, size: number, first: Uint8Array, fetchRange: Fetch): Source {
   const source = { name, size };
   let block = { at: 0, bytes: first };
+  let ahead: ReadAhead | undefined;
   return {
     ...source,
     async read(offset, length, signal) {
       checkRange(source, offset, length);
       if (length === 0) return new Uint8Array(0);
+      const fetched = await ahead?.read(offset, length);
+      if (fetched) return fetched;
       if (length >= BLOCK_BYTES) return fetchRange(offset, length, signal);
-      if (offset < block.at || offset + length > block.at + block.bytes.length)
-        block = { at: offset, bytes: await fetchRange(offset, Math.min(BLOCK_BYTES, size - offset), signal) };
+      const end = block.at + block.bytes.length;
+      if (offset < block.at || offset + length > end) {
+        const follows = offset >= block.at && offset <= end;
+        const wanted = follows ? Math.max(BLOCK_BYTES, Math.min(LONGEST_BLOCK_BYTES, 2 * block.bytes.length)) : BLOCK_BYTES;
+        block = { at: offset, bytes: await fetchRange(offset, Math.min(wanted, size - offset), signal) };
+      }
       return block.bytes.slice(offset - block.at, offset - block.at + length);
     },
-    async close() {},
+    willRead(ranges) {
+      for (const { offset, length } of ranges) checkRange(source, offset, length);
+      ahead?.end();
+      ahead = new ReadAhead((offset, length) => fetchRange(offset, length, undefined), ranges);
+    },
+    async close() {
+      ahead?.end();
+    },
   };
 }
 

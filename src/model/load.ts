@@ -26,6 +26,11 @@ export interface LoadContext {
 export async function loadWeights(context: LoadContext, model: ModelFile, plan: Plan): Promise<number> {
   const { arena } = context;
   for (const w of plan.weights) w.at = arena.take(w.bytes);
+  announce([
+    model.norm,
+    ...plan.layers.flatMap((l) => [l.files.attnNorm, l.files.ffnNorm]),
+    ...inFileOrder(plan.weights).flatMap(tensorsOf),
+  ]);
   const struct = await placeModel(context, model, plan);
   await packWeights(context, plan.weights);
   return struct;
@@ -45,16 +50,33 @@ export async function packWeights(context: LoadContext, weights: readonly Planne
       tensor: w.file.kind === "plain" ? w.file.tensor.name : w.file.qweight.name,
     });
   };
-  // File order: sources are read forward, one after another, which suits disks and HTTP alike.
-  const sources = [...new Set(weights.map((w) => firstTensor(w).source))];
-  const place = (w: PlannedWeight) => sources.indexOf(firstTensor(w).source);
-  const order = [...weights].sort((a, b) => place(a) - place(b) || firstTensor(a).offset - firstTensor(b).offset);
-  for (const w of order) {
+  for (const w of inFileOrder(weights)) {
     writeTensor(context.arena, descriptor, w);
     await (w.file.kind === "plain" ? packPlain(context, descriptor, w, report) : packGptq(context, descriptor, w, report));
   }
 }
 
+/** Sources are read forward, one after another, which suits disks and HTTP alike. */
+function inFileOrder(weights: readonly PlannedWeight[]): PlannedWeight[] {
+  const sources = [...new Set(weights.map((w) => firstTensor(w).source))];
+  const place = (w: PlannedWeight) => sources.indexOf(firstTensor(w).source);
+  return [...weights].sort((a, b) => place(a) - place(b) || firstTensor(a).offset - firstTensor(b).offset);
+}
+
+/** Tells each source what will be read of it, in order. */
+function announce(tensors: readonly FileTensor[]): void {
+  const ranges = new Map<Source, { offset: number; length: number }[]>();
+  for (const { source, offset, bytes } of tensors) {
+    const list = ranges.get(source) ?? [];
+    list.push({ offset, length: bytes });
+    ranges.set(source, list);
+  }
+  for (const [source, list] of ranges) source.willRead?.(list);
+}
+
+/** What a weight is read from, in the order of reading. */
+const tensorsOf = ({ file }: PlannedWeight): FileTensor[] =>
+  file.kind === "plain" ? [file.tensor] : [file.scales, ...(file.zeros ? [file.zeros] : []), file.qweight];
 const firstTensor = (w: PlannedWeight): FileTensor => (w.file.kind === "plain" ? w.file.tensor : w.file.qweight);
 const fileBytes = (w: PlannedWeight): number =>
   w.file.kind === "plain" ? w.file.tensor.bytes : w.file.qweight.bytes + w.file.scales.bytes;

@@ -76,6 +76,25 @@ test("a model loads over ranges, with the caller's headers in every request, and
   expect(requests.slice(1).every((request) => request.headers["if-range"] === '"1"')).toBe(true);
 });
 
+test("a model's weights are fetched ahead: several requests are under way, few in all, none twice", async () => {
+  const model = tinyGguf(tinyModel({ vocab: 4000 }), "F16");
+  let open = 0;
+  let most = 0;
+  const { url, requests } = await serve((request, response) => {
+    most = Math.max(most, ++open);
+    setTimeout(() => {
+      open--;
+      send(request, response, model);
+    }, 5);
+  });
+  const engine = await load(urlFiles(`${url}/tiny.gguf`));
+  expect(firstDifference(await logitsOf(engine, tokens), await logitsOf(await load(model), tokens))).toBe(-1);
+  expect(most).toBeGreaterThan(1);
+  expect(most).toBeLessThanOrEqual(6);
+  const ranges = requests.map((request) => request.headers.range);
+  expect(new Set(ranges).size).toBe(ranges.length);
+});
+
 test("a sharded folder loads by its address, with or without a query", async () => {
   const model = tinyModel({ tied: false });
   const files: Record<string, Uint8Array> = { ...tinyFolder(model), ...writeShards(tinyStored(model), 2) };
