@@ -54,8 +54,8 @@ export async function open(folder, base, lanes, bytes) {
 export function weights(bench, kind, [rows, cols], copies) {
   const group = kind === "ternary" ? 256 : 32;
   const struct = (data) => {
-    const at = bench.take(20);
-    new Int32Array(bench.memory.buffer, at, 5).set([KINDS.indexOf(kind), rows, cols, group, data]);
+    const at = bench.take(24);
+    new Int32Array(bench.memory.buffer, at, 6).set([KINDS.indexOf(kind), rows, cols, group, data, 0]);
     return at;
   };
   const bytes = bench.k.tensor_bytes(struct(0));

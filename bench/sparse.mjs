@@ -42,11 +42,11 @@ export class AttentionBench {
     bench.cache = bench.take(bytes);
     bench.fill(bytes);
     bench.sequence = bench.take(STRUCT_BYTES.sequence);
-    new StructWriter(memory.buffer, bench.sequence).ints(bench.cache, length, 0);
+    new StructWriter(memory.buffer, bench.sequence).words(bench.cache).ints(length, 0);
     bench.rowsAt = bench.take(STRUCT_BYTES.row * rows);
     bench.batch = bench.take(STRUCT_BYTES.batch);
-    const scratch = bench.take(kernels.scratch_bytes(bench.model, rows, threads, length) >>> 0);
-    new StructWriter(memory.buffer, bench.batch).ints(bench.rowsAt, scratch, 0, 0, rows, threads, 1);
+    const scratch = bench.take(kernels.scratch_bytes(bench.model, rows, threads, length));
+    new StructWriter(memory.buffer, bench.batch).words(bench.rowsAt, scratch, 0).ints(0, rows, threads, 1);
     const width = shape.heads * shape.headDim;
     bench.q = bench.take(4 * rows * width);
     bench.o = bench.take(4 * rows * width);
@@ -93,7 +93,7 @@ export class AttentionBench {
   }
 
   set windowed(slots) {
-    new Int32Array(this.memory.buffer, this.sequence + 8, 1)[0] = slots;
+    new Int32Array(this.memory.buffer, this.sequence + 12, 1)[0] = slots;
   }
 
   /** Compressed keys of the whole cache; milliseconds. */
@@ -111,9 +111,9 @@ export class AttentionBench {
     const writer = new StructWriter(this.memory.buffer, this.rowsAt);
     for (let i = 0; i < rows; i++) {
       const slot = this.length - rows + i;
-      writer.ints(this.sequence, 0, slot, slot, slot + 1, 0, 0, total);
+      writer.words(this.sequence).ints(0, slot, slot, slot + 1, 0, 0, total, 0);
     }
-    new StructWriter(this.memory.buffer, this.batch + 12).ints(rows);
+    new StructWriter(this.memory.buffer, this.batch + 24).ints(rows);
     if (this.kernels.attention(this.model, this.batch, this.length, 0, this.q, this.o, parts) !== 0)
       throw new Error("attention failed");
   }

@@ -6,12 +6,33 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 4;
+constexpr int kAbiVersion = 5;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 
-// Pointers and sizes: 4 bytes on wasm32, 8 on wasm64.
-typedef uintptr_t word;
+// An address in a struct: 8 bytes in every build, so that wasm32 and wasm64 have one layout.
+struct word {
+  uint64_t at;
+  template <typename T>
+  explicit operator T*() const { return (T*)(uintptr_t)at; }
+  explicit operator bool() const { return at; }
+  bool operator==(const word&) const = default;
+};
+
+// An address as a parameter, and as a result. JavaScript passes plain numbers: a wasm64 build takes them as doubles, since
+// its own addresses would be BigInts.
+#ifdef __wasm64__
+template <typename T>
+struct Ref {
+  double at;
+  operator T*() const { return (T*)(uintptr_t)at; }
+  T* operator->() const { return (T*)(uintptr_t)at; }
+};
+#else
+template <typename T>
+using Ref = T*;
+#endif
+static inline double address(const void* p) { return (double)(uintptr_t)p; }
 
 // How a weight lies in linear memory. Rows are padded to 8, columns to 32, with zeros.
 enum Kind : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt4 = 3, kInt4Min = 4, kInt8 = 5, kInt8Min = 6, kTernary = 7 };
@@ -59,6 +80,7 @@ struct Row {
   int32_t token, position, slot, base;
   uint32_t mask_low, mask_high;
   int32_t total;  // tokens of the sequence after the whole call that this row is part of: decides dense or sparse
+  int32_t unused;
 };
 
 // The KV cache of one sequence: see model/kv.h for the layout of `data`.

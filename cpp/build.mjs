@@ -22,6 +22,13 @@ const VARIANTS = [
   { name: "kernels.relaxed", flags: ["-mrelaxed-simd"], link: [] },
   { name: "kernels.mt", flags: ["-pthread"], link: ["--shared-memory"] },
   { name: "kernels.relaxed.mt", flags: ["-mrelaxed-simd", "-pthread"], link: ["--shared-memory"] },
+  // Models beyond 4 GiB. Runtimes that have memory64 have relaxed SIMD and threads.
+  {
+    name: "kernels64.relaxed.mt",
+    flags: ["-sMEMORY64=1", "-mrelaxed-simd", "-pthread"],
+    link: ["--shared-memory", "-mwasm64"],
+    pages: 262144,
+  },
 ];
 // Contraction off: a*b + c must round twice in every build, or variants would disagree.
 const COMPILE = [
@@ -68,7 +75,7 @@ const run = (command, args) =>
     env: { ...process.env, EM_CONFIG: join(work, "emscripten.config") },
   });
 
-function buildVariant({ name, flags, link }) {
+function buildVariant({ name, flags, link, pages = 65536 }) {
   const folder = join(work, name);
   mkdirSync(folder, { recursive: true });
   const sources = files("cpp", /\.cpp$/);
@@ -94,7 +101,7 @@ function buildVariant({ name, flags, link }) {
   run(join(llvm, "wasm-ld"), [
     ...layout,
     "--import-memory",
-    "--max-memory=4294967296",
+    `--max-memory=${65536 * pages}`,
     "--strip-all",
     "--gc-sections",
     ...link,

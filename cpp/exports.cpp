@@ -23,15 +23,15 @@ ABI(abi_bytes) int abi_bytes(int which) {
 
 ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? packed_kind(type) : -1; }
 
-ABI(tensor_bytes) size_t tensor_bytes(const Tensor* w) { return (size_t)panels(*w) * panel_bytes(*w); }
+ABI(tensor_bytes) double tensor_bytes(Ref<const Tensor> w) { return (double)panels(*w) * (double)panel_bytes(*w); }
 
 // As doubles: what a long context needs may be more than 32 bits count.
-ABI(kv_bytes) double kv_bytes(const Model* m, int capacity) { return kv_bytes_of(*m, capacity); }
+ABI(kv_bytes) double kv_bytes(Ref<const Model> m, int capacity) { return kv_bytes_of(*m, capacity); }
 
-ABI(scratch_bytes) double scratch_bytes(const Model* m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
+ABI(scratch_bytes) double scratch_bytes(Ref<const Model> m, int rows, int lanes, int context) { return scratch_bytes_of(*m, rows, lanes, context); }
 
 // Radians per position for each pair of dimensions: theta^(-2i/dim) / factors[i] (factors may be null).
-ABI(rope_frequencies) void rope_frequencies(double* out, int dim, double theta, const float* factors) {
+ABI(rope_frequencies) void rope_frequencies(Ref<double> out, int dim, double theta, Ref<const float> factors) {
   double log_theta = log_f64(theta);
   for (int i = 0; i < dim / 2; i++) out[i] = exp_f64(-2.0 * i / dim * log_theta) / (factors ? factors[i] : 1.0f);
 }
@@ -105,19 +105,19 @@ void peak_task(void* arg, Lane& lane) {
 }  // namespace
 
 // Packs `count` file rows from `row` on; heads > 0: rows are rotated heads in GGUF order.
-ABI(pack_rows) int pack_rows(const Tensor* w, int type, const uint8_t* from, int row, int count, int heads) {
+ABI(pack_rows) int pack_rows(Ref<const Tensor> w, int type, Ref<const uint8_t> from, int row, int count, int heads) {
   if (row < 0 || count < 0 || row + count > w->rows) return kBadArgument;
   PackJob job = {*w, type, row, count, heads, from, (size_t)w->cols / file_block(type) * file_block_bytes(type)};
   return pool_run(pack_task, &job);
 }
 
-ABI(pack_words) int pack_words(const Tensor* w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros, int group, int plus_one) {
+ABI(pack_words) int pack_words(Ref<const Tensor> w, Ref<const uint32_t> qweight, int first, int count, Ref<const uint16_t> scales, Ref<const uint32_t> zeros, int group, int plus_one) {
   if (first % 4 || count % 4 || (first + count) * 8 > w->cols) return kBadArgument;
   GptqJob job = {*w, qweight, first, count, group, scales, zeros, plus_one != 0};
   return pool_run(gptq_task, &job);
 }
 
-ABI(forward) int forward(const Model* m, const Batch* b, int context, int begin, int end) {
+ABI(forward) int forward(Ref<const Model> m, Ref<const Batch> b, int context, int begin, int end) {
   if (b->count < 1 || b->count > b->capacity || begin < 0 || end > m->layers) return kBadArgument;
   const Row* rows = (const Row*)b->rows;
   for (int i = 0; i < b->count; i++) {
@@ -130,16 +130,16 @@ ABI(forward) int forward(const Model* m, const Batch* b, int context, int begin,
 }
 
 // Blocks that the last layer's sparse rows attended to: (rows, kv heads, words), a count and then the blocks.
-ABI(choices) const int32_t* choices(const Model* m, const Batch* b, int context) {
+ABI(choices) double choices(Ref<const Model> m, Ref<const Batch> b, int context) {
   int words;
-  return forward_choices(*m, *b, context, &words);
+  return address(forward_choices(*m, *b, context, &words));
 }
-ABI(choice_words) int choice_words(const Model* m, const Batch* b, int context) {
+ABI(choice_words) int choice_words(Ref<const Model> m, Ref<const Batch> b, int context) {
   int words;
   return forward_choices(*m, *b, context, &words), words;
 }
 
-ABI(head) int head(const Model* m, const Batch* b, int context, const int32_t* picked, int count) {
+ABI(head) int head(Ref<const Model> m, Ref<const Batch> b, int context, Ref<const int32_t> picked, int count) {
   if (count < 1 || count > b->logit_capacity || count > b->capacity) return kBadArgument;
   for (int i = 0; i < count; i++)
     if (picked[i] < 0 || picked[i] >= b->count) return kBadArgument;
@@ -147,22 +147,22 @@ ABI(head) int head(const Model* m, const Batch* b, int context, const int32_t* p
 }
 
 // Copies slots [from, from + count) of a to [to, to + count) of b, in rising order.
-ABI(kv_move) int kv_move(const Model* m, const Sequence* a, int from, const Sequence* b, int to, int count) {
+ABI(kv_move) int kv_move(Ref<const Model> m, Ref<const Sequence> a, int from, Ref<Sequence> b, int to, int count) {
   if (from < 0 || to < 0 || count < 0 || from + count > a->capacity || to + count > b->capacity) return kBadArgument;
   for (int i = 0; i < count; i++) kv_copy_slot(*m, *a, from + i, *b, to + i);
-  if (count && to < ((Sequence*)b)->windowed) ((Sequence*)b)->windowed = to;
+  if (count && to < b->windowed) b->windowed = to;
   return kOk;
 }
 
 // Forgets slots [to, from): the `count` slots from `from` on move down to `to`, turned to their new positions.
-ABI(kv_slide) int kv_slide(const Model* m, Sequence* s, int from, int to, int count) {
+ABI(kv_slide) int kv_slide(Ref<const Model> m, Ref<Sequence> s, int from, int to, int count) {
   if (to < 0 || from <= to || count < 0 || from + count > s->capacity) return kBadArgument;
   if (to < s->windowed) s->windowed = to;
   return kv_slide_slots(*m, *s, from, to, count);
 }
 
 // Copies rows ids[0 ... count) of a packed weight to rows 0 ... count of another of the same kind and columns, memory zero.
-ABI(gather_rows) int gather_rows(const Tensor* from, const int32_t* ids, int count, const Tensor* to) {
+ABI(gather_rows) int gather_rows(Ref<const Tensor> from, Ref<const int32_t> ids, int count, Ref<const Tensor> to) {
   if (from->kind != to->kind || from->cols != to->cols || from->group != to->group || count < 0 || count > to->rows) return kBadArgument;
   for (int i = 0; i < count; i++)
     if (ids[i] < 0 || ids[i] >= from->rows) return kBadArgument;
@@ -170,9 +170,9 @@ ABI(gather_rows) int gather_rows(const Tensor* from, const int32_t* ids, int cou
   return kOk;
 }
 
-ABI(draft_scratch_bytes) size_t draft_scratch_bytes(const DraftHead* head, int rows, int lanes) { return draft_scratch_bytes_of(*head, rows, lanes); }
+ABI(draft_scratch_bytes) double draft_scratch_bytes(Ref<const DraftHead> head, int rows, int lanes) { return (double)draft_scratch_bytes_of(*head, rows, lanes); }
 
-ABI(draft_forward) int draft_forward(const DraftHead* head, const DraftBatch* b) {
+ABI(draft_forward) int draft_forward(Ref<const DraftHead> head, Ref<const DraftBatch> b) {
   if (b->count < 1 || b->count > b->capacity) return kBadArgument;
   const Row* rows = (const Row*)b->rows;
   for (int i = 0; i < b->count; i++) {
@@ -184,14 +184,14 @@ ABI(draft_forward) int draft_forward(const DraftHead* head, const DraftBatch* b)
   return draft_rows(*head, *b);
 }
 
-ABI(draft_logits) int draft_logits(const DraftHead* head, const DraftBatch* b, const int32_t* picked, int count) {
+ABI(draft_logits) int draft_logits(Ref<const DraftHead> head, Ref<const DraftBatch> b, Ref<const int32_t> picked, int count) {
   if (count < 1 || count > b->logit_capacity || count > b->capacity) return kBadArgument;
   for (int i = 0; i < count; i++)
     if (picked[i] < 0 || picked[i] >= b->count) return kBadArgument;
   return draft_logits_of(*head, *b, picked, count);
 }
 
-ABI(draft_taps) int draft_taps(const Model* m, const Batch* b, int context, const int32_t* picked, int count, float* out, int stride, int normed, float scale) {
+ABI(draft_taps) int draft_taps(Ref<const Model> m, Ref<const Batch> b, int context, Ref<const int32_t> picked, int count, Ref<float> out, int stride, int normed, float scale) {
   for (int i = 0; i < count; i++)
     if (picked[i] < 0 || picked[i] >= b->count) return kBadArgument;
   draft_taps_of(*m, *b, context, picked, count, out, stride, normed != 0, scale);
@@ -200,7 +200,7 @@ ABI(draft_taps) int draft_taps(const Model* m, const Batch* b, int context, cons
 
 // For profiles: one kind of operation (enum Phase) of layers [begin, end), or of the head where begin is the number of layers.
 // Rows and numbers are as forward() and head() last checked them.
-ABI(forward_phase) int forward_phase(const Model* m, const Batch* b, int context, int begin, int end, int phase) {
+ABI(forward_phase) int forward_phase(Ref<const Model> m, Ref<const Batch> b, int context, int begin, int end, int phase) {
   if (b->count < 1 || b->count > b->capacity || begin < 0 || end > m->layers) return kBadArgument;
   int32_t first = 0;
   return begin < m->layers ? forward_layers(*m, *b, context, begin, end, phase) : forward_head(*m, *b, context, &first, 1, phase);
@@ -208,11 +208,11 @@ ABI(forward_phase) int forward_phase(const Model* m, const Batch* b, int context
 
 // What follows is for tests, benchmarks and probes: each kernel beside its definition.
 
-ABI(quantize_row) void quantize_row(const float* x, int cols, int block, int8_t* q, BlockScale* scales) { quantize(x, cols, block, q, scales); }
-ABI(quantize_row_ref) void quantize_row_ref(const float* x, int cols, int block, int8_t* q, BlockScale* scales) { quantize_ref(x, cols, block, q, scales); }
+ABI(quantize_row) void quantize_row(Ref<const float> x, int cols, int block, Ref<int8_t> q, Ref<BlockScale> scales) { quantize(x, cols, block, q, scales); }
+ABI(quantize_row_ref) void quantize_row_ref(Ref<const float> x, int cols, int block, Ref<int8_t> q, Ref<BlockScale> scales) { quantize_ref(x, cols, block, q, scales); }
 
 // y (tokens, rows) for x (tokens, cols padded to 32); q and scales are filled when the kind is an integer one.
-ABI(gemm_rows) int gemm_rows(const Tensor* w, const float* x, int8_t* q, BlockScale* scales, float* y, int tokens, int block, int repeat) {
+ABI(gemm_rows) int gemm_rows(Ref<const Tensor> w, Ref<const float> x, Ref<int8_t> q, Ref<BlockScale> scales, Ref<float> y, int tokens, int block, int repeat) {
   int stride = padded_cols(*w);
   for (int t = 0; t < tokens && !is_float(w->kind); t++) quantize(x + (size_t)t * stride, stride, block, q + (size_t)t * stride, scales + (size_t)t * (stride / block));
   GemmJob job = {*w, {x, q, scales, q, scales, tokens, stride, block}, {y, w->rows, 1, false}};
@@ -220,34 +220,34 @@ ABI(gemm_rows) int gemm_rows(const Tensor* w, const float* x, int8_t* q, BlockSc
     if (int status = pool_run(gemm_task, &job)) return status;
   return kOk;
 }
-ABI(gemm_rows_ref) void gemm_rows_ref(const Tensor* w, const float* x, int8_t* q, BlockScale* scales, float* y, int tokens, int block) {
+ABI(gemm_rows_ref) void gemm_rows_ref(Ref<const Tensor> w, Ref<const float> x, Ref<int8_t> q, Ref<BlockScale> scales, Ref<float> y, int tokens, int block) {
   int stride = padded_cols(*w);
   for (int t = 0; t < tokens && !is_float(w->kind); t++) quantize_ref(x + (size_t)t * stride, stride, block, q + (size_t)t * stride, scales + (size_t)t * (stride / block));
   Inputs in = {x, q, scales, q, scales, tokens, stride, block};
   for (int t = 0; t < tokens; t++)
     for (int r = 0; r < w->rows; r++) y[(size_t)t * w->rows + r] = gemm_ref(*w, in, t, r);
 }
-ABI(tensor_row) void tensor_row(const Tensor* w, int row, float* out) { weight_row(*w, row, out); }
-ABI(dequantize) void dequantize(int type, const uint8_t* from, int blocks, float* out) {
+ABI(tensor_row) void tensor_row(Ref<const Tensor> w, int row, Ref<float> out) { weight_row(*w, row, out); }
+ABI(dequantize) void dequantize(int type, Ref<const uint8_t> from, int blocks, Ref<float> out) {
   for (int b = 0; b < blocks; b++) dequantize_block(type, from + (size_t)b * file_block_bytes(type), out + (size_t)b * file_block(type));
 }
-ABI(norm_row) void norm_row(const float* x, const float* w, float* y, int cols, float eps, float scale) { rms_norm(x, w, y, cols, eps, scale); }
-ABI(norm_row_ref) void norm_row_ref(const float* x, const float* w, float* y, int cols, float eps, float scale) { rms_norm_ref(x, w, y, cols, eps, scale); }
-ABI(silu_row) void silu_row(float* gate, const float* up, int cols) { silu_multiply(gate, up, cols); }
-ABI(silu_row_ref) void silu_row_ref(float* gate, const float* up, int cols) { silu_multiply_ref(gate, up, cols); }
-ABI(rope_row) void rope_row(const double* frequency, int position, float scale, float* table, int dim) { rope_angles(frequency, position, scale, table, dim); }
-ABI(kv_store) void kv_store(const Model* m, const Sequence* s, int layer, int head, int slot, const float* key, const float* value) { kv_write(*m, *s, layer, head, slot, key, value); }
-ABI(attention) int attention(const Model* m, const Batch* b, int context, int layer, const float* q, float* o, int parts) { return forward_attention(*m, *b, context, layer, q, o, parts); }
+ABI(norm_row) void norm_row(Ref<const float> x, Ref<const float> w, Ref<float> y, int cols, float eps, float scale) { rms_norm(x, w, y, cols, eps, scale); }
+ABI(norm_row_ref) void norm_row_ref(Ref<const float> x, Ref<const float> w, Ref<float> y, int cols, float eps, float scale) { rms_norm_ref(x, w, y, cols, eps, scale); }
+ABI(silu_row) void silu_row(Ref<float> gate, Ref<const float> up, int cols) { silu_multiply(gate, up, cols); }
+ABI(silu_row_ref) void silu_row_ref(Ref<float> gate, Ref<const float> up, int cols) { silu_multiply_ref(gate, up, cols); }
+ABI(rope_row) void rope_row(Ref<const double> frequency, int position, float scale, Ref<float> table, int dim) { rope_angles(frequency, position, scale, table, dim); }
+ABI(kv_store) void kv_store(Ref<const Model> m, Ref<const Sequence> s, int layer, int head, int slot, Ref<const float> key, Ref<const float> value) { kv_write(*m, *s, layer, head, slot, key, value); }
+ABI(attention) int attention(Ref<const Model> m, Ref<const Batch> b, int context, int layer, Ref<const float> q, Ref<float> o, int parts) { return forward_attention(*m, *b, context, layer, q, o, parts); }
 // One compressed key as it is stored (window of `level` from slot `begin` on), or as defined; scratch: 32 * dim floats.
-ABI(compress_row) void compress_row(const Model* m, const Sequence* s, int layer, int head, int level, int begin, float* out, float* scratch) {
+ABI(compress_row) void compress_row(Ref<const Model> m, Ref<const Sequence> s, int layer, int head, int level, int begin, Ref<float> out, Ref<float> scratch) {
   compress_window(m->kv_type, kv_tile(*m, *s, layer, head, 0, 0), m->head_dim, begin, window_size(m->sparse, level), out, scratch);
 }
-ABI(compress_row_ref) void compress_row_ref(const Model* m, const Sequence* s, int layer, int head, int level, int begin, float* out, float* scratch) {
+ABI(compress_row_ref) void compress_row_ref(Ref<const Model> m, Ref<const Sequence> s, int layer, int head, int level, int begin, Ref<float> out, Ref<float> scratch) {
   compress_window_ref(m->kv_type, kv_tile(*m, *s, layer, head, 0, 0), m->head_dim, begin, window_size(m->sparse, level), out, scratch);
 }
 
 // Peaks of this machine, on all lanes: reads pieces of 64 KiB; 60 * rounds dots in each of `pieces`.
-ABI(peak_read) int peak_read(const uint8_t* from, int pieces, int repeat) {
+ABI(peak_read) int peak_read(Ref<const uint8_t> from, int pieces, int repeat) {
   PeakJob job = {from, pieces, 0, 0};
   for (; repeat > 0; repeat--)
     if (int status = pool_run(peak_task, &job)) return status;

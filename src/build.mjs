@@ -10,6 +10,7 @@ const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/pack
 rmSync(join(root, "dist"), { recursive: true, force: true });
 execFileSync(process.execPath, [tsc, "-p", root], { stdio: "inherit" });
 // Its syntax is newer than the compiler.
-copyFileSync(join(root, "src/host/deno.modules.js"), join(root, "dist/host/deno.modules.js"));
+for (const name of ["deno.modules.js", "deno.modules64.js"])
+  copyFileSync(join(root, "src/host", name), join(root, "dist/host", name));
 const command = join(root, "dist/cli/main.js");
 if (existsSync(command)) chmodSync(command, 0o755);

@@ -19,12 +19,12 @@ struct DraftScratch {
   size_t lane_floats, bytes;
 };
 
-DraftScratch plan(const DraftHead& head, word at, int rows, int lanes) {
+DraftScratch plan(const DraftHead& head, uintptr_t at, int rows, int lanes) {
   const Model& m = head.m;
   DraftScratch s;
   size_t used = 0, n = rows;
   auto take = [&](size_t bytes) {
-    word p = at + used;
+    uintptr_t p = at + used;
     used += (bytes + 63) & ~(size_t)63;
     return p;
   };
@@ -227,17 +227,17 @@ void head_task(void* arg, Lane& lane) {
 size_t draft_scratch_bytes_of(const DraftHead& head, int rows, int lanes) { return plan(head, 0, rows, lanes).bytes; }
 
 int draft_rows(const DraftHead& head, const DraftBatch& b) {
-  DraftStep st = {head, b, (const Row*)b.rows, plan(head, b.scratch, b.capacity, b.lanes), nullptr, b.count};
+  DraftStep st = {head, b, (const Row*)b.rows, plan(head, b.scratch.at, b.capacity, b.lanes), nullptr, b.count};
   return pool_run(draft_task, &st);
 }
 
 int draft_logits_of(const DraftHead& head, const DraftBatch& b, const int32_t* picked, int count) {
-  DraftStep st = {head, b, (const Row*)b.rows, plan(head, b.scratch, b.capacity, b.lanes), picked, count};
+  DraftStep st = {head, b, (const Row*)b.rows, plan(head, b.scratch.at, b.capacity, b.lanes), picked, count};
   return pool_run(head_task, &st);
 }
 
 void draft_taps_of(const Model& m, const Batch& b, int context, const int32_t* picked, int count, float* out, int stride, bool normed, float scale) {
-  Scratch s = plan_scratch(m, b.scratch, b.capacity, b.lanes, context);
+  Scratch s = plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context);
   for (int i = 0; i < count; i++) {
     const float* x = s.x + (size_t)picked[i] * s.hidden;
     float* y = out + (size_t)i * stride;

@@ -308,7 +308,7 @@ void head_task(void* arg, Lane& lane) {
 uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
 
 int forward_layers(const Model& m, const Batch& b, int context, int begin, int end, int phases) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), begin, end, context, nullptr, 7, phases};
+  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), begin, end, context, nullptr, 7, phases};
   if (begin == 0) windows_overwritten(st.rows, b.count);
   int status = pool_run(layers_task, &st);
   if (status == kOk && end == m.layers) windows_built(m, st.rows, b.count);
@@ -316,7 +316,7 @@ int forward_layers(const Model& m, const Batch& b, int context, int begin, int e
 }
 
 int forward_attention(const Model& m, const Batch& b, int context, int layer, const float* q, float* o, int parts) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), layer, layer + 1, context, nullptr, parts};
+  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), layer, layer + 1, context, nullptr, parts};
   size_t width = (size_t)m.heads * m.head_dim;
   for (int t = 0; t < b.count; t++) __builtin_memcpy(st.s.q + (size_t)t * st.s.heads, q + t * width, width * 4);
   int status = pool_run(attention_task, &st);
@@ -325,12 +325,12 @@ int forward_attention(const Model& m, const Batch& b, int context, int layer, co
 }
 
 const int32_t* forward_choices(const Model& m, const Batch& b, int context, int* words) {
-  Scratch s = plan_scratch(m, b.scratch, b.capacity, b.lanes, context);
+  Scratch s = plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context);
   *words = s.unit.listed;
   return s.choices;
 }
 
 int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count, int phases) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch, b.capacity, b.lanes, context), 0, count, context, picked, 7, phases};
+  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), 0, count, context, picked, 7, phases};
   return pool_run(head_task, &st);
 }

@@ -19,10 +19,10 @@ struct Scratch {
   Codes codes, inner_codes;  // of h and o in turn; of gate
   int hidden, heads, inner;  // row strides: hidden, heads * dim, intermediate
   size_t lane_floats;
-  word own;  // (lanes) of own_bytes: see own_rows
+  uintptr_t own;  // (lanes) of own_bytes: see own_rows
   size_t own_bytes;
   uint64_t bytes;  // may exceed what can be allocated, so that it can be refused by its true size
-  word units;  // of sparse attention: see sparse.h
+  uintptr_t units;  // of sparse attention: see sparse.h
   int32_t* choices;
   UnitPlan unit;
 };
@@ -40,10 +40,10 @@ static inline Codes take_codes(uint64_t rows, uint64_t stride, Take&& take) {
 
 // A lane's own kFew rows of normed states (hidden), and their codes.
 static inline float* own_rows(const Scratch& s, int lane, Codes* codes, size_t* bytes = nullptr) {
-  word at = s.own + lane * s.own_bytes, begin = at;
+  uintptr_t at = s.own + lane * s.own_bytes, begin = at;
   auto take = [&](uint64_t count) {
-    word p = at;
-    at += (word)((count + 63) & ~(uint64_t)63);
+    uintptr_t p = at;
+    at += (uintptr_t)((count + 63) & ~(uint64_t)63);
     return p;
   };
   float* h = (float*)take((uint64_t)kFew * s.hidden * 4);
@@ -52,11 +52,11 @@ static inline float* own_rows(const Scratch& s, int lane, Codes* codes, size_t* 
   return h;
 }
 
-static inline Scratch plan_scratch(const Model& m, word at, int rows, int lanes, int context) {
+static inline Scratch plan_scratch(const Model& m, uintptr_t at, int rows, int lanes, int context) {
   Scratch s;
   uint64_t used = 0;
   auto take = [&](uint64_t bytes) {
-    word p = at + (word)used;
+    uintptr_t p = at + (uintptr_t)used;
     used += (bytes + 63) & ~(uint64_t)63;
     return p;
   };

@@ -21,6 +21,7 @@ export const loadArgs = {
   "rope-factors": { type: "string", valueHint: "F", description: "LongRoPE factors: minicpm4-128k, minicpm4.1-128k or a list" },
   variant: { type: "string", valueHint: "V", description: "Kernel build: auto (default), base or relaxed" },
   turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8" },
+  memory64: { type: "boolean", description: "64-bit memory even where the model fits 4 GiB" },
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
 } as const satisfies ArgsDef;
 
@@ -100,6 +101,7 @@ export function loadOptions(args: Parsed): LoadOptions {
     sparse: sparse(args),
     ropeFactors: ropeFactors(args),
     turbo: args.flag("turbo"),
+    memory64: args.flag("memory64") ? true : "auto",
     headers: headers(args),
   };
 }

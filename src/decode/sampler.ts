@@ -2,6 +2,7 @@
 import type { SamplingOptions, TokenLogprob } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type Decide, decideStatus, maxTop, type ParamWord, paramWords } from "../wasm/decide.ts";
+import type { Near } from "./near.ts";
 
 /** Byte addresses in linear memory: logits (vocab) f32; the other regions as samplerBytes() says, aligned to 8. */
 export interface SamplerPlace {
@@ -55,16 +56,25 @@ export class Sampler {
   readonly #decide: Decide;
   readonly #memory: { readonly buffer: ArrayBufferLike };
   readonly #place: SamplerPlace;
+  readonly #near: Pick<Near, "memory" | "logits">;
+  /** Where the logits lie for the deciding module, during a call. */
+  #logits = 0;
 
-  constructor(decide: Decide, memory: { readonly buffer: ArrayBufferLike }, place: SamplerPlace) {
+  /** All regions but the logits lie in `near.memory`. */
+  constructor(
+    decide: Decide,
+    near: Pick<Near, "logits"> & { readonly memory: { readonly buffer: ArrayBufferLike } },
+    place: SamplerPlace,
+  ) {
     this.#decide = decide;
-    this.#memory = memory;
+    this.#near = near as Pick<Near, "memory" | "logits">;
+    this.#memory = near.memory;
     this.#place = place;
   }
 
   /** A sampler of the logits at another address, with the same regions otherwise. */
   at(logits: number): Sampler {
-    return logits === this.#place.logits ? this : new Sampler(this.#decide, this.#memory, { ...this.#place, logits });
+    return logits === this.#place.logits ? this : new Sampler(this.#decide, this.#near, { ...this.#place, logits });
   }
 
   /**
@@ -74,12 +84,13 @@ export class Sampler {
    * the logits are all NaN or -Infinity.
    */
   sample(options: SamplingOptions, position: number, historyTokens: Int32Array): SampledToken {
-    const { logits, vocab, params, scratch } = this.#place;
+    const { vocab, params, scratch } = this.#place;
+    this.#logits = this.#near.logits(this.#place.logits, vocab);
     this.#writeParams(options, position);
     const raw = options.logprobs >= 0 ? this.#stats(options, historyTokens) : undefined;
     this.#addBias(options.logitBias);
     this.#penalize(options, historyTokens);
-    const token = this.#decide.sample(logits, vocab, params, scratch);
+    const token = this.#decide.sample(this.#logits, vocab, params, scratch);
     if (token < 0) throw noToken(options);
     return raw === undefined ? { token } : { token, logprob: { token, logprob: raw.logprobOf(token), top: raw.top } };
   }
@@ -108,7 +119,8 @@ export class Sampler {
 
   // Bias and penalties overwrite the raw logits of the tokens they touch, so those are remembered.
   #stats(options: SamplingOptions, historyTokens: Int32Array): RawStats {
-    const { logits, vocab, params, scratch } = this.#place;
+    const { vocab, params, scratch } = this.#place;
+    const logits = this.#logits;
     if (this.#decide.logit_stats(logits, vocab, params, scratch) < 0) throw noToken(options, true);
     const words = this.#words();
     const offset = words[word.max]!;
@@ -125,19 +137,19 @@ export class Sampler {
 
   // In parts that fit the scratch.
   #addBias(pairs: SamplingOptions["logitBias"]): void {
-    const { logits, vocab, scratch } = this.#place;
+    const { vocab, scratch } = this.#place;
     const words = new Float64Array(this.#memory.buffer, scratch, 2 * Math.floor(Math.max(vocab, buckets) / 2));
     for (let begin = 0; begin < pairs.length; begin += words.length / 2) {
       const part = pairs.slice(begin, begin + words.length / 2);
       words.set(part.flat());
-      if (this.#decide.logit_bias(logits, vocab, scratch, part.length) === decideStatus.badToken) {
+      if (this.#decide.logit_bias(this.#logits, vocab, scratch, part.length) === decideStatus.badToken) {
         throw new CpmError("bad-option", `logitBias: a token outside the vocabulary of ${vocab}`, { field: "logitBias" });
       }
     }
   }
 
   #penalize(options: SamplingOptions, historyTokens: Int32Array): void {
-    const { logits, vocab, history, params, scratch, historyCapacity } = this.#place;
+    const { vocab, history, params, scratch, historyCapacity } = this.#place;
     const window = windowOf(options, historyTokens);
     if (window.length > historyCapacity) {
       const detail = { field: "penaltyWindow", expected: `at most ${historyCapacity}`, found: String(window.length) };
@@ -145,7 +157,7 @@ export class Sampler {
     }
     if (window.length === 0) return;
     new Int32Array(this.#memory.buffer, history, window.length).set(window);
-    if (this.#decide.logit_penalties(logits, vocab, history, window.length, params, scratch) === decideStatus.badToken) {
+    if (this.#decide.logit_penalties(this.#logits, vocab, history, window.length, params, scratch) === decideStatus.badToken) {
       throw new CpmError("bad-input", `a token of the text is outside the vocabulary of ${vocab} (use this model's tokenizer)`);
     }
   }

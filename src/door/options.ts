@@ -22,6 +22,11 @@ export interface LoadOptions {
    * "unsupported" elsewhere, and where the check fails. Default false.
    */
   readonly turbo?: boolean | undefined;
+  /**
+   * 64-bit WebAssembly memory, for models beyond 4 GiB: "auto" (default) where the memory plan needs it, true always, false never.
+   * "unsupported" where the runtime has none (it takes V8 as in Node 24, Deno 2.3 or Chromium 133, or newer) and with turbo.
+   */
+  readonly memory64?: boolean | "auto" | undefined;
   /** Prompt tokens per forward step, at most. Default 256. */
   readonly batchSize?: number | undefined;
   /** Refuse to load when the memory plan needs more bytes. */
@@ -113,6 +118,7 @@ const LOAD_NAMES = [
   "kvType",
   "variant",
   "turbo",
+  "memory64",
   "batchSize",
   "maxMemoryBytes",
   "sparse",
@@ -137,6 +143,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   if (options.sparse !== undefined && typeof options.sparse !== "boolean")
     checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
   flag("turbo", options.turbo);
+  if (options.memory64 !== "auto") flag("memory64", options.memory64);
   checkDraft(options.draft);
   callback("onProgress", options.onProgress);
   checkSignal(options.signal);
@@ -148,6 +155,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     kvType: oneOf("kvType", options.kvType, ["f16", "f32", "q8"], "f16"),
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
     turbo: options.turbo ?? false,
+    memory64: options.memory64 ?? "auto",
     batchSize: batchSize ?? 256,
     maxMemoryBytes,
     sparse: options.sparse,

@@ -1,6 +1,7 @@
 // A model file and a host -> the parts of an engine: memory, kernels, lanes, weights, sampler.
 
 import type { Drafter } from "../decode/draft/drafter.ts";
+import { nearBeside, nearIn } from "../decode/near.ts";
 import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import { CpmError } from "../errors.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
@@ -13,9 +14,9 @@ import { pieceTable } from "../text/pieces.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { instantiateDecide } from "../wasm/decide.ts";
-import { type Build, chooseBuild } from "../wasm/features.ts";
-import { instantiateKernels } from "../wasm/instance.ts";
-import { Arena, createMemory } from "../wasm/memory.ts";
+import { type Build, chooseBuild, chooseBuild64 } from "../wasm/features.ts";
+import { heapBase, instantiateKernels } from "../wasm/instance.ts";
+import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
 import { openDrafting } from "./drafting.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost, Lane } from "./host.ts";
@@ -29,6 +30,8 @@ export interface EngineHooks {
   readonly signal?: AbortSignal | undefined;
   /** Drafts instead of what the options say: for tests and benchmarks. */
   readonly drafter?: Drafter<Sequence>;
+  /** Bytes that stay free below everything else, for tests of high addresses. */
+  readonly below?: number;
   /** Sees every tree that was verified and the nodes accepted, for tests and benchmarks. */
   readonly watch?: Drafting["watch"];
 }
@@ -60,7 +63,7 @@ export async function assemble(
   draftFiles: ModelFiles | undefined,
 ): Promise<Parts> {
   const started = host.now();
-  const { signal } = hooks;
+  const { signal, below = 0 } = hooks;
   const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
   onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
   const file = await readModel(signal ? abortable(files, signal) : files, signal);
@@ -69,19 +72,20 @@ export async function assemble(
   // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
   const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
   const { lanes, note } = laneCount(host, options.threads);
-  const build = await chooseBuild(host, options.variant, lanes > 1, options.turbo);
-  const plan = planModel(build, model, options, lanes, options.batchSize);
+  const { build, plan } = await buildAndPlan(host, model, options, lanes);
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
-  const memory = createMemory(plan.memory.total, lanes > 1);
+  // The 64-bit build has threads, whether they are used or not.
+  const memory = createMemory(plan.memory.total + below, lanes > 1 || build.memory64, build.memory64);
   const kernels = await instantiateKernels(build.module, memory);
-  const arena = new Arena(memory, kernels.__heap_base.value);
+  const arena = new Arena(memory, heapBase(kernels) + below, build.memory64);
   const endLanes = await startLanes(host, build, kernels, arena, lanes);
   try {
     kernels.pool_start(lanes);
-    const decide = await instantiateDecide(await host.module(lanes > 1 ? "decide.mt" : "decide"), memory);
+    const near = build.memory64 ? nearBeside(arena, config.vocab) : nearIn(arena);
+    const decide = await instantiateDecide(await host.module(lanes > 1 && !build.memory64 ? "decide.mt" : "decide"), near.memory);
     const sizes = samplerBytes(config.vocab, plan.contextSize);
-    const sampling = { scratch: arena.take(sizes.scratch), history: arena.take(sizes.history), params: arena.take(sizes.params) };
+    const sampling = { scratch: near.take(sizes.scratch), history: near.take(sizes.history), params: near.take(sizes.params) };
     const work = takeWork(arena, plan, config.vocab);
     const { kvType } = options;
     const struct = await loadWeights({ kernels, arena, host, kvType, staging: work.firstKv, onProgress, signal }, model, plan);
@@ -91,7 +95,7 @@ export async function assemble(
     const place = { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(contextSize), ...work };
     const stepper = new Stepper(kernels, arena, host, plan, place);
     const { vocab } = config;
-    const sampler = new Sampler(decide, memory, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
+    const sampler = new Sampler(decide, near, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
     const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
     const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
@@ -111,7 +115,7 @@ export async function assemble(
         options,
         kvType,
         table,
-        memory,
+        near,
         ...sampling,
         onProgress,
         signal,
@@ -127,6 +131,24 @@ export async function assemble(
     await endLanes();
     throw error;
   }
+}
+
+/** 32-bit memory where the model fits, since every runtime has it; 64-bit where it does not, or was asked for. */
+async function buildAndPlan(
+  host: EngineHost,
+  model: ModelFile,
+  options: EngineOptions,
+  lanes: number,
+): Promise<{ build: Build; plan: Plan }> {
+  const { variant, memory64 = "auto" } = options;
+  if (memory64 === true && options.turbo)
+    throw new CpmError("unsupported", "turbo: it brings nothing in 64-bit memory; load without it", { field: "turbo" });
+  const build =
+    memory64 === true ? await chooseBuild64(host, variant) : await chooseBuild(host, variant, lanes > 1, options.turbo);
+  const plan = planModel(build, model, options, lanes, options.batchSize);
+  if (plan.memory.total <= MAX_BYTES || memory64 !== "auto") return { build, plan };
+  const needed = `this model needs ${formatBytes(plan.memory.total)} of memory in all, more than 32-bit WebAssembly can address (4 GiB)`;
+  return { build: await chooseBuild64(host, variant, needed), plan };
 }
 
 function infoOf(
@@ -150,6 +172,7 @@ function infoOf(
     threadsNote: note,
     variant: build.variant,
     turbo: options.turbo,
+    memory64: build.memory64,
     memory: { ...plan.memory, total: memory.buffer.byteLength },
     loadMs,
     packed,

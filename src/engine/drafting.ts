@@ -7,6 +7,7 @@ import { JoinedDrafter } from "../decode/draft/join.ts";
 import { LookupDrafter } from "../decode/draft/lookup.ts";
 import { Ranker } from "../decode/draft/rank.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
+import type { Near } from "../decode/near.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -45,7 +46,7 @@ export interface DraftingParts {
   readonly kvType: EngineOptions["kvType"];
   /** The target's pieces. */
   readonly table: PieceTable;
-  readonly memory: WebAssembly.Memory;
+  readonly near: Near;
   /** The sampler's regions. */
   readonly params: number;
   readonly scratch: number;
@@ -96,9 +97,9 @@ async function openDrafter(
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
 
-function openLookup({ decide, arena, plan }: DraftingParts): LookupDrafter {
+function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter {
   const capacity = plan.contextSize + 1;
-  return new LookupDrafter(decide, arena.memory, { state: arena.take(decide.lookup_bytes(capacity)), capacity });
+  return new LookupDrafter(decide, near.memory, { state: near.take(decide.lookup_bytes(capacity)), capacity });
 }
 
 async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFiles): Promise<EagleDrafter<Sequence>> {
@@ -123,6 +124,7 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
     head,
     states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width),
     decide: p.decide,
+    near: p.near,
     memory: arena.memory,
     params: p.params,
     scratch: p.scratch,

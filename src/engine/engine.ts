@@ -200,7 +200,7 @@ export class Engine implements EngineApi {
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
     return this.#inTurn((signal) => {
-      const { host, samplers, table, sequences, stepper, arena } = this.#parts;
+      const { host, samplers, table, sequences, stepper } = this.#parts;
       const sequence = sequences.get(session);
       const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
@@ -218,7 +218,6 @@ export class Engine implements EngineApi {
           verify: (tree: DraftTree) => verifyTree(stepper, sequence, tree, signal),
           accept: (tree: DraftTree, node: number) => acceptNode(stepper, sequence, tree, node),
           batchRows: (total) => stepper.batchRows(total),
-          memory: arena.memory,
           stop: this.info.tokenizer.stop,
         },
         { ...request, prompt },

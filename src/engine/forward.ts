@@ -51,6 +51,9 @@ export interface StepperPlace {
   readonly logits: number;
 }
 
+/** Byte offset of `count` in the Batch struct. */
+const BATCH_COUNT = 24;
+
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
 const SLICE_MS = 12;
 /** Steps of so few rows may take one lane: see LaneChoice. */
@@ -101,15 +104,9 @@ export class Stepper {
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
     this.#batch = arena.take(STRUCT_BYTES.batch);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(
-      this.#rows,
-      place.scratch,
-      this.logits,
-      0,
-      plan.batchSize,
-      plan.lanes,
-      plan.logitRows,
-    );
+    new StructWriter(arena.memory.buffer, this.#batch)
+      .words(this.#rows, place.scratch, this.logits)
+      .ints(0, plan.batchSize, plan.lanes, plan.logitRows);
   }
 
   get capacity(): number {
@@ -246,8 +243,9 @@ export class Stepper {
 
   #write(rows: readonly StepRow[]): void {
     const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
-    for (const r of rows) writer.ints(r.sequence.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total);
-    new StructWriter(this.#arena.memory.buffer, this.#batch + 12).ints(rows.length);
+    for (const r of rows)
+      writer.words(r.sequence.at).ints(r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total, 0);
+    new StructWriter(this.#arena.memory.buffer, this.#batch + BATCH_COUNT).ints(rows.length);
   }
 
   /** Copies the keys and values of a slot to another of the same sequence. */

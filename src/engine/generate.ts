@@ -17,7 +17,6 @@ export interface Generator {
   readonly sequence: Sequence;
   /** Prompt tokens of the next batch, of `total` in all. */
   batchRows(total: number): number;
-  readonly memory: WebAssembly.Memory;
   /** The model's own end tokens. */
   readonly stop: readonly number[];
   /** Appends tokens to the sequence; "last" leaves the last row's logits in place for the sampler. */

@@ -5,7 +5,15 @@ import type { Lane } from "../wasm/lane.ts";
 export type { Lane };
 
 /** Built modules, by file name without ".wasm". */
-export const ARTIFACTS = ["kernels", "kernels.relaxed", "kernels.mt", "kernels.relaxed.mt", "decide", "decide.mt"] as const;
+export const ARTIFACTS = [
+  "kernels",
+  "kernels.relaxed",
+  "kernels.mt",
+  "kernels.relaxed.mt",
+  "kernels64.relaxed.mt",
+  "decide",
+  "decide.mt",
+] as const;
 export type Artifact = (typeof ARTIFACTS)[number];
 
 /** The surroundings of an engine, seen from the thread it runs in. */

@@ -71,7 +71,7 @@ export class Sequences {
       throw error;
     }
     if (first) this.#firstFree = false;
-    new StructWriter(this.#arena.memory.buffer, at).ints(data, slots(contextSize), 0);
+    new StructWriter(this.#arena.memory.buffer, at).words(data).ints(slots(contextSize), 0);
     this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [] });
     return this.#next++;
   }

@@ -26,6 +26,8 @@ export interface EngineOptions {
   readonly variant: Variant | "auto";
   /** Compile with the engine's experimental 256-bit vectors, after checking their results. */
   readonly turbo: boolean;
+  /** 64-bit memory: where the model does not fit 32 bits ("auto"), always, or never. */
+  readonly memory64?: boolean | "auto" | undefined;
   /** Rows per forward step, at most. */
   readonly batchSize: number;
   /** Refuse to load when the plan needs more. */
@@ -88,6 +90,8 @@ export interface EngineInfo {
   readonly threadsNote: string | undefined;
   readonly variant: Variant;
   readonly turbo: boolean;
+  /** Computed in 64-bit memory. */
+  readonly memory64: boolean;
   readonly memory: MemoryPlan;
   readonly loadMs: number;
   /** Weight bytes by packed type. */

@@ -9,6 +9,7 @@ const urls: Readonly<Record<Artifact, URL>> = {
   "kernels.relaxed": new URL("../../wasm/kernels.relaxed.wasm", import.meta.url),
   "kernels.mt": new URL("../../wasm/kernels.mt.wasm", import.meta.url),
   "kernels.relaxed.mt": new URL("../../wasm/kernels.relaxed.mt.wasm", import.meta.url),
+  "kernels64.relaxed.mt": new URL("../../wasm/kernels64.relaxed.mt.wasm", import.meta.url),
   decide: new URL("../../wasm/decide.wasm", import.meta.url),
   "decide.mt": new URL("../../wasm/decide.mt.wasm", import.meta.url),
 };

@@ -21,7 +21,8 @@ export async function denoHost(): Promise<EngineHost> {
   const logical = navigator.hardwareConcurrency;
   return {
     name: "deno",
-    module: async (artifact) => modules[artifact],
+    module: async (artifact) =>
+      artifact === "kernels64.relaxed.mt" ? (await import("./deno.modules64.js")).kernels64 : modules[artifact],
     cores: !threads ? 1 : (await mayRead(topology)) ? await physicalCores(logical) : likelyCores(logical),
     ...(threads ? { startLanes: startLanes(laneWorker) } : { threadsNote: "threads need --allow-read for the package's folder" }),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),

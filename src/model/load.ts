@@ -5,7 +5,7 @@ import type { EngineOptions, LoadProgress } from "../engine/types.ts";
 import { CpmError, modelError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
 import { type FileTensor, TENSOR_TYPES, type WeightType } from "../file/tensor.ts";
-import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter, type TensorWords } from "../wasm/abi.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
 import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
@@ -81,8 +81,11 @@ const firstTensor = (w: PlannedWeight): FileTensor => (w.file.kind === "plain" ?
 const fileBytes = (w: PlannedWeight): number =>
   w.file.kind === "plain" ? w.file.tensor.bytes : w.file.qweight.bytes + w.file.scales.bytes;
 
+/** A placed weight's Tensor struct. */
+export const tensorWords = (w: PlannedWeight): TensorWords => [KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at];
+
 function writeTensor(arena: Arena, at: number, w: PlannedWeight): void {
-  new StructWriter(arena.memory.buffer, at).ints(KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at);
+  new StructWriter(arena.memory.buffer, at).tensors(tensorWords(w));
 }
 
 /** Fills [at, at + length) of linear memory from a source. */
@@ -226,7 +229,6 @@ async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): P
   const layersAt = arena.take(STRUCT_BYTES.layer * plan.layers.length);
   const norm = await placeVector(context, model.norm);
   const rope = placeRope(context, model.config, plan.contextSize);
-  const words = (w: PlannedWeight): number[] => [KINDS.indexOf(w.kind), w.rows, w.cols, w.group, w.at];
   writeModel(
     arena.memory.buffer,
     struct,
@@ -234,13 +236,15 @@ async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): P
     context.kvType,
     plan.ternaryBlock,
     sparseWords(plan.sparse, plan.contextSize),
-  ).ints(rope, norm, ...words(plan.embedding), ...words(plan.head), layersAt);
+  )
+    .words(rope, norm)
+    .tensors(tensorWords(plan.embedding), tensorWords(plan.head))
+    .words(layersAt);
   for (const [i, l] of plan.layers.entries()) {
     const norms = [await placeVector(context, l.files.attnNorm), await placeVector(context, l.files.ffnNorm)];
-    new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer).ints(
-      ...norms,
-      ...[l.q, l.k, l.v, l.o, l.gate, l.up, l.down].flatMap(words),
-    );
+    new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer)
+      .words(...norms)
+      .tensors(...[l.q, l.k, l.v, l.o, l.gate, l.up, l.down].map(tensorWords));
   }
   return struct;
 }

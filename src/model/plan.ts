@@ -62,8 +62,8 @@ export function planWeight(build: Build, file: WeightFile): PlannedWeight {
   const kind = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
   const group = kind === "ternary" ? 256 : 32;
   // One panel of 8 rows is asked for: a whole weight may exceed what 32 bits hold, and must be refused by its true size.
-  new StructWriter(build.probeMemory.buffer, build.probeBase).ints(KINDS.indexOf(kind), 8, cols, group, 0);
-  const bytes = Math.ceil(rows / 8) * (build.probe.tensor_bytes(build.probeBase) >>> 0);
+  new StructWriter(build.probeMemory.buffer, build.probeBase).tensors([KINDS.indexOf(kind), 8, cols, group, 0]);
+  const bytes = Math.ceil(rows / 8) * build.probe.tensor_bytes(build.probeBase);
   return { file, kind, rows, cols, group, bytes, at: 0 };
 }
 

@@ -2,12 +2,12 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 4;
+export const ABI_VERSION = 5;
 
-/** Pointers are byte offsets into the shared memory; `bytes` fit a double. */
+/** Addresses and sizes are plain numbers in every build: see Ref in cpp/abi.h. The two globals of wasm64 are BigInts. */
 export interface Kernels {
-  readonly __stack_pointer: WebAssembly.Global<"i32">;
-  readonly __heap_base: WebAssembly.Global<"i32">;
+  readonly __stack_pointer: WebAssembly.Global<"i32" | "i64">;
+  readonly __heap_base: WebAssembly.Global<"i32" | "i64">;
   abi_version(): number;
   abi_bytes(which: number): number;
   packed_kind(fileType: number): number;
@@ -168,16 +168,19 @@ export const FILE_TYPES = {
   TQ2_0: 35,
 } as const;
 
-/** Bytes of the shared structs, in the order of abi_bytes(). */
+/** A Tensor struct: kind, rows, cols, group, address. */
+export type TensorWords = readonly [kind: number, rows: number, cols: number, group: number, at: number];
+
+/** Bytes of the shared structs, in the order of abi_bytes(); the same in every build. */
 export const STRUCT_BYTES = {
-  tensor: 20,
-  layer: 148,
-  model: 148,
-  row: 32,
-  sequence: 12,
-  batch: 28,
-  draftHead: 188,
-  draftBatch: 44,
+  tensor: 24,
+  layer: 184,
+  model: 168,
+  row: 40,
+  sequence: 16,
+  batch: 40,
+  draftHead: 224,
+  draftBatch: 72,
 } as const;
 
 /** A struct being written field by field, in declaration order. */
@@ -198,6 +201,21 @@ export class StructWriter {
     return this;
   }
 
+  /** Addresses. */
+  words(...values: number[]): this {
+    for (const value of values) {
+      this.#view.setUint32(this.#at, value % 2 ** 32, true);
+      this.#view.setUint32(this.#at + 4, Math.floor(value / 2 ** 32), true);
+      this.#at += 8;
+    }
+    return this;
+  }
+
+  tensors(...values: TensorWords[]): this {
+    for (const [kind, rows, cols, group, at] of values) this.ints(kind, rows, cols, group).words(at);
+    return this;
+  }
+
   floats(...values: number[]): this {
     for (const value of values) {
       this.#view.setFloat32(this.#at, value, true);
@@ -206,6 +224,9 @@ export class StructWriter {
     return this;
   }
 }
+
+/** The address at `at`. */
+export const readWord = (memory: ArrayBufferLike, at: number): number => Number(new DataView(memory).getBigUint64(at, true));
 
 /** Throws CpmError "engine-failed" for any status but 0. */
 export function check(status: number, what: string): void {

@@ -1,14 +1,17 @@
 // Which kernel build this engine runs right. Validation is not enough: some engines accept relaxed SIMD and
 // compute wrong values (Node 20 behind its flag), so a build is taken only after its results were compared.
-import { relaxedSimd } from "wasm-feature-detect";
+import { memory64 as hasMemory64, relaxedSimd } from "wasm-feature-detect";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import type { Variant } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type Kernels, KINDS, StructWriter } from "./abi.ts";
-import { instantiateKernels } from "./instance.ts";
+import { heapBase, instantiateKernels } from "./instance.ts";
+import { createMemory, PAGE } from "./memory.ts";
 
 export interface Build {
   readonly variant: Variant;
+  /** Addresses of 64 bits: memories beyond 4 GiB. */
+  readonly memory64: boolean;
   readonly module: WebAssembly.Module;
   /** An instance with a small memory of its own, for asking sizes. */
   readonly probe: Kernels;
@@ -22,9 +25,42 @@ const PROBE_PAGES = 16;
 async function build(host: EngineHost, variant: Variant, threads: boolean, turbo = false): Promise<Build> {
   const artifact = `kernels${variant === "relaxed" ? ".relaxed" : ""}${threads ? ".mt" : ""}` as Artifact;
   const module = await host.module(artifact, turbo);
-  const probeMemory = new WebAssembly.Memory({ initial: PROBE_PAGES, maximum: threads ? PROBE_PAGES : 65536, shared: threads });
+  return probed(
+    module,
+    variant,
+    new WebAssembly.Memory({ initial: PROBE_PAGES, maximum: threads ? PROBE_PAGES : 65536, shared: threads }),
+    false,
+  );
+}
+
+async function probed(
+  module: WebAssembly.Module,
+  variant: Variant,
+  probeMemory: WebAssembly.Memory,
+  memory64: boolean,
+): Promise<Build> {
   const probe = await instantiateKernels(module, probeMemory);
-  return { variant, module, probe, probeMemory, probeBase: Math.ceil(probe.__heap_base.value / 64) * 64 };
+  return { variant, memory64, module, probe, probeMemory, probeBase: Math.ceil(heapBase(probe) / 64) * 64 };
+}
+
+/**
+ * The build for memories beyond 4 GiB. `needed`: what does not fit; without it, the build was asked for. Throws CpmError
+ * "out-of-memory" or "unsupported" where the runtime has no such memory.
+ */
+export async function chooseBuild64(host: EngineHost, wanted: Variant | "auto", needed?: string): Promise<Build> {
+  const refuse = (what: string, todo: string) =>
+    needed
+      ? new CpmError(
+          "out-of-memory",
+          `${needed}, and ${what}; ${todo}, or use a smaller contextSize, kvType "q8", or a smaller model`,
+        )
+      : new CpmError("unsupported", `memory64: ${what}; ${todo}, or load without it`, { field: "memory64" });
+  if (wanted === "base") throw refuse("the 64-bit build uses relaxed SIMD", 'use variant "auto"');
+  if (!(await hasMemory64())) throw refuse(`this ${host.name} runtime has no 64-bit WebAssembly memory`, "use a newer one");
+  const memory = createMemory(PROBE_PAGES * PAGE, true, true);
+  const candidate = await probed(await host.module("kernels64.relaxed.mt"), "relaxed", memory, true);
+  if (computesRight(candidate)) return candidate;
+  throw refuse(`this ${host.name} runtime does not compute right in 64-bit memory`, "use another");
 }
 
 /** Runs every integer kernel on fixed noise against its scalar definition: bit for bit, or the build is not used. */
@@ -44,7 +80,7 @@ export function computesRight({ probe, probeMemory, probeBase }: Build, tokens =
   for (let i = 0; i < inputs.length; i++) inputs[i] = (next() - 32768) / 1000;
   for (const kind of ["int4", "int8", "ternary"] as const) {
     for (let i = 0; i < noise.length; i++) noise[i] = kind === "ternary" ? next() & 0x2a : next();
-    new StructWriter(probeMemory.buffer, tensor).ints(KINDS.indexOf(kind), rows, cols, 256, data);
+    new StructWriter(probeMemory.buffer, tensor).tensors([KINDS.indexOf(kind), rows, cols, 256, data]);
     const bytes = probe.tensor_bytes(tensor) / (rows / 8);
     const step = kind === "ternary" ? bytes : bytes / (cols / 32);
     const halves = new DataView(probeMemory.buffer, data);

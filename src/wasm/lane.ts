@@ -1,6 +1,6 @@
 // A worker lane of the pool: see cpp/pool.cpp.
 import type { Kernels } from "./abi.ts";
-import { instantiateKernels } from "./instance.ts";
+import { instantiateKernels, setStack } from "./instance.ts";
 
 /** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. */
 export interface Lane {
@@ -17,7 +17,7 @@ export interface Lane {
  */
 export async function runLane({ module, memory, index, stackTop }: Lane, ready: () => void): Promise<void> {
   const kernels = await instantiateKernels(module, memory);
-  kernels.__stack_pointer.value = stackTop;
+  setStack(kernels, stackTop);
   ready();
   try {
     kernels.pool_worker(index);
@@ -35,6 +35,6 @@ export async function failPool({ module, memory, stackTop }: Lane): Promise<void
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
   const kernels = exports as unknown as Kernels;
   // A new instance would begin on the engine's stack, which is in use.
-  kernels.__stack_pointer.value = stackTop;
+  setStack(kernels, stackTop);
   kernels.pool_fail();
 }

@@ -4,6 +4,8 @@ import { CpmError } from "../errors.ts";
 export const PAGE = 65536;
 /** 4 GiB less one page: the last byte stays addressable by 32-bit arithmetic. */
 export const MAX_BYTES = 4294967296 - PAGE;
+/** What engines give a 64-bit memory: 16 GiB, less one page. */
+export const MAX_BYTES_64 = 2 ** 34 - PAGE;
 export const ALIGN = 64;
 
 export const align = (bytes: number, unit = ALIGN): number => Math.ceil(bytes / unit) * unit;
@@ -19,35 +21,53 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? bytes : bytes.toPrecision(3)} ${units[unit]}`;
 }
 
-/** Creates a memory of at least `bytes`. Throws "out-of-memory" when the runtime cannot give that much. */
-export function createMemory(bytes: number, shared: boolean): WebAssembly.Memory {
-  const initial = Math.ceil(bytes / PAGE);
-  if (bytes > MAX_BYTES) throw tooMuch(bytes);
-  // A shared memory reserves its maximum at once; where that is refused, one without room for more sessions is tried.
-  for (const maximum of [65536, initial]) {
-    try {
-      return new WebAssembly.Memory({ initial, maximum, shared });
-    } catch (error) {
-      if (maximum === initial) throw tooMuch(bytes, error);
-    }
-  }
-  throw tooMuch(bytes);
+/** A memory of 64-bit addresses counts pages in BigInts, which the types of TypeScript do not know. */
+interface Descriptor64 {
+  readonly address: "i64";
+  readonly initial: bigint;
+  readonly maximum: bigint;
+  readonly shared: boolean;
 }
 
-function tooMuch(bytes: number, cause?: unknown): CpmError {
-  const what = `this model needs ${formatBytes(bytes)} of memory in all, more than ${bytes > MAX_BYTES ? "32-bit WebAssembly can address (4 GiB)" : "this runtime gives"}`;
+/**
+ * Creates a memory of at least `bytes`; `memory64`: of 64-bit addresses. Throws "out-of-memory" when the runtime cannot give
+ * that much.
+ */
+export function createMemory(bytes: number, shared: boolean, memory64 = false): WebAssembly.Memory {
+  const initial = Math.ceil(bytes / PAGE);
+  if (bytes > (memory64 ? MAX_BYTES_64 : MAX_BYTES)) throw tooMuch(bytes, memory64);
+  // A shared memory reserves its maximum at once; where that is refused, one without room for more sessions is tried.
+  for (const maximum of [memory64 ? 262144 : 65536, initial]) {
+    try {
+      if (!memory64) return new WebAssembly.Memory({ initial, maximum, shared });
+      const wide: Descriptor64 = { address: "i64", initial: BigInt(initial), maximum: BigInt(maximum), shared };
+      return new WebAssembly.Memory(wide as unknown as WebAssembly.MemoryDescriptor);
+    } catch (error) {
+      if (maximum === initial) throw tooMuch(bytes, memory64, error);
+    }
+  }
+  throw tooMuch(bytes, memory64);
+}
+
+function tooMuch(bytes: number, memory64: boolean, cause?: unknown): CpmError {
+  const [limit, bits] = memory64
+    ? [MAX_BYTES_64, "64-bit WebAssembly can have (16 GiB)"]
+    : [MAX_BYTES, "32-bit WebAssembly can address (4 GiB)"];
+  const what = `this model needs ${formatBytes(bytes)} of memory in all, more than ${bytes > limit ? bits : "this runtime gives"}`;
   return new CpmError("out-of-memory", `${what}; use a smaller contextSize, kvType "q8", or a smaller model`, {}, { cause });
 }
 
 /** Pieces of a memory from `base` up. Only the caller frees. Pieces given back are zeroed when taken again. */
 export class Arena {
   readonly memory: WebAssembly.Memory;
+  readonly #memory64: boolean;
   #top: number;
   #highest: number;
   readonly #holes: { at: number; bytes: number }[] = [];
 
-  constructor(memory: WebAssembly.Memory, base: number) {
+  constructor(memory: WebAssembly.Memory, base: number, memory64 = false) {
     this.memory = memory;
+    this.#memory64 = memory64;
     this.#top = align(base);
     this.#highest = this.#top;
   }
@@ -72,7 +92,8 @@ export class Arena {
     const missing = at + bytes - this.memory.buffer.byteLength;
     if (missing > 0) {
       try {
-        this.memory.grow(Math.ceil(missing / PAGE));
+        const pages = Math.ceil(missing / PAGE);
+        this.memory.grow((this.#memory64 ? BigInt(pages) : pages) as number);
       } catch (cause) {
         const what = `${formatBytes(bytes)} more memory was refused (${formatBytes(this.memory.buffer.byteLength)} in use)`;
         throw new CpmError("out-of-memory", `${what}; close other sessions or use a smaller contextSize`, {}, { cause });

@@ -51,7 +51,7 @@ export async function rig(build: Build, vocab: number, historyCapacity = 256): P
     decide,
     place,
     memory,
-    sampler: new Sampler(decide, memory, place),
+    sampler: new Sampler(decide, { memory, logits: (at) => at }, place),
     logits: new Float32Array(memory.buffer, place.logits, vocab),
     word: (name) => new Float64Array(memory.buffer, place.params, paramWords.length)[paramWords.indexOf(name)]!,
     strayWrite() {

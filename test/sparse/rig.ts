@@ -66,11 +66,11 @@ export class Rig {
     this.model = take(STRUCT_BYTES.model);
     writeModel(memory.buffer, this.model, config, shape.kvType, 256, sparseWords(shape.sparse, capacity));
     this.sequence = take(STRUCT_BYTES.sequence);
-    new StructWriter(memory.buffer, this.sequence).ints(take(kernels.kv_bytes(this.model, capacity)), capacity, 0);
+    new StructWriter(memory.buffer, this.sequence).words(take(kernels.kv_bytes(this.model, capacity))).ints(capacity, 0);
     this.#rows = take(STRUCT_BYTES.row * rows);
     this.#batch = take(STRUCT_BYTES.batch);
     const scratch = take(kernels.scratch_bytes(this.model, rows, 1, capacity));
-    new StructWriter(memory.buffer, this.#batch).ints(this.#rows, scratch, 0, 0, rows, 1, 1);
+    new StructWriter(memory.buffer, this.#batch).words(this.#rows, scratch, 0).ints(0, rows, 1, 1);
     this.#q = floats(rows * heads * headDim);
     this.#o = floats(rows * heads * headDim);
     this.#pair = floats(2 * headDim);
@@ -125,17 +125,19 @@ export class Rig {
     const { memory, kernels } = this.bench;
     const writer = new StructWriter(memory.buffer, this.#rows);
     for (const r of rows)
-      writer.ints(
-        this.sequence,
-        0,
-        r.position,
-        r.slot,
-        r.base,
-        Number(BigInt.asIntN(32, r.mask)),
-        Number(BigInt.asIntN(32, r.mask >> 32n)),
-        r.total,
-      );
-    new StructWriter(memory.buffer, this.#batch + 12).ints(rows.length);
+      writer
+        .words(this.sequence)
+        .ints(
+          0,
+          r.position,
+          r.slot,
+          r.base,
+          Number(BigInt.asIntN(32, r.mask)),
+          Number(BigInt.asIntN(32, r.mask >> 32n)),
+          r.total,
+          0,
+        );
+    new StructWriter(memory.buffer, this.#batch + 24).ints(rows.length);
     this.#q.values.set(q);
     const status = kernels.attention(this.model, this.#batch, this.shape.capacity, 0, this.#q.at, this.#o.at, parts);
     if (status !== 0) throw new Error(`attention returned ${status}`);

@@ -1,18 +1,19 @@
 // A workbench over one kernel build: a memory, typed arrays in it, and reproducible noise.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type Kernels, KINDS, type Kind, StructWriter } from "../../src/wasm/abi.ts";
-import { instantiateKernels } from "../../src/wasm/instance.ts";
+import { type Kernels, KINDS, type Kind, STRUCT_BYTES, StructWriter } from "../../src/wasm/abi.ts";
+import { heapBase, instantiateKernels } from "../../src/wasm/instance.ts";
+import { createMemory, PAGE } from "../../src/wasm/memory.ts";
 
 export const wasmPath = (name: string): string => fileURLToPath(new URL(`../../wasm/${name}.wasm`, import.meta.url));
 
 /** Kernel builds that this Node can compile; relaxed SIMD needs Node 22. */
-export const builds = ["kernels", "kernels.mt", "kernels.relaxed", "kernels.relaxed.mt"].filter((name) =>
+export const builds = ["kernels", "kernels.mt", "kernels.relaxed", "kernels.relaxed.mt", "kernels64.relaxed.mt"].filter((name) =>
   WebAssembly.validate(readFileSync(wasmPath(name))),
 );
-if (builds.length < 4)
+if (builds.length < 5)
   console.log(
-    `kernels: relaxed builds are not tested on Node ${process.versions.node}, which has no relaxed SIMD; .ci/run tests them on Node 26`,
+    `kernels: relaxed and 64-bit builds are not tested on Node ${process.versions.node}, which has neither; .ci/run tests them on Node 26`,
   );
 
 /** xorshift32: the same numbers on every run. */
@@ -38,9 +39,11 @@ export interface Bench {
 
 export async function workbench(build: string): Promise<Bench> {
   const threads = build.endsWith(".mt");
-  const memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: threads });
+  const memory = build.startsWith("kernels64")
+    ? createMemory(512 * PAGE, threads, true)
+    : new WebAssembly.Memory({ initial: 512, maximum: 512, shared: threads });
   const kernels = await instantiateKernels(await WebAssembly.compile(readFileSync(wasmPath(build))), memory);
-  let top = kernels.__heap_base.value;
+  let top = heapBase(kernels);
   const take = (bytes: number): number => {
     const at = Math.ceil(top / 64) * 64;
     top = at + bytes;
@@ -65,11 +68,11 @@ export async function workbench(build: string): Promise<Bench> {
     floats: (values) => place((at, n) => new Float32Array(memory.buffer, at, n), 4, values),
     bytes: (values) => place((at, n) => new Uint8Array(memory.buffer, at, n), 1, values),
     tensor(kind, rows, cols, group = kind === "ternary" ? 256 : 32) {
-      const at = take(20);
-      new StructWriter(memory.buffer, at).ints(KINDS.indexOf(kind), rows, cols, group, 0);
+      const at = take(STRUCT_BYTES.tensor);
+      new StructWriter(memory.buffer, at).tensors([KINDS.indexOf(kind), rows, cols, group, 0]);
       const bytes = kernels.tensor_bytes(at);
       const data = take(bytes);
-      new StructWriter(memory.buffer, at).ints(KINDS.indexOf(kind), rows, cols, group, data);
+      new StructWriter(memory.buffer, at).tensors([KINDS.indexOf(kind), rows, cols, group, data]);
       return { at, data, bytes };
     },
   };

@@ -13,6 +13,8 @@ export interface HiddenStates {
 
 export interface EagleParts extends RankerPlace {
   readonly head: DraftHead;
+  /** The engine's. */
+  readonly memory: WebAssembly.Memory;
   readonly states: HiddenStates;
   readonly shape: TreeShape;
   /** Tokens that a row sees, at most; 0: all. */
@@ -49,8 +51,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   constructor(parts: EagleParts) {
     this.#p = parts;
     this.name = `eagle-${parts.head.version}`;
-    const { decide, memory, params, scratch, shape, head } = parts;
-    this.#rank = new Ranker({ decide, memory, params, scratch }, head.vocab, shape.width, head.ids);
+    const { decide, near, params, scratch, shape, head } = parts;
+    this.#rank = new Ranker({ decide, near, params, scratch }, head.vocab, shape.width, head.ids);
   }
 
   #stateOf(text: Text): State {

@@ -1,10 +1,10 @@
 // A draft head in linear memory: its weights, its keys and values, and steps of up to 64 rows through it.
 import type { ModelConfig, WeightFile } from "../../model/config.ts";
 import type { HeadFile } from "../../model/eagle.ts";
-import { type LoadContext, packWeights, placeVector } from "../../model/load.ts";
+import { type LoadContext, packWeights, placeVector, tensorWords } from "../../model/load.ts";
 import { type PlannedWeight, planWeight, slots, stagingOf, writeModel } from "../../model/plan.ts";
 import { sparseWords } from "../../model/sparse.ts";
-import { check, type Kernels, KINDS, STRUCT_BYTES, StructWriter } from "../../wasm/abi.ts";
+import { check, type Kernels, readWord, STRUCT_BYTES, StructWriter, type TensorWords } from "../../wasm/abi.ts";
 import type { Build } from "../../wasm/features.ts";
 import type { Arena } from "../../wasm/memory.ts";
 import { maxNodes } from "./tree.ts";
@@ -36,10 +36,12 @@ export interface HeadCache {
   readonly bytes: number;
 }
 
-// Byte offsets in the Model struct.
+// Byte offsets in the Model and the DraftBatch struct.
 const ROPE = 96;
-const EMBEDDING = 104;
-const HEAD = 124;
+const EMBEDDING = 112;
+const HEAD = 136;
+const BATCH_COUNT = 48;
+const BATCH_FROM_TARGET = 64;
 
 export class DraftHead {
   readonly #kernels: Kernels;
@@ -88,20 +90,10 @@ export class DraftHead {
     this.#first = arena.take(4 * maxNodes);
     this.#picked = arena.take(4 * maxNodes);
     this.#batch = arena.take(STRUCT_BYTES.draftBatch);
-    const scratch = arena.take(kernels.draft_scratch_bytes(at, maxNodes, target.lanes) >>> 0);
-    new StructWriter(arena.memory.buffer, this.#batch).ints(
-      this.#rows,
-      this.#first,
-      this.hidden,
-      this.out,
-      scratch,
-      this.logits,
-      0,
-      maxNodes,
-      target.lanes,
-      logitRows,
-      1,
-    );
+    const scratch = arena.take(kernels.draft_scratch_bytes(at, maxNodes, target.lanes));
+    new StructWriter(arena.memory.buffer, this.#batch)
+      .words(this.#rows, this.#first, this.hidden, this.out, scratch, this.logits)
+      .ints(0, maxNodes, target.lanes, logitRows, 1);
   }
 
   /** Places, reads and packs a head. `ids`: the draft vocabulary of an EAGLE-2 head (FR-Spec), most frequent first. */
@@ -125,34 +117,35 @@ export class DraftHead {
     const norms = new Map<string, number>();
     for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(full, tensor) : 0);
     arena.free(staging, stagingBytes);
-    const shared = (offset: number, words: number) =>
-      Array.from(new Int32Array(arena.memory.buffer, target.model + offset, words));
-    const words = (p: PlannedWeight): number[] => [KINDS.indexOf(p.kind), p.rows, p.cols, p.group, p.at];
-    const head = own ? words(own) : ids ? gathered(kernels, arena, target.model + HEAD, ids) : shared(HEAD, 5);
+    const { buffer } = arena.memory;
+    const { model } = target;
+    const head = own ? tensorWords(own) : ids ? gathered(kernels, arena, model + HEAD, ids) : readTensor(buffer, model + HEAD);
     const layer = arena.take(STRUCT_BYTES.layer);
-    new StructWriter(arena.memory.buffer, layer).ints(
-      norms.get("attnNorm")!,
-      norms.get("ffnNorm")!,
-      ...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].flatMap(words),
-    );
+    new StructWriter(buffer, layer)
+      .words(norms.get("attnNorm")!, norms.get("ffnNorm")!)
+      .tensors(...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].map(tensorWords));
     const at = arena.take(STRUCT_BYTES.draftHead);
     const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
     // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
     const logitScale = file.version === 3 ? 1 : target.config.logitScale;
     const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
-    writeModel(arena.memory.buffer, at, config, context.kvType, target.ternaryBlock, sparseWords(undefined, 0))
-      .ints(...shared(ROPE, 1), norms.get("norm")!, ...shared(EMBEDDING, 5), ...head, layer)
-      .ints(file.version, file.fcInputs, ...words(w.fc), norms.get("bias")!, norms.get("embedNorm")!, norms.get("hiddenNorm")!);
+    writeModel(buffer, at, config, context.kvType, target.ternaryBlock, sparseWords(undefined, 0))
+      .words(readWord(buffer, model + ROPE), norms.get("norm")!)
+      .tensors(readTensor(buffer, model + EMBEDDING), head)
+      .words(layer)
+      .ints(file.version, file.fcInputs)
+      .tensors(tensorWords(w.fc))
+      .words(norms.get("bias")!, norms.get("embedNorm")!, norms.get("hiddenNorm")!);
     return new DraftHead(kernels, arena, at, file, target, file.vocabulary ?? (ids && Int32Array.from(ids)), head[1]!, logitRows);
   }
 
   /** A cache for texts of up to `contextSize` tokens, and the tree behind them. */
   openCache(contextSize: number): HeadCache {
     const capacity = slots(contextSize + maxNodes);
-    const bytes = this.#kernels.kv_bytes(this.#at, capacity) >>> 0;
+    const bytes = this.#kernels.kv_bytes(this.#at, capacity);
     const at = this.#arena.take(STRUCT_BYTES.sequence);
     const data = this.#arena.take(bytes);
-    new StructWriter(this.#arena.memory.buffer, at).ints(data, capacity, 0);
+    new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0);
     return { at, data, bytes };
   }
 
@@ -165,10 +158,10 @@ export class DraftHead {
   run(cache: HeadCache, rows: readonly HeadRow[], fromTarget: boolean): void {
     const { buffer } = this.#arena.memory;
     const writer = new StructWriter(buffer, this.#rows);
-    for (const r of rows) writer.ints(cache.at, r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, 0);
+    for (const r of rows) writer.words(cache.at).ints(r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, 0, 0);
     new StructWriter(buffer, this.#first).ints(...rows.map((r) => r.first));
-    new StructWriter(buffer, this.#batch + 24).ints(rows.length);
-    new StructWriter(buffer, this.#batch + 40).ints(fromTarget ? 1 : 0);
+    new StructWriter(buffer, this.#batch + BATCH_COUNT).ints(rows.length);
+    new StructWriter(buffer, this.#batch + BATCH_FROM_TARGET).ints(fromTarget ? 1 : 0);
     check(this.#kernels.draft_forward(this.#at, this.#batch), "draft_forward");
   }
 
@@ -196,16 +189,20 @@ function planned(target: HeadTarget, file: WeightFile, arena: Arena): PlannedWei
   return weight;
 }
 
+function readTensor(memory: ArrayBufferLike, at: number): TensorWords {
+  const [kind, rows, cols, group] = new Int32Array(memory, at, 4);
+  return [kind!, rows!, cols!, group!, readWord(memory, at + 16)];
+}
+
 /** Rows of a packed weight as a weight of their own: its words. */
-function gathered(kernels: Kernels, arena: Arena, from: number, ids: readonly number[]): number[] {
-  const [kind, , cols, group] = new Int32Array(arena.memory.buffer, from, 5);
+function gathered(kernels: Kernels, arena: Arena, from: number, ids: readonly number[]): TensorWords {
+  const [kind, , cols, group] = readTensor(arena.memory.buffer, from);
   const descriptor = arena.take(STRUCT_BYTES.tensor);
   const list = arena.take(4 * ids.length);
   new Int32Array(arena.memory.buffer, list, ids.length).set(ids);
-  const words = [kind!, ids.length, cols!, group!, 0];
-  new StructWriter(arena.memory.buffer, descriptor).ints(...words);
-  words[4] = arena.take(kernels.tensor_bytes(descriptor) >>> 0);
-  new StructWriter(arena.memory.buffer, descriptor).ints(...words);
+  new StructWriter(arena.memory.buffer, descriptor).tensors([kind, ids.length, cols, group, 0]);
+  const words: TensorWords = [kind, ids.length, cols, group, arena.take(kernels.tensor_bytes(descriptor))];
+  new StructWriter(arena.memory.buffer, descriptor).tensors(words);
   check(kernels.gather_rows(from, list, ids.length, descriptor), "gather_rows");
   arena.free(list, 4 * ids.length);
   return words;

@@ -1,0 +1,1 @@
+export const kernels64: WebAssembly.Module;
