@@ -148,7 +148,9 @@ test.runIf(has64)("a plan beyond 4 GiB takes 64-bit memory by itself, and only w
     code: "out-of-memory",
     message: expect.stringMatching(/needs .* GiB .*64-bit build uses relaxed SIMD; use variant "auto"/),
   });
-  await expect(load(hollowModel({ hidden: 65536, vocab: 66_000 }), { variant: "auto" })).rejects.toMatchObject({
+  await expect(
+    load(hollowModel({ layers: 64, heads: 1024, kvHeads: 1024, headDim: 512, hidden: 4 }), { variant: "auto", contextSize: 256 }),
+  ).rejects.toMatchObject({
     code: "out-of-memory",
     message: expect.stringMatching(/needs .* GiB of memory in all, more than 64-bit WebAssembly can have \(16 GiB\)/),
   });

@@ -77,6 +77,7 @@ async function suite({ project, report, test, cores }) {
           autoThreads: isolated ? cores : 1,
           workerExpected: true,
           relaxedExpected: true,
+          memory64Expected: true,
         };
         const query = new URLSearchParams({ surroundings: JSON.stringify(surroundings) });
         let seen = 0;

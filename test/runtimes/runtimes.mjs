@@ -61,6 +61,8 @@ async function node(context, command, relaxedExpected) {
     threadsExpected: true,
     workerExpected: true,
     relaxedExpected,
+    // The Node that has one has the other.
+    memory64Expected: relaxedExpected,
     defaultModel: true,
     url: `${context.origin}/stories-q4_0.gguf`,
   };
@@ -72,7 +74,7 @@ async function node(context, command, relaxedExpected) {
 async function deno(context) {
   const command = bin("deno");
   const base = ["run", "--no-prompt", "--no-lock", "--cached-only"];
-  const relaxed = { runtimeName: "deno", relaxedExpected: true };
+  const relaxed = { runtimeName: "deno", relaxedExpected: true, memory64Expected: true };
   await suite(context, "no permission", command, base, { ...relaxed, threadsExpected: false, workerExpected: false });
   await suite(context, "--allow-read", command, [...base, "--allow-read"], {
     ...relaxed,

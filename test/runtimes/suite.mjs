@@ -8,6 +8,7 @@
  * @property {boolean} threadsExpected more than one lane must be possible
  * @property {boolean} workerExpected the engine lives in a worker, so that the caller's event loop is free
  * @property {boolean} relaxedExpected relaxed SIMD must compute right here
+ * @property {boolean} [memory64Expected] 64-bit memory must be there
  * @property {Record<string, any>} inputs further ways to name the same model, by a word for the test's title
  * @property {string} [only] run only tests whose titles contain this
  */
@@ -114,6 +115,20 @@ function* tests({ load, inspect, loadTokenizer, CpmError }, s) {
       ];
     }
   }
+
+  yield s.memory64Expected
+    ? [
+        "64-bit memory gives the expected tokens",
+        () =>
+          having(load, bytes, { memory64: true, threads: s.threadsExpected ? 2 : 1 }, async (model) => {
+            equal(model.info.memory64, true, "64-bit memory");
+            await sameGreedy(model);
+          }),
+      ]
+    : [
+        "64-bit memory, which is not there, is refused",
+        async () => isCpmError(await failure(() => load(bytes, { memory64: true })), "unsupported", "memory64"),
+      ];
 
   if (!s.relaxedExpected)
     yield [
