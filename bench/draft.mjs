@@ -85,7 +85,7 @@ function title({ engine }) {
 
 /**
  * Right with probability p at each token; a tree has a second guess at each level, right half of the times the first is
- * wrong. Luck depends on the place in the text and on `salt`, so that all budgets have the same.
+ * wrong, and goes on below the first. Luck depends on the place in the text and on `salt`, so that all budgets have the same.
  */
 function oracle() {
   const luck = (place, salt) => {
@@ -112,10 +112,10 @@ function oracle() {
         const first = luck(at, this.salt) < this.p;
         const second = !first && luck(at, this.salt + 1000) < 0.5;
         const a = tree.add(node, right && first ? token : (token + 1) % 2000, this.p);
-        const b =
-          this.tree && tree.size < most ? tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2) : -1;
-        node = second && b >= 0 ? b : a;
-        right &&= first || (second && b >= 0);
+        if (this.tree && tree.size < most) tree.add(node, right && second ? token : (token + 2) % 2000, (1 - this.p) / 2);
+        // It goes on below its first guess, since it must not know which one is right.
+        node = a;
+        right &&= first;
       }
     },
     async observe() {},

@@ -15,6 +15,8 @@ const trust = 4;
 const memory = 256;
 /** Rounds in which a drafter shows whether it pays, and how long it then rests when it does not. */
 const trialRounds = 8;
+/** So little a loss is no reason to rest: estimates of what steps take differ by more from round to round. */
+const slack = 1.01;
 const firstRest = 64;
 const longestRest = 1024;
 /** Every so often a step goes without a draft, to know what plain decoding takes. */
@@ -22,6 +24,9 @@ const plainEvery = 64;
 const plainFirst = [2, 8, 24];
 /** So often a likely guess that seems not to pay is verified all the same: what a step costs is only learnt by running it. */
 const tryEvery = 24;
+/** Rounds between tries of a size beside the best one: of one that ran less than `known` times, and of others. */
+const strayEvery = [8, 64] as const;
+const known = 6;
 
 /**
  * Learns from every round: what steps cost, how often guesses come true, whether the whole pays. With `adaptive` false
@@ -50,8 +55,12 @@ export class Budget {
   #nextRest = firstRest;
   #rested = true;
   #refused = 0;
+  /** Rounds since another size than the best was tried. */
+  #strayed = 0;
   readonly #likely = new Float64Array(maxNodes);
   readonly #order = new Int32Array(maxNodes + 1);
+  /** Tokens expected of the likeliest n nodes. */
+  readonly #gain = new Float64Array(maxNodes + 1);
 
   constructor(costs: readonly CostPoint[], adaptive: boolean) {
     this.#adaptive = adaptive;
@@ -152,7 +161,7 @@ export class Budget {
     this.#tokens = 0.9 * this.#tokens + this.#expected;
     this.#ms = 0.9 * this.#ms + this.cost(rows) + ms;
     if (++this.#rounds < trialRounds) return;
-    if (this.#tokens * this.cost(1) >= this.#ms) {
+    if (this.#tokens * this.cost(1) * slack >= this.#ms) {
       this.#nextRest = firstRest;
       return;
     }
@@ -185,7 +194,7 @@ export class Budget {
     let best = 1;
     let bestRate = 1 / this.cost(1);
     let tokens = 1;
-    this.#expected = 1;
+    this.#gain[1] = 1;
     const most = Math.min(limit, size);
     for (let n = 2; n <= most; n++) {
       let next = -1;
@@ -193,16 +202,28 @@ export class Budget {
       keep[next] = 1;
       this.#order[n] = next;
       tokens += likely[next]!;
+      this.#gain[n] = tokens;
       const rate = tokens / this.cost(n);
       if (!this.#adaptive || rate > bestRate) {
         best = n;
         bestRate = rate;
-        this.#expected = tokens;
       }
     }
+    if (this.#adaptive) best = this.#stray(best, most);
+    this.#expected = this.#gain[best]!;
     if (best === 1 && most > 1 && likely[this.#order[2]!]! > 0.5 && ++this.#refused % tryEvery === 0) best = Math.min(3, most);
     for (let n = best + 1; n <= most; n++) keep[this.#order[n]!] = 0;
     return best;
+  }
+
+  /** The best size, or now and then one beside it: what a size costs is only learnt by running it. */
+  #stray(best: number, most: number): number {
+    if (best === 1) return best;
+    const [less, more] = [best - 1, Math.min(most, best + 1)];
+    const other = less > 1 && this.#steps[less]! <= this.#steps[more]! ? less : more;
+    if (other === best || ++this.#strayed < strayEvery[this.#steps[other]! < known ? 0 : 1]) return best;
+    this.#strayed = 0;
+    return other;
   }
 }
 
