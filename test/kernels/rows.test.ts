@@ -83,7 +83,7 @@ for (const build of builds) {
     Q5_1: 1e-6,
     Q4_K: 2e-3,
     Q5_K: 2e-3,
-    Q6_K: 5e-3,
+    Q6_K: 0,
     Q3_K: 5e-3,
     Q2_K: 5e-3,
   };
