@@ -17,7 +17,7 @@ void gather_row(const Tensor& from, int row, const Tensor& to, int to_row) {
       copy_lane<uint16_t>(y, x, a, b, kBlock);
     } else {
       if (from.kind == kInt6) {
-        for (int s = 0; s < 8; s += 4) y[b / 4 * 8 + s + b % 4] = x[a / 4 * 8 + s + a % 4];
+        ((uint16_t*)y)[b] = ((const uint16_t*)x)[a];
         x += 16, y += 16;
       }
       // Codes: a word of 4 bytes in every second chunk of 16 bytes.

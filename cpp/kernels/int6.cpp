@@ -33,8 +33,10 @@ KERNEL_PART void halves(const uint8_t* at, const int8_t* const* x, const BlockSc
     }
     v128_t scale[Count];
     for (int h = 0; h < Count; h++) {
-      v128_t both = wasm_i16x8_load8x8(at + 8 * (First + h));
-      scale[h] = s ? wasm_i16x8_shuffle(both, both, 4, 12, 5, 13, 6, 14, 7, 15) : wasm_i16x8_shuffle(both, both, 0, 8, 1, 9, 2, 10, 3, 11);
+      // Into both 16-bit lanes of the row, without shuffles, which V8's re-vectoriser leaves alone.
+      v128_t both = wasm_u32x4_load16x4(at + 8 * (First + h));
+      both = wasm_v128_or(both, wasm_i32x4_shl(both, 16));
+      scale[h] = s ? odd_i8(both) : even_i8(both);
     }
     for (int t = 0; t < N; t++)
       for (int h = 0; h < Count; h++) {

@@ -4,7 +4,7 @@
 //   kF16, kBF16          column k: 8 halves                                      16 bytes
 //   kInt4, kInt4Min      block of 32 columns: 8 half scales, [8 half minima], then 8 chunks of 16 bytes:
 //                        chunk 2c + h, byte 4i + j: row 4h + i, column 4c + j (low nibble) and 4c + j + 16 (high)
-//   kInt6                256 columns: 8 half scales, then per 32 columns, halves s of 16 columns: byte 8h + 4s + i: int8
+//   kInt6                256 columns: 8 half scales, then per 32 columns, halves s of 16 columns: byte 8h + 2i + s: int8
 //                        scale of row 4h + i; then 12 chunks of 16 bytes (six_word):
 //                        chunk 6s + 2c + h, c < 3, byte 4i + j, bits 0..5: row 4h + i, column 16s + 4c + j; the upper two
 //                        bits of the three chunks together: column 16s + 12 + j
@@ -69,7 +69,7 @@ static inline uint16_t half_at(const uint8_t* p, int i) {
 }
 
 // Int8 scale of (row r of its panel, column k of its block) of kInt6.
-static inline int six_scale(const uint8_t* block, int r, int k) { return (int8_t)block[r / 4 * 8 + k / 16 * 4 + r % 4]; }
+static inline int six_scale(const uint8_t* block, int r, int k) { return (int8_t)block[2 * r + k / 16]; }
 
 // The fourth column's codes of three words of kInt6, from the upper bits of all three. They are chosen so that shifts and
 // one mask are enough: what else the shifts bring in cancels.

@@ -101,7 +101,7 @@ static void pack_q6_k(const Tensor& w, int row, int super, const uint8_t* p) {
       low = wasm_v128_and(part < 2 ? low : wasm_u16x8_shr(low, 4), nibble);
       high = wasm_v128_and(part < 2 ? wasm_i16x8_shl(high, 4 - 2 * part) : wasm_u16x8_shr(high, 2 * part - 4), pair);
       v128_t q = wasm_v128_or(low, high);
-      at[r / 4 * 8 + 4 * s + r % 4] = p[192 + 2 * b + s];
+      at[2 * r + s] = p[192 + 2 * b + s];
       put_sixes(at + 16 + 96 * s + r / 4 * 16 + r % 4 * 4, wasm_u32x4_extract_lane(q, 0), wasm_u32x4_extract_lane(q, 1), wasm_u32x4_extract_lane(q, 2), wasm_u32x4_extract_lane(q, 3));
     }
 }
