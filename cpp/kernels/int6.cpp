@@ -3,19 +3,19 @@
 // instruction that widens the sums multiplies them by the int8 scales.
 #include "gemm.h"
 
-// Codes times x over a block of 32 columns, scaled by the int8 scales: rows 4 * First ... of `Count` halves of the panel.
-// At most 2 * 128 * 16 * 32 * 127 < 2^24: exact as float32 as well.
-template <int N, int First, int Count>
-KERNEL_PART void halves(const uint8_t* at, const int8_t* const* x, const BlockScale* const* scales, v128_t six, v128_t (&sums)[2][N]) {
+// Codes times x over a block of 32 columns, scaled by the int8 scales: rows 0-3 and 4-7 of N tokens. At most
+// 2 * 128 * 16 * 32 * 127 < 2^24: exact as float32 as well.
+template <int N>
+KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockScale* const* scales, v128_t six, v128_t (&sums)[2][N]) {
 #pragma clang loop unroll(full)
   for (int s = 0; s < 2; s++) {
-    const uint8_t* codes = at + 16 + 96 * s + 16 * First;
-    v128_t sum[Count][N], upper[Count], w[Count];
+    const uint8_t* codes = at + 16 + 96 * s;
+    v128_t sum[2][N], upper[2], w[2];
     for (int t = 0; t < N; t++)
-      for (int h = 0; h < Count; h++) sum[h][t] = wasm_v128_load32_splat(scales[t]->centre[s]);
+      for (int h = 0; h < 2; h++) sum[h][t] = wasm_v128_load32_splat(scales[t]->centre[s]);
 #pragma clang loop unroll(full)
     for (int c = 0; c < 4; c++) {
-      for (int h = 0; h < Count; h++) {
+      for (int h = 0; h < 2; h++) {
         if (c == 3) {
           w[h] = wasm_v128_and(upper[h], six);
           continue;
@@ -27,28 +27,24 @@ KERNEL_PART void halves(const uint8_t* at, const int8_t* const* x, const BlockSc
       }
       for (int t = 0; t < N; t++) {
         v128_t xs = wasm_v128_load32_splat(x[t] + 16 * s + 4 * c);
-        for (int h = 0; h < Count; h++) sum[h][t] = wasm_i16x8_add(sum[h][t], dot_i8_u7(xs, w[h]));
-        for (int h = 0; h < Count; h++) pin(sum[h][t]);
+        for (int h = 0; h < 2; h++) sum[h][t] = wasm_i16x8_add(sum[h][t], dot_i8_u7(xs, w[h]));
+        for (int h = 0; h < 2; h++) pin(sum[h][t]);
       }
     }
-    v128_t scale[Count];
-    for (int h = 0; h < Count; h++) {
+    v128_t scale[2];
+    for (int h = 0; h < 2; h++) {
       // Into both 16-bit lanes of the row, without shuffles, which V8's re-vectoriser leaves alone.
-      v128_t both = wasm_u32x4_load16x4(at + 8 * (First + h));
+      v128_t both = wasm_u32x4_load16x4(at + 8 * h);
       both = wasm_v128_or(both, wasm_i32x4_shl(both, 16));
       scale[h] = s ? odd_i8(both) : even_i8(both);
     }
     for (int t = 0; t < N; t++)
-      for (int h = 0; h < Count; h++) {
+      for (int h = 0; h < 2; h++) {
         v128_t scaled = wasm_i32x4_dot_i16x8(sum[h][t], scale[h]);
-        sums[First + h][t] = s ? wasm_i32x4_add(sums[First + h][t], scaled) : scaled;
+        sums[h][t] = s ? wasm_i32x4_add(sums[h][t], scaled) : scaled;
       }
   }
 }
-
-// Hides that a pointer is the same: left alone, the compiler keeps all that was read through it, in memory.
-template <typename T>
-KERNEL_PART void again(T*& p) { asm volatile("" : "+r"(p)); }
 
 // acc += sums * activation scale.
 template <int N>
@@ -75,17 +71,8 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
       at += 16;
 #pragma clang loop unroll(disable)
       for (int b = 0; b < kSuper / kBlock; b++, at += 208) {
-        // One or two tokens: both halves of the panel together. More: one after the other, which is what the registers hold.
-        if constexpr (N <= 2) {
-          halves<N, 0, 2>(at, x, s, six, sums);
-          scale_block<N>(sums[0], s, acc[0]), scale_block<N>(sums[1], s, acc[1]);
-        } else {
-          halves<N, 0, 1>(at, x, s, six, sums);
-          scale_block<N>(sums[0], s, acc[0]);
-          for (int t = 0; t < N; t++) again(x[t]), again(s[t]);
-          halves<N, 1, 1>(at, x, s, six, sums);
-          scale_block<N>(sums[1], s, acc[1]);
-        }
+        block<N>(at, x, s, six, sums);
+        scale_block<N>(sums[0], s, acc[0]), scale_block<N>(sums[1], s, acc[1]);
         for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++;
       }
       v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
