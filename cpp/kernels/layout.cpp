@@ -24,25 +24,32 @@ static int code_at(int kind, const uint8_t* codes, int r, int k) {
   return codes[(k / 4 * 2 + half) * 16 + 4 * i + k % 4];
 }
 
+static int offset_of(int kind) { return kind == kInt4 ? 8 : kind == kInt6 ? 32 : kind == kInt8 ? 128 : kind == kTernary ? 1 : 0; }
+
+// Value of (row r of its panel, column k of its block), the block and its half scales being there.
+static float value_at(int kind, const uint8_t* at, const uint8_t* scales, int r, int k) {
+  if (kind == kF32) return ((const float*)at)[k * kPanel + r];
+  if (kind == kF16) return half_to_float(half_at(at, k * kPanel + r));
+  if (kind == kBF16) return bfloat_to_float(half_at(at, k * kPanel + r));
+  float scale = half_to_float(half_at(scales, r));
+  if (kind == kInt6) scale *= (float)six_scale(at, r, k);
+  float value = scale * (float)(code_at(kind, at, r, k) - offset_of(kind));
+  return has_min(kind) ? value + half_to_float(half_at(scales + 16, r)) : value;
+}
+
 int code_ref(const Tensor& w, int row, int col) {
-  uint8_t* scales;
-  int offset = w.kind == kInt4 ? 8 : w.kind == kInt6 ? 32 : w.kind == kInt8 ? 128 : w.kind == kTernary ? 1 : 0;
-  return code_at(w.kind, block_at(w, panel_at(w, row / kPanel), col / kBlock, &scales), row % kPanel, col % kBlock) - offset;
+  uint8_t *scales, *at = block_at(w, panel_at(w, row / kPanel), col / kBlock, &scales);
+  return code_at(w.kind, at, row % kPanel, col % kBlock) - offset_of(w.kind);
 }
 
 float weight_ref(const Tensor& w, int row, int col) {
-  uint8_t *panel = panel_at(w, row / kPanel), *scales;
-  int r = row % kPanel, k = col % kBlock;
-  const uint8_t* at = block_at(w, panel, col / kBlock, &scales);
-  if (w.kind == kF32) return ((const float*)at)[k * kPanel + r];
-  if (w.kind == kF16) return half_to_float(half_at(at, k * kPanel + r));
-  if (w.kind == kBF16) return bfloat_to_float(half_at(at, k * kPanel + r));
-  float scale = half_to_float(half_at(scales, r));
-  if (w.kind == kInt6) scale *= (float)six_scale(at, r, k);
-  float value = scale * (float)code_ref(w, row, col);
-  return has_min(w.kind) ? value + half_to_float(half_at(scales + 16, r)) : value;
+  uint8_t *scales, *at = block_at(w, panel_at(w, row / kPanel), col / kBlock, &scales);
+  return value_at(w.kind, at, scales, row % kPanel, col % kBlock);
 }
 
 void weight_row(const Tensor& w, int row, float* out) {
-  for (int k = 0; k < w.cols; k++) out[k] = weight_ref(w, row, k);
+  for (int col = 0; col < w.cols; col += kBlock) {
+    uint8_t *scales, *at = block_at(w, panel_at(w, row / kPanel), col / kBlock, &scales);
+    for (int k = 0; k < kBlock && col + k < w.cols; k++) out[col + k] = value_at(w.kind, at, scales, row % kPanel, k);
+  }
 }
