@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-export const KINDS = ["f32", "f16", "bf16", "int4", "int4-min", "int8", "int8-min", "ternary"];
+export const KINDS = ["f32", "f16", "bf16", "int4", "int4-min", "int6", "int8", "int8-min", "ternary"];
 export const PAGE = 65536;
 // More than the last-level cache: matrices are met in turn, as decoding meets them.
 export const COLD_BYTES = 160 << 20;

@@ -6,7 +6,7 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 5;
+constexpr int kAbiVersion = 6;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 
@@ -34,8 +34,8 @@ using Ref = T*;
 #endif
 static inline double address(const void* p) { return (double)(uintptr_t)p; }
 
-// How a weight lies in linear memory. Rows are padded to 8, columns to 32, with zeros.
-enum Kind : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt4 = 3, kInt4Min = 4, kInt8 = 5, kInt8Min = 6, kTernary = 7 };
+// How a weight lies in linear memory. Rows are padded to 8, columns to 32, with zeros; kInt6 has whole 256 columns.
+enum Kind : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt4 = 3, kInt4Min = 4, kInt6 = 5, kInt8 = 6, kInt8Min = 7, kTernary = 8 };
 
 // A packed weight (rows, cols). group: columns that share a scale.
 struct Tensor {

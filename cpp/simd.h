@@ -18,7 +18,7 @@ static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
 
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
-enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kOnes16, kHalfMask, kRaise112, kRounding, kExp, kHeld = kExp + 12 };
+enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kLowSixes, kOnes16, kHalfMask, kRaise112, kRounding, kExp, kHeld = kExp + 12 };
 extern const uint32_t held_bits[kHeld];
 static inline v128_t held(Held which) {
   const uint32_t* at = held_bits + which;
@@ -29,7 +29,7 @@ static inline v128_t held(Held which) {
 }
 
 // (8 lanes of int16) a[2i]*b[2i] + a[2i+1]*b[2i+1], a int8, b in [0, 127]. Both spellings are exact while every
-// pair stays within int16, which holds for |a| <= 127 and b <= 64: callers use codes of at most 4 bits.
+// pair stays within int16, which holds for |a| <= 127 and b <= 64: callers use codes of at most 6 bits.
 static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
 #ifdef __wasm_relaxed_simd__
   return wasm_i16x8_relaxed_dot_i8x16_i7x16(a, b);

@@ -16,6 +16,10 @@ void gather_row(const Tensor& from, int row, const Tensor& to, int to_row) {
     } else if (is_float(from.kind)) {
       copy_lane<uint16_t>(y, x, a, b, kBlock);
     } else {
+      if (from.kind == kInt6) {
+        ((uint16_t*)y)[b] = ((const uint16_t*)x)[a];
+        x += 16, y += 16;
+      }
       // Codes: a word of 4 bytes in every second chunk of 16 bytes.
       int words = (block_bytes(from.kind) - (from.kind == kTernary ? 0 : has_min(from.kind) ? 32 : 16)) / 32;
       for (int c = 0; c < words; c++) ((uint32_t*)y)[c * 8 + b] = ((const uint32_t*)x)[c * 8 + a];

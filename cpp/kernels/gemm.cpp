@@ -4,8 +4,18 @@
 // panels of a run stay in the second-level cache between passes.
 constexpr int kTokens = 32, kRunBytes = 96 * 1024;
 
+static auto kernel_of(int kind) {
+  switch (kind) {
+    case kF32: case kF16: case kBF16: return float_gemm;
+    case kInt4: case kInt4Min: return int4_gemm;
+    case kInt6: return int6_gemm;
+    case kInt8: case kInt8Min: return int8_gemm;
+    default: return ternary_gemm;
+  }
+}
+
 void gemm(const Tensor& w, const Inputs& in, const Output& out, int begin, int end) {
-  auto kernel = is_float(w.kind) ? float_gemm : w.kind == kTernary ? ternary_gemm : w.kind <= kInt4Min ? int4_gemm : int8_gemm;
+  auto kernel = kernel_of(w.kind);
   int run = in.tokens <= kTokens ? end - begin : (int)(kRunBytes / panel_bytes(w)) + 1;
   for (int p = begin; p < end; p += run) {
     int stop = p + run < end ? p + run : end;
@@ -21,6 +31,22 @@ void gemm(const Tensor& w, const Inputs& in, const Output& out, int begin, int e
   }
 }
 
+static float int6_ref(const Tensor& w, const int8_t* q, const BlockScale* s, int row) {
+  float acc = 0;
+  for (int super = 0; super < w.cols; super += kSuper) {
+    float part = 0;
+    uint8_t* d;
+    for (int col = super; col < super + kSuper; col += kBlock) {
+      const uint8_t* scales = block_at(w, panel_at(w, row / kPanel), col / kBlock, &d);
+      int sum = 0;
+      for (int k = 0; k < kBlock; k++) sum += six_scale(scales, row % kPanel, k) * code_ref(w, row, col + k) * q[col + k];
+      part += (float)sum * s[col / kBlock].scale;
+    }
+    acc += part * half_to_float(half_at(d, row % kPanel));
+  }
+  return acc;
+}
+
 float gemm_ref(const Tensor& w, const Inputs& in, int token, int row) {
   float acc = 0;
   if (is_float(w.kind)) {
@@ -30,16 +56,14 @@ float gemm_ref(const Tensor& w, const Inputs& in, int token, int row) {
   int block = w.kind == kTernary ? in.ternary_block : kBlock;
   const int8_t* q = (w.kind == kTernary ? in.tq : in.q) + (size_t)token * in.stride;
   const BlockScale* s = (w.kind == kTernary ? in.tscales : in.scales) + (size_t)token * (in.stride / block);
+  if (w.kind == kInt6) return int6_ref(w, q, s, row);
   for (int b = 0; b < padded_cols(w) / block; b++) {
     uint8_t* scales;
     block_at(w, panel_at(w, row / kPanel), b * block / kBlock, &scales);
     float d = half_to_float(half_at(scales, row % kPanel));
     float m = has_min(w.kind) ? half_to_float(half_at(scales + 16, row % kPanel)) : 0;
     int sum = 0;
-    for (int k = b * block; k < b * block + block; k++) {
-      float value = weight_ref(w, row, k);
-      sum += (d == 0 ? 0 : (int)__builtin_rintf((value - m) / d)) * q[k];
-    }
+    for (int k = b * block; k < b * block + block; k++) sum += code_ref(w, row, k) * q[k];
     acc += (float)sum * (d * s[b].scale);
     if (has_min(w.kind)) acc += (s[b].scale * (float)(s[b].sum8 / 8)) * m;
   }

@@ -3,6 +3,8 @@
 // Integer weights (codes c, block scale d, x quantised per block as scale a and codes q), per block in order:
 //   acc += (sum c*q - offset * sum q) * (d * a)          [+ (a * sum q) * minimum for the -Min kinds]
 // with offset 8 (int4), 128 (int8), 1 (ternary); integers exact, each float operation rounded once.
+// int6 (int8 scales e per row and 16 columns, d per 256 columns): acc += d * (sum over its 8 blocks, in order, of
+//   (sum e*(c - 32)*q) * a)
 // Float weights: acc += w * x for k in order.
 // The order never depends on the number of tokens, lanes or the build: every shape and variant gives the same bits.
 #pragma once
@@ -34,6 +36,7 @@ float gemm_ref(const Tensor& w, const Inputs& in, int token, int row);
 
 // One kernel a kind, in the file of its name: `n` tokens (1 ... 4) from `token` on, panels [begin, end).
 void int4_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
+void int6_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
 void int8_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
 void ternary_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
 void float_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);

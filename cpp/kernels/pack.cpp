@@ -10,6 +10,7 @@ int packed_kind(int type) {
     case kFileQ4_0: return kInt4;
     case kFileQ4_1: case kFileQ4_K: return kInt4Min;
     case kFileQ5_1: case kFileQ5_K: return kInt8Min;
+    case kFileQ6_K: return kInt6;
     case kFileTQ1_0: case kFileTQ2_0: return kTernary;
     default: return kInt8;
   }
@@ -80,6 +81,31 @@ static void pack_k_block(const Tensor& w, int row, int type, int super, const ui
   }
 }
 
+// Four words of codes, a row's columns 16s ... 16s + 15, in three: see six_word.
+static void put_sixes(uint8_t* at, uint32_t a, uint32_t b, uint32_t c, uint32_t last) {
+  uint32_t upper = six_word(a, b, c) ^ last;
+  put_word(at, a | (upper << 2 & 0xc0c0c0c0));
+  put_word(at + 32, b | (upper << 4 & 0xc0c0c0c0));
+  put_word(at + 64, c | (upper << 6 & 0xc0c0c0c0));
+}
+
+static void pack_q6_k(const Tensor& w, int row, int super, const uint8_t* p) {
+  const v128_t nibble = wasm_i8x16_const_splat(15), pair = wasm_i8x16_const_splat(0x30);
+  const int r = row % kPanel;
+  uint8_t *scales, *at = block_at(w, panel_at(w, row / kPanel), super * 8, &scales);
+  put_half(scales, r, half_at(p, 104));
+  for (int b = 0; b < 8; b++, at += block_bytes(kInt6))
+    for (int s = 0; s < 2; s++) {
+      int n = b / 4, part = b % 4;
+      v128_t low = wasm_v128_load(p + 64 * n + 32 * (part & 1) + 16 * s), high = wasm_v128_load(p + 128 + 32 * n + 16 * s);
+      low = wasm_v128_and(part < 2 ? low : wasm_u16x8_shr(low, 4), nibble);
+      high = wasm_v128_and(part < 2 ? wasm_i16x8_shl(high, 4 - 2 * part) : wasm_u16x8_shr(high, 2 * part - 4), pair);
+      v128_t q = wasm_v128_or(low, high);
+      at[2 * r + s] = p[192 + 2 * b + s];
+      put_sixes(at + 16 + 96 * s + r / 4 * 16 + r % 4 * 4, wasm_u32x4_extract_lane(q, 0), wasm_u32x4_extract_lane(q, 1), wasm_u32x4_extract_lane(q, 2), wasm_u32x4_extract_lane(q, 3));
+    }
+}
+
 // Two bits a code in the file as here, only in another order.
 static void pack_tq2(const Tensor& w, int row, int super, const uint8_t* p) {
   const v128_t mask = wasm_i8x16_const_splat(3);
@@ -139,6 +165,7 @@ void pack_row(const Tensor& w, int row, int type, const uint8_t* from) {
   int per = file_block(type), bytes = file_block_bytes(type);
   for (int b = 0; b < w.cols / per; b++, from += bytes) {
     if (per == 32) pack_block32(w, row, type, b, from);
+    else if (type == kFileQ6_K) pack_q6_k(w, row, b, from);
     else if (type == kFileTQ2_0) pack_tq2(w, row, b, from);
     else if (w.kind == kTernary) pack_ternary(w, row, type, b, from);
     else if (type == kFileQ4_K || type == kFileQ5_K) pack_k_block(w, row, type, b, from);

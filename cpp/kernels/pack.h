@@ -13,7 +13,7 @@ int file_block_bytes(int type);
 
 // The kind that a file type is packed as without loss beyond half scales:
 //   F32, F16, BF16 as they are; Q4_0 int4; Q4_1, Q4_K int4 with minima; Q8_0, Q5_0 int8; Q5_1, Q5_K int8 with minima;
-//   Q6_K, Q3_K, Q2_K requantised to int8 in blocks of 32; TQ1_0, TQ2_0 ternary in groups of 256.
+//   Q6_K int6; Q3_K, Q2_K requantised to int8 in blocks of 32; TQ1_0, TQ2_0 ternary in groups of 256.
 int packed_kind(int type);
 
 // The definition of a file block: values[0 ... file_block(type)).

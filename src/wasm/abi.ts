@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 /** Addresses and sizes are plain numbers in every build: see Ref in cpp/abi.h. The two globals of wasm64 are BigInts. */
 export interface Kernels {
@@ -143,7 +143,7 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
 };
 
 /** How a weight lies in memory: enum Kind of cpp/abi.h. */
-export const KINDS = ["f32", "f16", "bf16", "int4", "int4-min", "int8", "int8-min", "ternary"] as const;
+export const KINDS = ["f32", "f16", "bf16", "int4", "int4-min", "int6", "int8", "int8-min", "ternary"] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** enum KvType. */

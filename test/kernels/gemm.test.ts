@@ -29,7 +29,8 @@ function fill(bench: Bench, kind: Kind, rows: number, cols: number, seed: number
     for (let i = 0; i < w.bytes; i++)
       bytes[i] = kind === "ternary" ? [0, 1, 2, 0, 1, 2][Math.floor(random() * 6)]! * 0x15 : Math.floor(random() * 256);
     const heads = kind.endsWith("min") ? 32 : 16;
-    const step = kind === "ternary" ? 16 + 8 * 64 : { int4: 144, "int4-min": 160, int8: 272, "int8-min": 288 }[kind as "int4"]!;
+    const steps = { int4: 144, "int4-min": 160, int6: 16 + 8 * 208, int8: 272, "int8-min": 288, ternary: 16 + 8 * 64 };
+    const step = steps[kind];
     for (let at = 0; at < w.bytes; at += step) for (let i = 0; i < heads; i += 2) half(at + i);
   }
   return w;
@@ -38,7 +39,7 @@ function fill(bench: Bench, kind: Kind, rows: number, cols: number, seed: number
 const bits = (memory: WebAssembly.Memory, at: number, n: number) => [...new Uint32Array(memory.buffer, at, n)];
 
 for (const build of builds)
-  for (const kind of ["f32", "f16", "bf16", "int4", "int4-min", "int8", "int8-min", "ternary"] as const)
+  for (const kind of ["f32", "f16", "bf16", "int4", "int4-min", "int6", "int8", "int8-min", "ternary"] as const)
     test(`${kind} GEMM of ${build} equals its definition bit for bit at every shape`, async () => {
       const bench = await workbench(build);
       for (const [rows, cols, tokens] of shapes) {
@@ -48,7 +49,7 @@ for (const build of builds)
         // A block of zeros and one of extremes.
         x.values.fill(0, 0, 32);
         x.values.set([1e30, -1e30, 1e-30], cols - 32);
-        const [q, scales] = [bench.take(tokens * cols), bench.take((tokens * cols) / 4)];
+        const [q, scales] = [bench.take(tokens * cols), bench.take((tokens * cols) / 2)];
         const [got, want] = [bench.take(4 * tokens * rows), bench.take(4 * tokens * rows)];
         const block = kind === "ternary" ? 256 : 32;
         expect(bench.kernels.gemm_rows(w.at, x.at, q, scales, got, tokens, block, 1)).toBe(0);
@@ -70,14 +71,14 @@ for (const build of builds)
     x.values.set([Number.POSITIVE_INFINITY, 1], 512);
     for (const block of [32, 64, 128, 256]) {
       const [a, b] = [bench.bytes(cols), bench.bytes(cols)];
-      const [s, t] = [bench.take(8 * (cols / block)), bench.take(8 * (cols / block))];
+      const [s, t] = [bench.take(16 * (cols / block)), bench.take(16 * (cols / block))];
       bench.kernels.quantize_row(x.at, cols, block, a.at, s);
       bench.kernels.quantize_row_ref(x.at, cols, block, b.at, t);
       expect([...a.values]).toEqual([...b.values]);
-      const sums = (at: number) => bits(bench.memory, at, 2 * (cols / block)).filter((_, i) => i % 2);
+      const sums = (at: number) => bits(bench.memory, at, 4 * (cols / block)).filter((_, i) => i % 4);
       expect(sums(s)).toEqual(sums(t));
       const scale = (at: number) =>
-        [...new Float32Array(bench.memory.buffer, at, 2 * (cols / block))].filter((_, i) => i % 2 === 0);
+        [...new Float32Array(bench.memory.buffer, at, 4 * (cols / block))].filter((_, i) => i % 4 === 0);
       expect(scale(s)).toEqual(scale(t));
     }
   });

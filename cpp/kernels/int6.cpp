@@ -1,0 +1,92 @@
+// 6-bit weights: each code is the 7-bit operand of the dot. A 16-bit lane sums four dots and starts from what centres its
+// codes (BlockScale), so that it ends within 4 * 2 * 32 * 127 = 32512 < 32768, whatever it wrapped around in between. The
+// instruction that widens the sums multiplies them by the int8 scales.
+#include "gemm.h"
+
+// Codes times x over a block of 32 columns, scaled by the int8 scales: rows 0-3 and 4-7 of N tokens. At most
+// 2 * 128 * 16 * 32 * 127 < 2^24: exact as float32 as well.
+template <int N>
+KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockScale* const* scales, v128_t six, v128_t (&sums)[2][N]) {
+#pragma clang loop unroll(full)
+  for (int s = 0; s < 2; s++) {
+    const uint8_t* codes = at + 16 + 96 * s;
+    v128_t sum[2][N], upper[2], w[2];
+    for (int t = 0; t < N; t++)
+      for (int h = 0; h < 2; h++) sum[h][t] = wasm_v128_load32_splat(scales[t]->centre[s]);
+#pragma clang loop unroll(full)
+    for (int c = 0; c < 4; c++) {
+      for (int h = 0; h < 2; h++) {
+        if (c == 3) {
+          w[h] = wasm_v128_and(upper[h], six);
+          continue;
+        }
+        v128_t all = wasm_v128_load(codes + 32 * c + 16 * h), shifted = wasm_u32x4_shr(all, 2 + 2 * c);
+        upper[h] = c ? wasm_v128_xor(upper[h], shifted) : shifted;
+        w[h] = wasm_v128_and(all, six);
+        pin(upper[h]);
+      }
+      for (int t = 0; t < N; t++) {
+        v128_t xs = wasm_v128_load32_splat(x[t] + 16 * s + 4 * c);
+        for (int h = 0; h < 2; h++) sum[h][t] = wasm_i16x8_add(sum[h][t], dot_i8_u7(xs, w[h]));
+        for (int h = 0; h < 2; h++) pin(sum[h][t]);
+      }
+    }
+    v128_t scale[2];
+    for (int h = 0; h < 2; h++) {
+      // Into both 16-bit lanes of the row, without shuffles, which V8's re-vectoriser leaves alone.
+      v128_t both = wasm_u32x4_load16x4(at + 8 * h);
+      both = wasm_v128_or(both, wasm_i32x4_shl(both, 16));
+      scale[h] = s ? odd_i8(both) : even_i8(both);
+    }
+    for (int t = 0; t < N; t++)
+      for (int h = 0; h < 2; h++) {
+        v128_t scaled = wasm_i32x4_dot_i16x8(sum[h][t], scale[h]);
+        sums[h][t] = s ? wasm_i32x4_add(sums[h][t], scaled) : scaled;
+      }
+  }
+}
+
+// acc += sums * activation scale.
+template <int N>
+KERNEL_PART void scale_block(const v128_t (&sums)[N], const BlockScale* const* scales, v128_t (&acc)[N]) {
+  for (int t = 0; t < N; t++) acc[t] = madd_f32(wasm_f32x4_convert_i32x4(sums[t]), wasm_v128_load32_splat(&scales[t]->scale), acc[t]);
+}
+
+template <int N>
+static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+  const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
+  const uint8_t* at = panel_at(w, begin);
+  for (int panel = begin; panel < end; panel++) {
+    const int8_t* x[N];
+    const BlockScale* s[N];
+    v128_t low[N], high[N];
+    for (int t = 0; t < N; t++) {
+      x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
+      low[t] = high[t] = wasm_f32x4_const_splat(0);
+    }
+    for (int super = 0; super < w.cols / kSuper; super++) {
+      v128_t acc[2][N], sums[2][N];
+      for (int t = 0; t < N; t++) acc[0][t] = acc[1][t] = wasm_f32x4_const_splat(0);
+      const uint8_t* d = at;
+      at += 16;
+#pragma clang loop unroll(disable)
+      for (int b = 0; b < kSuper / kBlock; b++, at += 208) {
+        block<N>(at, x, s, six, sums);
+        scale_block<N>(sums[0], s, acc[0]), scale_block<N>(sums[1], s, acc[1]);
+        for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++;
+      }
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
+      for (int t = 0; t < N; t++) low[t] = madd_f32(acc[0][t], d0, low[t]), high[t] = madd_f32(acc[1][t], d1, high[t]);
+    }
+    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+  }
+}
+
+void int6_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
+  switch (n) {
+    case 1: return tile<1>(w, in, out, token, begin, end);
+    case 2: return tile<2>(w, in, out, token, begin, end);
+    case 3: return tile<3>(w, in, out, token, begin, end);
+    default: return tile<4>(w, in, out, token, begin, end);
+  }
+}
