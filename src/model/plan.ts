@@ -47,6 +47,7 @@ export interface Plan {
 export const STACK_BYTES = 128 * 1024;
 const STAGING_BYTES = 4 * 1024 * 1024;
 const LOGIT_BYTES = 4 * 1024 * 1024;
+const LOOKUP_ROWS = 17;
 export const DEFAULT_CONTEXT = 4096;
 
 /** Slots of a KV cache that holds `context` tokens. */
@@ -136,7 +137,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, sparseWords(sparse, contextSize));
   const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize));
   const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
-  const logitRows = Math.max(1, Math.min(rows, Math.floor(LOGIT_BYTES / (4 * config.vocab))));
+  const logitRows = Math.max(1, Math.min(rows, Math.max(draftRows(options.draft), Math.floor(LOGIT_BYTES / (4 * config.vocab)))));
   const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
   const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
   const norm = align(4 * config.hidden);
@@ -174,6 +175,12 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
     stagingBytes,
     memory: { ...memory, total },
   };
+}
+
+/** Rows of a draft's tree, all of whose logits one step gives: as large as asked for, or a chain of lookup with its root. */
+function draftRows(draft: EngineOptions["draft"]): number {
+  if (!draft) return 0;
+  return Math.min(draft.size, Math.max(draft.eagle?.size ?? 0, draft.model?.size ?? 0, LOOKUP_ROWS));
 }
 
 /** Enough for the sampler's regions: see samplerBytes in decode/sampler.ts. */

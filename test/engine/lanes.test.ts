@@ -45,3 +45,18 @@ test("steps that are not timed take the way that is best so far, and a single la
   expect(choice.next(false)).toBe(1);
   expect(new Set(chosen(50, () => 1, 1))).toEqual(new Set([1]));
 });
+
+test("slow first steps, as of code that is still being compiled, do not decide for long", () => {
+  // All lanes come first, and are slow at first.
+  const lanes = chosen(200, (n, step) => (step < 8 ? 40 : 12) / n, 2);
+  expect(share(lanes.slice(40), 2)).toBeGreaterThan(0.9);
+});
+
+test("one lane that is hardly faster is not taken", () => {
+  expect(
+    share(
+      chosen(200, (n) => (n === 1 ? 9.6 : 10)),
+      4,
+    ),
+  ).toBeGreaterThan(0.9);
+});
