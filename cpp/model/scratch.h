@@ -12,7 +12,7 @@ struct Codes {
 };
 
 // So few rows are normed by every lane for itself: that takes less than waiting for one lane and fetching its results.
-constexpr int kFew = 4;
+constexpr int kFew = 8;
 
 struct Scratch {
   float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;

@@ -210,7 +210,7 @@ export class Engine implements EngineApi {
         {
           now: () => host.now(),
           samplers,
-          speculation: new Speculation(this.#draftingFor(request, prompt.length), signal),
+          speculation: new Speculation(this.#draftingFor(request), signal, this.#turnsSparse(request, prompt.length)),
           table,
           sequence,
           step,
@@ -235,12 +235,14 @@ export class Engine implements EngineApi {
     if (first + last < tokens.length) this.#parts.stepper.slide(sequence, tokens.length - last, first);
   }
 
-  /** Sparse attention chooses blocks by the length so far, and sliding moves what drafters have read: neither is drafted for. */
-  #draftingFor({ draft = "text", whenFull, maxTokens }: GenerateRequest, promptLength: number): Drafting | undefined {
-    const { drafting } = this.#parts;
+  /** Whether a generation may come to attend sparsely. */
+  #turnsSparse({ maxTokens }: GenerateRequest, promptLength: number): boolean {
     const { sparse, contextSize } = this.info;
-    const turnsSparse = sparse !== undefined && Math.min(contextSize, promptLength + maxTokens) >= sparse.denseLen;
-    if (turnsSparse || whenFull === "slide") return undefined;
+    return sparse !== undefined && Math.min(contextSize, promptLength + maxTokens) >= sparse.denseLen;
+  }
+
+  #draftingFor({ draft = "text" }: GenerateRequest): Drafting | undefined {
+    const { drafting } = this.#parts;
     return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
   }
 

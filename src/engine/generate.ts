@@ -59,9 +59,13 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
     return { token, finish: full() && request.whenFull !== "slide" ? "context" : undefined };
   };
   const full = () => sequence.tokens.length >= sequence.contextSize;
+  const slide = () => {
+    g.slide();
+    speculation.rest(sequence);
+  };
   let drawn = draw(0);
   while (!drawn.finish) {
-    if (full()) g.slide();
+    if (full()) slide();
     const room = Math.min(sequence.contextSize - sequence.tokens.length, request.maxTokens - out.tokens.length);
     const tree = await speculation.propose(sequence, drawn.token, room);
     await g.verify(tree);

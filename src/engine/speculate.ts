@@ -23,7 +23,11 @@ export interface Drafting {
 export class Speculation {
   readonly #drafting: Drafting | undefined;
   readonly #signal: AbortSignal | undefined;
-  readonly #proposal = new DraftTree();
+  readonly #chains: boolean;
+  /** The text was cut in the middle: nothing is drafted any more. */
+  #resting = false;
+  #proposal = new DraftTree();
+  #spare = new DraftTree();
   readonly #tree = new DraftTree();
   readonly #keep = new Uint8Array(maxNodes);
   #started = 0;
@@ -35,9 +39,20 @@ export class Speculation {
   #drafted = 0;
   #accepted = 0;
 
-  constructor(drafting: Drafting | undefined, signal: AbortSignal | undefined) {
+  /**
+   * `chains`: only the likeliest path of a proposal is verified. Its rows are those of a prefill; rows of a tree would choose
+   * other blocks of a sparse cache than plain decoding does.
+   */
+  constructor(drafting: Drafting | undefined, signal: AbortSignal | undefined, chains = false) {
     this.#drafting = drafting;
     this.#signal = signal;
+    this.#chains = chains;
+  }
+
+  /** The sequence was cut in its middle, as when its context slides: what drafters know of it no longer holds. */
+  rest(sequence: Sequence): void {
+    this.#resting = true;
+    this.#drafting?.drafter.cut(sequence, 0);
   }
 
   /** How many of the `cached` tokens may be kept before `prompt` goes on: a drafter may need to see more computed anew. */
@@ -48,28 +63,53 @@ export class Speculation {
 
   /** Rows of the last step became tokens of the sequence. */
   async observe(sequence: Sequence, rows: readonly number[]): Promise<void> {
-    await this.#drafting?.drafter.observe(sequence, rows, this.#signal);
+    if (!this.#resting) await this.#drafting?.drafter.observe(sequence, rows, this.#signal);
   }
 
   /** The tree to verify next below `root`, which was sampled and emitted; at most `rows` nodes can still be of use. */
   async propose(sequence: Sequence, root: number, rows: number): Promise<DraftTree> {
-    const [proposal, tree, drafting] = [this.#proposal, this.#tree, this.#drafting];
-    tree.reset(root);
-    this.#asked = false;
-    this.#at = 0;
+    const { drafting, tree } = this.#begin(root);
     if (!drafting) return tree;
     const { drafter, budget } = drafting;
     this.#started = drafting.now();
-    proposal.reset(root);
+    this.#proposal.reset(root);
     const limit = Math.min(rows, drafting.limit);
     if (limit > 1 && budget.wantsDraft()) {
       const pays = (chance: number, ms: number) => budget.pays(chance, ms);
-      await drafter.propose(sequence, proposal, { limit: maxNodes, depth: limit - 1, pays, signal: this.#signal });
+      await drafter.propose(sequence, this.#proposal, { limit: maxNodes, depth: limit - 1, pays, signal: this.#signal });
+      if (this.#chains) this.#cutToChain(budget);
+      const proposal = this.#proposal;
       this.#asked = proposal.size > 1;
       if (this.#asked && budget.choose(proposal, limit, this.#keep) > 1) tree.take(proposal, this.#keep);
     }
     this.#verifying = drafting.now();
     return tree;
+  }
+
+  #begin(root: number): { drafting: Drafting | undefined; tree: DraftTree } {
+    this.#tree.reset(root);
+    this.#asked = false;
+    this.#at = 0;
+    return { drafting: this.#resting ? undefined : this.#drafting, tree: this.#tree };
+  }
+
+  /** Leaves of the proposal its likeliest path. */
+  #cutToChain(budget: Budget): void {
+    const { size, parents, chance, source } = this.#proposal;
+    this.#keep.fill(0, 0, size);
+    this.#keep[0] = 1;
+    for (let node = 0; node >= 0; ) {
+      let next = -1;
+      let best = 0;
+      for (let i = node + 1; i < size; i++) {
+        const likely = parents[i] === node ? budget.chance(chance[i]!, source[i]!) : 0;
+        if (likely > best) [next, best] = [i, likely];
+      }
+      if (next >= 0) this.#keep[next] = 1;
+      node = next;
+    }
+    this.#spare.take(this.#proposal, this.#keep);
+    [this.#proposal, this.#spare] = [this.#spare, this.#proposal];
   }
 
   /** The target drew `token` after the node that the path has come to. */
@@ -84,7 +124,7 @@ export class Speculation {
   /** The tree's nodes of `path` were accepted and are in the cache. */
   async settle(sequence: Sequence, path: readonly number[]): Promise<void> {
     const drafting = this.#drafting;
-    if (!drafting) return;
+    if (!drafting || this.#resting) return;
     const rows = this.#tree.size;
     drafting.watch?.(this.#tree, path);
     drafting.budget.sawStep(rows, drafting.now() - this.#verifying);

@@ -32,8 +32,9 @@ export function acceptNode(stepper: Stepper, sequence: Sequence, tree: DraftTree
 function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
   const base = sequence.tokens.length;
   return Array.from({ length: tree.size }, (_, i) => {
-    const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i, total: base + 1 };
-    if (tree.depths[i] === i) return { ...row, base: base + i + 1, maskLow: 0, maskHigh: 0 };
-    return { ...row, base, maskLow: tree.maskLow[i]!, maskHigh: tree.maskHigh[i]! };
+    const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i };
+    // As in plain decoding, where each token is a call of its own.
+    if (tree.depths[i] === i) return { ...row, total: base + i + 1, base: base + i + 1, maskLow: 0, maskHigh: 0 };
+    return { ...row, total: base + 1, base, maskLow: tree.maskLow[i]!, maskHigh: tree.maskHigh[i]! };
   });
 }
