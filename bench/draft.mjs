@@ -30,6 +30,7 @@ const { values: o, positionals } = parseArgs({
     budgets: { type: "string", default: "1,2,3,4,6,8,16" },
     rounds: { type: "string", default: "3" },
     variant: { type: "string", default: "auto" },
+    weights: { type: "string", default: "auto" },
   },
 });
 const numbers = (text) => text.split(",").map(Number);
@@ -185,7 +186,7 @@ async function runHeads() {
     [2, 4, 4],
     [3, 4, 8],
     [4, 4, 12],
-  ].map(([depth, width, size]) => ({ depth, width, size, window: 0 }));
+  ].map(([depth, width, size]) => ({ depth, width, size, window: 0, weights: o.weights }));
   console.log(
     "| temperature | tree (depth, width, size) | vocabulary | budget | accepted a round | drafted a round | against plain |",
   );
@@ -301,7 +302,6 @@ function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
     accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
     batchRows: (total) => stepper.batchRows(total),
     slide() {},
-    memory: parts.arena.memory,
     stop: [],
   };
   const request = { prompt, maxTokens, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false };

@@ -163,6 +163,14 @@ void pack_row(const Tensor& w, int row, int type, const uint8_t* from) {
   if (w.kind == kF32) return pack_columns<uint32_t>(w, row, from);
   if (is_float(w.kind)) return pack_columns<uint16_t>(w, row, from);
   int per = file_block(type), bytes = file_block_bytes(type);
+  if (per == 1) {  // floats that were asked for as int8
+    float x[kBlock];
+    for (int b = 0; b < w.cols / kBlock; b++) {
+      for (int i = 0; i < kBlock; i++, from += bytes) dequantize_block(type, from, x + i);
+      requantize(w, row, b, x);
+    }
+    return;
+  }
   for (int b = 0; b < w.cols / per; b++, from += bytes) {
     if (per == 32) pack_block32(w, row, type, b, from);
     else if (type == kFileQ6_K) pack_q6_k(w, row, b, from);

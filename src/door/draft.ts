@@ -30,6 +30,11 @@ export interface EagleInput extends DraftCommon {
   readonly vocabulary?: string | URL | readonly number[] | undefined;
   /** Tokens that the head looks back on; 0 (default) for all. */
   readonly window?: number | undefined;
+  /**
+   * What float linears of the head become: "float" keeps them, "int8" packs them in codes of 8 bits with a scale per 32, "auto"
+   * (default) does so where the target's own weights are integers. Changes what is guessed, never what is said.
+   */
+  readonly weights?: "auto" | "float" | "int8" | undefined;
 }
 
 export interface SmallModelInput extends DraftCommon {
@@ -53,7 +58,7 @@ function whole(field: string, value: number | undefined, least: number, most: nu
 }
 
 const names = {
-  eagle: ["eagle", "vocabulary", "tree", "window", "adaptive", "lookup"],
+  eagle: ["eagle", "vocabulary", "tree", "window", "weights", "adaptive", "lookup"],
   model: ["model", "tree", "adaptive", "lookup"],
 };
 const trees = { eagle: { depth: 3, width: 4, size: 12 }, model: { depth: 4, width: 1, size: 5 } };
@@ -86,11 +91,12 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   const shape = { depth, width, size };
   const common = { ...none, lookup: lookup ? "on" : "off", adaptive } as const;
   if (kind === "model") return { ...common, model: shape };
-  const { window, vocabulary } = input as EagleInput;
+  const { window, vocabulary, weights = "auto" } = input as EagleInput;
+  if (!["auto", "float", "int8"].includes(weights)) bad("draft.weights", '"auto", "float" or "int8"', weights);
   const ids = typeof vocabulary === "string" || vocabulary instanceof URL ? undefined : vocabulary;
   return {
     ...common,
-    eagle: { ...shape, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
+    eagle: { ...shape, weights, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
   };
 }
 

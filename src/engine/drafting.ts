@@ -13,7 +13,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { readHead } from "../model/eagle.ts";
 import { loadWeights } from "../model/load.ts";
-import { type Plan, planModel, slots } from "../model/plan.ts";
+import { isFloat, type Plan, planModel, slots } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
@@ -117,7 +117,9 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
       `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`,
       { field: "draft.tree.width" },
     );
-  const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build };
+  // Beside integer weights a float head would be the slowest layer of all.
+  const int8 = options.weights === "int8" || (options.weights === "auto" && !isFloat(plan.layers[0]!.q.kind));
+  const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build, int8 };
   const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
   const { window } = options;
   return new EagleDrafter({

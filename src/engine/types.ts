@@ -52,6 +52,8 @@ export interface EagleOptions extends TreeOptions {
   readonly vocabulary: readonly number[] | undefined;
   /** Tokens that the head looks back on, 0 for all. */
   readonly window: number;
+  /** Its float linears: as they are, as int8 codes in blocks of 32, or as the target's are ("auto"). */
+  readonly weights: "auto" | "float" | "int8";
 }
 
 /** What drafts, and how. "chat": prompt lookup in chats only, the default. */

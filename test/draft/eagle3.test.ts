@@ -138,7 +138,7 @@ test("an EAGLE-3 head drafts the chain that its definition drafts: three taps, i
   const trees: { tokens: number[]; values: number[] }[] = [];
   const draft = {
     ...checkDraft(false),
-    eagle: { depth: 4, width: 1, size: 5, window: 0, vocabulary: undefined },
+    eagle: { depth: 4, width: 1, size: 5, window: 0, weights: "auto" as const, vocabulary: undefined },
     adaptive: false,
   };
   const watch: NonNullable<Parameters<typeof load>[2]>["watch"] = (tree) => {

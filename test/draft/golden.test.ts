@@ -36,7 +36,14 @@ describe.skipIf(!model || !head)("EAGLE-2 against its definition", () => {
         const trees: Tree[] = [];
         const accepted: number[] = [];
         const { depth, width, size, window } = golden;
-        const eagle = { depth, width, size, window, vocabulary: golden.draft_vocab ?? undefined };
+        const eagle = {
+          weights: "auto" as const,
+          depth,
+          width,
+          size,
+          window,
+          vocabulary: golden.draft_vocab ?? undefined,
+        };
         const watch: NonNullable<Parameters<typeof load>[2]>["watch"] = (tree, path) => {
           accepted.push(path.length);
           const part = (values: ArrayLike<number>) => Array.from(values).slice(0, tree.size);

@@ -87,6 +87,39 @@ for (const build of builds) {
     Q3_K: 5e-3,
     Q2_K: 5e-3,
   };
+  for (const type of ["F32", "F16", "BF16"] as const)
+    test(`${type} packed as int8 by ${build} is within half a code of the file's values`, async () => {
+      const { kernels, bytes, memory, take, tensor } = await workbench(build);
+      const [rows, cols] = [11, 96];
+      const size = type === "F32" ? 4 : 2;
+      const random = noise(5);
+      const file = bytes(rows * cols * size);
+      const view = new DataView(memory.buffer, file.at, rows * cols * size);
+      for (let i = 0; i < rows * cols; i++) {
+        // Blocks of different sizes, one of them zeros.
+        const value = (random() - 0.5) * [0, 1, 1e-3, 50][(i >> 5) % 4]!;
+        if (type === "F32") view.setFloat32(4 * i, value, true);
+        else if (type === "BF16")
+          view.setUint16(2 * i, (new Uint32Array(new Float32Array([value]).buffer)[0]! >>> 16) & 0xffff, true);
+        else
+          view.setUint16(2 * i, value === 0 ? 0 : 0x2000 + Math.floor(random() * 0x1000) + (random() < 0.5 ? 0x8000 : 0), true);
+      }
+      const w = tensor("int8", rows, cols);
+      expect(kernels.pack_rows(w.at, FILE_TYPES[type], file.at, 0, rows, 0)).toBe(0);
+      const [want, got] = [take(4 * cols), take(4 * cols)];
+      for (let row = 0; row < rows; row++) {
+        kernels.dequantize(FILE_TYPES[type], file.at + row * cols * size, cols, want);
+        kernels.tensor_row(w.at, row, got);
+        const [a, b] = [new Float32Array(memory.buffer, want, cols), new Float32Array(memory.buffer, got, cols)];
+        for (let k = 0; k < cols; k += 32) {
+          const most = Math.max(...a.subarray(k, k + 32).map(Math.abs));
+          // Half a code, and what the largest value loses to a scale that is rounded to a half.
+          const bound = most / 254 + most * 2 ** -11 + 127 * 2 ** -25;
+          for (let i = k; i < k + 32; i++) expect(Math.abs(a[i]! - b[i]!)).toBeLessThanOrEqual(bound);
+        }
+      }
+    });
+
   for (const [type, id] of Object.entries(FILE_TYPES))
     test(`${type} packed by ${build} keeps the values of its file blocks to ${loss[type]} of the largest, in rope order too`, async () => {
       const { kernels, bytes, memory, take, tensor } = await workbench(build);
