@@ -1,6 +1,6 @@
 // The benchmark table: our engine in every runtime, beside llama.cpp and wllama, on the same files in the same minutes.
-//   npm run bench -- [--quick] [--append] [--model default,q4_0,tq2_0] [--runtime llama,node20,node26,deno,bun,chromium,wllama2,wllama3]
-//                    [--threads 1,2] [--variant base,relaxed] [--rounds 3] [--prompt 512] [--decode 64]
+//   npm run bench -- [--quick] [--append] [--model default,q4_0,tq2_0] [--runtime llama,llama-avx2,node20,node26,deno,bun,chromium,wllama2,wllama3]
+//                    [--threads 1,2] [--variant base,relaxed,turbo] [--rounds 3] [--prompt 512] [--decode 64]
 // Every measurement is a process of its own. A round visits every cell of a table in turn, odd rounds backwards, so that what the
 // machine does meanwhile touches all cells alike. --append adds the tables to bench/RESULTS.md and drops earlier provisional ones.
 import { spawnSync } from "node:child_process";
@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { install } from "../test/run.mjs";
+import { avx2Arguments } from "./lib/avx2.mjs";
 import { runOne } from "./lib/processes.mjs";
 import { busy, machine, table } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
@@ -23,9 +24,9 @@ const { values } = parseArgs({
     quick: { type: "boolean", default: false },
     append: { type: "boolean", default: false },
     model: { type: "string", default: "default,q4_0,tq2_0" },
-    runtime: { type: "string", default: "llama,node20,node26,deno,bun,chromium,wllama2,wllama3" },
+    runtime: { type: "string", default: "llama,llama-avx2,node20,node26,deno,bun,chromium,wllama2,wllama3" },
     threads: { type: "string", default: "1,2" },
-    variant: { type: "string", default: "base,relaxed" },
+    variant: { type: "string", default: "base,relaxed,turbo" },
     rounds: { type: "string" },
     prompt: { type: "string" },
     decode: { type: "string" },
@@ -61,7 +62,8 @@ const MODELS = {
 };
 const SLOW = { wllama2: { prompt: 64, decode: 16 }, wllama3: { prompt: 32, decode: 8 } };
 
-const flags = (o) => Object.entries(o).flatMap(([name, value]) => [`--${name}`, String(value)]);
+const flags = (o) =>
+  Object.entries(o).flatMap(([name, value]) => (value === true ? [`--${name}`] : [`--${name}`, String(value)]));
 const page = (engine) => (model, o) =>
   runOne(process.execPath, [join(here, "browser.mjs"), model, "--engine", engine, ...flags(o)], { hold: false });
 const script =
@@ -73,6 +75,12 @@ const ENGINES = {
     engine: "llama.cpp (node-llama-cpp)",
     runtime: `Node ${process.versions.node}`,
     run: (model, o) => runOne(process.execPath, [join(here, "llama.mjs"), model, ...flags(o)]),
+  },
+  "llama-avx2": {
+    engine: "llama.cpp, AVX2 library",
+    runtime: `Node ${process.versions.node}`,
+    run: (model, o) =>
+      avx2 ? runOne(process.execPath, [...avx2, model, ...flags(o)]) : { error: "no AVX2 library for this platform" },
   },
   node20: { ours: true, runtime: `Node ${process.versions.node}`, run: script(process.execPath) },
   node26: { ours: true, runtime: "Node 26", run: script(binary("node")) },
@@ -93,14 +101,16 @@ function cellsOf(model, threads) {
       repetitions: model.repetitions,
     };
     if (ours)
-      return list(values.variant).map((variant) => ({
-        ...about,
-        engine: "cpm-wasm",
-        build: variant,
-        o: { ...wanted, threads, variant },
-        samples: [],
-        times: rounds,
-      }));
+      return list(values.variant)
+        .flatMap((build) => (build === "turbo" && name !== "node26" ? [] : [build]))
+        .map((build) => ({
+          ...about,
+          engine: "cpm-wasm",
+          build,
+          o: { ...wanted, threads, ...(build === "turbo" ? { variant: "relaxed", turbo: true } : { variant: build }) },
+          samples: [],
+          times: rounds,
+        }));
     const cell = { ...about, o: { ...wanted, threads }, samples: [], times: rounds };
     const lengths = SLOW[name];
     if (!lengths) return [cell];
@@ -125,6 +135,7 @@ function sameTokens(cells) {
 }
 
 install(here);
+const avx2 = avx2Arguments();
 install(runtimes);
 if (!existsSync(join(root, "dist/host/node.js")))
   spawnSync("npm", ["run", "-s", "build"], { cwd: root, stdio: "inherit", shell: process.platform === "win32" });

@@ -9,6 +9,7 @@ export function engineArguments(argv) {
     options: {
       threads: { type: "string", default: "1" },
       variant: { type: "string", default: "auto" },
+      turbo: { type: "boolean", default: false },
       prompt: { type: "string", default: "512" },
       decode: { type: "string", default: "64" },
       repetitions: { type: "string", default: "3" },
@@ -25,6 +26,7 @@ export function engineArguments(argv) {
     model: positionals[0],
     threads: Number(values.threads),
     variant: values.variant,
+    turbo: values.turbo,
     prompt,
     decode,
     repetitions: Number(values.repetitions),

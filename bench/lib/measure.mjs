@@ -47,9 +47,9 @@ export function argmax(values) {
 }
 
 /** An engine over the package's public door. Timed by the caller's clock: what crosses to the engine's worker and back counts. */
-export async function ourEngine(load, model, { threads, variant, contextSize }) {
+export async function ourEngine(load, model, { threads, variant, contextSize, turbo = false }) {
   const started = performance.now();
-  const loaded = await load(model, { threads, variant, contextSize });
+  const loaded = await load(model, { threads, variant, contextSize, ...(turbo ? { turbo } : {}) });
   const loadMs = performance.now() - started;
   const { config, memory, threads: lanes, variant: build } = loaded.info;
   const session = await loaded.session();
