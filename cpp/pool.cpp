@@ -8,6 +8,8 @@ struct alignas(64) Claims {
 
 #ifdef __wasm_atomics__
 
+extern "C" void pool_fail();
+
 static Claims claims[kMaxLanes];
 static Task task;
 static void* arg;
@@ -20,11 +22,18 @@ alignas(64) static int generation;
 constexpr int kSpins = 8000;
 constexpr long long kPatience = 100000000;  // ns between looks at `dead`
 
-static void wait_while(int* at, int value) {
+// Waits of kPatience inside a step after which a lane that does not come counts as dead: it was ended from outside, and
+// whoever ended it may not be able to say so. No phase takes a fraction of that.
+static int patience = 300;
+
+// `limit`: waits before giving up, 0 for none.
+static void wait_while(int* at, int value, int limit) {
   for (int i = 0; i < kSpins; i++)
     if (__atomic_load_n(at, __ATOMIC_ACQUIRE) != value) return;
-  while (__atomic_load_n(at, __ATOMIC_ACQUIRE) == value && !__atomic_load_n(&dead, __ATOMIC_RELAXED))
-    __builtin_wasm_memory_atomic_wait32(at, value, kPatience);
+  while (__atomic_load_n(at, __ATOMIC_ACQUIRE) == value && !__atomic_load_n(&dead, __ATOMIC_RELAXED)) {
+    constexpr int kTimedOut = 2;
+    if (__builtin_wasm_memory_atomic_wait32(at, value, kPatience) == kTimedOut && limit && --limit == 0) pool_fail();
+  }
 }
 
 void pool_barrier(Lane& lane) {
@@ -38,7 +47,7 @@ void pool_barrier(Lane& lane) {
     __atomic_add_fetch(&generation, 1, __ATOMIC_RELEASE);
     __builtin_wasm_memory_atomic_notify(&generation, kMaxLanes);  // always: skipping it hung prototypes
   } else {
-    wait_while(&generation, mine);
+    wait_while(&generation, mine, patience);
   }
 }
 
@@ -85,7 +94,7 @@ ABI(pool_start) void pool_start(int count) { lanes = count; }
 // under V8's baseline compiler.
 ABI(pool_worker) void pool_worker(int index) {
   for (int seen = 0;;) {
-    wait_while(&epoch, seen);
+    wait_while(&epoch, seen, 0);
     int now = __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&dead, __ATOMIC_RELAXED)) return;
     if (now == seen) continue;
@@ -95,6 +104,9 @@ ABI(pool_worker) void pool_worker(int index) {
     pool_barrier(self);
   }
 }
+
+// For tests: how many tenths of a second a step waits for a lane.
+ABI(pool_patience) void pool_patience(int tenths) { patience = tenths; }
 
 // A lane that died reports it here (from its own thread); waiting lanes give up instead of hanging.
 ABI(pool_fail) void pool_fail() {
@@ -128,6 +140,7 @@ int pool_run(Task t, void* a) {
 
 ABI(pool_start) void pool_start(int) {}
 ABI(pool_worker) void pool_worker(int) {}
+ABI(pool_patience) void pool_patience(int) {}
 ABI(pool_fail) void pool_fail() {}
 
 #endif

@@ -94,6 +94,7 @@ export interface Kernels {
   peak_dot(pieces: number, rounds: number): number;
   pool_start(lanes: number): void;
   pool_worker(lane: number): void;
+  pool_patience(tenths: number): void;
   pool_fail(): void;
 }
 
@@ -139,6 +140,7 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   peak_dot: 2,
   pool_start: 1,
   pool_worker: 1,
+  pool_patience: 1,
   pool_fail: 0,
 };
 
