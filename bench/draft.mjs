@@ -1,7 +1,7 @@
 // Draft-verify decoding against plain decoding: in one process, by turns, so that both meet the same machine.
 //   node bench/draft.mjs oracle [--model FILE] [--threads N] [--tokens N] [--accept 0.6,0.8,0.9] [--budgets 1,2,4,8,16] [--rounds N]
 //     a drafter that is free, and right with a set probability a token: fixed budgets and the adaptive one, chain and tree
-//   node bench/draft.mjs heads  [--model FILE] [--head DIR] [--prompts FILE] [--threads N] [--tokens N] [--rounds N]
+//   node bench/draft.mjs heads  [--model FILE] [--head DIR] [--prompts FILE] [--weights auto|float|int8] [--threads N] [--tokens N] [--rounds N]
 //     a trained head on held-out prompts: acceptance and speed, greedy and sampled, with and without FR-Spec
 //   node bench/draft.mjs lookup [--model FILE] [--threads N] [--tokens N] [--rounds N]
 //     prompt lookup where a text is repeated with edits, and on free text
@@ -24,6 +24,7 @@ const { values: o, positionals } = parseArgs({
     model: { type: "string" },
     head: { type: "string", default: here("../models/stories-eagle") },
     prompts: { type: "string", default: here("../../shared/models/expected.json") },
+    weights: { type: "string", default: "auto" },
     threads: { type: "string", default: "1" },
     tokens: { type: "string" },
     accept: { type: "string", default: "0.6,0.8,0.9" },
@@ -195,7 +196,7 @@ async function runHeads() {
     for (const shape of shapes)
       for (const vocabulary of [undefined, freq])
         for (const adaptive of [false, true]) {
-          const at = await open(model, { eagle: { ...shape, vocabulary }, adaptive }, { head: o.head });
+          const at = await open(model, { eagle: { ...shape, vocabulary, weights: o.weights }, adaptive }, { head: o.head });
           if (first) title(at);
           first = false;
           const ratios = [];

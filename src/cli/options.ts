@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { ArgsDef } from "citty";
 import { generateRequest } from "../door/options.ts";
-import { CpmError, type DraftInput, type GenerateOptions, type LoadOptions } from "../index.ts";
+import { CpmError, type DraftInput, type EagleInput, type GenerateOptions, type LoadOptions } from "../index.ts";
 import { type Parsed, UsageError } from "./args.ts";
 
 export const modelArg = {
@@ -41,6 +41,7 @@ export const draftArgs = {
   },
   "draft-tree": { type: "string", valueHint: "D,W,N", description: "Depth, width and size of its trees (default 3,4,12)" },
   "draft-window": { type: "string", valueHint: "N", description: "Tokens that the head looks back on (default: all)" },
+  "draft-weights": { type: "string", valueHint: "W", description: "The head's float weights: auto (default), float or int8" },
   "draft-all": { type: "boolean", description: "Verify whole trees, whatever that costs" },
 } as const satisfies ArgsDef;
 
@@ -61,9 +62,9 @@ export const samplingArgs = {
   stop: { type: "string", valueHint: "TEXT", description: "Stop at this text; may be repeated" },
 } as const satisfies ArgsDef;
 
-/** The flag of a library option: maxTokens is --max-tokens. */
+/** The flag of a library option: maxTokens is --max-tokens, draft.window --draft-window. */
 const flagOf = (option: string): string =>
-  option === "contextSize" ? "--ctx" : `--${option.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+  option === "contextSize" ? "--ctx" : `--${option.replace(".", "-").replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 
 /** A failure's message with options named as the user gave them. */
 export function explain({ code, message, detail: { field = "" } }: CpmError): string {
@@ -84,9 +85,15 @@ function draftOf(args: Parsed): DraftInput | undefined {
     ...(args.flag("draft-all") ? { adaptive: false } : {}),
   };
   if (eagle !== undefined)
-    return { eagle, ...common, vocabulary: args.text("draft-vocabulary"), window: args.number("draft-window") };
+    return {
+      eagle,
+      ...common,
+      vocabulary: args.text("draft-vocabulary"),
+      window: args.number("draft-window"),
+      weights: args.text("draft-weights") as EagleInput["weights"],
+    };
   if (model !== undefined) return { model, ...common };
-  for (const name of ["draft-vocabulary", "draft-tree", "draft-window"])
+  for (const name of ["draft-vocabulary", "draft-tree", "draft-window", "draft-weights"])
     if (args.text(name) !== undefined) throw new UsageError(`--${name}: only with a draft head or model`);
   return kind === "off" ? false : kind;
 }

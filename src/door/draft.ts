@@ -30,6 +30,12 @@ export interface EagleInput extends DraftCommon {
   readonly vocabulary?: string | URL | readonly number[] | undefined;
   /** Tokens that the head looks back on; 0 (default) for all. */
   readonly window?: number | undefined;
+  /**
+   * How the head's float linears are kept: "float" as in the file; "int8" in 8 bits with a scale for 32 columns, a quarter of
+   * float32's size and time ("bad-option" where a linear's columns are not a multiple of 32); "auto" (default) int8 where it can
+   * be and the target's own linears are integers. The text is the same either way.
+   */
+  readonly weights?: "auto" | "float" | "int8" | undefined;
 }
 
 export interface SmallModelInput extends DraftCommon {
@@ -53,7 +59,7 @@ function whole(field: string, value: number | undefined, least: number, most: nu
 }
 
 const names = {
-  eagle: ["eagle", "vocabulary", "tree", "window", "adaptive", "lookup"],
+  eagle: ["eagle", "vocabulary", "tree", "window", "weights", "adaptive", "lookup"],
   model: ["model", "tree", "adaptive", "lookup"],
 };
 const trees = { eagle: { depth: 3, width: 4, size: 12 }, model: { depth: 4, width: 1, size: 5 } };
@@ -86,11 +92,12 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   const shape = { depth, width, size };
   const common = { ...none, lookup: lookup ? "on" : "off", adaptive } as const;
   if (kind === "model") return { ...common, model: shape };
-  const { window, vocabulary } = input as EagleInput;
+  const { window, vocabulary, weights = "auto" } = input as EagleInput;
+  if (!["auto", "float", "int8"].includes(weights)) bad("draft.weights", '"auto", "float" or "int8"', weights);
   const ids = typeof vocabulary === "string" || vocabulary instanceof URL ? undefined : vocabulary;
   return {
     ...common,
-    eagle: { ...shape, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
+    eagle: { ...shape, weights, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
   };
 }
 

@@ -11,9 +11,9 @@ import type { Near } from "../decode/near.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { readHead } from "../model/eagle.ts";
+import { type HeadFile, readHead } from "../model/eagle.ts";
 import { loadWeights } from "../model/load.ts";
-import { type Plan, planModel, slots } from "../model/plan.ts";
+import { isFloat, type Plan, planModel, slots } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
@@ -117,7 +117,8 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
       `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`,
       { field: "draft.tree.width" },
     );
-  const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build };
+  const int8 = keptInt8(options.weights, file, plan);
+  const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build, int8 };
   const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
   const { window } = options;
   return new EagleDrafter({
@@ -132,6 +133,21 @@ async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFi
     window,
     now: () => p.host.now(),
   });
+}
+
+/** Whether float linears of a head are requantised. Of itself beside integers only: a float target's head stays what its file says. */
+function keptInt8(weights: EagleOptions["weights"], { linears, head }: HeadFile, { layers }: Plan): boolean {
+  if (weights === "float") return false;
+  if (weights !== "int8")
+    return layers.every((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down].every(({ kind }) => !isFloat(kind)));
+  for (const file of [...Object.values(linears), ...(head ? [head] : [])])
+    if (file.kind === "plain" && file.tensor.shape[1]! % 32)
+      throw new CpmError(
+        "bad-option",
+        `draft.weights: ${file.tensor.name} has ${file.tensor.shape[1]} columns, and int8 takes multiples of 32; use "auto" or "float"`,
+        { field: "draft.weights", found: file.tensor.name },
+      );
+  return true;
 }
 
 /** A whole model beside the target: its own weights, cache and activations in the same memory, run by the same lanes. */

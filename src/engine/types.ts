@@ -52,6 +52,8 @@ export interface EagleOptions extends TreeOptions {
   readonly vocabulary: readonly number[] | undefined;
   /** Tokens that the head looks back on, 0 for all. */
   readonly window: number;
+  /** How its float linears are kept: see EagleInput. Absent: "auto". */
+  readonly weights?: "auto" | "float" | "int8" | undefined;
 }
 
 /** What drafts, and how. "chat": prompt lookup in chats only, the default. */

@@ -55,11 +55,15 @@ export const slots = (context: number): number => Math.ceil(context / 64) * 64;
 /** Bytes of one row of a plain weight as stored. */
 export const rowBytes = (file: WeightFile): number => (file.kind === "plain" ? file.tensor.bytes / file.tensor.shape[0]! : 0);
 
-/** A weight as it will be packed, not placed yet. */
-export function planWeight(build: Build, file: WeightFile): PlannedWeight {
+/** Kinds that are multiplied in float32. */
+export const isFloat = (kind: Kind): boolean => kind === "f32" || kind === "f16" || kind === "bf16";
+
+/** A weight as it will be packed, not placed yet. `int8`: requantise floats, where the columns are a multiple of 32. */
+export function planWeight(build: Build, file: WeightFile, int8 = false): PlannedWeight {
   const [rows, cols] = file.kind === "plain" ? [file.tensor.shape[0]!, file.tensor.shape[1]!] : [file.rows, file.cols];
   const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as WeightType] : FILE_TYPES.Q4_0;
-  const kind = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
+  const own = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
+  const kind = int8 && isFloat(own) && cols % 32 === 0 ? "int8" : own;
   const group = kind === "ternary" ? 256 : 32;
   // One panel of 8 rows is asked for: a whole weight may exceed what 32 bits hold, and must be refused by its true size.
   new StructWriter(build.probeMemory.buffer, build.probeBase).tensors([KINDS.indexOf(kind), 8, cols, group, 0]);

@@ -3,6 +3,19 @@ import { expect, test } from "vitest";
 import { TENSOR_TYPES } from "../../src/file/tensor.ts";
 import { FILE_TYPES, KINDS } from "../../src/wasm/abi.ts";
 import { builds, noise, workbench } from "../support/bench.ts";
+import { floatBytes } from "../support/tiny.ts";
+
+/** The nearest whole number, of two the even one. */
+const even = (x: number): number => {
+  const down = Math.floor(x);
+  return x - down === 0.5 ? down + (down & 1) : Math.round(x);
+};
+
+/** The nearest number of `bits` significant bits that is a multiple of 2^least: a half for (-24, 11). */
+const nearest = (x: number, least: number, bits: number): number => {
+  const unit = 2 ** Math.max(least, Math.floor(Math.log2(x)) - bits + 1);
+  return x > 0 ? even(x / unit) * unit : 0;
+};
 
 for (const build of builds) {
   test(`RMSNorm of ${build} is within two roundings of its definition`, async () => {
@@ -143,6 +156,41 @@ for (const build of builds) {
           });
         }
       }
+    });
+
+  for (const type of ["F32", "F16", "BF16"] as const)
+    test(`${type} requantised to int8 by ${build} is its definition, in rope order too`, async () => {
+      const { kernels, bytes, floats, memory, take, tensor } = await workbench(build);
+      const [rows, cols, heads] = [24, 96, 3];
+      const random = noise(29);
+      // Blocks of ordinary size, of subnormal scales, of scales that are zero, of zeros, and of one value alone.
+      const sizes = [1, 30, 1e-3, 1e-6, 0];
+      const values = Float32Array.from({ length: rows * cols }, (_, i) => (random() - 0.5) * sizes[(i >> 5) % sizes.length]!);
+      values.fill(0, 32, 64)[40] = 0.25;
+      const file = bytes(floatBytes(values, type));
+      const exact = floats(rows * cols);
+      kernels.dequantize(FILE_TYPES[type], file.at, rows * cols, exact.at);
+      const w = tensor("int8", rows, cols);
+      const rowBytes = file.values.length / rows;
+      expect(kernels.pack_rows(w.at, FILE_TYPES[type], file.at, 0, 10, heads)).toBe(0);
+      expect(kernels.pack_rows(w.at, FILE_TYPES[type], file.at + 10 * rowBytes, 10, rows - 10, heads)).toBe(0);
+      const out = take(4 * cols);
+      const dim = rows / heads;
+      for (let row = 0; row < rows; row++) {
+        const r = row % dim;
+        kernels.tensor_row(w.at, row - r + (r % 2) * (dim / 2) + Math.floor(r / 2), out);
+        const got = new Float32Array(memory.buffer, out, cols);
+        for (let begin = 0; begin < cols; begin += 32) {
+          const block = exact.values.subarray(row * cols + begin, row * cols + begin + 32);
+          const scale = nearest(Math.fround(Math.max(...block.map(Math.abs)) / Math.fround(127)), -24, 11);
+          const want = Array.from(block, (x) => {
+            const code = scale > 0 ? even(Math.fround(x / scale)) : 0;
+            return Math.fround(scale * Math.max(-127, Math.min(127, code))) + 0;
+          });
+          expect(Array.from(got.subarray(begin, begin + 32), (v) => v + 0)).toEqual(want);
+        }
+      }
+      expect(kernels.pack_rows(tensor("int8", 8, 40).at, FILE_TYPES[type], file.at, 0, 1, 0)).toBe(-1);
     });
 
   test(`${build} refuses rows outside the tensor`, async () => {

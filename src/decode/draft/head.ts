@@ -16,6 +16,8 @@ export interface HeadTarget {
   readonly ternaryBlock: number;
   readonly lanes: number;
   readonly build: Build;
+  /** Keep the head's float linears in 8 bits where their columns are a multiple of 32. */
+  readonly int8: boolean;
 }
 
 /** One row: see cpp/model/draft.h. It sees slots [first, base) and, from base on, those of its mask. */
@@ -184,7 +186,7 @@ export class DraftHead {
 }
 
 function planned(target: HeadTarget, file: WeightFile, arena: Arena): PlannedWeight {
-  const weight = planWeight(target.build, file);
+  const weight = planWeight(target.build, file, target.int8);
   weight.at = arena.take(weight.bytes);
   return weight;
 }
