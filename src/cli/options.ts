@@ -64,7 +64,9 @@ export const samplingArgs = {
 
 /** The flag of a library option: maxTokens is --max-tokens, draft.window --draft-window. */
 const flagOf = (option: string): string =>
-  option === "contextSize" ? "--ctx" : `--${option.replace(".", "-").replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+  option === "contextSize"
+    ? "--ctx"
+    : `--${option.replace(/^draft\./, "draft-").replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 
 /** A failure's message with options named as the user gave them. */
 export function explain({ code, message, detail: { field = "" } }: CpmError): string {

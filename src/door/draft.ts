@@ -32,7 +32,7 @@ export interface EagleInput extends DraftCommon {
   readonly window?: number | undefined;
   /**
    * How the head's float linears are kept: "float" as in the file; "int8" in 8 bits with a scale for 32 columns, a quarter of
-   * float32's size and time ("bad-option" where a linear's columns are not a multiple of 32); "auto" (default) int8 where it can
+   * float32's size, and quicker ("bad-option" where a linear's columns are not a multiple of 32); "auto" (default) int8 where it can
    * be and the target's own linears are integers. The text is the same either way.
    */
   readonly weights?: "auto" | "float" | "int8" | undefined;

@@ -76,6 +76,8 @@ export interface MemoryPlan {
   readonly kvCache: number;
   readonly activations: number;
   readonly stacks: number;
+  /** What drafts: an index, a head or a model, with the cache of one session. */
+  readonly draft: number;
   readonly total: number;
 }
 
