@@ -1,7 +1,7 @@
 // Draft-verify decoding against plain decoding: in one process, by turns, so that both meet the same machine.
 //   node bench/draft.mjs oracle [--model FILE] [--threads N] [--tokens N] [--accept 0.6,0.8,0.9] [--budgets 1,2,4,8,16] [--rounds N]
 //     a drafter that is free, and right with a set probability a token: fixed budgets and the adaptive one, chain and tree
-//   node bench/draft.mjs heads  [--model FILE] [--head DIR] [--prompts FILE] [--threads N] [--tokens N] [--rounds N]
+//   node bench/draft.mjs heads  [--model FILE] [--head DIR] [--prompts FILE] [--weights auto|float|int8] [--threads N] [--tokens N] [--rounds N]
 //     a trained head on held-out prompts: acceptance and speed, greedy and sampled, with and without FR-Spec
 //   node bench/draft.mjs lookup [--model FILE] [--threads N] [--tokens N] [--rounds N]
 //     prompt lookup where a text is repeated with edits, and on free text
@@ -196,7 +196,7 @@ async function runHeads() {
     for (const shape of shapes)
       for (const vocabulary of [undefined, freq])
         for (const adaptive of [false, true]) {
-          const at = await open(model, { eagle: { ...shape, vocabulary }, adaptive }, { head: o.head });
+          const at = await open(model, { eagle: { ...shape, vocabulary, weights: o.weights }, adaptive }, { head: o.head });
           if (first) title(at);
           first = false;
           const ratios = [];

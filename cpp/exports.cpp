@@ -107,6 +107,7 @@ void peak_task(void* arg, Lane& lane) {
 // Packs `count` file rows from `row` on; heads > 0: rows are rotated heads in GGUF order.
 ABI(pack_rows) int pack_rows(Ref<const Tensor> w, int type, Ref<const uint8_t> from, int row, int count, int heads) {
   if (row < 0 || count < 0 || row + count > w->rows) return kBadArgument;
+  if (w->kind == kInt8 && is_float(packed_kind(type)) && w->cols % kBlock) return kBadArgument;
   PackJob job = {*w, type, row, count, heads, from, (size_t)w->cols / file_block(type) * file_block_bytes(type)};
   return pool_run(pack_task, &job);
 }

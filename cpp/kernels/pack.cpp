@@ -45,7 +45,9 @@ static void put_block(const Tensor& w, int row, int block, const uint8_t* q, uin
   put_codes(w.kind, at, row % kPanel, q);
 }
 
-// Types without a kernel of their own: nearest int8 codes per 32 values.
+// Types without a kernel of their own, and floats where asked for: nearest int8 codes per 32 values. The definition: the scale
+// is the half nearest to the largest magnitude / 127; a code is the whole number nearest to value / scale (ties to even),
+// within -127 ... 127; where the scale rounds to zero, so do the values.
 static void requantize(const Tensor& w, int row, int block, const float* x) {
   v128_t top = wasm_f32x4_abs(wasm_v128_load(x));
   for (int i = 4; i < kBlock; i += 4) top = wasm_f32x4_pmax(top, wasm_f32x4_abs(wasm_v128_load(x + i)));
@@ -153,6 +155,15 @@ static void pack_block32(const Tensor& w, int row, int type, int block, const ui
   put_block(w, row, block, q, half_at(p, 0), plus ? half_at(p, 1) : 0);
 }
 
+static void pack_floats(const Tensor& w, int row, int type, const uint8_t* from) {
+  float x[kBlock];
+  int bytes = file_block_bytes(type);
+  for (int block = 0; block < w.cols / kBlock; block++) {
+    for (int i = 0; i < kBlock; i++, from += bytes) dequantize_block(type, from, x + i);
+    requantize(w, row, block, x);
+  }
+}
+
 template <typename T>
 static void pack_columns(const Tensor& w, int row, const uint8_t* from) {
   T* at = (T*)panel_at(w, row / kPanel) + row % kPanel;
@@ -163,14 +174,7 @@ void pack_row(const Tensor& w, int row, int type, const uint8_t* from) {
   if (w.kind == kF32) return pack_columns<uint32_t>(w, row, from);
   if (is_float(w.kind)) return pack_columns<uint16_t>(w, row, from);
   int per = file_block(type), bytes = file_block_bytes(type);
-  if (per == 1) {  // floats that were asked for as int8
-    float x[kBlock];
-    for (int b = 0; b < w.cols / kBlock; b++) {
-      for (int i = 0; i < kBlock; i++, from += bytes) dequantize_block(type, from, x + i);
-      requantize(w, row, b, x);
-    }
-    return;
-  }
+  if (per == 1) return pack_floats(w, row, type, from);
   for (int b = 0; b < w.cols / per; b++, from += bytes) {
     if (per == 32) pack_block32(w, row, type, b, from);
     else if (type == kFileQ6_K) pack_q6_k(w, row, b, from);

@@ -19,8 +19,8 @@ int packed_kind(int type);
 // The definition of a file block: values[0 ... file_block(type)).
 void dequantize_block(int type, const uint8_t* block, float* values);
 
-// Packs one file row (w.cols elements) as row `row` of w, whose memory was zero. w is of packed_kind(type), or for float types
-// also int8: then each block of 32 gets the nearest codes (w.cols % 32 == 0).
+// Packs one file row (w.cols elements) as row `row` of w, whose memory was zero. w.kind is packed_kind(type), or kInt8 for a
+// float type and a multiple of 32 columns: requantised in blocks of 32.
 void pack_row(const Tensor& w, int row, int type, const uint8_t* from);
 
 // Packs `count` words of the k axis of a GPTQ weight: qweight (count, cols of words = rows of w), from input 8 * first on;

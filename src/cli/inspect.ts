@@ -60,6 +60,7 @@ function sections({ format, config: c, metadata, tensors, contextSize, memory }:
     [`KV cache, ${contextSize} tokens`, mib(memory.kvCache)],
     ["activations", mib(memory.activations)],
     ["thread stacks", mib(memory.stacks)],
+    ["drafting, by lookup", mib(memory.draft)],
     ["total", mib(memory.total)],
   ];
   const types = new Map<string, { count: number; bytes: number }>();

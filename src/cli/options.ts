@@ -62,9 +62,11 @@ export const samplingArgs = {
   stop: { type: "string", valueHint: "TEXT", description: "Stop at this text; may be repeated" },
 } as const satisfies ArgsDef;
 
-/** The flag of a library option: maxTokens is --max-tokens. */
+/** The flag of a library option: maxTokens is --max-tokens, draft.window --draft-window. */
 const flagOf = (option: string): string =>
-  option === "contextSize" ? "--ctx" : `--${option.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+  option === "contextSize"
+    ? "--ctx"
+    : `--${option.replace(/^draft\./, "draft-").replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 
 /** A failure's message with options named as the user gave them. */
 export function explain({ code, message, detail: { field = "" } }: CpmError): string {

@@ -31,8 +31,9 @@ export interface EagleInput extends DraftCommon {
   /** Tokens that the head looks back on; 0 (default) for all. */
   readonly window?: number | undefined;
   /**
-   * What float linears of the head become: "float" keeps them, "int8" packs them in codes of 8 bits with a scale per 32, "auto"
-   * (default) does so where the target's own weights are integers. Changes what is guessed, never what is said.
+   * How the head's float linears are kept: "float" as in the file; "int8" in 8 bits with a scale for 32 columns, a quarter of
+   * float32's size, and quicker ("bad-option" where a linear's columns are not a multiple of 32); "auto" (default) int8 where it can
+   * be and the target's own linears are integers. The text is the same either way.
    */
   readonly weights?: "auto" | "float" | "int8" | undefined;
 }

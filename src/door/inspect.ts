@@ -1,12 +1,13 @@
 // What a model file holds and needs, without loading it.
+import { planEngine } from "../engine/draftplan.ts";
 import type { EngineHost } from "../engine/host.ts";
 import type { MemoryPlan } from "../engine/types.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { planModel } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import type { SparseOption } from "../model/sparse.ts";
 import { chooseBuild } from "../wasm/features.ts";
+import { checkDraft } from "./draft.ts";
 import { checkNames, engineOptions } from "./options.ts";
 
 export interface InspectOptions {
@@ -37,7 +38,7 @@ export interface Inspection {
   readonly tensors: readonly InspectedTensor[];
   /** Tokens of context that `memory` is for. */
   readonly contextSize: number;
-  /** Bytes of each part, and in all, as load() would allocate them. */
+  /** Bytes of each part, and in all, as load() would allocate them; drafting is load()'s default, lookup in chats. */
   readonly memory: MemoryPlan;
 }
 
@@ -46,10 +47,16 @@ export async function inspectFiles(host: EngineHost, files: ModelFiles, options:
   try {
     checkNames("options", options, ["contextSize", "kvType", "threads", "sparse", "headers", "signal"]);
     const { headers: _, signal, ...wanted } = options;
-    const engine = engineOptions(wanted);
+    const engine = { ...engineOptions(wanted), draft: checkDraft(undefined) };
     const model = await readModel(files, signal);
     const lanes = typeof engine.threads === "number" ? engine.threads : host.cores;
-    const plan = planModel(await chooseBuild(host, "auto", false), model, engine, lanes, engine.batchSize);
+    const { plan } = planEngine(
+      await chooseBuild(host, "auto", lanes > 1 && host.startLanes !== undefined),
+      model,
+      engine,
+      lanes,
+      {},
+    );
     const tensors = model.tensors.map((t) => ({
       name: t.name,
       type: t.type,

@@ -1,6 +1,7 @@
 // A model file and a host -> the parts of an engine: memory, kernels, lanes, weights, sampler.
 
 import type { Drafter } from "../decode/draft/drafter.ts";
+import { DraftHead } from "../decode/draft/head.ts";
 import { nearBeside, nearIn } from "../decode/near.ts";
 import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import { CpmError } from "../errors.ts";
@@ -8,7 +9,7 @@ import { abortable, type ModelFiles } from "../file/source.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
 import { withFactors } from "../model/longrope.ts";
-import { type Plan, planModel, STACK_BYTES, slots } from "../model/plan.ts";
+import { type Plan, STACK_BYTES, slots } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
@@ -18,6 +19,7 @@ import { type Build, chooseBuild, chooseBuild64 } from "../wasm/features.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
 import { openDrafting } from "./drafting.ts";
+import { type DraftFile, type DraftPlan, planEngine, readDraft } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost, Lane } from "./host.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
@@ -72,7 +74,9 @@ export async function assemble(
   // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
   const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
   const { lanes, note } = laneCount(host, options.threads);
-  const { build, plan } = await buildAndPlan(host, model, options, lanes);
+  const drafts = draftFiles && signal ? abortable(draftFiles, signal) : draftFiles;
+  const draftFile = await readDraft(drafts, options.draft, config, table, signal);
+  const { build, plan, draft } = await buildAndPlan(host, model, options, lanes, draftFile);
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
   // The 64-bit build has threads, whether they are used or not.
@@ -88,7 +92,9 @@ export async function assemble(
     const sampling = { scratch: near.take(sizes.scratch), history: near.take(sizes.history), params: near.take(sizes.params) };
     const work = takeWork(arena, plan, config.vocab);
     const { kvType } = options;
-    const struct = await loadWeights({ kernels, arena, host, kvType, staging: work.firstKv, onProgress, signal }, model, plan);
+    const loading = { kernels, arena, host, kvType, staging: work.firstKv, onProgress, signal };
+    const struct = await loadWeights(loading, model, plan);
+    const head = draft.head && (await DraftHead.load(loading, draft.head, struct));
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
     const { contextSize } = plan;
@@ -108,20 +114,17 @@ export async function assemble(
         arena,
         stepper,
         sequences,
-        build,
         plan,
-        model: struct,
         config,
-        options,
         kvType,
-        table,
         near,
+        draft,
+        head,
         ...sampling,
         onProgress,
         signal,
       },
       options.draft,
-      draftFiles,
       { drafter: hooks.drafter, watch: hooks.watch },
     );
     const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - started });
@@ -139,16 +142,18 @@ async function buildAndPlan(
   model: ModelFile,
   options: EngineOptions,
   lanes: number,
-): Promise<{ build: Build; plan: Plan }> {
+  draftFile: DraftFile,
+): Promise<{ build: Build; plan: Plan; draft: DraftPlan }> {
   const { variant, memory64 = "auto" } = options;
   if (memory64 === true && options.turbo)
     throw new CpmError("unsupported", "turbo: it brings nothing in 64-bit memory; load without it", { field: "turbo" });
   const build =
     memory64 === true ? await chooseBuild64(host, variant) : await chooseBuild(host, variant, lanes > 1, options.turbo);
-  const plan = planModel(build, model, options, lanes, options.batchSize);
-  if (plan.memory.total <= MAX_BYTES || memory64 !== "auto") return { build, plan };
+  const planned = planEngine(build, model, options, lanes, draftFile);
+  const { plan } = planned;
+  if (plan.memory.total <= MAX_BYTES || memory64 !== "auto") return { build, ...planned };
   const needed = `this model needs ${formatBytes(plan.memory.total)} of memory in all, more than 32-bit WebAssembly can address (4 GiB)`;
-  return { build: await chooseBuild64(host, variant, needed), plan };
+  return { build: await chooseBuild64(host, variant, needed), ...planned };
 }
 
 function infoOf(

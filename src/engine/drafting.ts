@@ -2,25 +2,18 @@
 import { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { EagleDrafter, type HiddenStates } from "../decode/draft/eagle.ts";
-import { DraftHead } from "../decode/draft/head.ts";
+import type { DraftHead } from "../decode/draft/head.ts";
 import { JoinedDrafter } from "../decode/draft/join.ts";
-import { LookupDrafter } from "../decode/draft/lookup.ts";
+import { LookupDrafter, lookupBytes } from "../decode/draft/lookup.ts";
 import { Ranker } from "../decode/draft/rank.ts";
-import { maxNodes } from "../decode/draft/tree.ts";
 import type { Near } from "../decode/near.ts";
-import { CpmError } from "../errors.ts";
-import type { ModelFiles } from "../file/source.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { readHead } from "../model/eagle.ts";
 import { loadWeights } from "../model/load.ts";
-import { isFloat, type Plan, planModel, slots } from "../model/plan.ts";
-import { readModel } from "../model/read.ts";
-import { pieceTable } from "../text/pieces.ts";
-import type { PieceTable } from "../text/vocabulary.ts";
+import { type Plan, slots } from "../model/plan.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import type { Decide } from "../wasm/decide.ts";
-import type { Build } from "../wasm/features.ts";
 import type { Arena } from "../wasm/memory.ts";
+import { type DraftPlan, lookupCapacity, warmContext } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost } from "./host.ts";
 import { measureSteps } from "./measure.ts";
@@ -37,16 +30,13 @@ export interface DraftingParts {
   readonly arena: Arena;
   readonly stepper: Stepper;
   readonly sequences: Sequences;
-  readonly build: Build;
   readonly plan: Plan;
-  /** Address of the target's Model struct. */
-  readonly model: number;
   readonly config: ModelConfig;
-  readonly options: EngineOptions;
   readonly kvType: EngineOptions["kvType"];
-  /** The target's pieces. */
-  readonly table: PieceTable;
   readonly near: Near;
+  /** What drafts: planned, and a head that is loaded. */
+  readonly draft: DraftPlan;
+  readonly head: DraftHead | undefined;
   /** The sampler's regions. */
   readonly params: number;
   readonly scratch: number;
@@ -57,14 +47,13 @@ export interface DraftingParts {
 /** Steps after which the engine's compiler is done with the kernels, and costs are measured again. */
 const WARM_STEPS = 64;
 
-/** The drafter that was asked for; undefined for none. `files`: the draft head's; `own`: what tests and benchmarks bring. */
+/** The drafter that was asked for; undefined for none. `own`: what tests and benchmarks bring. */
 export async function openDrafting(
   p: DraftingParts,
   options: DraftOptions | undefined,
-  files: ModelFiles | undefined,
   own: { readonly drafter: Drafter<Sequence> | undefined; readonly watch: Drafting["watch"] },
 ): Promise<Drafting | undefined> {
-  const drafter = own.drafter ?? (options && (await openDrafter(p, options, files)));
+  const drafter = own.drafter ?? (options && (await openDrafter(p, options)));
   if (!drafter || !options) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
   const measure = (contextSize: number) => {
@@ -79,84 +68,49 @@ export async function openDrafting(
   const warmUp = () => {
     if (warm || budget.steps < WARM_STEPS) return;
     warm = true;
-    budget.measured(measure(Math.min(64, p.plan.contextSize)));
+    budget.measured(measure(warmContext(p.plan.contextSize)));
   };
-  const chatsOnly = !own.drafter && !files && options.lookup === "chat";
+  const chatsOnly = !own.drafter && !p.head && !p.draft.small && options.lookup === "chat";
   return { drafter, budget, limit, chatsOnly, watch: own.watch, now: () => p.host.now(), warmUp };
 }
 
-async function openDrafter(
-  p: DraftingParts,
-  options: DraftOptions,
-  files: ModelFiles | undefined,
-): Promise<Drafter<Sequence> | undefined> {
+async function openDrafter(p: DraftingParts, options: DraftOptions): Promise<Drafter<Sequence> | undefined> {
   const main =
-    files &&
-    (options.eagle ? await openEagle(p, options.eagle, files) : options.model && (await openSmall(p, options.model, files)));
+    p.head && options.eagle
+      ? openEagle(p, p.head, options.eagle)
+      : p.draft.small && options.model && (await openSmall(p, options.model, p.draft.small));
   if (options.lookup === "off") return main;
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
 
 function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter {
-  const capacity = plan.contextSize + 1;
-  return new LookupDrafter(decide, near.memory, { state: near.take(decide.lookup_bytes(capacity)), capacity });
+  const capacity = lookupCapacity(plan.contextSize);
+  return new LookupDrafter(decide, near.memory, { state: near.take(lookupBytes(capacity)), capacity });
 }
 
-async function openEagle(p: DraftingParts, options: EagleOptions, files: ModelFiles): Promise<EagleDrafter<Sequence>> {
-  const { config, plan, arena, stepper } = p;
-  const file = await readHead(files, config, p.signal);
-  const bad = options.vocabulary?.find((t) => t >= config.vocab);
-  if (bad !== undefined)
-    throw new CpmError("bad-option", `draft.vocabulary: token ${bad} is outside the target's vocabulary of ${config.vocab}`, {
-      field: "draft.vocabulary",
-    });
-  const words = file.vocabulary?.length ?? options.vocabulary?.length ?? config.vocab;
-  if (options.width > words)
-    throw new CpmError(
-      "bad-option",
-      `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`,
-      { field: "draft.tree.width" },
-    );
-  // Beside integer weights a float head would be the slowest layer of all.
-  const int8 = options.weights === "int8" || (options.weights === "auto" && !isFloat(plan.layers[0]!.q.kind));
-  const target = { model: p.model, config, ternaryBlock: plan.ternaryBlock, lanes: plan.lanes, build: p.build, int8 };
-  const head = await DraftHead.load(p, file, target, options.vocabulary, options.width);
-  const { window } = options;
+function openEagle(p: DraftingParts, head: DraftHead, options: EagleOptions): EagleDrafter<Sequence> {
   return new EagleDrafter({
     head,
-    states: file.version === 3 ? tapped(p, head.width) : final(stepper, head.width),
+    states: head.version === 3 ? tapped(p, head.width) : final(p.stepper, head.width),
     decide: p.decide,
     near: p.near,
-    memory: arena.memory,
+    memory: p.arena.memory,
     params: p.params,
     scratch: p.scratch,
     shape: options,
-    window,
+    window: options.window,
     now: () => p.host.now(),
   });
 }
 
 /** A whole model beside the target: its own weights, cache and activations in the same memory, run by the same lanes. */
-async function openSmall(p: DraftingParts, options: TreeOptions, files: ModelFiles): Promise<SmallDrafter> {
+async function openSmall(
+  p: DraftingParts,
+  options: TreeOptions,
+  { model, plan }: NonNullable<DraftPlan["small"]>,
+): Promise<SmallDrafter> {
   const { arena, config, host, kernels } = p;
-  const model = await readModel(files, p.signal);
-  const refuse = (what: string): never => {
-    throw new CpmError("bad-option", `draft.model: ${what}; a drafting model must have the target's vocabulary`, {
-      field: "draft.model",
-    });
-  };
-  if (model.config.vocab !== config.vocab) refuse(`it has ${model.config.vocab} tokens, the target ${config.vocab}`);
-  const [mine, theirs] = [pieceTable(model.tokenizer), p.table];
-  if (mine.bytes.length !== theirs.bytes.length || mine.bytes.some((byte, i) => byte !== theirs.bytes[i]))
-    refuse("its tokens mean other texts than the target's");
-  const contextSize = p.plan.contextSize + maxNodes;
-  const plan = planModel(
-    p.build,
-    model,
-    { ...p.options, contextSize, maxMemoryBytes: undefined, sparse: false },
-    p.plan.lanes,
-    p.plan.batchSize,
-  );
+  const { contextSize } = plan;
   const work = takeWork(arena, plan, config.vocab);
   const struct = await loadWeights({ ...p, staging: work.firstKv }, model, plan);
   new Uint8Array(arena.memory.buffer, work.firstKv, plan.stagingBytes).fill(0);

@@ -52,8 +52,8 @@ export interface EagleOptions extends TreeOptions {
   readonly vocabulary: readonly number[] | undefined;
   /** Tokens that the head looks back on, 0 for all. */
   readonly window: number;
-  /** Its float linears: as they are, as int8 codes in blocks of 32, or as the target's are ("auto"). */
-  readonly weights: "auto" | "float" | "int8";
+  /** How its float linears are kept: see EagleInput. Absent: "auto". */
+  readonly weights?: "auto" | "float" | "int8" | undefined;
 }
 
 /** What drafts, and how. "chat": prompt lookup in chats only, the default. */
@@ -76,6 +76,8 @@ export interface MemoryPlan {
   readonly kvCache: number;
   readonly activations: number;
   readonly stacks: number;
+  /** What drafts: an index, a head or a model, with the cache of one session. */
+  readonly draft: number;
   readonly total: number;
 }
 

@@ -6,7 +6,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { FileTensor } from "../file/tensor.ts";
 import type { ModelConfig, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
-import { type Gptq, readGptq, readLinear, readText } from "./huggingface.ts";
+import { type Gptq, readGptq, readLinear, readText, readWeight } from "./huggingface.ts";
 import { TensorTable } from "./shapes.ts";
 
 type Linears = { readonly [K in "fc" | "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: WeightFile };
@@ -138,11 +138,6 @@ function layerLinears(
   };
 }
 
-function fcOf(table: TensorTable, rows: number, cols: number, gptq: Gptq | undefined): WeightFile {
-  if (gptq && table.has("fc.qweight")) return readLinear(table, "fc", [rows, cols], gptq);
-  return { kind: "plain", tensor: table.get("fc.weight", [rows, cols]), ropeHeads: 0 };
-}
-
 function readSecond(table: TensorTable, s: Shape, gptq: Gptq | undefined): Read {
   const p = "layers.0.";
   const norm = (name: string) => (table.has(name) ? table.get(name, [s.hidden]) : undefined);
@@ -151,7 +146,7 @@ function readSecond(table: TensorTable, s: Shape, gptq: Gptq | undefined): Read 
     version: 2,
     intermediate: inner,
     fcInputs: 2 * s.hidden,
-    linears: { fc: fcOf(table, s.hidden, 2 * s.hidden, gptq), ...layerLinears(table, p, s, s.hidden, inner, gptq) },
+    linears: { fc: readWeight(table, "fc", [s.hidden, 2 * s.hidden], gptq), ...layerLinears(table, p, s, s.hidden, inner, gptq) },
     norms: {
       bias: norm("fc.bias"),
       embedNorm: norm("input_norm1.weight"),
@@ -183,7 +178,10 @@ async function readThird(
     version: 3,
     intermediate: inner,
     fcInputs: 3 * s.hidden,
-    linears: { fc: fcOf(table, s.hidden, 3 * s.hidden, gptq), ...layerLinears(table, p, s, 2 * s.hidden, inner, gptq) },
+    linears: {
+      fc: readWeight(table, "fc", [s.hidden, 3 * s.hidden], gptq),
+      ...layerLinears(table, p, s, 2 * s.hidden, inner, gptq),
+    },
     norms: {
       bias: table.has("fc.bias") ? norm("fc.bias") : undefined,
       embedNorm: norm(`${p}input_layernorm.weight`),

@@ -229,11 +229,21 @@ export function readGptq(f: Fields): Gptq | undefined {
 export function readLinear(
   table: TensorTable,
   name: string,
-  [rows, cols]: readonly [number, number],
+  shape: readonly [number, number],
   gptq: Gptq | undefined,
 ): WeightFile {
   if (table.has(`${name}.bias`))
     throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
+  return readWeight(table, name, shape, gptq);
+}
+
+/** A linear whose bias, if it has one, is read elsewhere. */
+export function readWeight(
+  table: TensorTable,
+  name: string,
+  [rows, cols]: readonly [number, number],
+  gptq: Gptq | undefined,
+): WeightFile {
   if (!gptq || !table.has(`${name}.qweight`))
     return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
   const { group, zeroPlusOne } = gptq;

@@ -44,6 +44,15 @@ export interface Plan {
   readonly memory: MemoryPlan;
 }
 
+/** All but what it comes to in bytes, which depends on what drafts beside the model. */
+export type ModelPlan = Omit<Plan, "memory">;
+
+/** What drafts beside a model: the memory that it takes, and of the staging area. */
+export interface DraftBytes {
+  readonly bytes: number;
+  readonly stagingBytes: number;
+}
+
 export const STACK_BYTES = 128 * 1024;
 const STAGING_BYTES = 4 * 1024 * 1024;
 const LOGIT_BYTES = 4 * 1024 * 1024;
@@ -56,19 +65,24 @@ export const slots = (context: number): number => Math.ceil(context / 64) * 64;
 /** Bytes of one row of a plain weight as stored. */
 export const rowBytes = (file: WeightFile): number => (file.kind === "plain" ? file.tensor.bytes / file.tensor.shape[0]! : 0);
 
+/** Kinds that are multiplied in float32. */
 export const isFloat = (kind: Kind): boolean => kind === "f32" || kind === "f16" || kind === "bf16";
 
-/** A weight as it will be packed, not placed yet. `int8`: floats become int8 codes, where whole blocks of 32 allow it. */
+/** A weight as it will be packed, not placed yet. `int8`: requantise floats, where the columns are a multiple of 32. */
 export function planWeight(build: Build, file: WeightFile, int8 = false): PlannedWeight {
   const [rows, cols] = file.kind === "plain" ? [file.tensor.shape[0]!, file.tensor.shape[1]!] : [file.rows, file.cols];
   const type = file.kind === "plain" ? FILE_TYPES[file.tensor.type as WeightType] : FILE_TYPES.Q4_0;
   const own = file.kind === "plain" ? KINDS[build.probe.packed_kind(type)]! : file.zeros === undefined ? "int4" : "int4-min";
   const kind = int8 && isFloat(own) && cols % 32 === 0 ? "int8" : own;
   const group = kind === "ternary" ? 256 : 32;
+  return { file, kind, rows, cols, group, bytes: tensorBytes(build, { kind, rows, cols, group }), at: 0 };
+}
+
+/** Bytes of a packed weight. */
+export function tensorBytes(build: Build, w: Pick<PlannedWeight, "kind" | "rows" | "cols" | "group">): number {
   // One panel of 8 rows is asked for: a whole weight may exceed what 32 bits hold, and must be refused by its true size.
-  new StructWriter(build.probeMemory.buffer, build.probeBase).tensors([KINDS.indexOf(kind), 8, cols, group, 0]);
-  const bytes = Math.ceil(rows / 8) * build.probe.tensor_bytes(build.probeBase);
-  return { file, kind, rows, cols, group, bytes, at: 0 };
+  new StructWriter(build.probeMemory.buffer, build.probeBase).tensors([KINDS.indexOf(w.kind), 8, w.cols, w.group, 0]);
+  return Math.ceil(w.rows / 8) * build.probe.tensor_bytes(build.probeBase);
 }
 
 /** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
@@ -111,8 +125,18 @@ function checkShape(c: ModelConfig): void {
     refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
 }
 
-/** Plans a model. Throws "unsupported" for shapes outside the kernels and "out-of-memory" beyond maxMemoryBytes. */
-export function planModel(build: Build, model: ModelFile, options: EngineOptions, lanes: number, batchSize: number): Plan {
+/**
+ * Plans a model, and `draft` beside it. Throws "unsupported" for shapes outside the kernels and "out-of-memory" beyond
+ * maxMemoryBytes.
+ */
+export function planModel(
+  build: Build,
+  model: ModelFile,
+  options: EngineOptions,
+  lanes: number,
+  batchSize: number,
+  draft: (plan: ModelPlan) => DraftBytes = () => ({ bytes: 0, stagingBytes: 0 }),
+): Plan {
   const { config } = model;
   checkShape(config);
   const contextSize = options.contextSize ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
@@ -141,28 +165,7 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
   const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize));
   const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.max(draftRows(options.draft), Math.floor(LOGIT_BYTES / (4 * config.vocab)))));
-  const stagingBytes = Math.max(...weights.map((w) => stagingOf(w)));
-  const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
-  const norm = align(4 * config.hidden);
-  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * (config.layers + 1) * norm + 8 * align(8 * config.headDim);
-  const memory = {
-    weights: packed + small,
-    kvCache: align(kvBytes),
-    activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
-    stacks: (lanes - 1) * STACK_BYTES,
-  };
-  const extraStaging = Math.max(0, stagingBytes - memory.kvCache - memory.activations);
-  const parts = memory.weights + memory.kvCache + memory.activations + memory.stacks + extraStaging;
-  const total = align(build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * rows + 4096, PAGE);
-  if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
-    const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}`;
-    throw new CpmError(
-      "out-of-memory",
-      `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`,
-      { field: "maxMemoryBytes" },
-    );
-  }
-  return {
+  const plan = {
     embedding,
     head,
     layers,
@@ -175,9 +178,44 @@ export function planModel(build: Build, model: ModelFile, options: EngineOptions
     logitRows,
     kvBytes,
     scratchBytes,
-    stagingBytes,
-    memory: { ...memory, total },
+    stagingBytes: Math.max(...weights.map((w) => stagingOf(w))),
   };
+  const beside = draft(plan);
+  const stagingBytes = Math.max(plan.stagingBytes, beside.stagingBytes);
+  const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
+  const norm = align(4 * config.hidden);
+  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * (config.layers + 1) * norm + 8 * align(8 * config.headDim);
+  const memory = {
+    weights: packed + small,
+    kvCache: align(kvBytes),
+    activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
+    stacks: (lanes - 1) * STACK_BYTES,
+    draft: beside.bytes,
+  };
+  const parts = workBytes({ stagingBytes, memory }) + memory.stacks + memory.draft;
+  const total = align(build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * rows + 4096, PAGE);
+  if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
+    const drafting = memory.draft > 0 ? `, drafting ${formatBytes(memory.draft)}` : "";
+    const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}${drafting}`;
+    throw new CpmError(
+      "out-of-memory",
+      `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`,
+      { field: "maxMemoryBytes" },
+    );
+  }
+  return { ...plan, stagingBytes, memory: { ...memory, total } };
+}
+
+/** Weights, cache and activations, and what the staging area needs beyond cache and activations. */
+export function workBytes({
+  stagingBytes,
+  memory,
+}: {
+  readonly stagingBytes: number;
+  readonly memory: Pick<MemoryPlan, "weights" | "kvCache" | "activations">;
+}): number {
+  const work = memory.kvCache + memory.activations;
+  return memory.weights + Math.max(work, stagingBytes);
 }
 
 /** Rows of a draft's tree, all of whose logits one step gives: as large as asked for, or a chain of lookup with its root. */

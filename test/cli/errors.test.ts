@@ -21,6 +21,12 @@ const cases: readonly [string[], number, RegExp][] = [
   [["run", "--variant", "fast"], 2, /^--variant: expected "auto", "base", "relaxed", found "fast"/],
   [["run", "--kv-type", "f64"], 2, /^--kv-type: expected "f16", "f32", "q8", found "f64"/],
   [["run", "--stop", ""], 2, /^--stop: expected a text/],
+  [
+    ["run", "--draft-eagle", cut, "--draft-weights", "int4"],
+    2,
+    /^--draft-weights: expected "auto", "float" or "int8", found "int4"/,
+  ],
+  [["run", "--draft", "lookup", "--draft-weights", "int8"], 2, /^--draft-weights: only with a draft head/],
   [["run", "--header", "no colon"], 2, /^--header: expected "Name: value"/],
   [["run", "--warm"], 2, /no option --warm; options are --help, --prompt/],
   [["run", "-x"], 2, /no option -x/],

@@ -105,7 +105,7 @@ test("inspect --json tells format, shape, tensors and a memory plan that grows w
   expect(small.tensors.length).toBe(38);
   expect(small.tensors[0]).toMatchObject({ name: "token_embd.weight", type: "Q8_0", shape: [2048, 256], bytes: 557056 });
   expect(small.metadata["tokenizer.ggml.tokens"]).toMatchObject({ length: 2048, first: { length: 8 } });
-  expect(Object.keys(small.memory)).toEqual(["weights", "kvCache", "activations", "stacks", "total"]);
+  expect(Object.keys(small.memory)).toEqual(["weights", "kvCache", "activations", "stacks", "draft", "total"]);
   expect(large.memory["kvCache"]).toBe(32 * small.memory["kvCache"]!);
   const { out } = await cpm(["inspect", story, "--tensors", "--kv-type", "q8"]);
   for (const part of ["GGUF v3", "memory plan", "KV cache, 256 tokens", "blk.0.attn_q.weight", "tokenizer.ggml.tokens"])

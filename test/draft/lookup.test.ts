@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { lookupBytes } from "../../src/decode/draft/lookup.ts";
 import { builds, generator, rig } from "../decode/rig.ts";
 
 const capacity = 300;
@@ -6,6 +7,7 @@ const capacity = 300;
 async function index(build: (typeof builds)[number]) {
   const { decide, memory } = await rig(build, 4);
   const bytes = decide.lookup_bytes(capacity);
+  for (const n of [1, 63, 64, 65, capacity, 4097, 1 << 20]) expect(lookupBytes(n)).toBe(decide.lookup_bytes(n));
   const state = memory.grow(Math.ceil(bytes / 65536) + 1) * 65536;
   decide.lookup_open(state, capacity);
   const tokens: number[] = [];

@@ -59,7 +59,7 @@ async function compare(engine: Engine, prompt: string | readonly number[], maxTo
   return drafted;
 }
 
-const settings = [...variants.map((variant) => [variant, 1] as const), [variants.at(-1)!, 2] as const];
+const settings = variants.flatMap((variant) => [1, 2].map((threads) => [variant, threads] as const));
 
 describe.each(models.map((m) => [m.split("/").at(-1)!, m] as const))("%s", (name, path) => {
   for (const [variant, threads] of settings)

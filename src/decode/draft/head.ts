@@ -1,24 +1,9 @@
 // A draft head in linear memory: its weights, its keys and values, and steps of up to 64 rows through it.
-import type { ModelConfig, WeightFile } from "../../model/config.ts";
-import type { HeadFile } from "../../model/eagle.ts";
 import { type LoadContext, packWeights, placeVector, tensorWords } from "../../model/load.ts";
-import { type PlannedWeight, planWeight, slots, stagingOf, writeModel } from "../../model/plan.ts";
-import { sparseWords } from "../../model/sparse.ts";
 import { check, type Kernels, readWord, STRUCT_BYTES, StructWriter, type TensorWords } from "../../wasm/abi.ts";
-import type { Build } from "../../wasm/features.ts";
 import type { Arena } from "../../wasm/memory.ts";
+import { headSlots, type PlannedHead, writeHead } from "./place.ts";
 import { maxNodes } from "./tree.ts";
-
-/** What a head shares with its target: struct addresses of cpp/abi.h. */
-export interface HeadTarget {
-  readonly model: number;
-  readonly config: ModelConfig;
-  readonly ternaryBlock: number;
-  readonly lanes: number;
-  readonly build: Build;
-  /** Float linears become int8 codes. */
-  readonly int8: boolean;
-}
 
 /** One row: see cpp/model/draft.h. It sees slots [first, base) and, from base on, those of its mask. */
 export interface HeadRow {
@@ -67,83 +52,57 @@ export class DraftHead {
   /** Address of (logitRows, vocab) float32. */
   readonly logits: number;
 
-  private constructor(
-    kernels: Kernels,
-    arena: Arena,
-    at: number,
-    file: HeadFile,
-    target: HeadTarget,
-    ids: Int32Array | undefined,
-    vocab: number,
-    logitRows: number,
-  ) {
+  private constructor(kernels: Kernels, arena: Arena, at: number, planned: PlannedHead) {
+    const { file, config, ids, lanes, logitRows } = planned;
     this.#kernels = kernels;
     this.#arena = arena;
     this.#at = at;
-    this.#hiddenSize = target.config.hidden;
+    this.#hiddenSize = config.hidden;
     this.version = file.version;
-    this.width = file.version === 3 ? file.fcInputs : target.config.hidden;
-    this.ids = ids;
-    this.vocab = vocab;
+    this.width = planned.width;
+    this.ids = file.vocabulary ?? (ids && Int32Array.from(ids));
+    this.vocab = planned.vocab;
     this.hidden = arena.take(4 * maxNodes * this.width);
     this.out = arena.take(4 * maxNodes * this.#hiddenSize);
-    this.logits = arena.take(4 * logitRows * vocab);
+    this.logits = arena.take(4 * logitRows * this.vocab);
     this.#rows = arena.take(STRUCT_BYTES.row * maxNodes);
     this.#first = arena.take(4 * maxNodes);
     this.#picked = arena.take(4 * maxNodes);
     this.#batch = arena.take(STRUCT_BYTES.draftBatch);
-    const scratch = arena.take(kernels.draft_scratch_bytes(at, maxNodes, target.lanes));
+    const scratch = arena.take(kernels.draft_scratch_bytes(at, maxNodes, lanes));
     new StructWriter(arena.memory.buffer, this.#batch)
       .words(this.#rows, this.#first, this.hidden, this.out, scratch, this.logits)
-      .ints(0, maxNodes, target.lanes, logitRows, 1);
+      .ints(0, maxNodes, lanes, logitRows, 1);
   }
 
-  /** Places, reads and packs a head. `ids`: the draft vocabulary of an EAGLE-2 head (FR-Spec), most frequent first. */
-  static async load(
-    context: Omit<LoadContext, "staging">,
-    file: HeadFile,
-    target: HeadTarget,
-    ids: readonly number[] | undefined,
-    logitRows: number,
-  ): Promise<DraftHead> {
+  /** Places, reads and packs a head. `context.staging`: of planned.stagingBytes; `model`: address of the target's Model struct. */
+  static async load(context: LoadContext, planned: PlannedHead, model: number): Promise<DraftHead> {
     const { arena, kernels } = context;
-    const w = Object.fromEntries(
-      Object.entries(file.linears).map(([name, weight]) => [name, planned(target, weight, arena)]),
-    ) as { [K in keyof HeadFile["linears"]]: PlannedWeight };
-    const own = file.head && planned(target, file.head, arena);
-    const weights = [...Object.values(w), ...(own ? [own] : [])];
-    const stagingBytes = Math.max(...weights.map(stagingOf));
-    const staging = arena.take(stagingBytes);
-    const full: LoadContext = { ...context, staging };
-    await packWeights(full, weights);
+    const { file, own, ids, linears: w } = planned;
+    for (const weight of planned.weights) weight.at = arena.take(weight.bytes);
+    await packWeights(context, planned.weights);
     const norms = new Map<string, number>();
-    for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(full, tensor) : 0);
-    arena.free(staging, stagingBytes);
+    for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(context, tensor) : 0);
     const { buffer } = arena.memory;
-    const { model } = target;
-    const head = own ? tensorWords(own) : ids ? gathered(kernels, arena, model + HEAD, ids) : readTensor(buffer, model + HEAD);
     const layer = arena.take(STRUCT_BYTES.layer);
     new StructWriter(buffer, layer)
       .words(norms.get("attnNorm")!, norms.get("ffnNorm")!)
       .tensors(...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].map(tensorWords));
     const at = arena.take(STRUCT_BYTES.draftHead);
-    const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
-    // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
-    const logitScale = file.version === 3 ? 1 : target.config.logitScale;
-    const config = { ...target.config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
-    writeModel(buffer, at, config, context.kvType, target.ternaryBlock, sparseWords(undefined, 0))
-      .words(readWord(buffer, model + ROPE), norms.get("norm")!)
-      .tensors(readTensor(buffer, model + EMBEDDING), head)
-      .words(layer)
-      .ints(file.version, file.fcInputs)
-      .tensors(tensorWords(w.fc))
-      .words(norms.get("bias")!, norms.get("embedNorm")!, norms.get("hiddenNorm")!);
-    return new DraftHead(kernels, arena, at, file, target, file.vocabulary ?? (ids && Int32Array.from(ids)), head[1]!, logitRows);
+    writeHead(buffer, at, planned, {
+      rope: readWord(buffer, model + ROPE),
+      norms: (name) => norms.get(name)!,
+      embedding: readTensor(buffer, model + EMBEDDING),
+      head: own ? tensorWords(own) : ids ? gathered(kernels, arena, model + HEAD, ids) : readTensor(buffer, model + HEAD),
+      layer,
+      fc: tensorWords(w.fc),
+    });
+    return new DraftHead(kernels, arena, at, planned);
   }
 
   /** A cache for texts of up to `contextSize` tokens, and the tree behind them. */
   openCache(contextSize: number): HeadCache {
-    const capacity = slots(contextSize + maxNodes);
+    const capacity = headSlots(contextSize);
     const bytes = this.#kernels.kv_bytes(this.#at, capacity);
     const at = this.#arena.take(STRUCT_BYTES.sequence);
     const data = this.#arena.take(bytes);
@@ -183,12 +142,6 @@ export class DraftHead {
       this.out + (from + 1) * bytes,
     );
   }
-}
-
-function planned(target: HeadTarget, file: WeightFile, arena: Arena): PlannedWeight {
-  const weight = planWeight(target.build, file, target.int8);
-  weight.at = arena.take(weight.bytes);
-  return weight;
 }
 
 function readTensor(memory: ArrayBufferLike, at: number): TensorWords {

@@ -17,6 +17,13 @@ export interface LookupPlace {
   readonly capacity: number;
 }
 
+/** lookup_bytes of assembly/lookup.ts, for plans. */
+export const lookupBytes = (capacity: number): number => {
+  let heads = 64;
+  while (heads < capacity) heads *= 2;
+  return 16 + 4 * (2 * capacity + heads);
+};
+
 /** An n-gram index over the text, kept in step with it token by token. */
 export class LookupDrafter implements Drafter {
   readonly name = "lookup";

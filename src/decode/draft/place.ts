@@ -1,0 +1,122 @@
+// How a draft head will lie in linear memory: like model/plan.ts, every size is known before a byte is allocated.
+import type { EngineOptions } from "../../engine/types.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import type { HeadFile } from "../../model/eagle.ts";
+import { type ModelPlan, type PlannedWeight, planWeight, slots, stagingOf, tensorBytes, writeModel } from "../../model/plan.ts";
+import { sparseWords } from "../../model/sparse.ts";
+import { STRUCT_BYTES, type StructWriter, type TensorWords } from "../../wasm/abi.ts";
+import type { Build } from "../../wasm/features.ts";
+import { align } from "../../wasm/memory.ts";
+import { maxNodes } from "./tree.ts";
+
+export interface HeadChoice {
+  readonly file: HeadFile;
+  /** The draft vocabulary of an EAGLE-2 head (FR-Spec), most frequent first; undefined: all tokens. */
+  readonly ids: readonly number[] | undefined;
+  /** Rows of logits that are ranked together: the tree's width. */
+  readonly logitRows: number;
+  /** Keep float linears in 8 bits where their columns are a multiple of 32. */
+  readonly int8: boolean;
+}
+
+export interface PlannedHead extends HeadChoice {
+  /** Its one layer, as the kernels are told of it. */
+  readonly config: ModelConfig;
+  readonly kvType: EngineOptions["kvType"];
+  readonly ternaryBlock: number;
+  readonly lanes: number;
+  readonly linears: { readonly [K in keyof HeadFile["linears"]]: PlannedWeight };
+  /** EAGLE-3: the rows of its own. */
+  readonly own: PlannedWeight | undefined;
+  /** All that is read. */
+  readonly weights: readonly PlannedWeight[];
+  /** Floats of a row that comes from the target. */
+  readonly width: number;
+  /** Tokens it can say. */
+  readonly vocab: number;
+  /** Of the staging area while it is read. */
+  readonly stagingBytes: number;
+  /** In all, with the cache of a first text and what is kept of the target's states; the staging area apart. */
+  readonly bytes: number;
+}
+
+/** Slots of the cache of a text of up to `contextSize` tokens, and of the tree behind it. */
+export const headSlots = (contextSize: number): number => slots(contextSize + maxNodes);
+
+/** Plans a head beside a target of `config`, planned as `target`. */
+export function planHead(
+  build: Build,
+  target: ModelPlan,
+  config: ModelConfig,
+  kvType: EngineOptions["kvType"],
+  choice: HeadChoice,
+): PlannedHead {
+  const { file, ids, logitRows, int8 } = choice;
+  const linears = Object.fromEntries(
+    Object.entries(file.linears).map(([name, weight]) => [name, planWeight(build, weight, int8)]),
+  ) as PlannedHead["linears"];
+  const own = file.head && planWeight(build, file.head, int8);
+  const weights = [...Object.values(linears), ...(own ? [own] : [])];
+  const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
+  // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
+  const logitScale = file.version === 3 ? 1 : config.logitScale;
+  const layer = { ...config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
+  const { ternaryBlock, lanes } = target;
+  const common = { ...choice, config: layer, kvType, ternaryBlock, lanes, linears, own, weights };
+  const { hidden } = config;
+  const width = file.version === 3 ? file.fcInputs : hidden;
+  const vocab = own?.rows ?? ids?.length ?? config.vocab;
+  const at = build.probeBase;
+  const none: TensorWords = [0, 0, 0, 0, 0];
+  writeHead(build.probeMemory.buffer, at, common, { rope: 0, norms: () => 0, embedding: none, head: none, layer: 0, fc: none });
+  const norms = Object.values(file.norms).filter((tensor) => tensor !== undefined).length;
+  const pieces = [
+    ...weights.map((w) => w.bytes),
+    ...new Array<number>(norms).fill(4 * hidden),
+    STRUCT_BYTES.layer,
+    STRUCT_BYTES.draftHead,
+    STRUCT_BYTES.tensor,
+    // What DraftHead takes for its steps.
+    4 * maxNodes * width,
+    4 * maxNodes * hidden,
+    4 * logitRows * vocab,
+    STRUCT_BYTES.row * maxNodes,
+    4 * maxNodes,
+    4 * maxNodes,
+    STRUCT_BYTES.draftBatch,
+    build.probe.draft_scratch_bytes(at, maxNodes, lanes),
+    // The cache of one text.
+    STRUCT_BYTES.sequence,
+    build.probe.kv_bytes(at, headSlots(target.contextSize)),
+    // The target's layers as they are tapped.
+    ...(file.version === 3 ? [4 * width * target.batchSize] : []),
+    // Gathered rows, the list of them and their descriptor.
+    ...(ids && !own ? [STRUCT_BYTES.tensor, 4 * ids.length, tensorBytes(build, { ...target.head, rows: ids.length })] : []),
+  ];
+  const bytes = pieces.reduce((sum, piece) => sum + align(piece), 0);
+  return { ...common, width, vocab, bytes, stagingBytes: Math.max(...weights.map(stagingOf)) };
+}
+
+/** The DraftHead struct of cpp/model/draft.h. */
+export function writeHead(
+  memory: ArrayBufferLike,
+  at: number,
+  head: Pick<PlannedHead, "file" | "config" | "kvType" | "ternaryBlock">,
+  place: {
+    readonly rope: number;
+    norms(name: keyof HeadFile["norms"]): number;
+    readonly embedding: TensorWords;
+    readonly head: TensorWords;
+    readonly layer: number;
+    readonly fc: TensorWords;
+  },
+): StructWriter {
+  const { file, config, kvType, ternaryBlock } = head;
+  return writeModel(memory, at, config, kvType, ternaryBlock, sparseWords(undefined, 0))
+    .words(place.rope, place.norms("norm"))
+    .tensors(place.embedding, place.head)
+    .words(place.layer)
+    .ints(file.version, file.fcInputs)
+    .tensors(place.fc)
+    .words(place.norms("bias"), place.norms("embedNorm"), place.norms("hiddenNorm"));
+}

@@ -1,0 +1,160 @@
+// What drafts, read and planned before the model's weights: what cannot draft is not worth gigabytes of reading.
+
+import { lookupBytes } from "../decode/draft/lookup.ts";
+import { type PlannedHead, planHead } from "../decode/draft/place.ts";
+import { maxNodes } from "../decode/draft/tree.ts";
+import { CpmError } from "../errors.ts";
+import type { ModelFiles } from "../file/source.ts";
+import type { ModelConfig, ModelFile } from "../model/config.ts";
+import { type HeadFile, readHead } from "../model/eagle.ts";
+import { type DraftBytes, isFloat, type ModelPlan, type Plan, planModel, slots, workBytes, writeModel } from "../model/plan.ts";
+import { readModel } from "../model/read.ts";
+import { sparseWords } from "../model/sparse.ts";
+import { pieceTable } from "../text/pieces.ts";
+import type { PieceTable } from "../text/vocabulary.ts";
+import { STRUCT_BYTES } from "../wasm/abi.ts";
+import type { Build } from "../wasm/features.ts";
+import { align } from "../wasm/memory.ts";
+import type { DraftOptions, EagleOptions, EngineOptions } from "./types.ts";
+
+/** A draft's files, understood and checked against their target. */
+export interface DraftFile {
+  readonly head?: HeadFile;
+  readonly small?: ModelFile;
+}
+
+export interface DraftPlan extends DraftBytes {
+  readonly head?: PlannedHead;
+  readonly small?: { readonly model: ModelFile; readonly plan: Plan };
+}
+
+/** Tokens that the lookup index holds: the context and the one that is drafted from. */
+export const lookupCapacity = (contextSize: number): number => contextSize + 1;
+
+/** Tokens of the sequence on which the costs of steps are measured again; see Drafting.warmUp. */
+export const warmContext = (contextSize: number): number => Math.min(64, contextSize);
+
+/** Reads what `options` draft with. Throws CpmError "bad-model", "unsupported", and "bad-option" for what does not fit the target. */
+export async function readDraft(
+  files: ModelFiles | undefined,
+  options: DraftOptions | undefined,
+  config: ModelConfig,
+  table: PieceTable,
+  signal: AbortSignal | undefined,
+): Promise<DraftFile> {
+  if (files && options?.eagle) {
+    const head = await readHead(files, config, signal);
+    checkHead(options.eagle, head, config);
+    return { head };
+  }
+  if (files && options?.model) {
+    const small = await readModel(files, signal);
+    checkSmall(small, config, table);
+    return { small };
+  }
+  return {};
+}
+
+function checkHead(options: EagleOptions, file: HeadFile, config: ModelConfig): void {
+  const bad = options.vocabulary?.find((t) => t >= config.vocab);
+  if (bad !== undefined)
+    throw new CpmError("bad-option", `draft.vocabulary: token ${bad} is outside the target's vocabulary of ${config.vocab}`, {
+      field: "draft.vocabulary",
+    });
+  const words = file.vocabulary?.length ?? options.vocabulary?.length ?? config.vocab;
+  if (options.width > words)
+    throw new CpmError(
+      "bad-option",
+      `draft.tree.width: ${options.width} tokens cannot be chosen from a draft vocabulary of ${words}`,
+      { field: "draft.tree.width" },
+    );
+  if (options.weights !== "int8") return;
+  for (const linear of [...Object.values(file.linears), ...(file.head ? [file.head] : [])])
+    if (linear.kind === "plain" && linear.tensor.shape[1]! % 32)
+      throw new CpmError(
+        "bad-option",
+        `draft.weights: ${linear.tensor.name} has ${linear.tensor.shape[1]} columns, and int8 takes multiples of 32; use "auto" or "float"`,
+        { field: "draft.weights", found: linear.tensor.name },
+      );
+}
+
+function checkSmall(model: ModelFile, config: ModelConfig, theirs: PieceTable): void {
+  const refuse = (what: string): never => {
+    throw new CpmError("bad-option", `draft.model: ${what}; a drafting model must have the target's vocabulary`, {
+      field: "draft.model",
+    });
+  };
+  if (model.config.vocab !== config.vocab) refuse(`it has ${model.config.vocab} tokens, the target ${config.vocab}`);
+  const mine = pieceTable(model.tokenizer);
+  if (mine.bytes.length !== theirs.bytes.length || mine.bytes.some((byte, i) => byte !== theirs.bytes[i]))
+    refuse("its tokens mean other texts than the target's");
+}
+
+/** Plans a model and what drafts for it. Throws as planModel does. */
+export function planEngine(
+  build: Build,
+  model: ModelFile,
+  options: EngineOptions,
+  lanes: number,
+  file: DraftFile,
+): { plan: Plan; draft: DraftPlan } {
+  let draft: DraftPlan = { bytes: 0, stagingBytes: 0 };
+  const plan = planModel(build, model, options, lanes, options.batchSize, (target) => {
+    if (options.draft) draft = planDraft(build, model, options, options.draft, target, file);
+    return draft;
+  });
+  return { plan, draft };
+}
+
+function planDraft(
+  build: Build,
+  { config }: ModelFile,
+  options: EngineOptions,
+  draft: DraftOptions,
+  target: ModelPlan,
+  file: DraftFile,
+): DraftPlan {
+  const { contextSize } = target;
+  const head = file.head && draft.eagle && eagle(build, config, options, draft.eagle, target, file.head);
+  const small = file.small && smallPlan(build, file.small, options, target);
+  const lookup = draft.lookup === "off" ? 0 : align(lookupBytes(lookupCapacity(contextSize)));
+  const main = head?.bytes ?? (small ? smallBytes(small) : 0);
+  if (main + lookup === 0) return { bytes: 0, stagingBytes: 0 };
+  return {
+    ...(head && { head }),
+    ...(small && file.small && { small: { model: file.small, plan: small } }),
+    bytes: main + lookup + (draft.adaptive ? warmBytes(build, config, options, target) : 0),
+    // A small model is read into a cache of its own.
+    stagingBytes: head?.stagingBytes ?? 0,
+  };
+}
+
+function eagle(
+  build: Build,
+  config: ModelConfig,
+  { kvType }: EngineOptions,
+  { weights, vocabulary: ids, width: logitRows }: EagleOptions,
+  target: ModelPlan,
+  file: HeadFile,
+): PlannedHead {
+  // Of itself beside integers only: a float target's head stays what its file says.
+  const integers = target.layers.every((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down].every(({ kind }) => !isFloat(kind)));
+  const int8 = weights === "int8" || (weights !== "float" && integers);
+  return planHead(build, target, config, kvType, { file, ids, logitRows, int8 });
+}
+
+function smallPlan(build: Build, model: ModelFile, options: EngineOptions, target: ModelPlan): Plan {
+  const contextSize = target.contextSize + maxNodes;
+  const own = { ...options, contextSize, maxMemoryBytes: undefined, sparse: false };
+  return planModel(build, model, own, target.lanes, target.batchSize);
+}
+
+/** Weights, cache and activations, the rows of its steps, and small structs. */
+const smallBytes = (plan: Plan): number => workBytes(plan) + 64 * plan.batchSize + 4096;
+
+/** The sequence on which costs are measured again. */
+function warmBytes(build: Build, config: ModelConfig, { kvType }: EngineOptions, target: ModelPlan): number {
+  const { contextSize, sparse, ternaryBlock } = target;
+  writeModel(build.probeMemory.buffer, build.probeBase, config, kvType, ternaryBlock, sparseWords(sparse, contextSize));
+  return align(STRUCT_BYTES.sequence) + align(build.probe.kv_bytes(build.probeBase, slots(warmContext(contextSize))));
+}
