@@ -14,6 +14,7 @@ static void score(const Query* queries, const float* keys, int dim, float* score
       for (int i = 0; i < 4; i++) acc[n][i] = wasm_f32x4_const_splat(0);
     }
     for (int d = 0; d < dim; d += 4, k += 4 * kTile) {
+      anchor(k);
 #pragma clang loop unroll(full)
       for (int step = 0; step < 4; step++) {
         v128_t ks[4];
@@ -30,36 +31,59 @@ static void score(const Query* queries, const float* keys, int dim, float* score
   }
 }
 
-// Turns scores (32) into weights against the new maximum; returns what the old state is multiplied by.
-static float soften(Query& query, float* scores, int slot, const Exp& held) {
-  if (slot + kTile > query.base || query.allowed != ~0u)
-    for (int j = 0; j < kTile; j++)
-      if (!sees(query, slot + j) || !(query.allowed >> j & 1)) scores[j] = kNothing;
-  v128_t top = wasm_v128_load(scores);
-  for (int j = 4; j < kTile; j += 4) top = wasm_f32x4_pmax(top, wasm_v128_load(scores + j));
-  float most = max_f32(top);
-  if (most < query.most) most = query.most;
-  // All zeros while nothing has been visible.
-  v128_t m = wasm_f32x4_splat(most), sum = wasm_f32x4_const_splat(0), some = wasm_f32x4_gt(m, wasm_f32x4_splat(kNothing));
-  for (int j = 0; j < kTile; j += 4) {
-    v128_t p = wasm_v128_and(exp_f32(wasm_f32x4_sub(wasm_v128_load(scores + j), m), held), some);
-    wasm_v128_store(scores + j, p), sum = wasm_f32x4_add(sum, p);
+// Turns scores (N, 32) of N queries, at most 4, into weights against their new maxima; `shrink` (N): what the old states are
+// multiplied by.
+template <int N>
+static void soften(Query* queries, float* scores, int slot, float* shrink, const Exp& held) {
+  const v128_t nothing = wasm_f32x4_splat(kNothing);
+  v128_t top[4] = {nothing, nothing, nothing, nothing}, sum[4];
+  float most[4] = {kNothing, kNothing, kNothing, kNothing}, sums[4] = {};
+  for (int n = 0; n < N; n++) {
+    float* s = scores + n * kTile;
+    const Query& query = queries[n];
+    if (slot + kTile > query.base || query.allowed != ~0u)
+      for (int j = 0; j < kTile; j++)
+        if (!sees(query, slot + j) || !(query.allowed >> j & 1)) s[j] = kNothing;
+    top[n] = wasm_v128_load(s);
+    for (int j = 4; j < kTile; j += 4) top[n] = wasm_f32x4_pmax(top[n], wasm_v128_load(s + j));
+    most[n] = query.most, sums[n] = query.sum;
   }
-  float shrink = wasm_f32x4_extract_lane(exp_f32(wasm_f32x4_splat(query.most - most), held), 0);
-  query.sum = query.sum * shrink + sum_f32(sum), query.most = most;
-  return shrink;
+  v128_t old = wasm_v128_load(most), m = wasm_f32x4_pmax(maxima_f32(top), old), shrunk = exp_f32(wasm_f32x4_sub(old, m), held);
+  wasm_v128_store(most, m);
+  float from[4];  // 0 while nothing has been visible: then all weights are 0
+  wasm_v128_store(from, wasm_v128_and(m, wasm_f32x4_gt(m, nothing)));
+  for (int n = 0; n < 4; n++) sum[n] = wasm_f32x4_const_splat(0);
+  for (int n = 0; n < N; n++) {
+    float* s = scores + n * kTile;
+    const v128_t base = wasm_v128_load32_splat(from + n);
+#pragma clang loop unroll(disable)
+    for (int j = 0; j < kTile; j += 8, s += 8) {
+      v128_t p = exp_f32(wasm_f32x4_sub(wasm_v128_load(s), base), held), q = exp_f32(wasm_f32x4_sub(wasm_v128_load(s + 4), base), held);
+      wasm_v128_store(s, p), wasm_v128_store(s + 4, q);
+      sum[n] = wasm_f32x4_add(wasm_f32x4_add(sum[n], p), q);
+    }
+  }
+  float by[4];
+  wasm_v128_store(by, shrunk);
+  wasm_v128_store(sums, wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(sums), shrunk), sums_f32(sum)));
+  for (int n = 0; n < N; n++) queries[n].most = most[n], queries[n].sum = sums[n], shrink[n] = by[n];
 }
 
 // out = out * shrink + weights (N, 32) x values (limit, dim), four lanes times W dimensions at a time; limit is a multiple of 4.
 template <int N, int W>
 static void gather(Query* queries, const float* shrink, const float* weights, const float* values, int dim, int limit, int d) {
   v128_t acc[N][W];
-  for (int n = 0; n < N; n++)
-    for (int i = 0; i < W; i++) acc[n][i] = wasm_f32x4_mul(wasm_v128_load(queries[n].out + d + 4 * i), wasm_v128_load32_splat(shrink + n));
+  float* out[N];
+  for (int n = 0; n < N; n++) {
+    out[n] = queries[n].out + d;
+    v128_t by = wasm_v128_load32_splat(shrink + n);
+    for (int i = 0; i < W; i++) acc[n][i] = wasm_f32x4_mul(wasm_v128_load(out[n] + 4 * i), by);
+  }
   const float* v = values + d;
   for (int j = 0; j < limit; j += 4) {
 #pragma clang loop unroll(full)
     for (int step = 0; step < 4; step++, v += dim) {
+      anchor(v);
       v128_t vs[W];
       for (int i = 0; i < W; i++) vs[i] = wasm_v128_load(v + 4 * i);
       for (int n = 0; n < N; n++) {
@@ -69,7 +93,7 @@ static void gather(Query* queries, const float* shrink, const float* weights, co
     }
   }
   for (int n = 0; n < N; n++)
-    for (int i = 0; i < W; i++) wasm_v128_store(queries[n].out + d + 4 * i, acc[n][i]);
+    for (int i = 0; i < W; i++) wasm_v128_store(out[n] + 4 * i, acc[n][i]);
 }
 
 // Slots of the tile that some of the queries may see.
@@ -98,7 +122,9 @@ void attend_reset(Query* queries, int count, int dim) {
 void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink) {
   const Exp held = held_exp();
   score_tile(queries, count, keys, dim, weights);
-  for (int n = 0; n < count; n++) shrink[n] = soften(queries[n], weights + n * kTile, slot, held);
+  int n = 0;
+  for (; n + 4 <= count; n += 4) soften<4>(queries + n, weights + n * kTile, slot, shrink + n, held);
+  for (; n < count; n++) soften<1>(queries + n, weights + n * kTile, slot, shrink + n, held);
 }
 
 template <int N>

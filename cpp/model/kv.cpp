@@ -39,33 +39,54 @@ void window_write(int type, uint8_t* tile, int dim, int j, const float* x) {
   }
 }
 
+// Loads come before stores, which they could overlap with for all that V8's re-vectoriser knows.
 static void halves(const uint8_t* from, float* to, int count) {
   const v128_t up = held(kRaise112), mask = held(kHalfMask);
-  for (int i = 0; i < count; i += 16, from += 32, to += 16)
-    for (int k = 0; k < 4; k++) wasm_v128_store(to + 4 * k, wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(from + 8 * k), mask), up));
+#pragma clang loop unroll(disable)
+  for (int i = 0; i < count; i += 32, from += 64, to += 32) {
+    anchor(from), anchor(to);
+    v128_t x[8];
+#pragma clang loop unroll(full)
+    for (int k = 0; k < 8; k++) x[k] = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(from + 8 * k), mask), up);
+#pragma clang loop unroll(full)
+    for (int k = 0; k < 8; k++) wasm_v128_store(to + 4 * k, x[k]);
+  }
 }
 
-// Four int8 codes as floats.
-static inline v128_t codes_f32(const uint8_t* p) {
-  return wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p))));
+// 32 int8 codes as floats, times scales: `each` of a code by itself (32), or one for all.
+static inline void codes(const uint8_t* from, float* to, const float* each, v128_t all) {
+  v128_t x[8];
+#pragma clang loop unroll(full)
+  for (int k = 0; k < 4; k++) {
+    v128_t wide = wasm_i16x8_load8x8(from + 8 * k);
+    x[2 * k] = wasm_i32x4_extend_low_i16x8(wide), x[2 * k + 1] = wasm_i32x4_extend_high_i16x8(wide);
+  }
+#pragma clang loop unroll(full)
+  for (int k = 0; k < 8; k++) x[k] = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(x[k]), each ? wasm_v128_load(each + 4 * k) : all);
+#pragma clang loop unroll(full)
+  for (int k = 0; k < 8; k++) wasm_v128_store(to + 4 * k, x[k]);
 }
 
 const float* kv_keys(int type, const uint8_t* tile, int dim, float* scratch) {
   if (type == kKvF32) return (const float*)tile;
   if (type == kKvF16) return halves(tile, scratch, dim * kTile), scratch;
   const float* scales = (const float*)(tile + dim * kTile);
-  for (int d = 0; d < dim; d++)
-    for (int j = 0; j < kTile; j += 4) wasm_v128_store(scratch + d * kTile + j, wasm_f32x4_mul(codes_f32(tile + d * kTile + j), wasm_v128_load(scales + j)));
+  float* to = scratch;
+  for (int d = 0; d < dim; d++, tile += kTile, to += kTile) anchor(tile), anchor(to), codes(tile, to, scales, wasm_f32x4_const_splat(0));
   return scratch;
 }
 
 const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch) {
   if (type == kKvF32) return (const float*)tile;
   if (type == kKvF16) return halves(tile, scratch, dim * kTile), scratch;
-  for (int j = 0; j < kTile; j++) {
-    v128_t scale = wasm_v128_load32_splat((const float*)(tile + dim * kTile) + j);
-    for (int d = 0; d < dim; d += 4) wasm_v128_store(scratch + j * dim + d, wasm_f32x4_mul(codes_f32(tile + j * dim + d), scale));
+  const float* scales = (const float*)(tile + dim * kTile);
+  if (dim % 32 == 0) {
+    float* to = scratch;
+    for (int j = 0; j < kTile; j++)
+      for (int d = 0; d < dim; d += 32, tile += 32, to += 32) anchor(tile), anchor(to), codes(tile, to, nullptr, wasm_v128_load32_splat(scales + j));
+    return scratch;
   }
+  for (int i = 0; i < dim * kTile; i++) scratch[i] = (float)(int8_t)tile[i] * scales[i / dim];
   return scratch;
 }
 
