@@ -5,8 +5,10 @@
 //     a trained head on held-out prompts: acceptance and speed, greedy and sampled, with and without FR-Spec
 //   node bench/draft.mjs lookup [--model FILE] [--threads N] [--tokens N] [--rounds N]
 //     prompt lookup where a text is repeated with edits, and on free text
+//   node bench/draft.mjs frspec [--model FILE] [--threads N] [--tokens N] [--rounds N]
+//     what a head of random weights costs a round, by the size of its vocabulary
 // With the engine's re-vectoriser (Node 26): node --experimental-wasm-revectorize bench/draft.mjs …
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { assemble } from "../dist/engine/assemble.js";
@@ -16,6 +18,7 @@ import { Speculation } from "../dist/engine/speculate.js";
 import { acceptNode, verifyTree } from "../dist/engine/verify.js";
 import { pathFiles } from "../dist/host/node.files.js";
 import { nodeHost } from "../dist/host/node.host.js";
+import { writeHead } from "./lib/head.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { values: o, positionals } = parseArgs({
@@ -69,6 +72,14 @@ async function open(model, draft, { drafter, head, contextSize } = {}) {
     head && (await pathFiles(head)),
   );
   return { engine, session: await engine.open() };
+}
+
+/** The parts of an engine, its files closed again. */
+async function assembled(model, options, head) {
+  const files = [await pathFiles(model), ...(head ? [await pathFiles(head)] : [])];
+  const parts = await assemble(host, files[0], options, {}, files[1]);
+  for (const file of files) await file.close();
+  return parts;
 }
 
 /** Milliseconds a token, and what was said. */
@@ -239,7 +250,7 @@ async function runLookup() {
     maxMemoryBytes: undefined,
     draft: { ...none, lookup: "on" },
   };
-  const parts = await assemble(host, await pathFiles(model), options, {}, undefined);
+  const parts = await assembled(model, options);
   const sequence = parts.sequences.get(parts.sequences.open(1024));
   title({ engine: parts });
   const vocab = parts.info.config.vocab;
@@ -269,6 +280,59 @@ async function runLookup() {
     );
   }
   await parts.endLanes();
+}
+
+/** Drafting time alone, in rounds that follow a script, so that nothing is accepted and every round is alike. */
+async function runFrSpec() {
+  const [tokens, rounds] = [Number(o.tokens ?? 48), Number(o.rounds)];
+  const model = o.model ?? here("models/synthetic-0.5b-q4_0.gguf");
+  const shape = { depth: 3, width: 4, size: 12, window: 0, weights: o.weights };
+  const common = { contextSize: 1024, kvType: "f16", threads: Number(o.threads), variant: o.variant, batchSize: 256 };
+  const file = here("out/head.safetensors");
+  mkdirSync(here("out"), { recursive: true });
+  let parts = await assembled(model, { ...common, draft: undefined });
+  title({ engine: parts });
+  const { config } = parts.info;
+  writeHead(file, config);
+  const prompt = Array.from({ length: 64 }, (_, i) => 10 + ((i * 7919) % 20000));
+  const text = Array.from({ length: tokens }, (_, i) => 20000 + i);
+  const plain = [];
+  const sequence = parts.sequences.get(parts.sequences.open(1024));
+  for (let round = 0; round <= rounds; round++)
+    plain.push((await scripted(parts, sequence, prompt, text, tokens, undefined)).timings.decodeMs / (tokens - 1));
+  await parts.endLanes();
+  const step = median(plain.slice(1));
+  console.log(`a plain step takes ${step.toFixed(2)} ms; trees of depth 3, width 4, 12 tokens`);
+  console.log("| vocabulary | drafting a round, ms | of a plain step | of the full vocabulary |");
+  console.log("|---|---|---|---|");
+  let full;
+  for (const size of [config.vocab, 32768, 16384, 8192]) {
+    const vocabulary = size < config.vocab ? Array.from({ length: size }, (_, i) => i) : undefined;
+    const draft = { ...none, eagle: { ...shape, vocabulary }, adaptive: false };
+    parts = await assembled(model, { ...common, draft }, file);
+    const own = parts.sequences.get(parts.sequences.open(1024));
+    const { drafter } = parts.drafting;
+    let [spent, count] = [0, 0];
+    for (const name of ["propose", "observe"]) {
+      const whole = drafter[name].bind(drafter);
+      drafter[name] = async (...args) => {
+        const started = host.now();
+        await whole(...args);
+        spent += host.now() - started;
+        if (name === "propose") count++;
+      };
+    }
+    const times = [];
+    for (let round = 0; round <= rounds; round++) {
+      [spent, count] = [0, 0];
+      await scripted(parts, own, prompt, text, tokens, parts.drafting);
+      if (round > 0) times.push(spent / count);
+    }
+    const ms = median(times);
+    full ??= ms;
+    console.log(`| ${size} | ${ms.toFixed(2)} | ${(ms / step).toFixed(2)} | ${(ms / full).toFixed(2)} |`);
+    await parts.endLanes();
+  }
 }
 
 function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
@@ -308,7 +372,7 @@ function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
   return generate(generator, request, { onPart() {} });
 }
 
-const runs = { oracle: runOracle, heads: runHeads, lookup: runLookup };
+const runs = { oracle: runOracle, heads: runHeads, lookup: runLookup, frspec: runFrSpec };
 const run = runs[positionals[0]];
 if (!run) throw new Error(`say what to measure: ${Object.keys(runs).join(", ")}`);
 await run();

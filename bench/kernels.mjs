@@ -1,5 +1,5 @@
 // Times the GEMM kernels of one or two builds side by side: GB/s of weights and GOP/s for a model's matrices, against this
-// machine's read bandwidth and dot-product peak as WebAssembly reaches them.
+// machine's read bandwidth and dot-product peak as WebAssembly reaches them, in percent behind each.
 //   node bench/kernels.mjs [--wasm DIR[,DIR]] [--base] [--lanes 1,2] [--kinds int4,...] [--tokens 1,2,...] [--shape 0.5b|8b] [--only NAME,...]
 // Times are the best of --samples. With two folders, samples alternate between them, and the last column is first over second.
 // V8's re-vectoriser: node --experimental-wasm-revectorize bench/kernels.mjs ...
@@ -38,6 +38,7 @@ async function main() {
     const benches = await Promise.all(
       folders.map((folder) => open(folder, base, lanes, largest + COLD_BYTES + 5 * most * widest)),
     );
+    let [readPeak, dotPeak] = [Number.NaN, Number.NaN];
     const peaks = benches.find((b) => b.k.peak_read);
     if (peaks) {
       const mark = peaks.mark();
@@ -47,9 +48,8 @@ async function main() {
       const read = Math.min(...interleave([() => peaks.k.peak_read(at, pieces, 1)], 20, 9, 150).map(([t]) => t));
       const dot = Math.min(...interleave([() => peaks.k.peak_dot(8 * lanes, 200)], 5, 9, 150).map(([t]) => t));
       peaks.release(mark);
-      console.log(
-        `${lanes} lane(s): reads ${(COLD_BYTES / read / 1e6).toFixed(1)} GB/s, dots ${((lanes * 1600 * 60 * 32) / dot / 1e6).toFixed(0)} GOP/s`,
-      );
+      [readPeak, dotPeak] = [COLD_BYTES / read / 1e6, (lanes * 1600 * 60 * 32) / dot / 1e6];
+      console.log(`${lanes} lane(s): reads ${readPeak.toFixed(1)} GB/s, dots ${dotPeak.toFixed(0)} GOP/s`);
     }
     for (const kind of o.kinds.split(","))
       for (const [name, shape] of matrices) {
@@ -77,10 +77,11 @@ async function main() {
             i ? 10 : 80,
           );
           const us = runs.map((_, n) => 1000 * Math.min(...times.map((row) => row[n])));
-          const cells = us.map(
-            (t) =>
-              `${t.toFixed(1).padStart(10)} us ${(sets[0].bytes / t / 1e3).toFixed(1).padStart(6)} GB/s ${((2 * rows * cols * tokens) / t / 1e3).toFixed(0).padStart(5)} GOP/s`,
-          );
+          const part = (value, peak) => `${((100 * value) / peak).toFixed(0).padStart(4)} %`;
+          const cells = us.map((t) => {
+            const [gbs, gops] = [sets[0].bytes / t / 1e3, (2 * rows * cols * tokens) / t / 1e3];
+            return `${t.toFixed(1).padStart(10)} us ${gbs.toFixed(1).padStart(6)} GB/s ${part(gbs, readPeak)} ${gops.toFixed(0).padStart(5)} GOP/s ${part(gops, dotPeak)}`;
+          });
           const ratio =
             runs.length > 1
               ? `  x ${(us[0] / us[1]).toFixed(2)} (median of pairs ${median(times.map((row) => row[0] / row[1])).toFixed(2)})`

@@ -1,5 +1,5 @@
 // The benchmark table: our engine in every runtime, beside llama.cpp and wllama, on the same files in the same minutes.
-//   npm run bench -- [--quick] [--append] [--model default,q4_0,tq2_0] [--runtime llama,llama-avx2,node20,node26,deno,bun,chromium,wllama2,wllama3]
+//   npm run bench -- [--quick] [--append] [--model default,q4_0,tq2_0] [--runtime llama,llama-avx2,node20,node26,deno,bun,chromium,workerd,wllama2,wllama3]
 //                    [--threads 1,2] [--variant base,relaxed,turbo] [--rounds 3] [--prompt 512] [--decode 64]
 // Every measurement is a process of its own. A round visits every cell of a table in turn, odd rounds backwards, so that what the
 // machine does meanwhile touches all cells alike. --append adds the tables to bench/RESULTS.md and drops earlier provisional ones.
@@ -24,7 +24,7 @@ const { values } = parseArgs({
     quick: { type: "boolean", default: false },
     append: { type: "boolean", default: false },
     model: { type: "string", default: "default,q4_0,tq2_0" },
-    runtime: { type: "string", default: "llama,llama-avx2,node20,node26,deno,bun,chromium,wllama2,wllama3" },
+    runtime: { type: "string", default: "llama,llama-avx2,node20,node26,deno,bun,chromium,workerd,wllama2,wllama3" },
     threads: { type: "string", default: "1,2" },
     variant: { type: "string", default: "base,relaxed,turbo" },
     rounds: { type: "string" },
@@ -87,14 +87,21 @@ const ENGINES = {
   deno: { ours: true, runtime: "Deno", run: script(binary("deno"), "run", "--allow-read") },
   bun: { ours: true, runtime: "Bun", run: script(binary("bun")) },
   chromium: { ours: true, runtime: "Chromium", run: page("ours") },
+  workerd: {
+    ours: true,
+    single: true,
+    runtime: "workerd",
+    run: (model, o) => runOne(process.execPath, [join(here, "edge.mjs"), model, ...flags(o)], { hold: false }),
+  },
   wllama2: { engine: "wllama 2.2.1", runtime: "Chromium", run: page("wllama2") },
   wllama3: { engine: "wllama 3.13.0", runtime: "Chromium", run: page("wllama3") },
 };
 
 function cellsOf(model, threads) {
   return list(values.runtime).flatMap((name) => {
-    const { ours, ...about } = ENGINES[name] ?? {};
+    const { ours, single, ...about } = ENGINES[name] ?? {};
     if (!about.run) throw new Error(`--runtime: ${name} is none of ${Object.keys(ENGINES).join(", ")}`);
+    if (single && threads > 1) return [];
     const wanted = {
       prompt: Number(values.prompt ?? model.prompt),
       decode: Number(values.decode ?? model.decode),

@@ -22,7 +22,7 @@ async function freePort() {
 }
 
 /** Serves a configuration on a port of its own. Gives { url, memory(), end() }; memory: { now, peak } in bytes, or undefined. */
-async function started(config) {
+export async function started(config) {
   const port = await freePort();
   const process = serve(binary(), ["serve", config, `--socket-addr=http=127.0.0.1:${port}`]);
   const url = `http://127.0.0.1:${port}/`;
@@ -62,11 +62,11 @@ const worker :Workerd.Worker = (compatibilityDate = "2026-11-01", modules = [${l
   return path;
 }
 
-async function suite({ project, origin, report }) {
+/** Bundles a worker with the kernels that it imports; gives its configuration. */
+export async function bundled(entry, out, name) {
   const { build } = await import(pathToFileURL(join(root, "test/node_modules/esbuild/lib/main.js")).href);
-  const out = join(project, "suite-worker");
   await build({
-    entryPoints: [join(project, "worker.mjs")],
+    entryPoints: [entry],
     outfile: join(out, "worker.js"),
     bundle: true,
     format: "esm",
@@ -76,12 +76,16 @@ async function suite({ project, origin, report }) {
     assetNames: "[name]",
     logLevel: "warning",
   });
-  const config = writeConfig(out, "suite", {
+  return writeConfig(out, name, {
     "worker.js": "esModule",
     "kernels.wasm": "wasm",
     "kernels.relaxed.wasm": "wasm",
     "decide.wasm": "wasm",
   });
+}
+
+async function suite({ project, origin, report }) {
+  const config = await bundled(join(project, "worker.mjs"), join(project, "suite-worker"), "suite");
   const worker = await started(config);
   try {
     const response = await fetch(`${worker.url}?url=${encodeURIComponent(`${origin}/stories-q4_0.gguf`)}`);
