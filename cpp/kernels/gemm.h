@@ -16,6 +16,7 @@ struct Inputs {
   const float* x;              // (tokens, stride) float kinds
   const int8_t* q;             // (tokens, stride) codes in blocks of 32
   const BlockScale* scales;    // (tokens, stride / 32)
+  const BlockCentre* centres;  // (tokens, stride / 32), of int6
   const int8_t* tq;            // (tokens, stride) codes in blocks of ternary_block
   const BlockScale* tscales;   // (tokens, stride / ternary_block)
   int tokens, stride, ternary_block;

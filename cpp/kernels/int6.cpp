@@ -1,18 +1,18 @@
 // 6-bit weights: each code is the 7-bit operand of the dot. A 16-bit lane sums four dots and starts from what centres its
-// codes (BlockScale), so that it ends within 4 * 2 * 32 * 127 = 32512 < 32768, whatever it wrapped around in between. The
+// codes (BlockCentre), so that it ends within 4 * 2 * 32 * 127 = 32512 < 32768, whatever it wrapped around in between. The
 // instruction that widens the sums multiplies them by the int8 scales.
 #include "gemm.h"
 
 // Codes times x over a block of 32 columns, scaled by the int8 scales: rows 0-3 and 4-7 of N tokens. At most
 // 2 * 128 * 16 * 32 * 127 < 2^24: exact as float32 as well.
 template <int N>
-KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockScale* const* scales, v128_t six, v128_t (&sums)[2][N]) {
+KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* centres, v128_t six, v128_t (&sums)[2][N]) {
 #pragma clang loop unroll(full)
   for (int s = 0; s < 2; s++) {
     const uint8_t* codes = at + 16 + 96 * s;
     v128_t sum[2][N], upper[2], w[2];
     for (int t = 0; t < N; t++)
-      for (int h = 0; h < 2; h++) sum[h][t] = wasm_v128_load32_splat(scales[t]->centre[s]);
+      for (int h = 0; h < 2; h++) sum[h][t] = wasm_v128_load32_splat(centres[t]->centre[s]);
 #pragma clang loop unroll(full)
     for (int c = 0; c < 4; c++) {
       for (int h = 0; h < 2; h++) {
@@ -59,10 +59,11 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
   for (int panel = begin; panel < end; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
+    const BlockCentre* c[N];
     v128_t low[N], high[N];
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      low[t] = high[t] = wasm_f32x4_const_splat(0);
+      c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock), low[t] = high[t] = wasm_f32x4_const_splat(0);
     }
     for (int super = 0; super < w.cols / kSuper; super++) {
       v128_t acc[2][N], sums[2][N];
@@ -71,9 +72,9 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
       at += 16;
 #pragma clang loop unroll(disable)
       for (int b = 0; b < kSuper / kBlock; b++, at += 208) {
-        block<N>(at, x, s, six, sums);
+        block<N>(at, x, c, six, sums);
         scale_block<N>(sums[0], s, acc[0]), scale_block<N>(sums[1], s, acc[1]);
-        for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++;
+        for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++, c[t]++;
       }
       v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
       for (int t = 0; t < N; t++) low[t] = madd_f32(acc[0][t], d0, low[t]), high[t] = madd_f32(acc[1][t], d1, high[t]);

@@ -1,6 +1,6 @@
 #include "quantize.h"
 
-void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales) {
+void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales, BlockCentre* centres) {
   const v128_t round = held(kRounding);  // as a float what rounds, as an integer what a rounded 0 is
   for (int b = 0; b < cols; b += block, scales++) {
     v128_t top = wasm_f32x4_const_splat(0);
@@ -12,7 +12,8 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
     // The reciprocal overflows for a denormal maximum, which is nothing beside its neighbours: code 0.
     float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
     if (inverse == 0) {
-      __builtin_memset(q + b, 0, block), __builtin_memset(scales->centre, 0, 8), scales->sum8 = 0;
+      __builtin_memset(q + b, 0, block), scales->sum8 = 0;
+      if (centres) centres[b / block] = {};
       continue;
     }
     const v128_t scale = wasm_f32x4_splat(inverse);
@@ -29,13 +30,15 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
       }
       sum = wasm_i32x4_add(sum, wasm_i32x4_add(part[0], part[1]));
     }
-    v128_t centre = wasm_i32x4_dot_i16x8(wasm_i16x8_narrow_i32x4(part[0], part[1]), wasm_i16x8_const_splat(-32));
-    wasm_v128_store64_lane(scales->centre, wasm_i16x8_narrow_i32x4(centre, centre), 0);
+    if (centres) {
+      v128_t centre = wasm_i32x4_dot_i16x8(wasm_i16x8_narrow_i32x4(part[0], part[1]), wasm_i16x8_const_splat(-32));
+      wasm_v128_store64_lane(centres[b / block].centre, wasm_i16x8_narrow_i32x4(centre, centre), 0);
+    }
     scales->sum8 = 8 * (wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) + wasm_i32x4_extract_lane(sum, 3));
   }
 }
 
-void quantize_ref(const float* x, int cols, int block, int8_t* q, BlockScale* scales) {
+void quantize_ref(const float* x, int cols, int block, int8_t* q, BlockScale* scales, BlockCentre* centres) {
   for (int b = 0; b < cols; b += block, scales++) {
     float most = 0;
     for (int k = b; k < b + block; k++) {
@@ -43,12 +46,13 @@ void quantize_ref(const float* x, int cols, int block, int8_t* q, BlockScale* sc
       if (!(a <= most)) most = a;
       if (most != most) break;
     }
-    *scales = {most / 127.0f, 0, {}};
+    *scales = {most / 127.0f, 0};
+    if (centres) centres[b / block] = {};
     float inverse = most > 1e-35f && most < 1e38f ? 127.0f / most : 0.0f;
     for (int k = b; k < b + block; k++) {
       q[k] = inverse == 0 ? 0 : (int8_t)__builtin_rintf(x[k] * inverse);
       scales->sum8 += 8 * q[k];
-      if (k >= b + block - 32) scales->centre[k / 16 % 2][k / 2 % 2] -= 32 * q[k];
+      if (centres && k >= b + block - 32) centres[b / block].centre[k / 16 % 2][k / 2 % 2] -= 32 * q[k];
     }
   }
 }

@@ -9,6 +9,7 @@
 struct Codes {
   int8_t *q32, *qt;
   BlockScale *s32, *st;
+  BlockCentre* c32;
 };
 
 // So few rows are normed by every lane for itself: that takes less than waiting for one lane and fetching its results.
@@ -32,9 +33,9 @@ static inline int spans_of(int context) { return (context + kSpan - 1) / kSpan; 
 // (rows, stride) codes that `take` finds memory for.
 template <typename Take>
 static inline Codes take_codes(uint64_t rows, uint64_t stride, Take&& take) {
-  uint64_t values = rows * stride, scales = values / kBlock * sizeof(BlockScale);
+  uint64_t values = rows * stride, blocks = values / kBlock, scales = blocks * sizeof(BlockScale);
   Codes c;
-  c.q32 = (int8_t*)take(values), c.s32 = (BlockScale*)take(scales), c.qt = (int8_t*)take(values), c.st = (BlockScale*)take(scales);
+  c.q32 = (int8_t*)take(values), c.s32 = (BlockScale*)take(scales), c.qt = (int8_t*)take(values), c.st = (BlockScale*)take(scales), c.c32 = (BlockCentre*)take(blocks * sizeof(BlockCentre));
   return c;
 }
 
