@@ -7,6 +7,7 @@ import { CpmError } from "../errors.ts";
 import { type Kernels, KINDS, StructWriter } from "./abi.ts";
 import { heapBase, instantiateKernels } from "./instance.ts";
 import { createMemory, PAGE } from "./memory.ts";
+import { floatResults } from "./warm.ts";
 
 export interface Build {
   readonly variant: Variant;
@@ -100,11 +101,13 @@ const WARM_MS = 250;
 
 /**
  * The same check on optimised code: engines compile twice, and only the second compiler fuses vectors. Loops until it has
- * had time to, at every tile width.
+ * had time to, at every tile width; float kernels must give what they gave at first, before that compiler came.
  */
-async function staysRight(host: EngineHost, candidate: Build): Promise<boolean> {
+export async function staysRight(host: Pick<EngineHost, "now" | "breathe">, candidate: Build): Promise<boolean> {
+  const cold = floatResults(candidate);
   for (const started = host.now(); host.now() - started < WARM_MS; ) {
     for (let tokens = 1; tokens <= 8; tokens++) if (!computesRight(candidate, tokens)) return false;
+    if (floatResults(candidate).some((bits, i) => bits !== cold[i])) return false;
     await host.breathe();
   }
   return true;

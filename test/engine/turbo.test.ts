@@ -2,6 +2,10 @@
 import process from "node:process";
 import { expect, test } from "vitest";
 import { CpmError, defaultModel, load } from "../../dist/host/node.js";
+import { type Build, staysRight } from "../../src/wasm/features.ts";
+import { heapBase } from "../../src/wasm/instance.ts";
+import { floatResults } from "../../src/wasm/warm.ts";
+import { builds, workbench } from "../support/bench.ts";
 
 const capable = Number(process.versions.node.split(".")[0]) >= 24;
 if (!capable)
@@ -31,4 +35,31 @@ test("turbo gives the bits of plain code where there is turbo, and a typed error
       await model.dispose();
     }
   for (const result of results) expect(Buffer.from(result.buffer).equals(Buffer.from(results[0]!.buffer))).toBe(true);
+});
+
+async function candidate(name: string): Promise<Build> {
+  const { kernels, memory } = await workbench(name);
+  const probeBase = Math.ceil(heapBase(kernels) / 64) * 64;
+  return { variant: "base", memory64: false, module: undefined as never, probe: kernels, probeMemory: memory, probeBase };
+}
+
+const host = { now: () => performance.now(), breathe: () => new Promise<void>((resolve) => setImmediate(resolve)) };
+
+test("what is compared on cold and on warm code has the same bits in every build", async () => {
+  const all = await Promise.all(builds.filter((name) => !name.startsWith("kernels64")).map(candidate));
+  const [first, ...others] = all.map(floatResults);
+  expect(new Set(first).size).toBeGreaterThan(3000);
+  for (const other of others) expect(other).toEqual(first);
+});
+
+test("code that computes otherwise once it is warm is not used", async () => {
+  const right = await candidate("kernels");
+  expect(await staysRight(host, right)).toBe(true);
+  let calls = 0;
+  const attention: Build["probe"]["attention"] = (model, batch, context, layer, q, o, parts) => {
+    const status = right.probe.attention(model, batch, context, layer, q, o, parts);
+    if (++calls > 20) new Uint32Array(right.probeMemory.buffer, o, 1)[0]! ^= 1;
+    return status;
+  };
+  expect(await staysRight(host, { ...right, probe: { ...right.probe, attention } })).toBe(false);
 });
