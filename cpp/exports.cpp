@@ -209,14 +209,16 @@ ABI(forward_phase) int forward_phase(Ref<const Model> m, Ref<const Batch> b, int
 
 // What follows is for tests, benchmarks and probes: each kernel beside its definition.
 
-ABI(quantize_row) void quantize_row(Ref<const float> x, int cols, int block, Ref<int8_t> q, Ref<BlockScale> scales) { quantize(x, cols, block, q, scales, (BlockCentre*)(BlockScale*)(scales + cols / block)); }
-ABI(quantize_row_ref) void quantize_row_ref(Ref<const float> x, int cols, int block, Ref<int8_t> q, Ref<BlockScale> scales) { quantize_ref(x, cols, block, q, scales, (BlockCentre*)(BlockScale*)(scales + cols / block)); }
+static BlockCentre* centres_behind(BlockScale* scales, size_t blocks) { return (BlockCentre*)(scales + blocks); }
+
+ABI(quantize_row) void quantize_row(Ref<const float> x, int cols, int block, Ref<int8_t> q, Ref<BlockScale> scales) { quantize(x, cols, block, q, scales, centres_behind(scales, cols / block)); }
+ABI(quantize_row_ref) void quantize_row_ref(Ref<const float> x, int cols, int block, Ref<int8_t> q, Ref<BlockScale> scales) { quantize_ref(x, cols, block, q, scales, centres_behind(scales, cols / block)); }
 
 // y (tokens, rows) for x (tokens, cols padded to 32); q and scales (centres behind them) are filled when the kind is an integer one.
 ABI(gemm_rows) int gemm_rows(Ref<const Tensor> w, Ref<const float> x, Ref<int8_t> q, Ref<BlockScale> scales, Ref<float> y, int tokens, int block, int repeat) {
   int stride = padded_cols(*w);
   size_t blocks = stride / block;
-  BlockCentre* centres = (BlockCentre*)(BlockScale*)(scales + tokens * blocks);
+  BlockCentre* centres = centres_behind(scales, tokens * blocks);
   for (int t = 0; t < tokens && !is_float(w->kind); t++) quantize(x + (size_t)t * stride, stride, block, q + (size_t)t * stride, scales + t * blocks, centres + t * blocks);
   GemmJob job = {*w, {x, q, scales, centres, q, scales, tokens, stride, block}, {y, w->rows, 1, false}};
   for (; repeat > 0; repeat--)
@@ -226,7 +228,7 @@ ABI(gemm_rows) int gemm_rows(Ref<const Tensor> w, Ref<const float> x, Ref<int8_t
 ABI(gemm_rows_ref) void gemm_rows_ref(Ref<const Tensor> w, Ref<const float> x, Ref<int8_t> q, Ref<BlockScale> scales, Ref<float> y, int tokens, int block) {
   int stride = padded_cols(*w);
   size_t blocks = stride / block;
-  BlockCentre* centres = (BlockCentre*)(BlockScale*)(scales + tokens * blocks);
+  BlockCentre* centres = centres_behind(scales, tokens * blocks);
   for (int t = 0; t < tokens && !is_float(w->kind); t++) quantize_ref(x + (size_t)t * stride, stride, block, q + (size_t)t * stride, scales + t * blocks, centres + t * blocks);
   Inputs in = {x, q, scales, centres, q, scales, tokens, stride, block};
   for (int t = 0; t < tokens; t++)

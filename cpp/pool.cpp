@@ -20,9 +20,9 @@ alignas(64) static int generation;
 
 // About 20 us: bridges the gaps inside a step, burns no core between steps.
 constexpr int kSpins = 8000;
-constexpr long long kPatience = 100000000;  // ns between looks at `dead`
+constexpr long long kLook = 100000000;  // ns between looks at `dead`
 
-// Waits of kPatience inside a step after which a lane that does not come counts as dead: it was ended from outside, and
+// Waits of kLook inside a step after which a lane that does not come counts as dead: it was ended from outside, and
 // whoever ended it may not be able to say so. No phase takes a fraction of that.
 static int patience = 300;
 
@@ -32,7 +32,7 @@ static void wait_while(int* at, int value, int limit) {
     if (__atomic_load_n(at, __ATOMIC_ACQUIRE) != value) return;
   while (__atomic_load_n(at, __ATOMIC_ACQUIRE) == value && !__atomic_load_n(&dead, __ATOMIC_RELAXED)) {
     constexpr int kTimedOut = 2;
-    if (__builtin_wasm_memory_atomic_wait32(at, value, kPatience) == kTimedOut && limit && --limit == 0) pool_fail();
+    if (__builtin_wasm_memory_atomic_wait32(at, value, kLook) == kTimedOut && limit && --limit == 0) pool_fail();
   }
 }
 

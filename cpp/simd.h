@@ -105,7 +105,7 @@ static inline void transpose(v128_t (&a)[4]) {
   a[0] = wasm_i64x2_shuffle(low0, low1, 0, 2), a[1] = wasm_i64x2_shuffle(low0, low1, 1, 3);
   a[2] = wasm_i64x2_shuffle(high0, high1, 0, 2), a[3] = wasm_i64x2_shuffle(high0, high1, 1, 3);
 }
-// The same of four vectors at once, in the same order.
+// sum_f32 and max_f32 of four vectors at once, in the same order.
 static inline v128_t sums_f32(v128_t (&a)[4]) {
   transpose(a);
   return wasm_f32x4_add(wasm_f32x4_add(a[0], a[2]), wasm_f32x4_add(a[1], a[3]));

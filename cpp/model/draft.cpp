@@ -13,9 +13,7 @@ constexpr int kGroup = 64;  // query heads of a KV head, at most
 
 struct DraftScratch {
   float *in, *both, *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *lane;
-  int8_t *q32, *qt;
-  BlockScale *s32, *st;
-  BlockCentre* c32;
+  Codes codes;
   int entry, hidden, pair, heads, inner, widest;  // row strides
   size_t lane_floats, bytes;
 };
@@ -40,9 +38,7 @@ DraftScratch plan(const DraftHead& head, uintptr_t at, int rows, int lanes) {
   s.k = (float*)take(n * m.kv_heads * m.head_dim * 4), s.v = (float*)take(n * m.kv_heads * m.head_dim * 4);
   s.gate = (float*)take(n * s.inner * 4), s.up = (float*)take(n * s.inner * 4);
   s.angles = (float*)take(n * m.head_dim * 4);
-  s.q32 = (int8_t*)take(n * s.widest), s.s32 = (BlockScale*)take(n * (s.widest / kBlock) * sizeof(BlockScale));
-  s.c32 = (BlockCentre*)take(n * (s.widest / kBlock) * sizeof(BlockCentre));
-  s.qt = (int8_t*)take(n * s.widest), s.st = (BlockScale*)take(n * (s.widest / kBlock) * sizeof(BlockScale));
+  s.codes = take_codes(n, s.widest, take);
   s.lane_floats = (size_t)2 * kTile * m.head_dim + (size_t)kGroup * m.head_dim;
   s.lane = (float*)take(s.lane_floats * lanes * 4);
   s.bytes = used;
@@ -60,12 +56,9 @@ struct DraftStep {
 
 // The integer forms of row t of x that the weights read.
 void quantize_for(const DraftStep& st, const float* x, int stride, int t, const Tensor* const* w, int weights) {
-  bool int8 = false, int6 = false, ternary = false;
-  for (int i = 0; i < weights; i++) int6 |= w[i]->kind == kInt6, int8 |= w[i]->kind >= kInt4 && w[i]->kind <= kInt8Min, ternary |= w[i]->kind == kTernary;
-  size_t row = (size_t)t * stride;
-  int block = st.d.m.ternary_block;
-  if (int8) quantize(x + row, stride, kBlock, st.s.q32 + row, st.s.s32 + (size_t)t * (stride / kBlock), int6 ? st.s.c32 + (size_t)t * (stride / kBlock) : nullptr);
-  if (ternary) quantize(x + row, stride, block, st.s.qt + row, st.s.st + (size_t)t * (stride / block), nullptr);
+  Reads reads;
+  for (int i = 0; i < weights; i++) reads.add(*w[i]);
+  quantize_codes(x, st.s.codes, (size_t)t * stride, stride, st.d.m.ternary_block, reads);
 }
 
 // Every row by itself, its result quantised for the weights that read it.
@@ -77,8 +70,8 @@ void each_row(Lane& lane, const DraftStep& st, const float* x, int stride, const
 }
 
 void linears(Lane& lane, const DraftStep& st, const float* x, int stride, const Tensor* const* w, const Output* out, int weights) {
-  const DraftScratch& s = st.s;
-  Inputs in = {x, s.q32, s.s32, s.c32, s.qt, s.st, st.count, stride, st.d.m.ternary_block};
+  const Codes& c = st.s.codes;
+  Inputs in = {x, c.q32, c.s32, c.c32, c.qt, c.st, st.count, stride, st.d.m.ternary_block};
   int total = 0;
   for (int i = 0; i < weights; i++) total += panels(*w[i]);
   for (int begin, end; pool_claim(lane, total, pool_grain(total), &begin, &end);)

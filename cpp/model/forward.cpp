@@ -21,25 +21,13 @@ struct Step {
   bool runs(Phase phase) const { return phases & phase; }
 };
 
-bool reads_int8(const Tensor& w) { return w.kind >= kInt4 && w.kind <= kInt8Min; }
-
-// What weights ask of the rows they read.
-struct Reads {
-  bool int8 = false, int6 = false, ternary = false;
-  template <typename... T>
-  explicit Reads(const T&... w) { ((int8 |= reads_int8(w), int6 |= w.kind == kInt6, ternary |= w.kind == kTernary), ...); }
-};
-
 Inputs inputs(const Step& st, const float* x, const Codes& c, int stride, int tokens) {
   return {x, c.q32, c.s32, c.c32, c.qt, c.st, tokens, stride, st.m.ternary_block};
 }
 
-// Columns [from, from + width) of row t of x, in whole blocks, as the integers that are read.
+// Columns [from, from + width) of row t of x.
 void quantize_part(const Step& st, const float* x, const Codes& c, int stride, int t, int from, int width, Reads reads) {
-  int block = st.m.ternary_block;
-  size_t at = (size_t)t * stride + from;
-  if (reads.int8) quantize(x + at, width, kBlock, c.q32 + at, c.s32 + at / kBlock, reads.int6 ? c.c32 + at / kBlock : nullptr);
-  if (reads.ternary) quantize(x + at, width, block, c.qt + at, c.st + at / block, nullptr);
+  quantize_codes(x, c, (size_t)t * stride + from, width, st.m.ternary_block, reads);
 }
 
 // Normed rows, ready to be read by GEMM: those of the batch, or the picked ones.

@@ -53,6 +53,10 @@ static void halves(const uint8_t* from, float* to, int count) {
   }
 }
 
+static inline v128_t four_codes(const uint8_t* from) {
+  return wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(from))));
+}
+
 // 32 int8 codes as floats, times scales: `each` of a code by itself (32), or one for all.
 static inline void codes(const uint8_t* from, float* to, const float* each, v128_t all) {
   v128_t x[8];
@@ -80,13 +84,13 @@ const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch) {
   if (type == kKvF32) return (const float*)tile;
   if (type == kKvF16) return halves(tile, scratch, dim * kTile), scratch;
   const float* scales = (const float*)(tile + dim * kTile);
-  if (dim % 32 == 0) {
-    float* to = scratch;
-    for (int j = 0; j < kTile; j++)
-      for (int d = 0; d < dim; d += 32, tile += 32, to += 32) anchor(tile), anchor(to), codes(tile, to, nullptr, wasm_v128_load32_splat(scales + j));
-    return scratch;
+  float* to = scratch;
+  for (int j = 0; j < kTile; j++) {
+    const v128_t scale = wasm_v128_load32_splat(scales + j);
+    int d = 0;
+    for (; d + 32 <= dim; d += 32, tile += 32, to += 32) anchor(tile), anchor(to), codes(tile, to, nullptr, scale);
+    for (; d < dim; d += 4, tile += 4, to += 4) wasm_v128_store(to, wasm_f32x4_mul(four_codes(tile), scale));
   }
-  for (int i = 0; i < dim * kTile; i++) scratch[i] = (float)(int8_t)tile[i] * scales[i / dim];
   return scratch;
 }
 

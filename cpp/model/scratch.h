@@ -12,6 +12,20 @@ struct Codes {
   BlockCentre* c32;
 };
 
+// What weights ask of the rows they read.
+struct Reads {
+  bool int8 = false, int6 = false, ternary = false;
+  template <typename... T>
+  explicit Reads(const T&... w) { (add(w), ...); }
+  void add(const Tensor& w) { int8 |= w.kind >= kInt4 && w.kind <= kInt8Min, int6 |= w.kind == kInt6, ternary |= w.kind == kTernary; }
+};
+
+// Columns [at, at + width) of x, counted over all rows, in whole blocks, as the integers that are read.
+static inline void quantize_codes(const float* x, const Codes& c, size_t at, int width, int ternary_block, Reads reads) {
+  if (reads.int8) quantize(x + at, width, kBlock, c.q32 + at, c.s32 + at / kBlock, reads.int6 ? c.c32 + at / kBlock : nullptr);
+  if (reads.ternary) quantize(x + at, width, ternary_block, c.qt + at, c.st + at / ternary_block, nullptr);
+}
+
 // So few rows are normed by every lane for itself: that takes less than waiting for one lane and fetching its results.
 constexpr int kFew = 8;
 
