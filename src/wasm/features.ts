@@ -7,7 +7,7 @@ import { CpmError } from "../errors.ts";
 import { type Kernels, KINDS, StructWriter } from "./abi.ts";
 import { heapBase, instantiateKernels } from "./instance.ts";
 import { createMemory, PAGE } from "./memory.ts";
-import { floatResults } from "./warm.ts";
+import { floatResults, noise16 } from "./warm.ts";
 
 export interface Build {
   readonly variant: Variant;
@@ -75,8 +75,7 @@ export function computesRight({ probe, probeMemory, probeBase }: Build, tokens =
   const got = scales + tokens * cols;
   const want = got + tokens * rows * 4;
   const noise = new Uint8Array(probeMemory.buffer, data, 16384);
-  let state = 12345;
-  const next = () => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) >>> 16;
+  const next = noise16(12345);
   const inputs = new Float32Array(probeMemory.buffer, x, tokens * cols);
   for (let i = 0; i < inputs.length; i++) inputs[i] = (next() - 32768) / 1000;
   for (const kind of ["int4", "int6", "int8", "ternary"] as const) {

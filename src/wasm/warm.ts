@@ -9,6 +9,15 @@ const SLOTS = 96;
 const ROWS = 3;
 const COLUMNS = 160;
 
+/** Numbers of 16 bits, the same ones for a seed. */
+export function noise16(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return state >>> 16;
+  };
+}
+
 /** The bits of attention over caches of halves and of int8 (ROWS, HEADS * DIM each), of a norm and of SiLU (COLUMNS each). */
 export function floatResults({ probe, probeMemory, probeBase }: Pick<Build, "probe" | "probeMemory" | "probeBase">): Uint32Array {
   const { buffer } = probeMemory;
@@ -18,18 +27,14 @@ export function floatResults({ probe, probeMemory, probeBase }: Pick<Build, "pro
     top = at + bytes;
     return at;
   };
-  let state = 4321;
+  const next = noise16(4321);
   const noise = (count: number) => {
     const at = take(4 * count);
-    const values = new Float32Array(buffer, at, count);
-    for (let i = 0; i < count; i++) {
-      state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-      values[i] = ((state >>> 16) - 32768) / 12000;
-    }
+    new Float32Array(buffer, at, count).set(Float32Array.from({ length: count }, () => (next() - 32768) / 12000));
     return at;
   };
-  const results: Uint32Array[] = [];
-  const keep = (at: number, count: number) => results.push(new Uint32Array(buffer, at, count).slice());
+  const results: number[] = [];
+  const keep = (at: number, count: number) => results.push(...new Uint32Array(buffer, at, count));
   const [model, sequence, batch, rows] = [
     take(STRUCT_BYTES.model),
     take(STRUCT_BYTES.sequence),
@@ -61,11 +66,5 @@ export function floatResults({ probe, probeMemory, probeBase }: Pick<Build, "pro
   keep(y, COLUMNS);
   probe.silu_row(y, w, COLUMNS);
   keep(y, COLUMNS);
-  const all = new Uint32Array(results.reduce((sum, r) => sum + r.length, 0));
-  let at = 0;
-  for (const result of results) {
-    all.set(result, at);
-    at += result.length;
-  }
-  return all;
+  return Uint32Array.from(results);
 }
