@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { avx2Arguments } from "./lib/avx2.mjs";
 import { runOne } from "./lib/processes.mjs";
+import { median } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -29,7 +30,6 @@ const engines = {
   "cpm-wasm": [node26, join(here, "ours.mjs")],
   "cpm-wasm, turbo": [node26, join(here, "ours.mjs"), "--turbo"],
 };
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const numbers = (text) => text.split(",").map(Number);
 const digits = (v) => (Number.isFinite(v) ? v.toPrecision(3) : "–");
 

@@ -11,14 +11,9 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { assemble } from "../dist/engine/assemble.js";
-import { Engine } from "../dist/engine/engine.js";
-import { generate } from "../dist/engine/generate.js";
-import { Speculation } from "../dist/engine/speculate.js";
-import { acceptNode, verifyTree } from "../dist/engine/verify.js";
-import { pathFiles } from "../dist/host/node.files.js";
-import { nodeHost } from "../dist/host/node.host.js";
+import { greedy, host, none, rig, say, scripted, title } from "./lib/drafting.mjs";
 import { writeHead } from "./lib/head.mjs";
+import { median } from "./lib/report.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { values: o, positionals } = parseArgs({
@@ -37,63 +32,7 @@ const { values: o, positionals } = parseArgs({
   },
 });
 const numbers = (text) => text.split(",").map(Number);
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
-const host = await nodeHost("node");
-const greedy = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  penaltyWindow: 0,
-  logitBias: [],
-  seed: 0,
-  logprobs: -1,
-};
-const none = { lookup: "off", eagle: undefined, model: undefined, adaptive: true, size: 64 };
-
-async function open(model, draft, { drafter, head, contextSize } = {}) {
-  const options = {
-    contextSize,
-    kvType: "f16",
-    threads: Number(o.threads),
-    variant: o.variant,
-    batchSize: 256,
-    maxMemoryBytes: undefined,
-    draft: { ...none, ...draft },
-  };
-  const engine = await Engine.load(
-    host,
-    await pathFiles(model),
-    options,
-    drafter ? { drafter } : {},
-    head && (await pathFiles(head)),
-  );
-  return { engine, session: await engine.open() };
-}
-
-/** The parts of an engine, its files closed again. */
-async function assembled(model, options, head) {
-  const files = [await pathFiles(model), ...(head ? [await pathFiles(head)] : [])];
-  const parts = await assemble(host, files[0], options, {}, files[1]);
-  for (const file of files) await file.close();
-  return parts;
-}
-
-/** Milliseconds a token, and what was said. */
-async function say({ engine, session }, prompt, maxTokens, sampling = greedy, draft = "text") {
-  const request = { prompt, maxTokens, sampling, stopTokens: [], stop: [], thinking: "none", special: false, draft };
-  const result = await engine.generate(session, request, { onPart() {} });
-  return { ...result, ms: result.timings.decodeMs / Math.max(1, result.tokens.length - 1) };
-}
-
-function title({ engine }) {
-  const flags = process.execArgv.join(" ");
-  const { config, threads, variant } = engine.info;
-  console.log(`${config.name}, ${threads} thread${threads > 1 ? "s" : ""}, ${variant}, Node ${process.versions.node} ${flags}`);
-}
+const { open, assembled } = rig({ threads: Number(o.threads), variant: o.variant });
 
 /**
  * Right with probability p at each token; a tree has a second guess at each level, right half of the times the first is
@@ -241,16 +180,7 @@ async function runHeads() {
 async function runLookup() {
   const [tokens, rounds] = [Number(o.tokens ?? 128), Number(o.rounds)];
   const model = o.model ?? here("models/synthetic-0.5b-q4_0.gguf");
-  const options = {
-    contextSize: 1024,
-    kvType: "f16",
-    threads: Number(o.threads),
-    variant: o.variant,
-    batchSize: 256,
-    maxMemoryBytes: undefined,
-    draft: { ...none, lookup: "on" },
-  };
-  const parts = await assembled(model, options);
+  const parts = await assembled(model, { ...none, lookup: "on" });
   const sequence = parts.sequences.get(parts.sequences.open(1024));
   title({ engine: parts });
   const vocab = parts.info.config.vocab;
@@ -287,10 +217,9 @@ async function runFrSpec() {
   const [tokens, rounds] = [Number(o.tokens ?? 48), Number(o.rounds)];
   const model = o.model ?? here("models/synthetic-0.5b-q4_0.gguf");
   const shape = { depth: 3, width: 4, size: 12, window: 0, weights: o.weights };
-  const common = { contextSize: 1024, kvType: "f16", threads: Number(o.threads), variant: o.variant, batchSize: 256 };
   const file = here("out/head.safetensors");
   mkdirSync(here("out"), { recursive: true });
-  let parts = await assembled(model, { ...common, draft: undefined });
+  let parts = await assembled(model, undefined);
   title({ engine: parts });
   const { config } = parts.info;
   writeHead(file, config);
@@ -309,7 +238,7 @@ async function runFrSpec() {
   for (const size of [config.vocab, 32768, 16384, 8192]) {
     const vocabulary = size < config.vocab ? Array.from({ length: size }, (_, i) => i) : undefined;
     const draft = { ...none, eagle: { ...shape, vocabulary }, adaptive: false };
-    parts = await assembled(model, { ...common, draft }, file);
+    parts = await assembled(model, draft, file);
     const own = parts.sequences.get(parts.sequences.open(1024));
     const { drafter } = parts.drafting;
     let [spent, count] = [0, 0];
@@ -333,43 +262,6 @@ async function runFrSpec() {
     console.log(`| ${size} | ${ms.toFixed(2)} | ${(ms / step).toFixed(2)} | ${(ms / full).toFixed(2)} |`);
     await parts.endLanes();
   }
-}
-
-function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
-  const { stepper } = parts;
-  sequence.tokens.length = 0;
-  const sampler = { sample: (_, position) => ({ token: text[position - prompt.length] }) };
-  const generator = {
-    now: () => host.now(),
-    samplers: Array.from({ length: stepper.logitRows }, () => sampler),
-    speculation: new Speculation(drafting, undefined),
-    table: parts.table,
-    sequence,
-    async step(tokens) {
-      const first = sequence.tokens.length;
-      await stepper.layers(
-        tokens.map((token, i) => ({
-          sequence,
-          token,
-          position: first + i,
-          slot: first + i,
-          base: first + i + 1,
-          total: first + tokens.length,
-          maskLow: 0,
-          maskHigh: 0,
-        })),
-      );
-      await stepper.head([tokens.length - 1]);
-      sequence.tokens.push(...tokens);
-    },
-    verify: (tree) => verifyTree(stepper, sequence, tree, undefined),
-    accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
-    batchRows: (total) => stepper.batchRows(total),
-    slide() {},
-    stop: [],
-  };
-  const request = { prompt, maxTokens, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false };
-  return generate(generator, request, { onPart() {} });
 }
 
 const runs = { oracle: runOracle, heads: runHeads, lookup: runLookup, frspec: runFrSpec };

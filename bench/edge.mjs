@@ -11,7 +11,7 @@ import { serve } from "./lib/server.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const options = engineArguments(process.argv.slice(2));
-install(join(dirname(here), "test"));
+for (const folder of ["test", "test/runtimes"]) install(join(dirname(here), folder));
 
 const server = await serve({ "/model.gguf": resolve(options.model) }, () => {});
 const out = join(here, `out/edge-${process.pid}`);

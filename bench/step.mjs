@@ -7,6 +7,7 @@ import { assemble } from "../dist/engine/assemble.js";
 import { causalRows } from "../dist/engine/forward.js";
 import { pathFiles } from "../dist/host/node.files.js";
 import { nodeHost } from "../dist/host/node.host.js";
+import { median } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
 
 const { values: o } = parseArgs({
@@ -20,7 +21,6 @@ const { values: o } = parseArgs({
   },
 });
 const numbers = (text) => text.split(",").map(Number);
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const path = o.model ?? synthetic({ type: "q4_0" }).path;
 const rows = numbers(o.rows);
 const context = Number(o.context);

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { runOne } from "./lib/processes.mjs";
+import { median } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -23,7 +24,6 @@ const model = o.model ?? synthetic({ type: "q4_0" }).path;
 const node26 = join(here, "../test/runtimes/node_modules/node/bin/node");
 const cores = availableParallelism();
 const cells = [false, true].flatMap((busy) => [1, cores].map((threads) => ({ busy, threads, prefill: [], decode: [] })));
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 async function measure({ busy, threads }) {
   const other = busy ? spawn(process.execPath, ["-e", "for (;;);"], { stdio: "ignore" }) : undefined;

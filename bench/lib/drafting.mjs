@@ -1,0 +1,89 @@
+// What the measurements of drafting share: engines over the built package, and generations of set texts.
+import { assemble } from "../../dist/engine/assemble.js";
+import { Engine } from "../../dist/engine/engine.js";
+import { causalRows } from "../../dist/engine/forward.js";
+import { generate } from "../../dist/engine/generate.js";
+import { Speculation } from "../../dist/engine/speculate.js";
+import { acceptNode, verifyTree } from "../../dist/engine/verify.js";
+import { pathFiles } from "../../dist/host/node.files.js";
+import { nodeHost } from "../../dist/host/node.host.js";
+
+export const host = await nodeHost("node");
+export const greedy = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  penaltyWindow: 0,
+  logitBias: [],
+  seed: 0,
+  logprobs: -1,
+};
+export const none = { lookup: "off", eagle: undefined, model: undefined, adaptive: true, size: 64 };
+
+/** Ways to load: `open` an engine with a session, or its parts `assembled`. */
+export function rig({ threads, variant }) {
+  const common = { kvType: "f16", threads, variant, batchSize: 256, maxMemoryBytes: undefined };
+  return {
+    async open(model, draft, { drafter, head, contextSize } = {}) {
+      const engine = await Engine.load(
+        host,
+        await pathFiles(model),
+        { ...common, contextSize, draft: { ...none, ...draft } },
+        drafter ? { drafter } : {},
+        head && (await pathFiles(head)),
+      );
+      return { engine, session: await engine.open() };
+    },
+
+    /** For 1024 tokens; the files are closed again. */
+    async assembled(model, draft, head) {
+      const files = [await pathFiles(model), ...(head ? [await pathFiles(head)] : [])];
+      const parts = await assemble(host, files[0], { ...common, contextSize: 1024, draft }, {}, files[1]);
+      for (const file of files) await file.close();
+      return parts;
+    },
+  };
+}
+
+/** Milliseconds a token, and what was said. */
+export async function say({ engine, session }, prompt, maxTokens, sampling = greedy, draft = "text") {
+  const request = { prompt, maxTokens, sampling, stopTokens: [], stop: [], thinking: "none", special: false, draft };
+  const result = await engine.generate(session, request, { onPart() {} });
+  return { ...result, ms: result.timings.decodeMs / Math.max(1, result.tokens.length - 1) };
+}
+
+export function title({ engine }) {
+  const flags = process.execArgv.join(" ");
+  const { config, threads, variant } = engine.info;
+  console.log(`${config.name}, ${threads} thread${threads > 1 ? "s" : ""}, ${variant}, Node ${process.versions.node} ${flags}`);
+}
+
+/** A generation that says `text` whatever the model's logits are: the costs are the real ones. */
+export function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
+  const { stepper } = parts;
+  sequence.tokens.length = 0;
+  const sampler = { sample: (_, position) => ({ token: text[position - prompt.length] }) };
+  const generator = {
+    now: () => host.now(),
+    samplers: Array.from({ length: stepper.logitRows }, () => sampler),
+    speculation: new Speculation(drafting, undefined),
+    table: parts.table,
+    sequence,
+    async step(tokens) {
+      await stepper.layers(causalRows(sequence, tokens, sequence.tokens.length + tokens.length));
+      await stepper.head([tokens.length - 1]);
+      sequence.tokens.push(...tokens);
+    },
+    verify: (tree) => verifyTree(stepper, sequence, tree, undefined),
+    accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
+    batchRows: (total) => stepper.batchRows(total),
+    slide() {},
+    stop: [],
+  };
+  const request = { prompt, maxTokens, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false };
+  return generate(generator, request, { onPart() {} });
+}
