@@ -1,71 +1,57 @@
-// Builds wasm/: C++ kernels in {single, threads} x {base, relaxed}, the AssemblyScript module, and a manifest.
+// Builds wasm/ by the table in modules.mjs, and a manifest that says from which sources each module was made.
 // Emscripten compiles, wasm-ld links; no JavaScript is emitted and env.memory is the only import. Binaryen stays away from
 // the kernels: it sinks sums into the expressions that use them, which costs V8 a third of their speed, and saves no bytes.
 //   node cpp/build.mjs           builds what changed
 //   node cpp/build.mjs --check   tells whether wasm/ was built from these sources
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildAssembly } from "../assembly/build.mjs";
+import { ASSEMBLY, CPP } from "./modules.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const llvm = process.env.CPM_LLVM ?? "/usr/lib/llvm-22/bin";
 const emscripten = process.env.CPM_EMSCRIPTEN ?? "/usr/share/emscripten";
 const work = join(root, "build");
 
-// AssemblyScript's statics lie in [1 KiB, 64 KiB). C++ data begins at 64 KiB, then the stack of lane 0.
-const STACK_BYTES = 256 * 1024;
-const VARIANTS = [
-  { name: "kernels", flags: [], link: [] },
-  { name: "kernels.relaxed", flags: ["-mrelaxed-simd"], link: [] },
-  { name: "kernels.mt", flags: ["-pthread"], link: ["--shared-memory"] },
-  { name: "kernels.relaxed.mt", flags: ["-mrelaxed-simd", "-pthread"], link: ["--shared-memory"] },
-  // Models beyond 4 GiB. Runtimes that have memory64 have relaxed SIMD and threads.
-  {
-    name: "kernels64.relaxed.mt",
-    flags: ["-sMEMORY64=1", "-mrelaxed-simd", "-pthread"],
-    link: ["--shared-memory", "-mwasm64"],
-    pages: 262144,
-  },
-];
-// Contraction off: a*b + c must round twice in every build, or variants would disagree.
-const COMPILE = [
-  "-O3",
-  "-std=c++20",
-  "-msimd128",
-  "-mbulk-memory",
-  "-fno-exceptions",
-  "-fno-rtti",
-  "-ffp-contract=off",
-  "-fno-math-errno",
-  "-fno-slp-vectorize",
-  "-Wall",
-  "-Wextra",
-  "-Werror",
-];
-
-const files = (folder, pattern) =>
-  readdirSync(join(root, folder), { recursive: true })
-    .map((name) => `${folder}/${name}`)
-    .filter((name) => pattern.test(name) && !name.includes("node_modules"))
+/** Files of a row's `sources`: files, folders with all below them, or `folder/*.ext`. */
+function filesOf(sources) {
+  return sources
+    .flatMap((source) => {
+      const star = /^(.*)\/\*(\.\w+)$/.exec(source);
+      if (star) return readdirSync(join(root, star[1])).flatMap((n) => (n.endsWith(star[2]) ? [`${star[1]}/${n}`] : []));
+      if (statSync(join(root, source)).isFile()) return [source];
+      return readdirSync(join(root, source), { recursive: true }).flatMap((name) =>
+        /\.(cpp|h|ts)$/.test(name) ? [`${source}/${name.replaceAll("\\", "/")}`] : [],
+      );
+    })
     .sort();
+}
 
-/** Hash of everything the modules are made from. */
-function sourceHash() {
+/** Hash of everything that a module is made from: its sources, its row of the table, the tools' versions. */
+function sourceHash(sources, settings) {
   const hash = createHash("sha256");
-  for (const file of [
-    ...files("cpp", /\.(cpp|h|mjs)$/),
-    ...files("assembly", /\.(ts|mjs)$/),
-    "asconfig.json",
-    "cpp/package.json",
-  ])
+  for (const file of [...filesOf(sources), "cpp/package.json"])
     hash
       .update(`${file}\0`)
       .update(readFileSync(join(root, file)))
       .update("\0");
-  return hash.digest("hex");
+  return hash.update(JSON.stringify(settings)).digest("hex");
+}
+
+/** Every module by file name, with the hash of its sources. */
+function sourcesOfModules() {
+  const { options, targets } = JSON.parse(readFileSync(join(root, "asconfig.json"), "utf8"));
+  return Object.fromEntries([
+    ...CPP.flatMap(({ sources, compile, global, stack, variants }) =>
+      variants.map((variant) => [`${variant.name}.wasm`, sourceHash(sources, { compile, global, stack, variant })]),
+    ),
+    ...ASSEMBLY.flatMap(({ entry, sources, targets: names }) =>
+      names.map((name) => [basename(targets[name].outFile), sourceHash(sources, { entry, options, target: targets[name] })]),
+    ),
+  ]);
 }
 
 const sha256 = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
@@ -75,26 +61,28 @@ const run = (command, args) =>
     env: { ...process.env, EM_CONFIG: join(work, "emscripten.config") },
   });
 
-function buildVariant({ name, flags, link, pages = 65536 }) {
+function buildVariant({ sources: own, compile, global, stack }, { name, flags, link, pages }) {
   const folder = join(work, name);
   mkdirSync(folder, { recursive: true });
-  const sources = files("cpp", /\.cpp$/);
+  const all = filesOf(own);
+  const sources = all.filter((file) => file.endsWith(".cpp"));
   const newest = Math.max(
-    ...files("cpp", /\.h$/).map((h) => statSync(join(root, h)).mtimeMs),
-    statSync(join(root, "cpp/build.mjs")).mtimeMs,
+    ...[...all.filter((file) => file.endsWith(".h")), "cpp/build.mjs", "cpp/modules.mjs"].map(
+      (f) => statSync(join(root, f)).mtimeMs,
+    ),
   );
   const objects = sources.map((source) => {
     const object = join(folder, source.replaceAll("/", "_").replace(/cpp$/, "o"));
     const stale = !existsSync(object) || statSync(object).mtimeMs < Math.max(newest, statSync(join(root, source)).mtimeMs);
-    if (stale) run(process.env.CPM_EMXX ?? "em++", [...COMPILE, ...flags, "-c", join(root, source), "-o", object]);
+    if (stale) run(process.env.CPM_EMXX ?? "em++", [...compile, ...flags, "-c", join(root, source), "-o", object]);
     return object;
   });
   const layout = [
     "--no-entry",
     "--no-stack-first",
-    "--global-base=65536",
+    `--global-base=${global}`,
     "-z",
-    `stack-size=${STACK_BYTES}`,
+    `stack-size=${stack}`,
     "--export=__stack_pointer",
     "--export=__heap_base",
   ];
@@ -122,18 +110,21 @@ function build() {
     join(work, "emscripten.config"),
     `EMSCRIPTEN_ROOT='${emscripten}'\nLLVM_ROOT='${llvm}'\nBINARYEN_ROOT='/usr'\nNODE_JS='${process.execPath}'\nFROZEN_CACHE=True\n`,
   );
-  for (const variant of VARIANTS) buildVariant(variant);
-  buildAssembly(root);
-  const modules = readdirSync(join(root, "wasm"))
-    .filter((name) => name.endsWith(".wasm"))
-    .sort();
+  for (const row of CPP) for (const variant of row.variants) buildVariant(row, variant);
+  for (const row of ASSEMBLY) buildAssembly(root, row);
+  const made = sourcesOfModules();
+  for (const name of readdirSync(join(root, "wasm")))
+    if (name.endsWith(".wasm") && !(name in made)) rmSync(join(root, "wasm", name));
+  const modules = Object.keys(made).sort();
   const clang = execFileSync(join(llvm, "clang"), ["--version"], { encoding: "utf8" }).split("\n")[0];
   const tools = { clang, ...JSON.parse(readFileSync(join(root, "cpp/package.json"), "utf8")).devDependencies };
   const manifest = {
-    sources: sourceHash(),
     tools,
     modules: Object.fromEntries(
-      modules.map((name) => [name, { bytes: statSync(join(root, "wasm", name)).size, sha256: sha256(join(root, "wasm", name)) }]),
+      modules.map((name) => [
+        name,
+        { bytes: statSync(join(root, "wasm", name)).size, sha256: sha256(join(root, "wasm", name)), sources: made[name] },
+      ]),
     ),
   };
   writeFileSync(join(root, "wasm/manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
@@ -143,10 +134,14 @@ function build() {
 /** Says what is wrong with wasm/, or undefined when it was built from these sources. */
 export function stale() {
   const manifest = JSON.parse(readFileSync(join(root, "wasm/manifest.json"), "utf8"));
-  if (manifest.sources !== sourceHash()) return "cpp/ or assembly/ changed since wasm/ was built: run `npm run wasm`";
-  for (const [name, { sha256: expected }] of Object.entries(manifest.modules))
-    if (sha256(join(root, "wasm", name)) !== expected)
+  const made = sourcesOfModules();
+  for (const name of new Set([...Object.keys(made), ...Object.keys(manifest.modules)])) {
+    const built = manifest.modules[name];
+    if (!built || !made[name]) return `wasm/${name} is in ${built ? "the manifest" : "the table"} alone: run \`npm run wasm\``;
+    if (built.sources !== made[name]) return `the sources of wasm/${name} changed since it was built: run \`npm run wasm\``;
+    if (sha256(join(root, "wasm", name)) !== built.sha256)
       return `wasm/${name} is not the file that the manifest names: run \`npm run wasm\``;
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
