@@ -21,7 +21,7 @@ export interface Command {
   readonly args: ArgsDef;
   /** Options that may be given several times. */
   readonly repeated?: readonly string[];
-  /** A repeated option that also takes arguments beyond the positional ones, as a shell's pattern gives them. */
+  /** A repeated option that also takes arguments beyond the positional ones: all of them in a command that has none, else where it is given. */
   readonly more?: string;
   run(args: Parsed): Promise<void>;
 }
@@ -40,8 +40,8 @@ export function parse(command: Command, raw: readonly string[]): Parsed {
     }
   }
   const { values, positionals } = strictly(command, raw, options);
-  if (command.more !== undefined && values.has(command.more))
-    values.get(command.more)!.push(...positionals.splice(places.length));
+  if (command.more !== undefined && positionals.length > places.length && (values.has(command.more) || places.length === 0))
+    values.set(command.more, [...(values.get(command.more) ?? []), ...positionals.splice(places.length)]);
   if (positionals.length > places.length)
     throw new UsageError(`cpm ${command.name}: "${positionals[places.length]}" is one argument too many`);
   const text = (name: string) => values.get(name)?.at(-1);

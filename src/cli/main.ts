@@ -14,9 +14,10 @@ import { logits } from "./logits.ts";
 import { explain } from "./options.ts";
 import { note, outputFailed, write } from "./output.ts";
 import { run } from "./run.ts";
+import { serve } from "./serve.ts";
 import { tokenize } from "./tokenize.ts";
 
-const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq];
+const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq, serve];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.
 

@@ -64,6 +64,12 @@ export class Tokenizer {
     return piece;
   }
 
+  /** The bytes that a token stands for in the middle of a text; a special token's are its name. @throws CpmError "bad-input" */
+  bytes(id: number): Uint8Array {
+    this.#table ??= tableOf(this.#recipe);
+    return new Detokenizer(this.#table, true, false).bytes(id);
+  }
+
   /** The token spelled exactly so in the vocabulary. */
   id(piece: string): number | undefined {
     return piece === "" ? undefined : this.#ids.get(piece);

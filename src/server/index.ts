@@ -1,0 +1,4 @@
+// cpm-wasm/server: an OpenAI-compatible fetch handler over loaded models. A wing: nothing of the core imports it.
+export { createHandler, type Handler, type HandlerContext, type HandlerOptions, type LogEntry } from "./handler.ts";
+export type { ErrorBody } from "./problem.ts";
+export type { ModelSource, ServedModels } from "./shelf.ts";
