@@ -6,7 +6,21 @@ import { expect, test } from "vitest";
 import { stale } from "../cpp/build.mjs";
 
 const src = fileURLToPath(new URL("../src/", import.meta.url));
-const order = ["errors.ts", "file", "wasm", "text", "model", "decode", "engine", "port", "door", "index.ts", "server", "host", "cli"];
+const order = [
+  "errors.ts",
+  "file",
+  "wasm",
+  "text",
+  "model",
+  "decode",
+  "engine",
+  "port",
+  "door",
+  "index.ts",
+  "server",
+  "host",
+  "cli",
+];
 
 interface Import {
   readonly from: string;
