@@ -68,19 +68,27 @@ test("nobody imports a host but hosts", () => {
 });
 
 test("the packages imported are the ones that package.json names", () => {
-  const { dependencies } = JSON.parse(readFileSync(join(src, "../package.json"), "utf8")) as {
+  const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(src, "../package.json"), "utf8")) as {
     dependencies: Record<string, string>;
+    peerDependencies: Record<string, string>;
   };
-  const used = new Set(
-    imports
-      .filter((i) => !/^(\.|node:)/.test(i.to))
-      .map((i) =>
-        i.to
-          .split("/")
-          .slice(0, i.to.startsWith("@") ? 2 : 1)
-          .join("/"),
-      ),
+  // What is loaded when it is used may also be an optional peer.
+  const loaded = files.flatMap((file) =>
+    [...readFileSync(join(src, file), "utf8").matchAll(/\bimport\("([^"]+)"\)/g)].map((match) => match[1]!),
   );
+  const packages = (names: readonly string[]) =>
+    names
+      .filter((name) => !/^(\.|#|node:)/.test(name))
+      .map((name) =>
+        name
+          .split("/")
+          .slice(0, name.startsWith("@") ? 2 : 1)
+          .join("/"),
+      );
+  const used = new Set([
+    ...packages(imports.map((i) => i.to)),
+    ...packages(loaded).filter((name) => !Object.hasOwn(peerDependencies, name)),
+  ]);
   used.delete("cpm-wasm");
   expect([...used].sort()).toEqual(Object.keys(dependencies).sort());
 });
