@@ -18,6 +18,7 @@ const order = [
   "door",
   "index.ts",
   "server",
+  "aisdk",
   "host",
   "cli",
 ];

@@ -5,13 +5,37 @@ import { readMessages } from "./messages.ts";
 import { invalid, type Params, unsupported } from "./params.ts";
 import { type Limits, MAX_TOP, optionsOf, readWish, type Wish } from "./sampling.ts";
 import { event } from "./sse.ts";
-import { finishOf, idOf, nowSeconds, timingsOf, usageOf, type WireFinish, type WireLogprob, type WireUsage } from "./wire.ts";
+import {
+  finishOf,
+  idOf,
+  nowSeconds,
+  timingsOf,
+  usageOf,
+  type WireFinish,
+  type WireLogprob,
+  type WireTimings,
+  type WireUsage,
+} from "./wire.ts";
 
-export interface ChatAnswer {
-  readonly role: "assistant";
-  readonly content: string | null;
-  readonly refusal: null;
-  readonly reasoning_content?: string;
+/** The whole answer of a request that does not stream. */
+export interface ChatBody {
+  readonly id: string;
+  readonly object: "chat.completion";
+  readonly created: number;
+  readonly model: string;
+  readonly choices: {
+    readonly index: number;
+    readonly message: {
+      readonly role: "assistant";
+      readonly content: string | null;
+      readonly refusal: null;
+      readonly reasoning_content?: string;
+    };
+    readonly logprobs: { readonly content: WireLogprob[]; readonly refusal: null } | null;
+    readonly finish_reason: WireFinish;
+  }[];
+  readonly usage: WireUsage;
+  readonly timings: WireTimings;
 }
 
 /** How reasoning efforts of hosted models read here: "none" answers at once, any other lets a hybrid model think. */
@@ -65,13 +89,13 @@ export async function chatCompletion(job: Job, params: Params, limits: Limits): 
   const head = { id: idOf("chatcmpl-"), created: nowSeconds(), model: job.id };
   if (wish.stream) return streamed(job, chunks(job, generations, wish, head), event("[DONE]"));
   const answers = await complete(job, generations);
-  const body = {
+  const body: ChatBody = {
     ...head,
-    object: "chat.completion" as const,
+    object: "chat.completion",
     choices: answers.map((answer, index) => ({
       index,
       message: {
-        role: "assistant" as const,
+        role: "assistant",
         content: answer.text,
         refusal: null,
         ...(answer.reasoning === "" ? {} : { reasoning_content: answer.reasoning }),

@@ -4,7 +4,17 @@ import { complete, type Delta, follow, type Job, streamed } from "./job.ts";
 import { invalid, type Params, unsupported } from "./params.ts";
 import { type Limits, optionsOf, readWish, type Wish } from "./sampling.ts";
 import { event } from "./sse.ts";
-import { finishOf, idOf, nowSeconds, timingsOf, usageOf, type WireFinish, type WireLogprob, type WireUsage } from "./wire.ts";
+import {
+  finishOf,
+  idOf,
+  nowSeconds,
+  timingsOf,
+  usageOf,
+  type WireFinish,
+  type WireLogprob,
+  type WireTimings,
+  type WireUsage,
+} from "./wire.ts";
 
 export type Prompt = string | readonly number[];
 
@@ -59,6 +69,13 @@ export interface TextChunk {
   readonly usage?: WireUsage | null;
 }
 
+/** The whole answer of a request that does not stream. */
+export interface TextBody extends Omit<TextChunk, "choices" | "usage"> {
+  readonly choices: (Omit<TextChunk["choices"][number], "finish_reason"> & { readonly finish_reason: WireFinish })[];
+  readonly usage: WireUsage;
+  readonly timings: WireTimings;
+}
+
 /** Answers one request. @throws Problem, CpmError */
 export async function textCompletion(job: Job, params: Params, limits: Limits): Promise<Response> {
   const prompts = readPrompts(params, "prompt", limits.maxChoices);
@@ -90,7 +107,7 @@ export async function textCompletion(job: Job, params: Params, limits: Limits): 
   };
   if (wish.stream) return streamed(job, chunks(job, generations, wish, head, total), event("[DONE]"));
   const answers = await complete(job, generations);
-  const body = {
+  const body: TextBody = {
     ...head,
     choices: answers.map(({ text, logprobs, result }, index) => ({
       index,

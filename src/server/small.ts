@@ -22,6 +22,14 @@ function base64(vector: Float32Array): string {
   return btoa(binary);
 }
 
+export interface EmbeddingsBody {
+  readonly object: "list";
+  readonly model: string;
+  /** base64 holds little-endian float32. */
+  readonly data: { readonly object: "embedding"; readonly index: number; readonly embedding: number[] }[];
+  readonly usage: { readonly prompt_tokens: number; readonly total_tokens: number };
+}
+
 /** POST /v1/embeddings. @throws Problem, CpmError */
 export async function embeddings(job: Job, params: Params): Promise<Response> {
   const inputs = readPrompts(params, "input", 2048);
@@ -35,13 +43,14 @@ export async function embeddings(job: Job, params: Params): Promise<Response> {
   const model = job.model as Model & Partial<Embedder>;
   if (!model.embed) throw unsupported("model", "this model gives no embeddings");
   const { embeddings: vectors, usage } = await model.embed(inputs, { signal: job.signal });
-  const body = {
-    object: "list" as const,
+  const body: EmbeddingsBody = {
+    object: "list",
     model: job.id,
     data: vectors.map((vector, index) => ({
-      object: "embedding" as const,
+      object: "embedding",
       index,
-      embedding: format === "base64" ? base64(vector) : Array.from(vector),
+      // The type that clients publish knows lists alone; with base64 they unpack the text themselves.
+      embedding: format === "base64" ? (base64(vector) as unknown as number[]) : Array.from(vector),
     })),
     usage: { prompt_tokens: usage.promptTokens, total_tokens: usage.promptTokens },
   };
@@ -73,4 +82,11 @@ export function detokenize(job: Job, params: Params): Response {
   return Response.json({ content });
 }
 
-export const modelObject = (id: string, created: number) => ({ id, object: "model" as const, created, owned_by: "local" });
+export interface ModelBody {
+  readonly id: string;
+  readonly object: "model";
+  readonly created: number;
+  readonly owned_by: string;
+}
+
+export const modelObject = (id: string, created: number): ModelBody => ({ id, object: "model", created, owned_by: "local" });

@@ -46,7 +46,7 @@ export async function started(config) {
 }
 
 /** A configuration like the example's, for other modules. */
-function writeConfig(folder, name, modules) {
+export function writeConfig(folder, name, modules) {
   const path = join(folder, `${name}.capnp`);
   const listed = Object.entries(modules).map(([file, kind]) => `(name = "${file}", ${kind} = embed "${file}")`);
   writeFileSync(
