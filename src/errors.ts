@@ -37,6 +37,32 @@ export class CpmError extends Error {
   }
 }
 
+/** Engines' words for memory that they could not get. */
+const NO_MEMORY = /allocat|out of memory|invalid (?:typed )?array (?:buffer )?length|array too large/i;
+
+/**
+ * An error as callers may see it. A trap leaves the memory in no state to go on with: "engine-failed". Memory that the runtime refused,
+ * whatever asked for it, is "out-of-memory". Others are themselves.
+ */
+export function typed(error: unknown): unknown {
+  if (error instanceof WebAssembly.RuntimeError)
+    return new CpmError(
+      "engine-failed",
+      `the kernels stopped: ${error.message}; close this model and load it again, and report it if it happens again`,
+      {},
+      { cause: error },
+    );
+  const memory =
+    error instanceof RangeError || error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError;
+  if (!memory || !NO_MEMORY.test(error.message)) return error;
+  return new CpmError(
+    "out-of-memory",
+    `this process could not get the memory it asked for (${error.message}); use a smaller contextSize, kvType "q8", or a smaller model`,
+    {},
+    { cause: error },
+  );
+}
+
 /** "file.gguf at byte 4096: tensor count: expected at most 65536, found 2^63 (the file is damaged or not a model)". */
 export function modelError(
   detail: ErrorDetail,

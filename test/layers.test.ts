@@ -8,6 +8,9 @@ import { stale } from "../cpp/build.mjs";
 const src = fileURLToPath(new URL("../src/", import.meta.url));
 const order = [
   "errors.ts",
+  "brands.ts",
+  "signals.ts",
+  "clock.ts",
   "file",
   "wasm",
   "text",

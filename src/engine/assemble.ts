@@ -18,10 +18,11 @@ import { instantiateDecide } from "../wasm/decide.ts";
 import { type Build, chooseBuild, chooseBuild64 } from "../wasm/features.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
+import { Pool } from "../wasm/pool.ts";
 import { openDrafting } from "./drafting.ts";
 import { type DraftFile, type DraftPlan, planEngine, readDraft } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
-import type { EngineHost, Lane } from "./host.ts";
+import type { EngineHost, Lane, StartedLanes } from "./host.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import type { Drafting } from "./speculate.ts";
 import type { EngineInfo, EngineOptions, LoadProgress } from "./types.ts";
@@ -64,7 +65,7 @@ export async function assemble(
   hooks: EngineHooks,
   draftFiles: ModelFiles | undefined,
 ): Promise<Parts> {
-  const started = host.now();
+  const begun = host.now();
   const { signal, below = 0 } = hooks;
   const onProgress = hooks.onProgress?.bind(hooks) ?? (() => {});
   onProgress({ phase: "open", bytes: 0, totalBytes: 0 });
@@ -80,26 +81,28 @@ export async function assemble(
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
   // The 64-bit build has threads, whether they are used or not.
-  const memory = createMemory(plan.memory.total + below, lanes > 1 || build.memory64, build.memory64);
+  const leading = lanes > 1 && host.leads === true ? STACK_BYTES : 0;
+  const memory = createMemory(plan.memory.total + below + leading, lanes > 1 || build.memory64, build.memory64);
   const kernels = await instantiateKernels(build.module, memory);
   const arena = new Arena(memory, heapBase(kernels) + below, build.memory64);
-  const endLanes = await startLanes(host, build, kernels, arena, lanes);
+  const started = await startLanes(host, build, kernels, arena, lanes);
+  const endLanes = () => started.end();
   try {
-    kernels.pool_start(lanes);
+    const pool = new Pool(kernels, lanes, started.lead);
     const near = build.memory64 ? nearBeside(arena, config.vocab) : nearIn(arena);
     const decide = await instantiateDecide(await host.module(lanes > 1 && !build.memory64 ? "decide.mt" : "decide"), near.memory);
     const sizes = samplerBytes(config.vocab, plan.contextSize);
     const sampling = { scratch: near.take(sizes.scratch), history: near.take(sizes.history), params: near.take(sizes.params) };
     const work = takeWork(arena, plan, config.vocab);
     const { kvType } = options;
-    const loading = { kernels, arena, host, kvType, staging: work.firstKv, onProgress, signal };
+    const loading = { kernels, pool, arena, host, kvType, staging: work.firstKv, onProgress, signal };
     const struct = await loadWeights(loading, model, plan);
     const head = draft.head && (await DraftHead.load(loading, draft.head, struct));
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
     const { contextSize } = plan;
     const place = { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(contextSize), ...work };
-    const stepper = new Stepper(kernels, arena, host, plan, place);
+    const stepper = new Stepper(kernels, pool, arena, host, plan, place);
     const { vocab } = config;
     const sampler = new Sampler(decide, near, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
     const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
@@ -110,6 +113,7 @@ export async function assemble(
       {
         host,
         kernels,
+        pool,
         decide,
         arena,
         stepper,
@@ -127,7 +131,7 @@ export async function assemble(
       options.draft,
       { drafter: hooks.drafter, watch: hooks.watch },
     );
-    const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - started });
+    const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - begun });
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
     return { info, host, kernels, plan, arena, stepper, sequences, samplers, drafting, table, endLanes };
   } catch (error) {
@@ -205,18 +209,13 @@ function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number;
   return { lanes: 1, note: host.threadsNote ?? "this runtime has no threads" };
 }
 
-async function startLanes(
-  host: EngineHost,
-  build: Build,
-  kernels: Kernels,
-  arena: Arena,
-  lanes: number,
-): Promise<() => Promise<void>> {
-  if (lanes === 1 || !host.startLanes) return async () => {};
-  const list: Lane[] = Array.from({ length: lanes - 1 }, (_, i) => ({
+async function startLanes(host: EngineHost, build: Build, kernels: Kernels, arena: Arena, lanes: number): Promise<StartedLanes> {
+  if (lanes === 1 || !host.startLanes) return { end: async () => {} };
+  const first = host.leads ? 0 : 1;
+  const list: Lane[] = Array.from({ length: lanes - first }, (_, i) => ({
     module: build.module,
     memory: arena.memory,
-    index: i + 1,
+    index: i + first,
     stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
   }));
   return host.startLanes(list, () => kernels.pool_fail());

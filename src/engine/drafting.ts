@@ -13,6 +13,7 @@ import { type Plan, slots } from "../model/plan.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import type { Decide } from "../wasm/decide.ts";
 import type { Arena } from "../wasm/memory.ts";
+import type { Pool } from "../wasm/pool.ts";
 import { type DraftPlan, lookupCapacity, warmContext } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost } from "./host.ts";
@@ -26,6 +27,7 @@ import { takeWork } from "./work.ts";
 export interface DraftingParts {
   readonly host: EngineHost;
   readonly kernels: Kernels;
+  readonly pool: Pool;
   readonly decide: Decide;
   readonly arena: Arena;
   readonly stepper: Stepper;
@@ -109,13 +111,13 @@ async function openSmall(
   options: TreeOptions,
   { model, plan }: NonNullable<DraftPlan["small"]>,
 ): Promise<SmallDrafter> {
-  const { arena, config, host, kernels } = p;
+  const { arena, config, host, kernels, pool } = p;
   const { contextSize } = plan;
   const work = takeWork(arena, plan, config.vocab);
   const struct = await loadWeights({ ...p, staging: work.firstKv }, model, plan);
   new Uint8Array(arena.memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
   work.trim();
-  const stepper = new Stepper(kernels, arena, host, plan, {
+  const stepper = new Stepper(kernels, pool, arena, host, plan, {
     model: struct,
     layers: model.config.layers,
     kvHeads: model.config.kvHeads,

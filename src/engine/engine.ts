@@ -1,8 +1,9 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
 import type { DraftTree } from "../decode/draft/tree.ts";
-import { CpmError } from "../errors.ts";
+import { CpmError, typed } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
+import { untilAborted, withSignals } from "../signals.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
 import { causalRows } from "./forward.ts";
@@ -70,16 +71,16 @@ export class Engine implements EngineApi {
    * The signal that the task gets also tells when the engine ends.
    */
   #inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
-    const end = this.#end.signal;
-    const signal = outer ? AbortSignal.any([outer, end]) : end;
-    const result = this.#turn.then(async () => {
-      signal.throwIfAborted();
-      try {
-        return await task(signal);
-      } catch (error) {
-        throw typed(error);
-      }
-    });
+    const result = this.#turn.then(() =>
+      withSignals([outer, this.#end.signal], async (signal) => {
+        signal.throwIfAborted();
+        try {
+          return await task(signal);
+        } catch (error) {
+          throw typed(error);
+        }
+      }),
+    );
     this.#turn = result.catch((error: unknown) => {
       if (error instanceof CpmError && error.code === "engine-failed")
         this.#end.abort(
@@ -199,10 +200,11 @@ export class Engine implements EngineApi {
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-    return this.#inTurn((signal) => {
+    return this.#inTurn(async (signal) => {
       const { host, samplers, table, sequences, stepper } = this.#parts;
       const sequence = sequences.get(session);
-      const prompt = typeof request.prompt === "string" ? this.#encode(request.prompt) : request.prompt;
+      const text = request.prompt;
+      const prompt = typeof text === "string" ? await this.#encode(text, sequence.contextSize, signal) : text;
       checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
       const step = (tokens: readonly number[], logits: "none" | "last") =>
         this.#append(sequence, tokens, logits, signal, () => {}, prompt.length);
@@ -246,10 +248,24 @@ export class Engine implements EngineApi {
     return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
   }
 
-  /** A prompt's tokens; a BOS that the text already spells is not doubled. */
-  #encode(text: string): number[] {
+  /**
+   * A prompt's tokens; a BOS that the text already spells is not doubled. Looks at the signal and the event loop on the way, and refuses
+   * as soon as there are more tokens than fit.
+   */
+  async #encode(text: string, most: number, signal: AbortSignal): Promise<number[]> {
     this.#tokenizer ??= new Tokenizer(this.info.tokenizer);
-    const ids = this.#tokenizer.encode(text);
+    const steps = this.#tokenizer.encodeSteps(text);
+    let step = steps.next();
+    for (; !step.done; step = steps.next()) {
+      if (step.value.length > most + 1)
+        throw new CpmError(
+          "context-overflow",
+          `the prompt has more than the ${most} tokens that the context holds; shorten it or load with a larger contextSize`,
+          { field: "prompt" },
+        );
+      await this.#parts.stepper.breathe(signal);
+    }
+    const ids = step.value;
     return ids.length > 1 && ids[0] === ids[1] && ids[0] === this.#tokenizer.bos ? ids.slice(1) : ids;
   }
 
@@ -298,17 +314,6 @@ export class Engine implements EngineApi {
   }
 }
 
-/** A trap leaves the memory in no state to go on with: "engine-failed". Other errors are themselves. */
-function typed(error: unknown): unknown {
-  if (!(error instanceof WebAssembly.RuntimeError)) return error;
-  return new CpmError(
-    "engine-failed",
-    `the kernels stopped: ${error.message}; close this model and load it again, and report it if it happens again`,
-    {},
-    { cause: error },
-  );
-}
-
 function logitsArray(length: number): Float32Array {
   try {
     return new Float32Array(length);
@@ -320,19 +325,6 @@ function logitsArray(length: number): Float32Array {
       { cause },
     );
   }
-}
-
-/** `work`, or the signal's reason as soon as it is aborted. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) {
-    work.catch(() => {});
-    return Promise.reject(signal.reason);
-  }
-  return new Promise<T>((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequence): void {

@@ -3,6 +3,7 @@
 import type { Plan } from "../model/plan.ts";
 import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
+import type { Pool } from "../wasm/pool.ts";
 import type { EngineHost } from "./host.ts";
 import { LaneChoice } from "./lanes.ts";
 import type { Sequence } from "./sequences.ts";
@@ -73,6 +74,7 @@ export interface LayerTaps {
 
 export class Stepper {
   readonly #kernels: Kernels;
+  readonly #pool: Pool;
   readonly #arena: Arena;
   readonly #host: EngineHost;
   readonly #plan: Plan;
@@ -89,9 +91,12 @@ export class Stepper {
   readonly #lanes: LaneChoice;
   #msPerLayerRow = 0.05;
   #breathed = 0;
+  /** Lanes of the last step. */
+  #active = 1;
 
-  constructor(kernels: Kernels, arena: Arena, host: EngineHost, plan: Plan, place: StepperPlace) {
+  constructor(kernels: Kernels, pool: Pool, arena: Arena, host: EngineHost, plan: Plan, place: StepperPlace) {
     this.#kernels = kernels;
+    this.#pool = pool;
     this.#arena = arena;
     this.#host = host;
     this.#plan = plan;
@@ -136,14 +141,14 @@ export class Stepper {
     this.#write(rows);
     const single = rows.length === 1;
     const lanes = rows.length <= SMALL_ROWS ? this.#lanes.next(single) : this.#plan.lanes;
-    this.#kernels.pool_start(lanes);
+    this.#active = lanes;
     let spent = 0;
     for (let begin = 0; begin < this.#layers; ) {
       const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
       const end = Math.min(this.#layers, begin + count, ...(this.#taps?.layers ?? []).filter((layer) => layer > begin));
       this.#tap(begin, rows.length);
       const started = this.#host.now();
-      check(this.#kernels.forward(this.#model, this.#batch, this.#context, begin, end), "forward");
+      check(await this.#pool.run(lanes, "forward", this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;
       this.#msPerLayerRow = Math.max(1e-4, 0.7 * this.#msPerLayerRow + (0.3 * ms) / ((end - begin) * rows.length));
       spent += ms;
@@ -172,7 +177,8 @@ export class Stepper {
   /** Logits of some rows of the last step (at most logitRows), into `logits`. */
   async head(picked: readonly number[], signal?: AbortSignal): Promise<void> {
     new Int32Array(this.#arena.memory.buffer, this.#picked, picked.length).set(picked);
-    check(this.#kernels.head(this.#model, this.#batch, this.#context, this.#picked, picked.length), "head");
+    const { length } = picked;
+    check(await this.#pool.run(this.#active, "head", this.#model, this.#batch, this.#context, this.#picked, length), "head");
     await this.breathe(signal);
   }
 
@@ -216,7 +222,7 @@ export class Stepper {
   /** Milliseconds of one layer for these rows, run on whatever the scratch memory holds. */
   timeLayer(rows: readonly StepRow[], layer: number): number {
     this.#write(rows);
-    this.#kernels.pool_start(this.#plan.lanes);
+    this.#pool.join();
     const started = this.#host.now();
     check(this.#kernels.forward(this.#model, this.#batch, this.#context, layer, layer + 1), "forward");
     return this.#host.now() - started;
@@ -233,7 +239,7 @@ export class Stepper {
   /** Writes rows for phases(), which then computes them as often as asked. */
   prepare(rows: readonly StepRow[]): void {
     this.#write(rows);
-    this.#kernels.pool_start(this.#plan.lanes);
+    this.#pool.join();
   }
 
   /** Some phases (enum Phase of cpp/model/forward.h) of layers [begin, end), or of the head where begin is their number. */

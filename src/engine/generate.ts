@@ -44,6 +44,7 @@ export async function generate(g: Generator, request: TokenRequest, hooks: Gener
   const started = g.now();
   const cached = speculation.begin(sequence, commonPrefix(sequence.tokens, request.prompt), request.prompt);
   sequence.tokens.length = cached;
+  hooks.onBegin?.({ promptTokens: request.prompt.length, cachedTokens: cached });
   await prefill(g, request.prompt, cached, hooks);
   const decodeStarted = g.now();
   const out = new Output(g, request, hooks);
@@ -139,6 +140,11 @@ class Output {
     return this.#stream.stopped !== undefined;
   }
 
+  /** The stop string that ended the text. */
+  get stopped(): string | undefined {
+    return this.#stream.stopped;
+  }
+
   finish(): void {
     this.#emit(this.#stream.finish());
   }
@@ -181,6 +187,7 @@ class Output {
       reasoning: this.#reasoning,
       tokens: this.tokens,
       finishReason,
+      ...(this.stopped === undefined ? {} : { stopString: this.stopped }),
       usage: { promptTokens: m.promptTokens, cachedTokens: m.cachedTokens, completionTokens: this.tokens.length },
       timings: {
         prefillMs: m.prefillMs,

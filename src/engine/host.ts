@@ -1,8 +1,16 @@
 // What the core needs from a runtime. Implementations are leaves in src/host/ that nothing else imports.
 import type { ModelFiles } from "../file/source.ts";
 import type { Lane } from "../wasm/lane.ts";
+import type { Lead } from "../wasm/pool.ts";
 
 export type { Lane };
+
+/** Lanes that run. */
+export interface StartedLanes {
+  end(): Promise<void>;
+  /** Of hosts that `leads` is true of. */
+  readonly lead?: Lead | undefined;
+}
 
 /** Built modules, by file name without ".wasm". */
 export const ARTIFACTS = [
@@ -28,10 +36,11 @@ export interface EngineHost {
   /** Why there are no threads here, when `startLanes` is absent. */
   readonly threadsNote?: string;
   /**
-   * Starts worker lanes over shared memory; resolves when all are ready, with a function that ends them.
-   * `onDeath` is called when one ends by itself.
+   * Starts worker lanes over shared memory; resolves when all are ready. `onDeath` is called when one ends by itself.
    */
-  startLanes?(lanes: readonly Lane[], onDeath: () => void): Promise<() => Promise<void>>;
+  startLanes?(lanes: readonly Lane[], onDeath: () => void): Promise<StartedLanes>;
+  /** This thread is the caller's own: it must not wait for lanes, so one of them (of index 0) leads in its place. */
+  readonly leads?: boolean;
   /** Lets the event loop of this thread run once (a macrotask). */
   breathe(): Promise<void>;
   /**

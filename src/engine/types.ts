@@ -189,6 +189,8 @@ export interface GenerateResult {
   readonly reasoning: string;
   readonly tokens: readonly number[];
   readonly finishReason: FinishReason;
+  /** Which of `stop` ended the text; absent unless finishReason is "stop-string". */
+  readonly stopString?: string;
   readonly usage: Usage;
   readonly timings: Timings;
   /** Absent when nothing drafted. */
@@ -199,6 +201,8 @@ export interface GenerateResult {
 export interface GenerateHooks {
   readonly signal?: AbortSignal | undefined;
   onPart(part: GeneratedPart): void;
+  /** Once, when the prompt is known and computing begins. */
+  onBegin?(usage: Omit<Usage, "completionTokens">): void;
   onPrefill?(done: number, total: number): void;
 }
 

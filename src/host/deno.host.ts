@@ -24,7 +24,9 @@ export async function denoHost(): Promise<EngineHost> {
     module: async (artifact) =>
       artifact === "kernels64.relaxed.mt" ? (await import("./deno.modules64.js")).kernels64 : modules[artifact],
     cores: !threads ? 1 : (await mayRead(topology)) ? await physicalCores(logical) : likelyCores(logical),
-    ...(threads ? { startLanes: startLanes(laneWorker) } : { threadsNote: "threads need --allow-read for the package's folder" }),
+    ...(threads
+      ? { startLanes: startLanes(laneWorker), leads: true }
+      : { threadsNote: "threads need --allow-read for the package's folder" }),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),
   };

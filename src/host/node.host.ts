@@ -30,6 +30,7 @@ export async function nodeHost(name: "node" | "bun"): Promise<EngineHost> {
     turbo: name === "node" && Number(process.versions.node.split(".")[0]) >= 24,
     cores: await physicalCores(availableParallelism()),
     startLanes: startLanes(laneWorker),
+    leads: true,
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),
   };

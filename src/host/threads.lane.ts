@@ -1,5 +1,10 @@
 // The entry of a lane's thread in Node, Deno and Bun.
 import { parentPort } from "node:worker_threads";
-import { type Lane, runLane } from "../wasm/lane.ts";
+import { type Lane, runLane, runLeader } from "../wasm/lane.ts";
 
-parentPort!.once("message", (lane: Lane) => void runLane(lane, () => parentPort!.postMessage("ready")));
+const port = parentPort!;
+const post = (message: "ready" | number) => port.postMessage(message);
+port.once("message", (lane: Lane) => {
+  if (lane.index === 0) void runLeader(lane, (handler) => void port.on("message", handler), post);
+  else void runLane(lane, () => post("ready"));
+});

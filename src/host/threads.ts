@@ -11,10 +11,15 @@ export function laneWorker(): LaneWorker {
   const worker = new Worker(laneScript, { execArgv: [], name: "cpm lane" });
   return {
     start: (lane) => worker.postMessage(lane),
-    listen(onReady, onDeath) {
-      worker.once("message", () => {
+    ask(request) {
+      worker.ref();
+      worker.postMessage(request);
+    },
+    listen(onReady, onDeath, onStatus) {
+      worker.on("message", (message: "ready" | number) => {
         worker.unref();
-        onReady();
+        if (message === "ready") onReady();
+        else onStatus?.(message);
       });
       worker.once("error", onDeath);
       worker.once("exit", (code) => onDeath(new Error(`a lane exited with code ${code}`)));

@@ -7,12 +7,14 @@ import type { Source } from "../file/source.ts";
 import { type FileTensor, TENSOR_TYPES, type WeightType } from "../file/tensor.ts";
 import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter, type TensorWords } from "../wasm/abi.ts";
 import { type Arena, align } from "../wasm/memory.ts";
+import type { Pool } from "../wasm/pool.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
 import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
 import { sparseWords } from "./sparse.ts";
 
 export interface LoadContext {
   readonly kernels: Kernels;
+  readonly pool: Pool;
   readonly arena: Arena;
   readonly host: EngineHost;
   readonly kvType: EngineOptions["kvType"];
@@ -99,7 +101,7 @@ async function readInto(context: LoadContext, source: Source, offset: number, le
 interface Piece {
   readonly offset: number;
   readonly bytes: number;
-  pack(at: number): void;
+  pack(at: number): Promise<void>;
 }
 
 /** Reads pieces into two halves of the staging area by turns: one is packed while the other fills. */
@@ -119,7 +121,7 @@ async function pipeline(
     pending = next && readInto(context, source, next.offset, next.bytes, staging + ((i + 1) % 2) * half);
     // A failure of the read ahead is reported when its turn comes, not as an unhandled rejection.
     pending?.catch(() => {});
-    piece.pack(staging + (i % 2) * half);
+    await piece.pack(staging + (i % 2) * half);
     done(piece.bytes);
     await context.host.breathe();
     context.signal?.throwIfAborted();
@@ -141,8 +143,8 @@ async function packPlain(
   const pieces: Piece[] = [];
   for (let row = 0; row < w.rows; row += rows) {
     const count = Math.min(rows, w.rows - row);
-    const pack = (at: number) =>
-      check(context.kernels.pack_rows(descriptor, type, at, row, count, ropeHeads), `packing ${tensor.name}`);
+    const pack = async (at: number) =>
+      check(await context.pool.runAll("pack_rows", descriptor, type, at, row, count, ropeHeads), `packing ${tensor.name}`);
     pieces.push({ offset: tensor.offset + row * bytes, bytes: count * bytes, pack });
   }
   await pipeline(context, tensor.source, context.staging, half, pieces, (read) => report(w, read));
@@ -168,11 +170,10 @@ async function packGptq(
   const pieces: Piece[] = [];
   for (let first = 0; first < w.cols / 8; first += words) {
     const count = Math.min(words, w.cols / 8 - first);
-    const pack = (at: number) =>
-      check(
-        context.kernels.pack_words(descriptor, at, first, count, scalesAt, zeros ? zerosAt : 0, group, zeroPlusOne ? 1 : 0),
-        `packing ${qweight.name}`,
-      );
+    const pack = async (at: number) => {
+      const args = [descriptor, at, first, count, scalesAt, zeros ? zerosAt : 0, group, zeroPlusOne ? 1 : 0];
+      check(await context.pool.runAll("pack_words", ...args), `packing ${qweight.name}`);
+    };
     pieces.push({ offset: qweight.offset + first * wordBytes, bytes: count * wordBytes, pack });
   }
   await pipeline(context, qweight.source, wordsAt, half, pieces, (read) => report(w, read));

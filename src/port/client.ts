@@ -11,6 +11,7 @@ import type {
   GenerateResult,
   LoadProgress,
   Profile,
+  Usage,
 } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
@@ -255,6 +256,7 @@ export class EngineClient implements EngineApi {
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
     return this.#call("generate", [session, request], hooks.signal, (event, value) => {
       if (event === "part") hooks.onPart(value as GeneratedPart);
+      else if (event === "begin") hooks.onBegin?.(value as Omit<Usage, "completionTokens">);
       else hooks.onPrefill?.(...(value as [number, number]));
     });
   }

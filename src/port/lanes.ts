@@ -1,12 +1,17 @@
 // Starting and ending the worker lanes of a pool, whatever a worker is called here.
+
+import type { StartedLanes } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
-import { failPool, type Lane } from "../wasm/lane.ts";
+import { failPool, type Lane, type LeadRequest } from "../wasm/lane.ts";
+import type { PoolCall } from "../wasm/pool.ts";
 
 /** One lane's worker. */
 export interface LaneWorker {
   start(lane: Lane): void;
-  /** Calls back with "ready", then with the error it died of, if it does. */
-  listen(onReady: () => void, onDeath: (cause: Error) => void): void;
+  /** Calls back with "ready", then with the error it died of, if it does; `onStatus`: with the answers of a lane that leads. */
+  listen(onReady: () => void, onDeath: (cause: Error) => void, onStatus?: (status: number) => void): void;
+  /** Asks a lane that leads; absent where none does. */
+  ask?(request: LeadRequest): void;
   end(): Promise<void> | void;
 }
 
@@ -16,6 +21,9 @@ export class Lanes {
   readonly #workers: LaneWorker[] = [];
   #lane: Lane | undefined;
   #ended = false;
+  /** The lane that leads, and what waits for its answer: one call at a time. */
+  #leader: LaneWorker | undefined;
+  #waiting: { resolve(status: number): void; reject(error: Error): void } | undefined;
 
   constructor(create: () => LaneWorker) {
     this.#create = create;
@@ -39,7 +47,9 @@ export class Lanes {
     return new Promise<void>((resolve, reject) => {
       const worker = this.#create();
       this.#workers.push(worker);
-      worker.listen(resolve, (cause) => {
+      if (lane.index === 0) this.#leader = worker;
+      const died = (cause: Error) => {
+        if (worker === this.#leader) this.#answer()?.reject(leaderDied(cause));
         reject(
           new CpmError(
             "engine-failed",
@@ -49,24 +59,45 @@ export class Lanes {
           ),
         );
         if (!this.#ended) onDeath(lane);
-      });
+      };
+      worker.listen(resolve, died, (status) => this.#answer()?.resolve(status));
       worker.start(lane);
+    });
+  }
+
+  #answer() {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    return waiting;
+  }
+
+  /** Has the leading lane run a kernel; its status. Rejects with CpmError "engine-failed" when that lane is dead. */
+  lead(call: PoolCall, args: readonly number[]): Promise<number> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(leaderDied(new Error("it was ended")));
+      this.#waiting = { resolve, reject };
+      this.#leader!.ask!({ call, args });
     });
   }
 
   /** Ends them at once. The pool is ended first: Deno does not end a worker that sleeps in wasm. */
   async end(): Promise<void> {
     this.#ended = true;
+    this.#answer()?.reject(leaderDied(new Error("it was ended")));
     if (this.#lane) await failPool(this.#lane).catch(() => {});
     await Promise.all(this.#workers.splice(0).map((worker) => worker.end()));
   }
 }
 
+const leaderDied = (cause: Error): CpmError =>
+  new CpmError("engine-failed", `a compute thread ended: ${cause.message}; close this model and load it again`, {}, { cause });
+
 /** EngineHost.startLanes over `create`, for engines in the caller's own thread. */
 export const startLanes =
   (create: () => LaneWorker) =>
-  async (lanes: readonly Lane[], onDeath: () => void): Promise<() => Promise<void>> => {
+  async (lanes: readonly Lane[], onDeath: () => void): Promise<StartedLanes> => {
     const started = new Lanes(create);
     await started.start(lanes, onDeath);
-    return () => started.end();
+    const leads = lanes.some((lane) => lane.index === 0);
+    return { end: () => started.end(), lead: leads ? (call, args) => started.lead(call, args) : undefined };
   };

@@ -52,7 +52,12 @@ export type ToWorker =
 export type ToClient =
   | { readonly type: "result"; readonly id: number; readonly value: unknown }
   | { readonly type: "error"; readonly id: number; readonly error: WireError }
-  | { readonly type: "event"; readonly id: number; readonly event: "progress" | "part" | "prefill"; readonly value: unknown }
+  | {
+      readonly type: "event";
+      readonly id: number;
+      readonly event: "progress" | "begin" | "part" | "prefill";
+      readonly value: unknown;
+    }
   | { readonly type: "serve"; readonly id: number; readonly request: FileRequest }
   | { readonly type: "start-lanes"; readonly lanes: readonly Lane[] };
 

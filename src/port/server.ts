@@ -63,9 +63,10 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
     }
     if (method === "generate") {
       const [session, request] = args as [number, GenerateRequest];
-      const event = (name: "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });
+      const event = (name: "begin" | "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });
       return target.generate(session, request, {
         signal,
+        onBegin: event("begin"),
         onPart: event("part"),
         onPrefill: (done, total) => event("prefill")([done, total]),
       });
@@ -121,9 +122,9 @@ class ClientLanes {
         this.#settle = { resolve, reject };
         this.#port.post({ type: "start-lanes", lanes } satisfies ToClient);
       });
-      return async () => {};
+      return { end: async () => {} };
     };
-    return { ...host, startLanes };
+    return { ...host, startLanes, leads: false };
   }
 }
 

@@ -24,10 +24,10 @@ export class Matcher {
     for (const lengths of this.#lengths.values()) lengths.sort((a, b) => b - a);
   }
 
-  /** The first match at or after `from`. */
-  find(text: string, from = 0): Match | undefined {
+  /** The first match that starts at or after `from` and before `until`. */
+  find(text: string, from = 0, until = text.length): Match | undefined {
     if (this.#ids.size === 0) return undefined;
-    for (let start = from; start < text.length; start++) {
+    for (let start = from; start < until; start++) {
       const lengths = this.#lengths.get(text.charCodeAt(start));
       if (lengths === undefined) continue;
       for (const length of lengths) {

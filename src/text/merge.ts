@@ -10,6 +10,10 @@ export type Rank = (text: string, start: number, middle: number, end: number) =>
  */
 export class Merger {
   readonly #rank: Rank;
+  #text = "";
+  #count = 0;
+  /** Symbols whose first pairs are in the heap. */
+  #queued = 0;
   #capacity = 0;
   #start = new Int32Array(0);
   #stop = new Int32Array(0);
@@ -27,9 +31,23 @@ export class Merger {
 
   /** Ends of the symbols that remain of `text`, in order. Symbols start out as code points. */
   merge(text: string): number[] {
-    const count = this.#symbols(text);
-    for (let i = 0; i + 1 < count; i++) this.#queue(text, i);
-    while (this.#size > 0) {
+    this.begin(text);
+    while (!this.advance(text.length));
+    return this.finish();
+  }
+
+  /** Starts on a text: advance() until it is done, then finish(). */
+  begin(text: string): void {
+    this.#text = text;
+    this.#count = this.#symbols(text);
+    this.#queued = 0;
+  }
+
+  /** Does about `work` operations; true when there is nothing left to merge. */
+  advance(work: number): boolean {
+    const text = this.#text;
+    for (; work > 0 && this.#queued + 1 < this.#count; work--) this.#queue(text, this.#queued++);
+    for (; work > 0 && this.#size > 0; work--) {
       const left = this.#lefts[0]!;
       const end = this.#ends[0]!;
       this.#pop();
@@ -44,8 +62,13 @@ export class Merger {
       if (before >= 0) this.#queue(text, before);
       this.#queue(text, left);
     }
+    return this.#size === 0 && this.#queued + 1 >= this.#count;
+  }
+
+  finish(): number[] {
     const ends: number[] = [];
-    for (let i = count > 0 ? 0 : -1; i >= 0; i = this.#next[i]!) ends.push(this.#stop[i]!);
+    this.#text = "";
+    for (let i = this.#count > 0 ? 0 : -1; i >= 0; i = this.#next[i]!) ends.push(this.#stop[i]!);
     // 64 bytes a symbol: what one long text needed is not kept.
     if (this.#capacity > 1 << 16) this.#allocate(0);
     return ends;

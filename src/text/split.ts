@@ -106,6 +106,19 @@ export function cut(text: string, splits: readonly RegExp[]): string[] {
   return words;
 }
 
+/** As cut(), the words of one match of the first expression at a time: a long text need not be cut at once. */
+export function* cuts(text: string, [first, ...others]: readonly RegExp[]): Generator<readonly string[], void> {
+  if (first === undefined) return yield [text];
+  let at = 0;
+  for (const match of text.matchAll(first)) {
+    if (match[0] === "") continue;
+    if (match.index > at) yield cut(text.slice(at, match.index), others);
+    yield cut(match[0], others);
+    at = match.index + match[0].length;
+  }
+  if (at < text.length) yield cut(text.slice(at), others);
+}
+
 const classes: Readonly<Record<string, string>> = { s: "\\p{White_Space}", S: "\\P{White_Space}", d: "\\p{Nd}", D: "\\P{Nd}" };
 
 function translate(pattern: string): string {

@@ -1,6 +1,6 @@
 // Text to token ids and back.
 import { CpmError } from "../errors.ts";
-import { Encoder } from "./encode.ts";
+import { Encoder, REST } from "./encode.ts";
 import { Matcher } from "./matcher.ts";
 import { badToken, Detokenizer, tableOf } from "./pieces.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
@@ -79,7 +79,19 @@ export class Tokenizer {
    * Token ids of `text`.
    * @throws CpmError "bad-input" when it is no string; "bad-model" when the vocabulary cannot spell it.
    */
-  encode(text: string, { special = true, bos = this.data.addBos, eos = this.data.addEos }: EncodeOptions = {}): number[] {
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    const steps = this.encodeSteps(text, options);
+    for (let step = steps.next(); ; step = steps.next()) if (step.done) return step.value;
+  }
+
+  /**
+   * As encode(), for long texts: rests after every few thousand characters of work, and gives the ids known so far, which only grow.
+   * Several texts may be on their way at a time.
+   */
+  *encodeSteps(
+    text: string,
+    { special = true, bos = this.data.addBos, eos = this.data.addEos }: EncodeOptions = {},
+  ): Generator<readonly number[], number[]> {
     if (typeof text !== "string") {
       const found = text === null ? "null" : typeof text;
       throw new CpmError("bad-input", `text: expected a string, found ${found}`, { field: "text", expected: "a string", found });
@@ -89,13 +101,20 @@ export class Tokenizer {
     const whole = text.replace(/\p{Surrogate}/gu, "\ufffd");
     const matcher = special ? (this.#specials ??= this.#matcher(true)) : (this.#added ??= this.#matcher(false));
     this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.#unknown());
-    let at = 0;
-    for (let match = matcher.find(whole); match !== undefined; match = matcher.find(whole, at)) {
-      if (match.start > at) this.#encoder.encode(whole.slice(at, match.start), at === 0, out);
+    for (let at = 0, looked = 0; at < whole.length; ) {
+      const until = Math.min(whole.length, looked + REST);
+      const match = matcher.find(whole, looked, until);
+      looked = match ? match.start : until;
+      if (!match && looked < whole.length) {
+        yield out;
+        continue;
+      }
+      const steps = this.#encoder.steps(whole.slice(at, looked), at === 0, out);
+      if (looked > at) while (!steps.next().done) yield out;
+      if (!match) break;
       out.push(match.id);
-      at = match.end;
+      at = looked = match.end;
     }
-    if (at < whole.length) this.#encoder.encode(whole.slice(at), at === 0, out);
     if (eos && this.stop[0] !== undefined) out.push(this.stop[0]);
     return out;
   }

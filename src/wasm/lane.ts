@@ -1,8 +1,9 @@
 // A worker lane of the pool: see cpp/pool.cpp.
 import type { Kernels } from "./abi.ts";
 import { instantiateKernels, setStack } from "./instance.ts";
+import type { PoolCall } from "./pool.ts";
 
-/** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. */
+/** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. Index 0 leads: see runLeader. */
 export interface Lane {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
@@ -25,6 +26,34 @@ export async function runLane({ module, memory, index, stackTop }: Lane, ready: 
     kernels.pool_fail();
     throw error;
   }
+}
+
+/** What the leading lane is asked. */
+export interface LeadRequest {
+  readonly call: PoolCall;
+  readonly args: readonly number[];
+}
+
+/**
+ * Becomes the lane that leads, in place of an engine's thread that must not wait: answers each request with the kernel's status, until
+ * its worker is ended. A trap is reported to the other lanes and thrown on.
+ */
+export async function runLeader(
+  { module, memory, stackTop }: Lane,
+  listen: (handler: (request: LeadRequest) => void) => void,
+  post: (message: "ready" | number) => void,
+): Promise<void> {
+  const kernels = await instantiateKernels(module, memory);
+  setStack(kernels, stackTop);
+  listen(({ call, args }) => {
+    try {
+      post((kernels[call] as (...values: readonly number[]) => number)(...args));
+    } catch (error) {
+      kernels.pool_fail();
+      throw error;
+    }
+  });
+  post("ready");
 }
 
 /**

@@ -12,13 +12,19 @@ import { pathFiles } from "../../src/host/node.files.ts";
 import { type LaneWorker, startLanes } from "../../src/port/lanes.ts";
 import { wasmPath } from "./bench.ts";
 
+/** The threads of the lanes started, for tests that end them. */
+export const lanesStarted: Worker[] = [];
+
 function lane(): LaneWorker {
   const worker = new Worker(new URL("./lane.mjs", import.meta.url), { execArgv: [] });
+  lanesStarted.push(worker);
   return {
     start: (lane) => worker.postMessage(lane),
-    listen(onReady, onDeath) {
-      worker.once("message", onReady);
+    ask: (request) => worker.postMessage(request),
+    listen(onReady, onDeath, onStatus) {
+      worker.on("message", (message: "ready" | number) => (message === "ready" ? onReady() : onStatus?.(message)));
       worker.once("error", onDeath);
+      worker.once("exit", (code) => onDeath(new Error(`a lane exited with code ${code}`)));
     },
     async end() {
       await worker.terminate();
@@ -65,15 +71,16 @@ export async function filesOf(input: ModelInput): Promise<ModelFiles> {
   return openInput(inputKind(input), pathFiles);
 }
 
-/** Loads with `defaults`, and what drafts; the engine is closed when the test ends. */
+/** Loads with `defaults`, and what drafts; the engine is closed when the test ends. `leads`: a lane leads the others. */
 export async function load(
   input: ModelInput,
   options: Partial<EngineOptions> = {},
   hooks: EngineHooks = {},
   draft?: ModelInput,
+  leads = false,
 ): Promise<Engine> {
   const files = draft === undefined ? undefined : await filesOf(draft);
-  const engine = await Engine.load(host, await filesOf(input), { ...defaults, ...options }, hooks, files);
+  const engine = await Engine.load({ ...host, leads }, await filesOf(input), { ...defaults, ...options }, hooks, files);
   onTestFinished(() => engine.close());
   return engine;
 }

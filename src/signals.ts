@@ -1,0 +1,60 @@
+// Abort signals, joined and listened to without the traps of AbortSignal.any.
+
+/** A signal over several, and how to let go of them. */
+export interface Joined {
+  readonly signal: AbortSignal;
+  /** Lets go of the sources: nothing they do reaches `signal` any more. */
+  release(): void;
+}
+
+/**
+ * One signal that aborts with the reason of the first of `sources` that does. It holds its sources until released: Node 20 collects
+ * an `AbortSignal.timeout()` that only AbortSignal.any refers to, and it never fires. Sources may come from another realm.
+ */
+export function joinSignals(...sources: readonly (AbortSignal | undefined)[]): Joined {
+  const control = new AbortController();
+  const given = sources.filter((source) => source !== undefined);
+  const stops: (() => void)[] = [];
+  const release = () => {
+    for (const stop of stops.splice(0)) stop();
+  };
+  for (const source of given) {
+    const abort = () => {
+      release();
+      control.abort(source.reason);
+    };
+    if (source.aborted) {
+      abort();
+      break;
+    }
+    source.addEventListener("abort", abort, { once: true });
+    stops.push(() => source.removeEventListener("abort", abort));
+  }
+  return { signal: control.signal, release };
+}
+
+/** Runs `work` with the joined signal, and lets go of the sources when it has settled. */
+export async function withSignals<T>(
+  sources: readonly (AbortSignal | undefined)[],
+  work: (signal: AbortSignal) => Promise<T> | T,
+): Promise<T> {
+  const joined = joinSignals(...sources);
+  try {
+    return await work(joined.signal);
+  } finally {
+    joined.release();
+  }
+}
+
+/** `work`, or the signal's reason as soon as it is aborted. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) {
+    work.catch(() => {});
+    return Promise.reject(signal.reason);
+  }
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
