@@ -5,6 +5,8 @@ export interface Near {
   readonly memory: WebAssembly.Memory;
   /** A zeroed region. */
   take(bytes: number): number;
+  /** Gives a region back. */
+  free(at: number, bytes: number): void;
   /** The address, in `memory`, of `count` logits that lie at `at` in the engine's memory: there, or copied for this one use. */
   logits(at: number, count: number): number;
 }
@@ -12,6 +14,7 @@ export interface Near {
 export const nearIn = (arena: Arena): Near => ({
   memory: arena.memory,
   take: (bytes) => arena.take(bytes),
+  free: (at, bytes) => arena.free(at, bytes),
   logits: (at) => at,
 });
 
@@ -23,6 +26,7 @@ export function nearBeside(arena: Arena, vocab: number): Near {
   return {
     memory,
     take: (bytes) => own.take(bytes),
+    free: (at, bytes) => own.free(at, bytes),
     logits(at, count) {
       new Float32Array(memory.buffer, row, count).set(new Float32Array(arena.memory.buffer, at, count));
       return row;

@@ -47,6 +47,13 @@ export interface LoadOptions {
    * nothing. A draft is used only where it pays.
    */
   readonly draft?: DraftInput | undefined;
+  /**
+   * Generations that run at once, side by side in the same steps. Default 8, 1 to 256. Each needs a session's KV cache; what drafts by
+   * computing rests while several run.
+   */
+  readonly parallel?: number | undefined;
+  /** Generations that wait beyond those; one more is refused at once with "busy". Default 64. */
+  readonly queue?: number | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL. */
@@ -124,6 +131,8 @@ const LOAD_NAMES = [
   "sparse",
   "ropeFactors",
   "draft",
+  "parallel",
+  "queue",
   "worker",
   "headers",
   "onProgress",
@@ -139,6 +148,8 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   whole("contextSize", contextSize, 1, MAX_CONTEXT);
   whole("batchSize", batchSize, 1, 4096);
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
+  whole("parallel", options.parallel, 1, 256);
+  whole("queue", options.queue, 0, 1 << 20);
   flag("worker", options.worker);
   if (options.sparse !== undefined && typeof options.sparse !== "boolean")
     checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
@@ -160,6 +171,8 @@ export function engineOptions(options: LoadOptions): EngineOptions {
     maxMemoryBytes,
     sparse: options.sparse,
     ropeFactors: options.ropeFactors,
+    parallel: options.parallel,
+    queue: options.queue,
   };
 }
 

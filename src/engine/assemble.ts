@@ -23,6 +23,7 @@ import { openDrafting } from "./drafting.ts";
 import { type DraftFile, type DraftPlan, planEngine, readDraft } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost, Lane, StartedLanes } from "./host.ts";
+import { CostMeter } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import type { Drafting } from "./speculate.ts";
 import type { EngineInfo, EngineOptions, LoadProgress } from "./types.ts";
@@ -49,6 +50,7 @@ export interface Parts {
   readonly sequences: Sequences;
   /** Of each row of logits. */
   readonly samplers: readonly Sampler[];
+  readonly meter: CostMeter;
   readonly drafting: Drafting | undefined;
   readonly table: PieceTable;
   endLanes(): Promise<void>;
@@ -109,6 +111,7 @@ export async function assemble(
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
     const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
     const sequences = new Sequences(arena, own);
+    const meter = new CostMeter({ stepper, sequences, layers: config.layers, contextSize });
     const drafting = await openDrafting(
       {
         host,
@@ -118,6 +121,7 @@ export async function assemble(
         arena,
         stepper,
         sequences,
+        meter,
         plan,
         config,
         kvType,
@@ -133,7 +137,7 @@ export async function assemble(
     );
     const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - begun });
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
-    return { info, host, kernels, plan, arena, stepper, sequences, samplers, drafting, table, endLanes };
+    return { info, host, kernels, plan, arena, stepper, sequences, samplers, meter, drafting, table, endLanes };
   } catch (error) {
     await endLanes();
     throw error;

@@ -14,10 +14,10 @@ import type { Kernels } from "../wasm/abi.ts";
 import type { Decide } from "../wasm/decide.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
-import { type DraftPlan, lookupCapacity, warmContext } from "./draftplan.ts";
+import { type DraftPlan, lookupCapacity } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost } from "./host.ts";
-import { measureSteps } from "./measure.ts";
+import type { CostMeter } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import { SmallDrafter } from "./small.ts";
 import type { Drafting } from "./speculate.ts";
@@ -36,6 +36,7 @@ export interface DraftingParts {
   readonly config: ModelConfig;
   readonly kvType: EngineOptions["kvType"];
   readonly near: Near;
+  readonly meter: CostMeter;
   /** What drafts: planned, and a head that is loaded. */
   readonly draft: DraftPlan;
   readonly head: DraftHead | undefined;
@@ -46,9 +47,6 @@ export interface DraftingParts {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Steps after which the engine's compiler is done with the kernels, and costs are measured again. */
-const WARM_STEPS = 64;
-
 /** The drafter that was asked for; undefined for none. `own`: what tests and benchmarks bring. */
 export async function openDrafting(
   p: DraftingParts,
@@ -58,22 +56,11 @@ export async function openDrafting(
   const drafter = own.drafter ?? (options && (await openDrafter(p, options)));
   if (!drafter || !options) return undefined;
   const limit = Math.min(options.size, p.stepper.logitRows, p.stepper.capacity);
-  const measure = (contextSize: number) => {
-    const id = p.sequences.open(contextSize);
-    const costs = measureSteps(p.stepper, p.sequences.get(id), p.config.layers, limit);
-    p.sequences.close(id);
-    return costs;
-  };
   // At load the first session's cache is free for this.
-  const budget = new Budget(options.adaptive ? measure(p.plan.contextSize) : [], options.adaptive);
-  let warm = !options.adaptive;
-  const warmUp = () => {
-    if (warm || budget.steps < WARM_STEPS) return;
-    warm = true;
-    budget.measured(measure(warmContext(p.plan.contextSize)));
-  };
+  if (options.adaptive) p.meter.measure(p.plan.contextSize);
+  const budget = new Budget(p.meter.costs, options.adaptive);
   const chatsOnly = !own.drafter && !p.head && !p.draft.small && options.lookup === "chat";
-  return { drafter, budget, limit, chatsOnly, watch: own.watch, now: () => p.host.now(), warmUp };
+  return { drafter, budget, limit, chatsOnly, watch: own.watch, now: () => p.host.now() };
 }
 
 async function openDrafter(p: DraftingParts, options: DraftOptions): Promise<Drafter<Sequence> | undefined> {
@@ -85,9 +72,9 @@ async function openDrafter(p: DraftingParts, options: DraftOptions): Promise<Dra
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
 
-function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter {
+function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter<Sequence> {
   const capacity = lookupCapacity(plan.contextSize);
-  return new LookupDrafter(decide, near.memory, { state: near.take(lookupBytes(capacity)), capacity });
+  return new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
 }
 
 function openEagle(p: DraftingParts, head: DraftHead, options: EagleOptions): EagleDrafter<Sequence> {

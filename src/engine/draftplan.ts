@@ -15,6 +15,7 @@ import type { PieceTable } from "../text/vocabulary.ts";
 import { STRUCT_BYTES } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
 import { align } from "../wasm/memory.ts";
+import { warmContext } from "./measure.ts";
 import type { DraftOptions, EagleOptions, EngineOptions } from "./types.ts";
 
 /** A draft's files, understood and checked against their target. */
@@ -30,9 +31,6 @@ export interface DraftPlan extends DraftBytes {
 
 /** Tokens that the lookup index holds: the context and the one that is drafted from. */
 export const lookupCapacity = (contextSize: number): number => contextSize + 1;
-
-/** Tokens of the sequence on which the costs of steps are measured again; see Drafting.warmUp. */
-export const warmContext = (contextSize: number): number => Math.min(64, contextSize);
 
 /** Reads what `options` draft with. Throws CpmError "bad-model", "unsupported", and "bad-option" for what does not fit the target. */
 export async function readDraft(

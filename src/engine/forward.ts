@@ -1,5 +1,6 @@
 // Running rows through the layers in slices short enough that the thread's event loop keeps turning.
 
+import type { Stop } from "../decode/draft/drafter.ts";
 import type { Plan } from "../model/plan.ts";
 import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
@@ -37,6 +38,8 @@ export function causalRows(sequence: Sequence, tokens: readonly number[], total:
     total,
   }));
 }
+
+export type { Stop };
 
 /** A model in memory, and where its steps are computed. */
 export interface StepperPlace {
@@ -137,7 +140,7 @@ export class Stepper {
   }
 
   /** Runs at most `capacity` rows through all layers. */
-  async layers(rows: readonly StepRow[], signal?: AbortSignal, recorder?: BlockRecorder): Promise<void> {
+  async layers(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder): Promise<void> {
     this.#write(rows);
     const single = rows.length === 1;
     const lanes = rows.length <= SMALL_ROWS ? this.#lanes.next(single) : this.#plan.lanes;
@@ -175,7 +178,7 @@ export class Stepper {
   }
 
   /** Logits of some rows of the last step (at most logitRows), into `logits`. */
-  async head(picked: readonly number[], signal?: AbortSignal): Promise<void> {
+  async head(picked: readonly number[], signal?: Stop): Promise<void> {
     new Int32Array(this.#arena.memory.buffer, this.#picked, picked.length).set(picked);
     const { length } = picked;
     check(await this.#pool.run(this.#active, "head", this.#model, this.#batch, this.#context, this.#picked, length), "head");
@@ -260,7 +263,7 @@ export class Stepper {
   }
 
   /** Gives the event loop a turn when the last one is a slice ago; throws when aborted. */
-  async breathe(signal?: AbortSignal): Promise<void> {
+  async breathe(signal?: Stop): Promise<void> {
     const now = this.#host.now();
     if (this.#host.requestBound || now - this.#breathed >= SLICE_MS) {
       await this.#host.breathe();

@@ -1,7 +1,8 @@
 // What a step costs here by its number of rows: measured on a few layers, in a few milliseconds.
-import type { CostPoint } from "../decode/draft/budget.ts";
+import { type CostPoint, StepCosts } from "../decode/draft/costs.ts";
+import { CpmError } from "../errors.ts";
 import type { Stepper } from "./forward.ts";
-import type { Sequence } from "./sequences.ts";
+import type { Sequence, Sequences } from "./sequences.ts";
 
 const SIZES = [1, 2, 3, 4, 6, 8, 12, 16];
 /** Where to stop measuring, and how often a size is measured: the least time counts, since all else is noise. */
@@ -50,4 +51,61 @@ export function measureSteps(stepper: Stepper, sequence: Sequence, layers: numbe
   if (![...least.values(), head].every((ms) => ms > 0)) return TYPICAL;
   // The head's share grows with the rows as the layers' does.
   return [...least].map(([rows, ms]) => ({ rows, ms: ms * layers + (head * ms) / one }));
+}
+
+/** Steps after which the engine's compiler is done with the kernels, and costs are measured again. */
+const WARM_STEPS = 64;
+
+/** Tokens of the sequence on which the costs of steps are measured. */
+export const warmContext = (contextSize: number): number => Math.min(64, contextSize);
+
+export interface MeterParts {
+  readonly stepper: Stepper;
+  readonly sequences: Sequences;
+  readonly layers: number;
+  readonly contextSize: number;
+}
+
+/** The costs of steps: measured when they are first asked for, and once more when the kernels are warm. */
+export class CostMeter {
+  readonly costs = new StepCosts([]);
+  readonly #p: MeterParts;
+  #measured = false;
+  #warm = false;
+
+  constructor(parts: MeterParts) {
+    this.#p = parts;
+  }
+
+  /** Measures on a new sequence of so many tokens. */
+  measure(contextSize: number): void {
+    const { stepper, sequences, layers } = this.#p;
+    this.#measured = true;
+    const id = sequences.open(contextSize);
+    try {
+      const most = Math.min(stepper.logitRows, stepper.capacity);
+      this.costs.measured(measureSteps(stepper, sequences.get(id), layers, most));
+    } finally {
+      sequences.close(id);
+    }
+  }
+
+  /** Sees to it that costs are known; typical ones where there is no memory to measure in. */
+  ready(): void {
+    if (this.#measured) return;
+    try {
+      this.measure(warmContext(this.#p.contextSize));
+    } catch (error) {
+      if (!(error instanceof CpmError) || error.code !== "out-of-memory") throw error;
+      this.costs.measured(TYPICAL);
+    }
+  }
+
+  /** Measures again, once, when the kernels have run for a while. Between steps only: it writes to the scratch memory. */
+  warmUp(): void {
+    if (this.#warm || !this.#measured || this.costs.steps < WARM_STEPS) return;
+    this.#warm = true;
+    this.#measured = false;
+    this.ready();
+  }
 }

@@ -1,5 +1,5 @@
 // A small model of the same vocabulary as drafter: it reads along, and grows a tree from its own logits.
-import type { Drafter, Wanted } from "../decode/draft/drafter.ts";
+import type { Drafter, Stop, Wanted } from "../decode/draft/drafter.ts";
 import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts";
 import type { Ranker } from "../decode/draft/rank.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
@@ -22,6 +22,7 @@ const lag = 32;
 export class SmallDrafter implements Drafter<Sequence> {
   readonly name = "model";
   readonly readsHidden = false;
+  readonly computes = true;
   readonly #p: SmallParts;
   /** Its own sequence for each text, by number. */
   readonly #own = new Map<Sequence, number>();
@@ -45,13 +46,13 @@ export class SmallDrafter implements Drafter<Sequence> {
     return cached;
   }
 
-  async observe(text: Sequence, _: readonly number[], signal: AbortSignal | undefined): Promise<void> {
+  async observe(text: Sequence, _: readonly number[], signal: Stop | undefined): Promise<void> {
     const own = this.#of(text);
     if (text.tokens.length - own.tokens.length >= lag) await this.#read(own, text.tokens.slice(own.tokens.length), signal);
   }
 
   /** Appends tokens to its own sequence; the number of rows of the last step. */
-  async #read(own: Sequence, tokens: readonly number[], signal: AbortSignal | undefined): Promise<number> {
+  async #read(own: Sequence, tokens: readonly number[], signal: Stop | undefined): Promise<number> {
     const { stepper } = this.#p;
     let last = 0;
     for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {

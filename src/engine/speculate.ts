@@ -2,6 +2,7 @@
 import type { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { DraftTree, maxNodes } from "../decode/draft/tree.ts";
+import type { Stop } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
 import type { DraftStats } from "./types.ts";
 
@@ -15,14 +16,12 @@ export interface Drafting {
   readonly chatsOnly: boolean;
   readonly watch: ((tree: DraftTree, path: readonly number[]) => void) | undefined;
   now(): number;
-  /** Measures costs again, once, when the kernels have run for a while. */
-  warmUp(): void;
 }
 
 /** The draft side of one generation. Without `drafting` every tree is its root alone: plain decoding. */
 export class Speculation {
   readonly #drafting: Drafting | undefined;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: Stop | undefined;
   readonly #chains: boolean;
   /** The text was cut in the middle: nothing is drafted any more. */
   #resting = false;
@@ -33,6 +32,8 @@ export class Speculation {
   #started = 0;
   #verifying = 0;
   #asked = false;
+  /** This round's step is this text's alone. */
+  #alone = true;
   /** Where the target's tokens have led in the whole proposal; -1 beside it. */
   #at = 0;
   #rounds = 0;
@@ -43,7 +44,7 @@ export class Speculation {
    * `chains`: only the likeliest path of a proposal is verified. Its rows are those of a prefill; rows of a tree would choose
    * other blocks of a sparse cache than plain decoding does.
    */
-  constructor(drafting: Drafting | undefined, signal: AbortSignal | undefined, chains = false) {
+  constructor(drafting: Drafting | undefined, signal: Stop | undefined, chains = false) {
     this.#drafting = drafting;
     this.#signal = signal;
     this.#chains = chains;
@@ -57,7 +58,6 @@ export class Speculation {
 
   /** How many of the `cached` tokens may be kept before `prompt` goes on: a drafter may need to see more computed anew. */
   begin(sequence: Sequence, cached: number, prompt: readonly number[]): number {
-    this.#drafting?.warmUp();
     return this.#drafting?.drafter.begin(sequence, cached, prompt) ?? cached;
   }
 
@@ -68,27 +68,48 @@ export class Speculation {
 
   /** The tree to verify next below `root`, which was sampled and emitted; at most `rows` nodes can still be of use. */
   async propose(sequence: Sequence, root: number, rows: number): Promise<DraftTree> {
-    const { drafting, tree } = this.#begin(root);
+    const { drafting, tree } = this.#begin(root, true);
     if (!drafting) return tree;
-    const { drafter, budget } = drafting;
+    const { budget } = drafting;
     this.#started = drafting.now();
     this.#proposal.reset(root);
     const limit = Math.min(rows, drafting.limit);
     if (limit > 1 && budget.wantsDraft()) {
-      const pays = (chance: number, ms: number) => budget.pays(chance, ms);
-      await drafter.propose(sequence, this.#proposal, { limit: maxNodes, depth: limit - 1, pays, signal: this.#signal });
-      if (this.#chains) this.#cutToChain(budget);
-      const proposal = this.#proposal;
-      this.#asked = proposal.size > 1;
-      if (this.#asked && budget.choose(proposal, limit, this.#keep) > 1) tree.take(proposal, this.#keep);
+      await this.#ask(drafting, sequence, limit, false);
+      if (this.#asked && budget.choose(this.#proposal, limit, this.#keep) > 1) tree.take(this.#proposal, this.#keep);
     }
     this.#verifying = drafting.now();
     return tree;
   }
 
-  #begin(root: number): { drafting: Drafting | undefined; tree: DraftTree } {
+  /** A proposal for a step that other texts share; keep() then says what of it is verified. */
+  async proposeBeside(sequence: Sequence, root: number, rows: number): Promise<DraftTree> {
+    const { drafting } = this.#begin(root, false);
+    this.#proposal.reset(root);
+    const limit = drafting ? Math.min(rows, drafting.limit) : 1;
+    const free = drafting?.budget.adaptive ?? true;
+    if (drafting && limit > 1 && !(free && drafting.drafter.computes)) await this.#ask(drafting, sequence, limit, free);
+    return this.#proposal;
+  }
+
+  /** The nodes of the proposal to verify, as Budget.share marked them. */
+  keep(marks: Uint8Array): DraftTree {
+    this.#tree.take(this.#proposal, marks);
+    return this.#tree;
+  }
+
+  async #ask({ drafter, budget }: Drafting, sequence: Sequence, limit: number, free: boolean): Promise<void> {
+    const pays = (chance: number, ms: number) => budget.pays(chance, ms);
+    const wanted = { limit: maxNodes, depth: limit - 1, free, pays, signal: this.#signal };
+    await drafter.propose(sequence, this.#proposal, wanted);
+    if (this.#chains) this.#cutToChain(budget);
+    this.#asked = this.#proposal.size > 1;
+  }
+
+  #begin(root: number, alone: boolean): { drafting: Drafting | undefined; tree: DraftTree } {
     this.#tree.reset(root);
     this.#asked = false;
+    this.#alone = alone;
     this.#at = 0;
     return { drafting: this.#resting ? undefined : this.#drafting, tree: this.#tree };
   }
@@ -121,21 +142,23 @@ export class Speculation {
     this.#at = this.#proposal.child(this.#at, token);
   }
 
-  /** The tree's nodes of `path` were accepted and are in the cache. */
-  async settle(sequence: Sequence, path: readonly number[]): Promise<void> {
+  /** The tree's nodes of `path` were accepted and are in the cache; `first`: the row of the step that its root was. */
+  async settle(sequence: Sequence, path: readonly number[], first = 0): Promise<void> {
     const drafting = this.#drafting;
     if (!drafting || this.#resting) return;
     const rows = this.#tree.size;
     drafting.watch?.(this.#tree, path);
-    drafting.budget.sawStep(rows, drafting.now() - this.#verifying);
+    if (this.#alone) drafting.budget.sawStep(rows, drafting.now() - this.#verifying);
     const observing = drafting.now();
-    await drafting.drafter.observe(sequence, path, this.#signal);
+    await drafting.drafter.observe(sequence, first === 0 ? path : path.map((node) => first + node), this.#signal);
     if (rows > 1) {
       this.#rounds++;
       this.#drafted += rows - 1;
       this.#accepted += path.length - 1;
     }
-    if (this.#asked) drafting.budget.sawRound(rows, this.#verifying - this.#started + drafting.now() - observing);
+    // What a round costs a text that shares its steps is not its own.
+    if (this.#asked && this.#alone)
+      drafting.budget.sawRound(rows, this.#verifying - this.#started + drafting.now() - observing);
   }
 
   /** Undefined for plain decoding. */

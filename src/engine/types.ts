@@ -38,6 +38,9 @@ export interface EngineOptions {
   readonly ropeFactors?: RopeFactors | undefined;
   /** Absent: nothing drafts. */
   readonly draft?: DraftOptions | undefined;
+  /** Generations that run at once, and that wait beyond those; see LoadOptions. */
+  readonly parallel?: number | undefined;
+  readonly queue?: number | undefined;
 }
 
 export interface TreeOptions {

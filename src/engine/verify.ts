@@ -1,6 +1,6 @@
 // A draft tree through the model, behind a sequence, and its accepted nodes into the sequence.
 import type { DraftTree } from "../decode/draft/tree.ts";
-import type { Stepper, StepRow } from "./forward.ts";
+import type { Stepper, StepRow, Stop } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
 
 /** Computes the tree's rows, and the logits after each node, in their order. */
@@ -8,7 +8,7 @@ export async function verifyTree(
   stepper: Stepper,
   sequence: Sequence,
   tree: DraftTree,
-  signal: AbortSignal | undefined,
+  signal: Stop | undefined,
 ): Promise<void> {
   await stepper.layers(treeRows(sequence, tree), signal);
   await stepper.head(
@@ -29,7 +29,7 @@ export function acceptNode(stepper: Stepper, sequence: Sequence, tree: DraftTree
  * A tree's rows lie behind the cache in its own order; each sees the cache, its ancestors and itself. A node whose
  * ancestors lie in a row before it is a causal row, as in plain decoding.
  */
-function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
+export function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
   const base = sequence.tokens.length;
   return Array.from({ length: tree.size }, (_, i) => {
     const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i };

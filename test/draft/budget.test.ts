@@ -70,7 +70,7 @@ class Simulation {
     this.budget = new Budget(measured, size === "adaptive");
     const now = () => this.#clock;
     const drafter = this.#drafter(size === "adaptive" ? 16 : size);
-    const common = { chatsOnly: false, watch: undefined, warmUp() {} };
+    const common = { chatsOnly: false, watch: undefined };
     this.speculation = new Speculation({ drafter, budget: this.budget, limit: 32, now, ...common }, undefined);
   }
 
@@ -83,6 +83,7 @@ class Simulation {
     return {
       name: "oracle",
       readsHidden: false,
+      computes: false,
       begin: (_, cached) => cached,
       propose: async (text: Sequence, tree: DraftTree) => {
         const { p, second, draftMs } = this.world;

@@ -17,6 +17,7 @@ export function oracle(size: number, right: number, vocab: number, seed = 1): Or
   return {
     name: "oracle",
     readsHidden: false,
+    computes: false,
     knows(from, tokens) {
       start = from;
       truth = tokens;

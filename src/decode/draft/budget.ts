@@ -1,14 +1,9 @@
 // How much of a proposal to verify: the size that gives the most tokens per millisecond on this machine.
+import { type CostPoint, StepCosts } from "./costs.ts";
 import { type DraftTree, maxNodes } from "./tree.ts";
 
-/** Milliseconds of a step of `rows` rows, measured at load. */
-export interface CostPoint {
-  readonly rows: number;
-  readonly ms: number;
-}
+export type { CostPoint };
 
-/** Weight of a new time against the running one. */
-const pace = 0.1;
 /** Chances are learnt in bins of the drafter's own estimate; `trust` is what that estimate counts in trials. */
 const bins = 12;
 const trust = 4;
@@ -34,13 +29,8 @@ const known = 6;
  */
 export class Budget {
   readonly #adaptive: boolean;
-  /** Milliseconds by rows: the curve measured at load, interpolated; and a factor for each size from what was seen since. */
-  readonly #curve = new Float64Array(maxNodes + 1);
-  readonly #factor = new Float64Array(maxNodes + 1);
-  /** Steps seen of each size; of all together at 0. */
-  readonly #steps = new Float64Array(maxNodes + 1);
-  /** What a step of one row takes now against the curve: a long context and a busy machine slow all sizes down. */
-  #scale = 1;
+  /** What steps cost, shared with whoever else fills them. */
+  readonly costs: StepCosts;
   /** By source and bin. */
   readonly #trials = new Float64Array(2 * bins);
   readonly #hits = new Float64Array(2 * bins);
@@ -62,61 +52,34 @@ export class Budget {
   /** Tokens expected of the likeliest n nodes. */
   readonly #gain = new Float64Array(maxNodes + 1);
 
-  constructor(costs: readonly CostPoint[], adaptive: boolean) {
+  constructor(costs: readonly CostPoint[] | StepCosts, adaptive: boolean) {
     this.#adaptive = adaptive;
-    this.measured(costs);
+    this.costs = costs instanceof StepCosts ? costs : new StepCosts(costs);
+  }
+
+  /** Whether only what pays is verified. */
+  get adaptive(): boolean {
+    return this.#adaptive;
   }
 
   /** Takes new measurements in place of all that was known of costs. */
   measured(costs: readonly CostPoint[]): void {
-    const points = costs.length > 0 ? [...costs].sort((a, b) => a.rows - b.rows) : [{ rows: 1, ms: 1 }];
-    for (let n = 1; n <= maxNodes; n++) {
-      const above = points.findIndex((p) => p.rows >= n);
-      const [a, b] =
-        above < 0 ? [points.at(-2) ?? points[0]!, points.at(-1)!] : [points[Math.max(0, above - 1)]!, points[above]!];
-      const slope = b.rows > a.rows ? (b.ms - a.ms) / (b.rows - a.rows) : 0;
-      this.#curve[n] = Math.max(this.#curve[n - 1]!, b.ms + slope * (n - b.rows));
-    }
-    this.#factor.fill(1);
-    this.#steps.fill(0);
-    this.#scale = 1;
+    this.costs.measured(costs);
   }
 
   /** Steps seen since the costs were measured. */
   get steps(): number {
-    return this.#steps[0]!;
+    return this.costs.steps;
   }
 
   /** Expected milliseconds of a step of `rows` rows. */
   cost(rows: number): number {
-    // Rows together never cost more than one after another.
-    return Math.min(this.#curve[rows]! * this.#factor[rows]!, rows * this.#curve[1]!) * this.#scale;
+    return this.costs.cost(rows);
   }
 
   /** A step of `rows` rows took `ms`. */
   sawStep(rows: number, ms: number): void {
-    const expected = this.#curve[rows]! * this.#factor[rows]! * this.#scale;
-    if (!(expected > 0) || !(ms > 0)) return;
-    this.#steps[0]! += 1;
-    const seen = (this.#steps[rows]! += 1);
-    // Measured at load, before the engine's compiler was done: the first steps count for more. Later a slow step says
-    // little: a neighbour on the machine.
-    const most = seen > 3 ? 1.5 : Number.POSITIVE_INFINITY;
-    const change = Math.min(most, Math.max(1 / most, ms / expected)) ** Math.max(pace, 1 / seen);
-    if (rows === 1) {
-      this.#scale *= change;
-      return;
-    }
-    this.#factor[rows]! *= change;
-    // Sizes that were never run are taken to be off by as much as the nearest that was.
-    for (let n = 2; n <= maxNodes; n++) {
-      if (this.#steps[n]! > 0) continue;
-      let [low, high] = [n, n];
-      while (low > 1 && this.#steps[low] === 0) low--;
-      while (high < maxNodes && this.#steps[high] === 0) high++;
-      const nearest = this.#steps[high]! > 0 && high - n < n - low ? high : low;
-      this.#factor[n] = nearest > 1 ? this.#factor[nearest]! : 1;
-    }
+    this.costs.sawStep(rows, ms);
   }
 
   /** The estimate `chance` of a drafter came true, or did not. */
@@ -216,12 +179,43 @@ export class Budget {
     return best;
   }
 
+  /**
+   * Of several texts' trees that share a step with `others` rows beside them, marks in `keeps` the nodes worth verifying, at most
+   * `limit` in all with the roots, which are always kept: a row that goes to a guess is one that waits for another's token.
+   */
+  share(trees: readonly DraftTree[], others: number, limit: number, keeps: readonly Uint8Array[]): void {
+    const nodes: { tree: number; node: number; likely: number }[] = [];
+    for (const [t, { size, parents, chance, source }] of trees.entries()) {
+      const likely = new Float64Array(size).fill(1);
+      keeps[t]!.fill(0, 0, size);
+      keeps[t]![0] = 1;
+      for (let node = 1; node < size; node++) {
+        likely[node] = likely[parents[node]!]! * this.chance(chance[node]!, source[node]!);
+        nodes.push({ tree: t, node, likely: likely[node]! });
+      }
+    }
+    // A child is never likelier than its parent, and of equals the parent comes first.
+    nodes.sort((a, b) => b.likely - a.likely || a.node - b.node);
+    const most = Math.min(nodes.length, limit - trees.length);
+    let tokens = trees.length;
+    let best = 0;
+    let bestRate = tokens / this.cost(others + trees.length);
+    for (let n = 1; n <= most; n++) {
+      tokens += nodes[n - 1]!.likely;
+      const rate = tokens / this.cost(others + trees.length + n);
+      if (this.#adaptive && rate <= bestRate) continue;
+      best = n;
+      bestRate = rate;
+    }
+    for (const { tree, node } of nodes.slice(0, best)) keeps[tree]![node] = 1;
+  }
+
   /** The best size, or now and then one beside it: what a size costs is only learnt by running it. */
   #stray(best: number, most: number): number {
     if (best === 1) return best;
     const [less, more] = [best - 1, Math.min(most, best + 1)];
-    const other = less > 1 && this.#steps[less]! <= this.#steps[more]! ? less : more;
-    if (other === best || ++this.#strayed < strayEvery[this.#steps[other]! < known ? 0 : 1]) return best;
+    const other = less > 1 && this.costs.seen(less) <= this.costs.seen(more) ? less : more;
+    if (other === best || ++this.#strayed < strayEvery[this.costs.seen(other) < known ? 0 : 1]) return best;
     this.#strayed = 0;
     return other;
   }

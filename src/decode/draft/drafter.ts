@@ -7,13 +7,18 @@ export interface DraftText {
   readonly contextSize: number;
 }
 
+/** Throws when what is being computed is not wanted any more: an AbortSignal, or several as one. */
+export type Stop = Pick<AbortSignal, "throwIfAborted">;
+
 export interface Wanted {
   /** Nodes in all, the root included, and depth, at most. */
   readonly limit: number;
   readonly depth: number;
+  /** Leave out what takes computing. */
+  readonly free?: boolean;
   /** Whether going on pays: `ms` more of drafting below a node that is reached with this chance. */
   pays(chance: number, ms: number): boolean;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Stop | undefined;
 }
 
 /**
@@ -24,12 +29,14 @@ export interface Drafter<Text extends DraftText = DraftText> {
   readonly name: string;
   /** Whether observe() reads the target's hidden states, so that it must be told of every row, the prompt's too. */
   readonly readsHidden: boolean;
+  /** Whether proposing takes computing: such a drafter is not asked while several texts share the steps, unless all that is proposed is to be verified. */
+  readonly computes: boolean;
   /** A text is going to continue after its first `cached` tokens, by `prompt`. How many of the cached tokens may be kept. */
   begin(text: Text, cached: number, prompt: readonly number[]): number;
   /** Adds nodes below the root of `tree`. */
   propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void>;
-  /** The last tokens of `text` were computed as these rows of the last step, in order. */
-  observe(text: Text, rows: readonly number[], signal: AbortSignal | undefined): Promise<void>;
+  /** The last tokens of `text` were computed as these rows of the last step, in order; other rows of it are other texts'. */
+  observe(text: Text, rows: readonly number[], signal: Stop | undefined): Promise<void>;
   /** The text was cut to its first `length` tokens, outside a generation. */
   cut(text: Text, length: number): void;
   /** The text's session is closed. */

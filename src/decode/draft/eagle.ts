@@ -27,6 +27,10 @@ interface State {
   readonly cache: HeadCache;
   begin: number;
   end: number;
+  /** Rows of `cache.waiting` that wait for the token after them: tokens end … end + waiting - 1 of the text. */
+  waiting: number;
+  /** Rows before this are beyond the window of all that will be drafted. */
+  from: number;
 }
 
 /** Missing rows that are computed anew rather than left out. */
@@ -37,16 +41,12 @@ const idle = 16;
 export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   readonly name: string;
   readonly readsHidden = true;
+  readonly computes = true;
   readonly #p: EagleParts;
   readonly #states = new Map<Text, State>();
   readonly #rank: Ranker;
   /** What a level of the tree takes. */
   #levelMs = 0;
-  /** Rows of head.hidden that wait for the token after them: tokens end … end + waiting - 1 of `#text`. */
-  #waiting = 0;
-  #text: Text | undefined;
-  /** Rows before this are beyond the window of all that will be drafted. */
-  #from = 0;
 
   constructor(parts: EagleParts) {
     this.#p = parts;
@@ -57,16 +57,17 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   #stateOf(text: Text): State {
     let state = this.#states.get(text);
-    if (!state) this.#states.set(text, (state = { cache: this.#p.head.openCache(text.contextSize), begin: 0, end: 0 }));
+    if (state) return state;
+    state = { cache: this.#p.head.openCache(text.contextSize), begin: 0, end: 0, waiting: 0, from: 0 };
+    this.#states.set(text, state);
     return state;
   }
 
   begin(text: Text, cached: number, prompt: readonly number[]): number {
     const state = this.#stateOf(text);
     const { window } = this.#p;
-    this.#text = text;
-    this.#waiting = 0;
-    this.#from = window > 0 ? Math.max(0, prompt.length - window) : 0;
+    state.waiting = 0;
+    state.from = window > 0 ? Math.max(0, prompt.length - window) : 0;
     // The row of the last token kept depends on the token after it, which may be another now.
     shorten(state, cached);
     if (cached - state.end <= worthwhile) return state.end;
@@ -76,22 +77,22 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   async observe(text: Text, rows: readonly number[]): Promise<void> {
     const state = this.#states.get(text);
-    if (!state || text !== this.#text) return;
+    if (!state) return;
     const { head, states } = this.#p;
     let at = text.tokens.length - rows.length;
     for (let i = 0; i < rows.length; ) {
       // Single rows that nothing is drafted from: the head rests, and remembers the last ones only.
-      if (rows.length === 1 && this.#waiting >= idle) this.#forget(state, 1);
-      if (this.#waiting === maxNodes) this.#advance(text, state, maxNodes - 1, -1);
-      const skip = this.#waiting === 0 ? Math.min(rows.length - i, this.#from - at) : 0;
+      if (rows.length === 1 && state.waiting >= idle) this.#forget(state, 1);
+      if (state.waiting === maxNodes) this.#advance(text, state, maxNodes - 1, -1);
+      const skip = state.waiting === 0 ? Math.min(rows.length - i, state.from - at) : 0;
       if (skip > 0) {
         state.begin = state.end = at += skip;
         i += skip;
         continue;
       }
-      const count = Math.min(rows.length - i, maxNodes - this.#waiting);
-      states.copy(rows.slice(i, i + count), head.hidden + 4 * head.width * this.#waiting);
-      this.#waiting += count;
+      const count = Math.min(rows.length - i, maxNodes - state.waiting);
+      states.copy(rows.slice(i, i + count), state.cache.waiting + 4 * head.width * state.waiting);
+      state.waiting += count;
       at += count;
       i += count;
     }
@@ -99,7 +100,9 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   /** Runs the first `count` waiting rows; `next` is the token after the text's last. */
   #advance(text: Text, state: State, count: number, next: number): void {
-    const { head, window } = this.#p;
+    const { head, window, memory } = this.#p;
+    const bytes = new Uint8Array(memory.buffer);
+    bytes.copyWithin(head.hidden, state.cache.waiting, state.cache.waiting + 4 * head.width * count);
     const rows = Array.from({ length: count }, (_, i): HeadRow => {
       const slot = state.end + i;
       return {
@@ -125,18 +128,18 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   #drop(state: State, count: number): void {
     const { head, memory } = this.#p;
     state.end += count;
-    this.#waiting -= count;
+    state.waiting -= count;
     const bytes = 4 * head.width;
-    const first = head.hidden + count * bytes;
-    new Uint8Array(memory.buffer).copyWithin(head.hidden, first, first + this.#waiting * bytes);
+    const first = state.cache.waiting + count * bytes;
+    new Uint8Array(memory.buffer).copyWithin(state.cache.waiting, first, first + state.waiting * bytes);
   }
 
   async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
     const state = this.#states.get(text);
-    if (!state || text !== this.#text || this.#waiting === 0 || state.end + this.#waiting !== text.tokens.length) return;
+    if (!state || state.waiting === 0 || state.end + state.waiting !== text.tokens.length) return;
     const { head, shape, window, now } = this.#p;
-    const last = this.#waiting - 1;
-    this.#advance(text, state, this.#waiting, tree.tokens[0]!);
+    const last = state.waiting - 1;
+    this.#advance(text, state, state.waiting, tree.tokens[0]!);
     head.score(last, 1);
     const first = this.#rank.rows(head.logits, 1);
     const base = state.end;
@@ -172,8 +175,9 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   cut(text: Text, length: number): void {
     const state = this.#states.get(text);
-    if (state) shorten(state, length);
-    this.#waiting = 0;
+    if (!state) return;
+    shorten(state, length);
+    state.waiting = 0;
   }
 
   close(text: Text): void {
@@ -181,7 +185,6 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     if (!state) return;
     this.#states.delete(text);
     this.#p.head.closeCache(state.cache);
-    if (this.#text === text) this.#text = undefined;
   }
 }
 

@@ -21,6 +21,8 @@ export interface HeadCache {
   readonly at: number;
   readonly data: number;
   readonly bytes: number;
+  /** Address of (maxNodes, width) float32: rows of the target that wait for the token after them. */
+  readonly waiting: number;
 }
 
 // Byte offsets in the Model and the DraftBatch struct.
@@ -106,11 +108,13 @@ export class DraftHead {
     const bytes = this.#kernels.kv_bytes(this.#at, capacity);
     const at = this.#arena.take(STRUCT_BYTES.sequence);
     const data = this.#arena.take(bytes);
+    const waiting = this.#arena.take(4 * maxNodes * this.width);
     new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0);
-    return { at, data, bytes };
+    return { at, data, bytes, waiting };
   }
 
-  closeCache({ at, data, bytes }: HeadCache): void {
+  closeCache({ at, data, bytes, waiting }: HeadCache): void {
+    this.#arena.free(waiting, 4 * maxNodes * this.width);
     this.#arena.free(data, bytes);
     this.#arena.free(at, STRUCT_BYTES.sequence);
   }

@@ -1,5 +1,5 @@
 // Two drafters for one tree: lookup, which is free, and one that computes.
-import type { Drafter, DraftText, Wanted } from "./drafter.ts";
+import type { Drafter, DraftText, Stop, Wanted } from "./drafter.ts";
 import type { LookupDrafter } from "./lookup.ts";
 import type { DraftTree } from "./tree.ts";
 
@@ -9,10 +9,11 @@ const certain = 12;
 export class JoinedDrafter<Text extends DraftText> implements Drafter<Text> {
   readonly name: string;
   readonly readsHidden: boolean;
+  readonly computes = false;
   readonly #main: Drafter<Text>;
-  readonly #lookup: LookupDrafter;
+  readonly #lookup: LookupDrafter<Text>;
 
-  constructor(main: Drafter<Text>, lookup: LookupDrafter) {
+  constructor(main: Drafter<Text>, lookup: LookupDrafter<Text>) {
     this.name = `${main.name}+lookup`;
     this.readsHidden = main.readsHidden;
     this.#main = main;
@@ -26,10 +27,10 @@ export class JoinedDrafter<Text extends DraftText> implements Drafter<Text> {
 
   async propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void> {
     await this.#lookup.propose(text, tree, wanted);
-    if (this.#lookup.agreed < certain) await this.#main.propose(text, tree, wanted);
+    if (!wanted.free && this.#lookup.agreed < certain) await this.#main.propose(text, tree, wanted);
   }
 
-  async observe(text: Text, rows: readonly number[], signal: AbortSignal | undefined): Promise<void> {
+  async observe(text: Text, rows: readonly number[], signal: Stop | undefined): Promise<void> {
     await this.#lookup.observe(text);
     await this.#main.observe(text, rows, signal);
   }
@@ -39,6 +40,7 @@ export class JoinedDrafter<Text extends DraftText> implements Drafter<Text> {
   }
 
   close(text: Text): void {
+    this.#lookup.close(text);
     this.#main.close(text);
   }
 }

@@ -1,5 +1,6 @@
 // Prompt lookup: what followed where the text's last tokens occurred before is proposed to follow again.
 import type { Decide } from "../../wasm/decide.ts";
+import type { Near } from "../near.ts";
 import type { Drafter, DraftText, Wanted } from "./drafter.ts";
 import type { DraftTree } from "./tree.ts";
 
@@ -24,83 +25,122 @@ export const lookupBytes = (capacity: number): number => {
   return 16 + 4 * (2 * capacity + heads);
 };
 
-/** An n-gram index over the text, kept in step with it token by token. */
-export class LookupDrafter implements Drafter {
+/** The index of one text: `count` of its tokens are in it. */
+interface Index {
+  readonly at: number;
+  readonly capacity: number;
+  count: number;
+}
+
+/** An n-gram index over each text, kept in step with it token by token. */
+export class LookupDrafter<Text extends DraftText = DraftText> implements Drafter<Text> {
   readonly name = "lookup";
   readonly readsHidden = false;
+  readonly computes = false;
   readonly #decide: Decide;
-  readonly #memory: { readonly buffer: ArrayBufferLike };
-  readonly #place: LookupPlace;
-  #count = 0;
+  readonly #near: Pick<Near, "memory" | "take" | "free">;
+  readonly #first: LookupPlace;
+  #firstFree = true;
+  readonly #indices = new Map<Text, Index>();
   /** Tokens that agreed at the place last proposed from, 0 for none. */
   agreed = 0;
 
-  constructor(decide: Decide, memory: { readonly buffer: ArrayBufferLike }, place: LookupPlace) {
+  /** `first`: the index of the first text, planned for the longest; more texts at a time take memory of their own. */
+  constructor(decide: Decide, near: Pick<Near, "memory" | "take" | "free">, first: LookupPlace) {
     this.#decide = decide;
-    this.#memory = memory;
-    this.#place = place;
-    decide.lookup_open(place.state, place.capacity);
+    this.#near = near;
+    this.#first = first;
   }
 
-  #tokens(): Int32Array {
-    return new Int32Array(this.#memory.buffer, this.#place.state + 16, this.#place.capacity);
+  #tokens({ at, capacity }: Index): Int32Array {
+    return new Int32Array(this.#near.memory.buffer, at + 16, capacity);
   }
 
-  begin(_: DraftText, cached: number, prompt: readonly number[]): number {
-    const have = this.#tokens();
-    const most = Math.min(this.#count, prompt.length);
+  /** The text's index; undefined where there is no memory for one, which only means that nothing is proposed. */
+  #open(text: Text): Index | undefined {
+    let index = this.#indices.get(text);
+    if (index) return index;
+    const capacity = text.contextSize + 1;
+    if (this.#firstFree && capacity <= this.#first.capacity) {
+      this.#firstFree = false;
+      index = { at: this.#first.state, capacity: this.#first.capacity, count: 0 };
+    } else {
+      try {
+        index = { at: this.#near.take(lookupBytes(capacity)), capacity, count: 0 };
+      } catch {
+        return undefined;
+      }
+    }
+    this.#decide.lookup_open(index.at, index.capacity);
+    this.#indices.set(text, index);
+    return index;
+  }
+
+  begin(text: Text, cached: number, prompt: readonly number[]): number {
+    const index = this.#open(text);
+    if (!index) return cached;
+    const have = this.#tokens(index);
+    const most = Math.min(index.count, prompt.length);
     let same = 0;
     while (same < most && have[same] === prompt[same]) same++;
-    this.#truncate(same);
-    this.#extend(prompt);
+    this.#truncate(index, same);
+    this.#extend(index, prompt);
     return cached;
   }
 
-  #truncate(count: number): void {
-    this.#decide.lookup_truncate(this.#place.state, count);
-    this.#count = Math.min(this.#count, count);
+  #truncate(index: Index, count: number): void {
+    this.#decide.lookup_truncate(index.at, count);
+    index.count = Math.min(index.count, count);
   }
 
-  #extend(tokens: readonly number[]): void {
-    while (this.#count < tokens.length && this.#count < this.#place.capacity)
-      this.#count = this.#decide.lookup_push(this.#place.state, tokens[this.#count]!);
+  #extend(index: Index, tokens: readonly number[]): void {
+    while (index.count < tokens.length && index.count < index.capacity)
+      index.count = this.#decide.lookup_push(index.at, tokens[index.count]!);
   }
 
-  async propose(text: DraftText, tree: DraftTree, { limit, depth }: Wanted): Promise<void> {
-    const { state } = this.#place;
+  async propose(text: Text, tree: DraftTree, { limit, depth }: Pick<Wanted, "limit" | "depth">): Promise<void> {
+    const index = this.#indices.get(text);
     this.agreed = 0;
-    this.#extend(text.tokens);
-    if (this.#count !== text.tokens.length) return;
-    this.#count = this.#decide.lookup_push(state, tree.tokens[0]!);
-    const agreed = (this.agreed = this.#decide.lookup_find(state, -1));
+    if (!index) return;
+    this.#extend(index, text.tokens);
+    if (index.count !== text.tokens.length) return;
+    index.count = this.#decide.lookup_push(index.at, tree.tokens[0]!);
+    const agreed = (this.agreed = this.#decide.lookup_find(index.at, -1));
     if (agreed > 0) {
-      const first = this.#follow(tree, agreed, Math.min(limit, tree.size + chain), depth);
+      const first = this.#follow(index, tree, agreed, Math.min(limit, tree.size + chain), depth);
       // One other continuation, when one was seen: its first token only, as a second guess.
-      const other = this.#decide.lookup_find(state, first);
+      const other = this.#decide.lookup_find(index.at, first);
       if (other > 0 && tree.size < limit && depth > 0)
-        tree.add(0, this.#tokens()[this.#decide.lookup_at(state)]!, 0.5 * (1 - chanceOf(agreed)), lookupSource);
+        tree.add(0, this.#tokens(index)[this.#decide.lookup_at(index.at)]!, 0.5 * (1 - chanceOf(agreed)), lookupSource);
     }
-    this.#truncate(text.tokens.length);
+    this.#truncate(index, text.tokens.length);
   }
 
   /** Adds the chain that follows the place found; its first token. */
-  #follow(tree: DraftTree, agreed: number, limit: number, depth: number): number {
-    const tokens = this.#tokens();
-    const at = this.#decide.lookup_at(this.#place.state);
+  #follow(index: Index, tree: DraftTree, agreed: number, limit: number, depth: number): number {
+    const tokens = this.#tokens(index);
+    const at = this.#decide.lookup_at(index.at);
     let node = 0;
-    for (let i = 0; i < depth && tree.size < limit && at + i < this.#count; i++) {
+    for (let i = 0; i < depth && tree.size < limit && at + i < index.count; i++) {
       node = tree.add(node, tokens[at + i]!, chanceOf(agreed + i), lookupSource);
       if (node < 0) break;
     }
     return tokens[at]!;
   }
 
-  async observe(text: DraftText): Promise<void> {
-    this.#extend(text.tokens);
+  async observe(text: Text): Promise<void> {
+    const index = this.#indices.get(text);
+    if (index) this.#extend(index, text.tokens);
   }
 
   // begin() compares the whole text.
   cut(): void {}
 
-  close(): void {}
+  close(text: Text): void {
+    const index = this.#indices.get(text);
+    if (!index) return;
+    this.#indices.delete(text);
+    if (index.at === this.#first.state) this.#firstFree = true;
+    else this.#near.free(index.at, lookupBytes(index.capacity));
+  }
 }

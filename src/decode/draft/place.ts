@@ -88,6 +88,7 @@ export function planHead(
     // The cache of one text.
     STRUCT_BYTES.sequence,
     build.probe.kv_bytes(at, headSlots(target.contextSize)),
+    4 * maxNodes * width,
     // The target's layers as they are tapped.
     ...(file.version === 3 ? [4 * width * target.batchSize] : []),
     // Gathered rows, the list of them and their descriptor.
