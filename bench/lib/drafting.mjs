@@ -1,10 +1,9 @@
 // What the measurements of drafting share: engines over the built package, and generations of set texts.
 import { assemble } from "../../dist/engine/assemble.js";
+import { Batcher } from "../../dist/engine/batcher.js";
 import { Engine } from "../../dist/engine/engine.js";
-import { causalRows } from "../../dist/engine/forward.js";
-import { generate } from "../../dist/engine/generate.js";
+import { TextRun } from "../../dist/engine/run.js";
 import { Speculation } from "../../dist/engine/speculate.js";
-import { acceptNode, verifyTree } from "../../dist/engine/verify.js";
 import { pathFiles } from "../../dist/host/node.files.js";
 import { nodeHost } from "../../dist/host/node.host.js";
 
@@ -63,27 +62,17 @@ export function title({ engine }) {
 }
 
 /** A generation that says `text` whatever the model's logits are: the costs are the real ones. */
-export function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
-  const { stepper } = parts;
+export async function scripted(parts, sequence, prompt, text, maxTokens, drafting) {
+  const { stepper, meter, table } = parts;
   sequence.tokens.length = 0;
   const sampler = { sample: (_, position) => ({ token: text[position - prompt.length] }) };
-  const generator = {
-    now: () => host.now(),
-    samplers: Array.from({ length: stepper.logitRows }, () => sampler),
-    speculation: new Speculation(drafting, undefined),
-    table: parts.table,
-    sequence,
-    async step(tokens) {
-      await stepper.layers(causalRows(sequence, tokens, sequence.tokens.length + tokens.length));
-      await stepper.head([tokens.length - 1]);
-      sequence.tokens.push(...tokens);
-    },
-    verify: (tree) => verifyTree(stepper, sequence, tree, undefined),
-    accept: (tree, node) => acceptNode(stepper, sequence, tree, node),
-    batchRows: (total) => stepper.batchRows(total),
-    slide() {},
-    stop: [],
-  };
+  const samplers = Array.from({ length: stepper.logitRows }, () => sampler);
+  const now = () => host.now();
   const request = { prompt, maxTokens, sampling: greedy, stopTokens: [], stop: [], thinking: "none", special: false };
-  return generate(generator, request, { onPart() {} });
+  const speculation = new Speculation(drafting, undefined);
+  const run = new TextRun({ now, table, stop: [], speculation, slide() {} }, sequence, request, { onPart() {} });
+  const batcher = new Batcher({ stepper, samplers, costs: meter, budget: drafting?.budget, now });
+  batcher.add(run);
+  while (!run.settled) await batcher.step({ throwIfAborted() {} });
+  return run.result;
 }

@@ -5,7 +5,7 @@ import type { Sampler } from "../decode/sampler.ts";
 import { CpmError, typed } from "../errors.ts";
 import { causalRows, type Stepper, type StepRow, type Stop } from "./forward.ts";
 import type { CostMeter } from "./measure.ts";
-import { type Run, TextRun } from "./run.ts";
+import type { Run, TextRun } from "./run.ts";
 import { schedule } from "./schedule.ts";
 import { acceptNode, treeRows } from "./verify.ts";
 

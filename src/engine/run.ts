@@ -1,6 +1,7 @@
 // One text on its way: what the scheduler gives rows to. A run holds its sequence until it is settled.
-import type { SampledToken, Sampler } from "../decode/sampler.ts";
+
 import type { DraftTree } from "../decode/draft/tree.ts";
+import type { SampledToken, Sampler } from "../decode/sampler.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import { Output, type TokenRequest } from "./output.ts";
 import type { Sequence } from "./sequences.ts";

@@ -35,7 +35,8 @@ export const PATIENCE = 8;
 
 /**
  * Decode rows first, of those that waited longest; then one chunk of prompts, the shortest remainder first, so that short
- * prompts do not wait for long ones; a prompt that was passed over PATIENCE times goes first, and finds a row.
+ * prompts do not wait for long ones; a prompt that was passed over PATIENCE times goes first, and finds a row unless a text has
+ * waited as long.
  */
 export function schedule(ready: readonly Ready[], room: Room): Turn {
   const all = ready.map((_, index) => index);
@@ -44,11 +45,10 @@ export function schedule(ready: readonly Ready[], room: Room): Turn {
   const prompts = all
     .filter((index) => ready[index]!.left > 0)
     .sort((a, b) => overdue(b) - overdue(a) || ready[a]!.left - ready[b]!.left || a - b);
-  const kept = prompts.length > 0 && overdue(prompts[0]!) > 0 ? 1 : 0;
-  const decode = all
-    .filter((index) => ready[index]!.left === 0)
-    .sort(waited)
-    .slice(0, Math.max(0, Math.min(room.decode, room.rows - kept, room.logits - kept)));
+  const texts = all.filter((index) => ready[index]!.left === 0).sort(waited);
+  const longest = texts.length > 0 ? ready[texts[0]!]!.waited : 0;
+  const kept = prompts.length > 0 && overdue(prompts[0]!) > longest ? 1 : 0;
+  const decode = texts.slice(0, Math.max(0, Math.min(room.decode, room.rows - kept, room.logits - kept)));
   let logits = room.logits - decode.length;
   let rows = Math.min(room.rows - decode.length, decode.length > 0 ? room.chunk : room.rows);
   const prefill: { index: number; rows: number }[] = [];

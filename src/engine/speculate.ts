@@ -157,8 +157,7 @@ export class Speculation {
       this.#accepted += path.length - 1;
     }
     // What a round costs a text that shares its steps is not its own.
-    if (this.#asked && this.#alone)
-      drafting.budget.sawRound(rows, this.#verifying - this.#started + drafting.now() - observing);
+    if (this.#asked && this.#alone) drafting.budget.sawRound(rows, this.#verifying - this.#started + drafting.now() - observing);
   }
 
   /** Undefined for plain decoding. */

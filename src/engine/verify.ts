@@ -1,21 +1,7 @@
 // A draft tree through the model, behind a sequence, and its accepted nodes into the sequence.
 import type { DraftTree } from "../decode/draft/tree.ts";
-import type { Stepper, StepRow, Stop } from "./forward.ts";
+import type { Stepper, StepRow } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
-
-/** Computes the tree's rows, and the logits after each node, in their order. */
-export async function verifyTree(
-  stepper: Stepper,
-  sequence: Sequence,
-  tree: DraftTree,
-  signal: Stop | undefined,
-): Promise<void> {
-  await stepper.layers(treeRows(sequence, tree), signal);
-  await stepper.head(
-    Array.from({ length: tree.size }, (_, i) => i),
-    signal,
-  );
-}
 
 /** Appends a verified node, whose parent was the last one appended: its keys and values move to where it lies from now on. */
 export function acceptNode(stepper: Stepper, sequence: Sequence, tree: DraftTree, node: number): void {
