@@ -38,6 +38,64 @@ export class CpmError extends Error {
   }
 }
 
+/** Names that other libraries give to what an option here is called. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  maxcompletiontokens: "maxTokens",
+  maxnewtokens: "maxTokens",
+  npredict: "maxTokens",
+  numpredict: "maxTokens",
+  maxlength: "maxTokens",
+  repeatpenalty: "repetitionPenalty",
+  stopsequences: "stop",
+  stopstrings: "stop",
+  nctx: "contextSize",
+  numctx: "contextSize",
+  contextlength: "contextSize",
+  ctx: "contextSize",
+  nthreads: "threads",
+  numthreads: "threads",
+  nbatch: "batchSize",
+  cachetype: "kvType",
+  toplogprobs: "logprobs",
+  abortsignal: "signal",
+  thinking: "enableThinking",
+};
+
+const bare = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]/g, "");
+
+/** Edits that turn one short text into another. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+/** The name that a misspelt or foreign one was probably meant as; undefined when none is near. */
+export function nearest(wrong: string, names: readonly string[]): string | undefined {
+  if (wrong.length > 64) return undefined;
+  const key = bare(wrong);
+  const meant = Object.hasOwn(OTHER_NAMES, key) ? OTHER_NAMES[key] : undefined;
+  if (meant !== undefined && names.includes(meant)) return meant;
+  let best: string | undefined;
+  let least = Math.max(1, Math.floor(key.length / 3)) + 1;
+  for (const name of names) {
+    const away = distance(key, bare(name));
+    if (away < least) [best, least] = [name, away];
+  }
+  return best;
+}
+
+/** "; did you mean maxTokens?", or nothing. */
+export function didYouMean(wrong: string, names: readonly string[]): string {
+  const name = nearest(wrong, names);
+  return name === undefined ? "" : `; did you mean ${name}?`;
+}
+
 /** Engines' words for memory that they could not get. */
 const NO_MEMORY = /allocat|out of memory|invalid (?:typed )?array (?:buffer )?length|array too large/i;
 

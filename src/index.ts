@@ -2,7 +2,8 @@
 
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
-export { Generation } from "./door/generation.ts";
+export { Generation, type PartialResult } from "./door/generation.ts";
+export type { HeadersInput } from "./door/given.ts";
 export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect.ts";
 export { Model } from "./door/model.ts";
 export type { GenerateOptions, LoadOptions } from "./door/options.ts";
@@ -26,7 +27,9 @@ export type {
   Variant,
 } from "./engine/types.ts";
 export { CpmError, type ErrorCode, type ErrorDetail } from "./errors.ts";
+export type { Bytes } from "./file/bytes.ts";
 export type { ModelFiles, Source } from "./file/source.ts";
+export type { NetworkOptions } from "./file/url.ts";
 export type { ModelConfig } from "./model/config.ts";
 export type { RopeFactors } from "./model/longrope.ts";
 export type { SparseConfig, SparseOption } from "./model/sparse.ts";

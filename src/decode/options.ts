@@ -1,13 +1,15 @@
 // Sampling options as users write them -> checked and complete.
+
+import { isRecord, kindOf } from "../brands.ts";
 import type { SamplingOptions } from "../engine/types.ts";
-import { CpmError } from "../errors.ts";
+import { CpmError, didYouMean } from "../errors.ts";
 import { maxTop } from "../wasm/decide.ts";
 
-/** Any of SamplingOptions; logitBias also as { token: added }, seed drawn at random when absent. */
+/** Any of SamplingOptions; logitBias as pairs (a list, a Map, any iterable) or { token: added }, seed drawn at random when absent. */
 export type SamplingInput = {
   readonly [K in Exclude<keyof SamplingOptions, "logitBias">]?: SamplingOptions[K] | undefined;
 } & {
-  readonly logitBias?: SamplingOptions["logitBias"] | Readonly<Record<number, number>> | undefined;
+  readonly logitBias?: Iterable<readonly [number, number]> | Readonly<Record<number, number>> | undefined;
 };
 
 export const samplingDefaults = {
@@ -54,7 +56,7 @@ export const samplingKeys = [...Object.keys(ranges), "logitBias"] as readonly (k
 
 function shown(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  return typeof value === "object" && value !== null ? "an object" : String(value);
+  return typeof value === "object" && value !== null ? kindOf(value) : String(value);
 }
 
 function badOption(field: string, expected: string, found: unknown): CpmError {
@@ -72,9 +74,11 @@ function randomSeed(): number {
 
 function biasPairs(value: unknown, vocab: number): [number, number][] {
   if (value === undefined) return [];
-  if (typeof value !== "object" || value === null) throw badOption("logitBias", "a record or an array of pairs", value);
-  const listed = Array.isArray(value);
-  const entries: unknown[] = listed ? value : Object.entries(value);
+  // A vector of numbers has no pairs, and a class of its own no entries: neither may be taken for "nothing".
+  const listed = typeof value === "object" && value !== null && Symbol.iterator in value && !ArrayBuffer.isView(value);
+  if (!listed && !isRecord(value))
+    throw badOption("logitBias", "a record { token: added }, a Map, or pairs [token, added]", value);
+  const entries: unknown[] = listed ? Array.from(value as Iterable<unknown>) : Object.entries(value);
   return entries.map((entry, i) => {
     if (!Array.isArray(entry) || entry.length !== 2) throw badOption(`logitBias[${i}]`, "a pair [token, bias]", entry);
     const token: unknown = listed ? entry[0] : Number(entry[0]);
@@ -95,10 +99,10 @@ function biasPairs(value: unknown, vocab: number): [number, number][] {
  * Throws "bad-option" for an unknown name or a value outside its range.
  */
 export function samplingOptions(user: SamplingInput = {}, vocab = 0x7fffffff): SamplingOptions {
-  if (typeof user !== "object" || user === null || Array.isArray(user)) throw badOption("sampling", "an object", user);
+  if (!isRecord(user)) throw badOption("sampling", "an object", user);
   for (const key of Object.keys(user)) {
     if (!samplingKeys.includes(key as keyof SamplingOptions))
-      throw badOption(key, `one of ${samplingKeys.join(", ")}`, "unknown option");
+      throw badOption(key, `one of ${samplingKeys.join(", ")}${didYouMean(key, samplingKeys)}`, "unknown option");
   }
   const checked: Record<string, unknown> = { ...samplingDefaults, logitBias: biasPairs(user.logitBias, vocab) };
   for (const [key, { test, expected }] of Object.entries(ranges)) {

@@ -1,15 +1,21 @@
 // From a platform to the functions of the package.
+import { isBlob } from "../brands.ts";
 import { Engine, type EngineHooks } from "../engine/engine.ts";
 import type { EngineHost, ModelInput } from "../engine/host.ts";
+import { typed } from "../errors.ts";
+import { memoryFiles } from "../file/bytes.ts";
 import { type InputKind, inputKind, openInput } from "../file/open.ts";
 import type { ModelFiles } from "../file/source.ts";
+import type { NetworkOptions } from "../file/url.ts";
 import { readTokenizer } from "../model/read.ts";
 import { EngineClient, type EngineWorker, type WireFiles } from "../port/client.ts";
+import { withSignals } from "../signals.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { draftOptions } from "./draft.ts";
+import { given, guarded, type HeadersInput, withoutNulls } from "./given.ts";
 import { type Inspection, type InspectOptions, inspectFiles } from "./inspect.ts";
 import { Model } from "./model.ts";
-import { engineOptions, type LoadOptions } from "./options.ts";
+import { engineOptions, type LoadOptions, networkOptions } from "./options.ts";
 
 /** What a runtime brings: an engine host for this thread, files, and workers where they exist. */
 export interface Platform {
@@ -20,11 +26,15 @@ export interface Platform {
   readonly startWorker?: () => Promise<EngineWorker | undefined>;
   /** What relative addresses are relative to; undefined where strings are paths. */
   readonly base?: () => string | undefined;
+  /** Paths are those of Windows. */
+  readonly windows?: boolean;
 }
 
 export interface ReadOptions {
-  /** Sent with every request when the input is a URL. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Sent with every request when the input is a URL: a record, Headers, or pairs. */
+  readonly headers?: HeadersInput | undefined;
+  /** How long a server may take, when the input is a URL. */
+  readonly network?: NetworkOptions | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -44,50 +54,56 @@ export interface Door {
 }
 
 export function openDoor(platform: Platform): Door {
-  const kindOf = (input: ModelInput) => inputKind(input, platform.base?.());
-  const filesOf = (input: ModelInput, headers?: Readonly<Record<string, string>>) =>
-    openInput(kindOf(input), platform.openPath, headers);
+  const kindOf = (input: ModelInput, network: Network): InputKind => {
+    const kind = inputKind(input, platform.base?.(), platform.windows);
+    return kind.kind === "url" ? { ...kind, ...network } : kind;
+  };
+  const open = async (kind: InputKind) => openInput(kind, platform.openPath);
+
+  async function start(input: ModelInput, given: LoadOptions, hooks: EngineHooks & { readonly signal: AbortSignal }) {
+    const options = engineOptions(given);
+    const network = networkOptions(given);
+    hooks.signal.throwIfAborted();
+    const kind = kindOf(input, network);
+    const draft = await draftOptions(given.draft, (files) => open(kindOf(files, network)), hooks.signal);
+    const draftKind = draft.files === undefined ? undefined : kindOf(draft.files, network);
+    const full = { ...options, draft: draft.options };
+    const worker = given.worker === false ? undefined : await platform.startWorker?.();
+    if (worker) {
+      const wire = wireFiles(kind);
+      return EngineClient.load(worker, wire.input, wire.files, full, hooks, draftKind && wireFiles(draftKind));
+    }
+    return Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind)));
+  }
 
   return {
-    async load(input, options = {}) {
-      const wanted = engineOptions(options);
-      const { onProgress, signal } = options;
-      const hooks: EngineHooks = { ...(onProgress ? { onProgress } : {}), signal };
-      signal?.throwIfAborted();
-      const kind = kindOf(input);
-      const { files: drafts, options: draft } = await draftOptions(
-        options.draft,
-        (vocabulary) => filesOf(vocabulary, options.headers),
-        signal,
-      );
-      const draftKind = drafts === undefined ? undefined : kindOf(drafts);
-      const full = { ...wanted, draft };
-      const worker = options.worker === false ? undefined : await platform.startWorker?.();
-      if (worker) {
-        const wire = wireFiles(kind, options.headers);
-        return new Model(
-          await EngineClient.load(
-            worker,
-            wire.input,
-            wire.files,
-            full,
-            hooks,
-            draftKind && wireFiles(draftKind, options.headers),
-          ),
-        );
-      }
-      const open = (files: InputKind) => openInput(files, platform.openPath, options.headers);
-      return new Model(
-        await Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind))),
-      );
+    async load(input, given) {
+      const options = withoutNulls(given);
+      const failed = new AbortController();
+      const onProgress = guarded(options.onProgress, (error) => failed.abort(error));
+      return withSignals([options.signal, failed.signal], async (signal) => {
+        const engine = await start(input, options, { ...(onProgress ? { onProgress } : {}), signal }).catch((error: unknown) => {
+          throw typed(error);
+        });
+        if (!failed.signal.aborted) return new Model(engine);
+        await engine.close();
+        throw failed.signal.reason;
+      });
     },
-    async inspect(input, options = {}) {
-      return inspectFiles(await platform.host(), await filesOf(input, options.headers), options);
+    async inspect(input, given) {
+      const options = withoutNulls(given);
+      const files = await open(kindOf(input, networkOptions(options)));
+      return inspectFiles(await platform.host(), files, options).catch((error: unknown) => {
+        throw typed(error);
+      });
     },
-    async loadTokenizer(input, options = {}) {
-      const files = await filesOf(input, options.headers);
+    async loadTokenizer(input, options) {
+      const { signal, ...network } = given(options, ["headers", "network", "signal"]);
+      const files = await open(kindOf(input, networkOptions({ ...network, signal })));
       try {
-        return new Tokenizer((await readTokenizer(files, options.signal)).tokenizer);
+        return new Tokenizer((await readTokenizer(files, signal)).tokenizer);
+      } catch (error) {
+        throw typed(error);
       } finally {
         await files.close();
       }
@@ -95,13 +111,27 @@ export function openDoor(platform: Platform): Door {
   };
 }
 
+type Network = ReturnType<typeof networkOptions>;
+
+/** Whether a worker gets this Blob when it is sent: one over a file does not, nor does one that a test's DOM made. */
+function isCloneable(blob: Blob): boolean {
+  try {
+    return isBlob(structuredClone(blob)) && structuredClone(blob).size === blob.size;
+  } catch {
+    return false;
+  }
+}
+
 /** An input as a worker is told of it: what it cannot reach by itself is served. */
-function wireFiles(kind: InputKind, headers: Readonly<Record<string, string>> | undefined): WireFiles {
+function wireFiles(kind: InputKind): WireFiles {
   switch (kind.kind) {
     case "files":
       return { input: { kind: "served", entry: kind.files.entry }, files: kind.files };
     case "url":
-      return { input: { kind: "url", url: kind.url, headers }, files: undefined };
+      return { input: { headers: undefined, ...kind }, files: undefined };
+    case "blobs":
+      if (Object.values(kind.files).every(isCloneable)) return { input: { ...kind, files: { ...kind.files } }, files: undefined };
+      return { input: { kind: "served", entry: kind.entry }, files: memoryFiles(kind.entry, kind.files) };
     default:
       return { input: kind, files: undefined };
   }

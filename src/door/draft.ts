@@ -1,9 +1,11 @@
 // What drafts, as callers write it -> checked and complete.
+import { bytesOf, isUrl } from "../brands.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
 import type { ModelInput } from "../engine/host.ts";
 import type { DraftOptions } from "../engine/types.ts";
-import { CpmError } from "../errors.ts";
-import type { ModelFiles } from "../file/source.ts";
+import { CpmError, didYouMean } from "../errors.ts";
+import { type ModelFiles, whereIs } from "../file/source.ts";
+import { bad } from "./given.ts";
 
 export interface DraftTreeInput {
   /** Levels: tokens drafted ahead, at most. 1 to 16. */
@@ -47,11 +49,6 @@ export type DraftInput = "lookup" | false | EagleInput | SmallModelInput;
 
 const none: DraftOptions = { lookup: "off", eagle: undefined, model: undefined, adaptive: true, size: maxNodes };
 
-function bad(field: string, expected: string, found: unknown): never {
-  const shown = typeof found === "object" && found !== null ? "an object" : (JSON.stringify(found) ?? String(found));
-  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
-}
-
 function whole(field: string, value: number | undefined, least: number, most: number, fallback: number): number {
   if (value === undefined) return fallback;
   if (!Number.isSafeInteger(value) || value < least || value > most) bad(field, `a whole number from ${least} to ${most}`, value);
@@ -73,7 +70,8 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
     bad("draft", '"lookup", { eagle }, { model } or false', input);
   const kind = "eagle" in input ? "eagle" : "model";
   for (const name of Object.keys(input))
-    if (!names[kind].includes(name)) bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option");
+    if (!names[kind].includes(name))
+      bad(`draft.${name}`, `one of ${names[kind].join(", ")}${didYouMean(name, names[kind])}`, "unknown option");
   if (("eagle" in input ? input.eagle : input.model) === undefined) bad(`draft.${kind}`, "files", undefined);
   const { adaptive = true, tree = {} } = input;
   const { lookup = adaptive } = input;
@@ -94,7 +92,7 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   if (kind === "model") return { ...common, model: shape };
   const { window, vocabulary, weights = "auto" } = input as EagleInput;
   if (!["auto", "float", "int8"].includes(weights)) bad("draft.weights", '"auto", "float" or "int8"', weights);
-  const ids = typeof vocabulary === "string" || vocabulary instanceof URL ? undefined : vocabulary;
+  const ids = typeof vocabulary === "string" || isUrl(vocabulary) ? undefined : vocabulary;
   return {
     ...common,
     eagle: { ...shape, weights, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
@@ -123,7 +121,7 @@ export async function draftOptions(
   if (!options.eagle) return { options, files: (input as SmallModelInput).model };
   const { eagle, vocabulary } = input as EagleInput;
   const files = bytesAsHead(eagle);
-  if (typeof vocabulary !== "string" && !(vocabulary instanceof URL)) return { options, files };
+  if (typeof vocabulary !== "string" && !isUrl(vocabulary)) return { options, files };
   return {
     options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } },
     files,
@@ -131,13 +129,16 @@ export async function draftOptions(
 }
 
 /** Bare bytes are a .safetensors file. */
-const bytesAsHead = (input: ModelInput): ModelInput =>
-  input instanceof Uint8Array || input instanceof ArrayBuffer ? { "model.safetensors": input } : input;
+const bytesAsHead = (input: ModelInput): ModelInput => {
+  const bytes = bytesOf(input);
+  return bytes ? { "model.safetensors": bytes } : input;
+};
 
 async function readIds(files: ModelFiles, signal: AbortSignal | undefined): Promise<readonly number[]> {
   try {
     const source = await files.open(files.entry, signal);
-    if (!source) throw new CpmError("io", `${files.entry}: no such file`, { file: files.entry });
+    const where = whereIs(files, files.entry);
+    if (!source) throw new CpmError("io", `${where}: no such file; check the path or address`, { file: where });
     if (source.size > mostVocabularyBytes) bad("draft.vocabulary", `a file of at most ${mostVocabularyBytes} bytes`, source.size);
     const text = new TextDecoder().decode(await source.read(0, source.size, signal));
     try {

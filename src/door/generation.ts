@@ -1,47 +1,136 @@
 // A generation as the caller sees it: a promise of the whole, a stream of its parts.
-import type { GeneratedPart, GenerateResult } from "../engine/types.ts";
+import { now } from "../clock.ts";
+import type { GeneratedPart, GenerateHooks, GenerateResult, Timings, Usage } from "../engine/types.ts";
+import { joinSignals } from "../signals.ts";
+import { guarded } from "./given.ts";
 
-/** Runs a generation: calls `onPart` for each part, rejects with the signal's reason when aborted. */
-export type StartGeneration = (signal: AbortSignal, onPart: (part: GeneratedPart) => void) => Promise<GenerateResult>;
+/** Runs a generation: calls the hooks as it goes, rejects with the signal's reason when aborted. */
+export type StartGeneration = (signal: AbortSignal, hooks: Omit<GenerateHooks, "signal">) => Promise<GenerateResult>;
+
+/** What a generation that did not end by itself had given. */
+export interface PartialResult {
+  readonly text: string;
+  readonly reasoning: string;
+  readonly tokens: readonly number[];
+  /** "aborted": by a signal, a callback that failed, or a reader that left; "error": by a CpmError. */
+  readonly finishReason: "aborted" | "error";
+  /** What it was rejected with. */
+  readonly reason: unknown;
+  /** Zeros where it had not begun. */
+  readonly usage: Usage;
+  /** As seen from the caller's thread. */
+  readonly timings: Timings;
+}
+
+interface Caller {
+  readonly signal?: AbortSignal | undefined;
+  readonly onPrefill?: ((done: number, total: number) => unknown) | undefined;
+}
 
 /**
  * Await it for the whole result, iterate over it for parts as they come, or both. It starts with the first of these.
- * Leaving a loop early stops the generation. Rejects, and the loop throws, with a CpmError or the signal's own reason.
+ * It is stopped when its last reader leaves (`break`, `return()`, a stream's `cancel`) and nobody awaits the result. Rejects, and loops
+ * throw, with a CpmError or the signal's own reason, at once: parts that had come before are not read any more, but `partial` has them.
  */
 export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<GeneratedPart> {
   readonly #start: StartGeneration;
+  readonly #caller: Caller;
   readonly #stop = new AbortController();
-  readonly #signal: AbortSignal;
   readonly #parts: GeneratedPart[] = [];
   #result: Promise<GenerateResult> | undefined;
-  /** Wakes the loops that wait for a part. */
+  /** Wakes the readers that wait for a part. */
   #wake: () => void = () => {};
   #more = new Promise<void>((resolve) => (this.#wake = resolve));
   #ended = false;
+  #readers = 0;
+  #awaited = false;
+  /** A callback's failure. */
+  #failure: { readonly error: unknown } | undefined;
+  #usage: Omit<Usage, "completionTokens"> = { promptTokens: 0, cachedTokens: 0 };
+  #begun: number | undefined;
+  #firstPart: number | undefined;
+  #partial: PartialResult | undefined;
 
-  constructor(start: StartGeneration, signal: AbortSignal | undefined) {
+  constructor(start: StartGeneration, caller: Caller = {}) {
     this.#start = start;
-    this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
+    this.#caller = caller;
   }
 
   #run(): Promise<GenerateResult> {
-    if (this.#result) return this.#result;
-    const notify = () => {
-      this.#wake();
-      this.#more = new Promise((resolve) => (this.#wake = resolve));
-    };
-    this.#result = (async () => {
-      try {
-        return await this.#start(this.#signal, (part) => {
-          this.#parts.push(part);
-          notify();
-        });
-      } finally {
-        this.#ended = true;
-        notify();
-      }
-    })();
+    this.#result ??= this.#work();
     return this.#result;
+  }
+
+  async #work(): Promise<GenerateResult> {
+    const { signal, release } = joinSignals(this.#caller.signal, this.#stop.signal);
+    signal.addEventListener("abort", () => this.#notify(), { once: true });
+    const onPrefill = guarded(this.#caller.onPrefill, (error) => {
+      this.#failure ??= { error };
+      this.#stop.abort(error);
+    });
+    try {
+      const result = await this.#start(signal, {
+        onBegin: (usage) => {
+          this.#usage = usage;
+          this.#begun = now();
+        },
+        onPart: (part) => {
+          this.#firstPart ??= now();
+          this.#parts.push(part);
+          this.#notify();
+        },
+        ...(onPrefill ? { onPrefill } : {}),
+      });
+      if (this.#failure) throw this.#failure.error;
+      return result;
+    } catch (error) {
+      this.#partial = this.#gave(error, signal.aborted && error === signal.reason);
+      throw error;
+    } finally {
+      this.#ended = true;
+      release();
+      this.#notify();
+    }
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#more = new Promise((resolve) => (this.#wake = resolve));
+    wake();
+  }
+
+  #gave(reason: unknown, aborted: boolean): PartialResult {
+    const ended = now();
+    const text = (type: GeneratedPart["type"]) =>
+      this.#parts
+        .filter((part) => part.type === type)
+        .map((part) => part.text)
+        .join("");
+    const tokens = this.#parts.flatMap((part) => part.tokens);
+    const { promptTokens, cachedTokens } = this.#usage;
+    const begun = this.#begun ?? ended;
+    const prefillMs = (this.#firstPart ?? ended) - begun;
+    const decodeMs = ended - begun - prefillMs;
+    const perSecond = (count: number, ms: number) => (ms > 0 && this.#firstPart !== undefined ? (1000 * count) / ms : 0);
+    return {
+      text: text("text"),
+      reasoning: text("reasoning"),
+      tokens,
+      finishReason: aborted ? "aborted" : "error",
+      reason,
+      usage: { promptTokens, cachedTokens, completionTokens: tokens.length },
+      timings: {
+        prefillMs,
+        decodeMs,
+        prefillTokensPerSecond: perSecond(promptTokens - cachedTokens, prefillMs),
+        decodeTokensPerSecond: perSecond(Math.max(0, tokens.length - 1), decodeMs),
+      },
+    };
+  }
+
+  /** What had come when it was aborted or failed; undefined while it runs and when it ended by itself. */
+  get partial(): PartialResult | undefined {
+    return this.#partial;
   }
 
   // biome-ignore lint/suspicious/noThenProperty: awaiting a generation gives its result, as documented
@@ -49,6 +138,8 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
     onResult?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
     onError?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
+    // Who asks for the result wants the whole; catch() and finally() do not.
+    if (typeof onResult === "function") this.#awaited = true;
     return this.#run().then(onResult, onError);
   }
 
@@ -60,34 +151,80 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
     return this.#run().finally(onDone);
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedPart, void> {
-    const result = this.#run();
-    // Whoever iterates hears of a failure in the loop.
-    result.catch(() => {});
-    let complete = false;
-    try {
-      for (let next = 0; ; ) {
-        while (next < this.#parts.length) yield this.#parts[next++]!;
-        if (this.#ended) break;
-        await this.#more;
-      }
-      complete = true;
-      await result;
-    } finally {
-      if (!complete) this.#stop.abort(new DOMException("the loop over this generation was left", "AbortError"));
-    }
+  /** Every reader gets all parts, from the first. */
+  [Symbol.asyncIterator](): AsyncGenerator<GeneratedPart, void> {
+    let next = 0;
+    let state: "new" | "reading" | "done" = "new";
+    const begin = () => {
+      if (state !== "new") return;
+      state = "reading";
+      this.#readers++;
+      // Whoever iterates hears of a failure in the loop.
+      this.#run().catch(() => {});
+    };
+    const end = () => {
+      if (state === "reading") this.#readers--;
+      state = "done";
+    };
+    const leave = () => {
+      const reading = state === "reading";
+      end();
+      if (!reading || this.#readers > 0 || this.#awaited || this.#ended) return;
+      this.#stop.abort(new DOMException("the loop over this generation was left", "AbortError"));
+    };
+    const { signal } = this.#caller;
+    const done = { done: true, value: undefined } as const;
+    const reader: AsyncGenerator<GeneratedPart, void> = {
+      next: async () => {
+        begin();
+        for (;;) {
+          if (state === "done") return done;
+          const aborted = signal?.aborted ? { error: signal.reason } : this.#failure;
+          if (aborted && !(this.#ended && next === this.#parts.length)) {
+            end();
+            throw aborted.error;
+          }
+          if (next < this.#parts.length) return { done: false, value: this.#parts[next++]! };
+          if (this.#ended) {
+            end();
+            await this.#result;
+            return done;
+          }
+          await this.#more;
+        }
+      },
+      return: async () => {
+        leave();
+        // Reads that wait end now, not with the next part.
+        this.#notify();
+        return done;
+      },
+      throw: async (error) => {
+        leave();
+        this.#notify();
+        throw error;
+      },
+      [Symbol.asyncIterator]: () => reader,
+      [Symbol.asyncDispose]: async () => {
+        await reader.return();
+      },
+    };
+    return reader;
   }
 
-  /** The parts as a web stream; cancelling it stops the generation. */
+  /** The parts as a web stream; cancelling it is leaving. */
   toReadableStream(): ReadableStream<GeneratedPart> {
     const parts = this[Symbol.asyncIterator]();
+    let left = false;
     return new ReadableStream({
       async pull(controller) {
         const { done, value } = await parts.next();
+        if (left) return;
         if (done) controller.close();
         else controller.enqueue(value);
       },
       async cancel() {
+        left = true;
         await parts.return();
       },
     });

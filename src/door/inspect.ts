@@ -3,12 +3,14 @@ import { planEngine } from "../engine/draftplan.ts";
 import type { EngineHost } from "../engine/host.ts";
 import type { MemoryPlan } from "../engine/types.ts";
 import type { ModelFiles } from "../file/source.ts";
+import type { NetworkOptions } from "../file/url.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { readModel } from "../model/read.ts";
 import type { SparseOption } from "../model/sparse.ts";
 import { chooseBuild } from "../wasm/features.ts";
 import { checkDraft } from "./draft.ts";
-import { checkNames, engineOptions } from "./options.ts";
+import { given, type HeadersInput } from "./given.ts";
+import { engineOptions } from "./options.ts";
 
 export interface InspectOptions {
   /** Context of the memory plan. Default: the model's own, at most 4096. */
@@ -17,7 +19,8 @@ export interface InspectOptions {
   readonly threads?: number | undefined;
   /** As for load(): compressed keys take memory. */
   readonly sparse?: SparseOption | undefined;
-  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly headers?: HeadersInput | undefined;
+  readonly network?: NetworkOptions | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,8 +48,8 @@ export interface Inspection {
 /** Closes `files`. Rejects as load() does, also for a plan beyond what WebAssembly addresses. */
 export async function inspectFiles(host: EngineHost, files: ModelFiles, options: InspectOptions): Promise<Inspection> {
   try {
-    checkNames("options", options, ["contextSize", "kvType", "threads", "sparse", "headers", "signal"]);
-    const { headers: _, signal, ...wanted } = options;
+    const names = ["contextSize", "kvType", "threads", "sparse", "headers", "network", "signal"];
+    const { headers: _, network: __, signal, ...wanted } = given(options, names);
     const engine = { ...engineOptions(wanted), draft: checkDraft(undefined) };
     const model = await readModel(files, signal);
     const lanes = typeof engine.threads === "number" ? engine.threads : host.cores;

@@ -1,10 +1,13 @@
 // A loaded model.
+import { bytesOf, kindOf } from "../brands.ts";
 import type { EngineApi, EngineInfo } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
-import { type ChatMessage, renderChat, type TemplateOptions } from "../text/template.ts";
+import type { Bytes } from "../file/bytes.ts";
+import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { Generation } from "./generation.ts";
-import { checkNames, type GenerateOptions } from "./options.ts";
+import { given, messagesOf } from "./given.ts";
+import type { GenerateOptions } from "./options.ts";
 import { type ChatOptions, Session } from "./session.ts";
 
 /** A model in memory, with its threads. `dispose()` it, or hold it with `await using`. */
@@ -13,7 +16,7 @@ export class Model implements AsyncDisposable {
   #tokenizer: Tokenizer | undefined;
   /** Serves generate() and chat(), so that a growing conversation is not computed again. */
   #session: Session | undefined;
-  #closed = false;
+  #closed: Promise<void> | undefined;
 
   /** @internal Models come from `load()`. */
   constructor(engine: EngineApi) {
@@ -33,7 +36,15 @@ export class Model implements AsyncDisposable {
 
   #own(): Session {
     if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
-    this.#session ??= new Session(this.#engine, this.#engine.open());
+    if (!this.#session) {
+      const id = this.#engine.open();
+      const session = new Session(this.#engine, id);
+      // Memory that was refused may be there when other sessions are closed.
+      id.catch(() => {
+        if (this.#session === session) this.#session = undefined;
+      });
+      this.#session = session;
+    }
     return this.#session;
   }
 
@@ -52,29 +63,28 @@ export class Model implements AsyncDisposable {
 
   /** The prompt that chat() would run: messages through the model's template (ChatML when it has none). */
   formatChat(messages: readonly ChatMessage[], options: TemplateOptions = {}): string {
-    return renderChat(this.info.tokenizer, messages, options).text;
+    return renderChat(this.info.tokenizer, messagesOf(messages), given(options, templateOptionNames)).text;
   }
 
   /** A new empty session with a KV cache of its own: `contextSize` tokens (default and most: the model's). */
   async session(options: { readonly contextSize?: number | undefined } = {}): Promise<Session> {
-    checkNames("options", options, ["contextSize"]);
-    const id = await this.#engine.open(options.contextSize);
+    const { contextSize } = given(options, ["contextSize"]);
+    const id = await this.#engine.open(contextSize);
     return new Session(this.#engine, Promise.resolve(id));
   }
 
-  /** A session from what `session.save()` gave. Rejects with "bad-input" for another model, KV type or ABI, or damaged bytes. */
-  async restore(saved: Uint8Array): Promise<Session> {
-    if (!(saved instanceof Uint8Array))
-      throw new CpmError("bad-input", `saved session: expected a Uint8Array, found ${typeof saved}`);
-    const id = await this.#engine.restore(saved);
+  /** A session from what `session.save()` gave, as any kind of bytes, which stay the caller's. Rejects with "bad-input" for another model, KV type or ABI, or damaged bytes. */
+  async restore(saved: Bytes): Promise<Session> {
+    const bytes = bytesOf(saved);
+    if (!bytes) throw new CpmError("bad-input", `saved session: expected bytes, found ${kindOf(saved)}`, { field: "saved" });
+    const id = await this.#engine.restore(bytes);
     return new Session(this.#engine, Promise.resolve(id));
   }
 
-  /** Stops what is being generated, frees the memory and ends the workers. Harmless to call twice. */
-  async dispose(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#engine.close();
+  /** Stops what is being generated, frees the memory and ends the workers. Called again, it resolves when the first call does. */
+  dispose(): Promise<void> {
+    this.#closed ??= this.#engine.close();
+    return this.#closed;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

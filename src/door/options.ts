@@ -1,10 +1,13 @@
 // Options as callers write them -> checked and complete.
+
+import { isSignal } from "../brands.ts";
 import { type SamplingInput, samplingKeys, samplingOptions } from "../decode/options.ts";
 import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
-import { CpmError } from "../errors.ts";
+import type { NetworkOptions } from "../file/url.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
 import { checkDraft, type DraftInput } from "./draft.ts";
+import { bad, checkNames, given, type HeadersInput, headersOf } from "./given.ts";
 
 export interface LoadOptions {
   /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */
@@ -56,9 +59,12 @@ export interface LoadOptions {
   readonly queue?: number | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
-  /** Sent with every request when the model is a URL. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Sent with every request when the model is a URL: a record, Headers, or pairs. */
+  readonly headers?: HeadersInput | undefined;
+  /** How long a server may take, when the model is a URL. */
+  readonly network?: NetworkOptions | undefined;
+  /** What it throws, or rejects with, ends the load with that. */
+  readonly onProgress?: ((progress: LoadProgress) => unknown) | undefined;
   /** Ends the load; it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -66,10 +72,10 @@ export interface LoadOptions {
 export interface GenerateOptions extends SamplingInput {
   /** Default: until the model stops or the context is full. */
   readonly maxTokens?: number | undefined;
-  /** Texts that end the generation; they are not part of the result. May span tokens. */
-  readonly stop?: readonly string[] | undefined;
+  /** A text, or texts, that end the generation; they are not part of the result, which says which one it was. May span tokens. */
+  readonly stop?: string | readonly string[] | undefined;
   /** Token ids that end the generation, beside the model's own end tokens. */
-  readonly stopTokens?: readonly number[] | undefined;
+  readonly stopTokens?: readonly number[] | Int32Array | undefined;
   /**
    * When the context is full: "stop" (default) with finishReason "context", or "slide": forget all but the first blocks and the
    * last window (sparse.initBlocks and sparse.windowSize) and go on. Prompts must fit either way.
@@ -77,23 +83,11 @@ export interface GenerateOptions extends SamplingInput {
   readonly whenFull?: "stop" | "slide" | undefined;
   /** Write special tokens by name instead of leaving them out of the text. Default false. */
   readonly special?: boolean | undefined;
-  /** Prompt tokens computed so far, of how many. */
-  readonly onPrefill?: ((done: number, total: number) => void) | undefined;
+  /** Prompt tokens computed so far, of how many. What it throws, or rejects with, ends the generation with that. */
+  readonly onPrefill?: ((done: number, total: number) => unknown) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Whether what `load` was told to draft with is used here (default). The text is the same either way. */
   readonly draft?: boolean | undefined;
-}
-
-function bad(field: string, expected: string, found: unknown): never {
-  const shown =
-    typeof found === "string" ? JSON.stringify(found) : typeof found === "object" && found !== null ? "an object" : String(found);
-  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
-}
-
-/** Refuses options that do not exist: a misspelt one would be ignored silently. */
-export function checkNames(what: string, options: object, names: readonly string[]): void {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) bad(what, "an object", options);
-  for (const name of Object.keys(options)) if (!names.includes(name)) bad(name, `one of ${names.join(", ")}`, "unknown option");
 }
 
 function whole(field: string, value: number | undefined, least: number, most: number): void {
@@ -115,8 +109,9 @@ function callback(field: string, value: unknown): void {
   if (value !== undefined && typeof value !== "function") bad(field, "a function", value);
 }
 
-function checkSignal(value: unknown): void {
-  if (value !== undefined && !(value instanceof AbortSignal)) bad("signal", "an AbortSignal", value);
+/** Throws CpmError "bad-option" for what is no signal of any realm. */
+export function checkSignal(value: unknown): void {
+  if (value !== undefined && !isSignal(value)) bad("signal", "an AbortSignal", value);
 }
 
 const LOAD_NAMES = [
@@ -135,15 +130,16 @@ const LOAD_NAMES = [
   "queue",
   "worker",
   "headers",
+  "network",
   "onProgress",
   "signal",
 ];
 const MAX_CONTEXT = 1 << 24;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
-export function engineOptions(options: LoadOptions): EngineOptions {
-  checkNames("options", options, LOAD_NAMES);
-  const { threads = "auto", contextSize, batchSize, maxMemoryBytes, headers } = options;
+export function engineOptions(input: LoadOptions): EngineOptions {
+  const options = given(input, LOAD_NAMES);
+  const { threads = "auto", contextSize, batchSize, maxMemoryBytes } = options;
   if (threads !== "auto") whole("threads", threads, 1, 64);
   whole("contextSize", contextSize, 1, MAX_CONTEXT);
   whole("batchSize", batchSize, 1, 4096);
@@ -157,9 +153,7 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   if (options.memory64 !== "auto") flag("memory64", options.memory64);
   checkDraft(options.draft);
   callback("onProgress", options.onProgress);
-  checkSignal(options.signal);
-  if (headers !== undefined && (typeof headers !== "object" || Object.values(headers).some((v) => typeof v !== "string")))
-    bad("headers", "names and texts", headers);
+  networkOptions(options);
   return {
     threads,
     contextSize,
@@ -176,6 +170,25 @@ export function engineOptions(options: LoadOptions): EngineOptions {
   };
 }
 
+const NETWORK_NAMES = ["idleMs", "leastBytesPerSecond", "attempts"];
+
+/** What goes with requests for a URL, checked, and the signal. */
+export function networkOptions(options: {
+  readonly headers?: HeadersInput | undefined;
+  readonly network?: NetworkOptions | undefined;
+  readonly signal?: AbortSignal | undefined;
+}): { readonly headers: Readonly<Record<string, string>> | undefined; readonly network: NetworkOptions | undefined } {
+  checkSignal(options.signal ?? undefined);
+  const { network } = options;
+  if (network) {
+    const { idleMs, leastBytesPerSecond, attempts } = given(network, NETWORK_NAMES, "network");
+    if (idleMs !== Number.POSITIVE_INFINITY) whole("network.idleMs", idleMs, 1, 2 ** 31 - 1);
+    whole("network.leastBytesPerSecond", leastBytesPerSecond, 0, Number.MAX_SAFE_INTEGER);
+    whole("network.attempts", attempts, 1, 100);
+  }
+  return { headers: headersOf(options.headers), network: network ?? undefined };
+}
+
 const GENERATE_NAMES = [
   "maxTokens",
   "stop",
@@ -190,16 +203,18 @@ const GENERATE_NAMES = [
 
 /** Everything of a request but its prompt and thinking mode. `extra`: further option names that the caller takes itself. */
 export function generateRequest(
-  options: GenerateOptions,
+  input: GenerateOptions,
   vocab: number,
   call: "text" | "chat",
   extra: readonly string[] = [],
 ): Omit<GenerateRequest, "prompt" | "thinking"> {
-  checkNames("options", options, [...GENERATE_NAMES, ...extra]);
-  const { maxTokens = Number.MAX_SAFE_INTEGER, stop = [], stopTokens = [], special = false } = options;
+  const options = given(input, [...GENERATE_NAMES, ...extra]);
+  const { maxTokens = Number.MAX_SAFE_INTEGER, special = false } = options;
+  const stop = typeof options.stop === "string" ? [options.stop] : (options.stop ?? []);
+  const stopTokens = ArrayBuffer.isView(options.stopTokens) ? Array.from(options.stopTokens) : (options.stopTokens ?? []);
   if (maxTokens !== Number.POSITIVE_INFINITY) whole("maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER);
   if (!Array.isArray(stop) || stop.some((s) => typeof s !== "string" || s === ""))
-    bad("stop", "a list of texts, none empty", stop);
+    bad("stop", "a text or a list of texts, none empty", stop);
   if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab))
     bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
   flag("special", special);

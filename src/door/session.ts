@@ -1,9 +1,11 @@
 // A session: tokens with their KV cache, and what can be done with them.
-import type { BlockTrace, EngineApi, GenerateResult, Profile } from "../engine/types.ts";
+import type { BlockTrace, EngineApi, Profile } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
+import { withSignals } from "../signals.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
-import { Generation } from "./generation.ts";
-import { checkNames, type GenerateOptions, generateRequest } from "./options.ts";
+import { Generation, type StartGeneration } from "./generation.ts";
+import { given, messagesOf, tokensOf, withoutNulls } from "./given.ts";
+import { checkSignal, type GenerateOptions, generateRequest } from "./options.ts";
 
 export interface ForwardOptions {
   /** Whose logits: "last" (default) gives (vocab), "all" (tokens × vocab), "none" nothing. */
@@ -14,6 +16,8 @@ export interface ForwardOptions {
 /** Generation options and what the chat template takes. */
 export interface ChatOptions extends GenerateOptions, TemplateOptions {}
 
+const closed = (): CpmError => new CpmError("closed", "this session is closed; open another with model.session()");
+
 /**
  * A sequence of tokens and its KV cache. Calls of one model take turns; a session is not used by two at a time.
  * Every method rejects with CpmError "closed" after `dispose`, and with "engine-failed" when the engine died.
@@ -21,7 +25,9 @@ export interface ChatOptions extends GenerateOptions, TemplateOptions {}
 export class Session implements AsyncDisposable {
   readonly #engine: EngineApi;
   readonly #id: Promise<number>;
-  #closed = false;
+  /** Ends what is being computed for this session when it is disposed. */
+  readonly #end = new AbortController();
+  #closed: Promise<void> | undefined;
 
   /** @internal Sessions come from `model.session()`, `model.restore()` and `session.copy()`. */
   constructor(engine: EngineApi, id: Promise<number>) {
@@ -31,8 +37,14 @@ export class Session implements AsyncDisposable {
   }
 
   async #open(): Promise<number> {
-    if (this.#closed) throw new CpmError("closed", "this session is closed; open another with model.session()");
+    if (this.#closed) throw closed();
     return this.#id;
+  }
+
+  /** Runs a call of the engine that ends with `outer`, or when the session is disposed. */
+  async #call<T>(outer: AbortSignal | undefined, work: (id: number, signal: AbortSignal) => Promise<T>): Promise<T> {
+    const id = await this.#open();
+    return withSignals([outer, this.#end.signal], (signal) => work(id, signal));
   }
 
   /**
@@ -40,13 +52,14 @@ export class Session implements AsyncDisposable {
    * Rejects with "context-overflow" when they do not fit, "bad-input" for ids outside the vocabulary.
    */
   async forward(tokens: readonly number[] | Int32Array, options: ForwardOptions = {}): Promise<Float32Array> {
-    checkNames("options", options, ["logits", "signal"]);
-    const { logits = "last", signal } = options;
+    const { logits = "last", signal } = given(options, ["logits", "signal"]);
+    checkSignal(signal);
+    const list = tokensOf("tokens", tokens);
     if (!["none", "last", "all"].includes(logits))
       throw new CpmError("bad-option", `logits: expected "none", "last" or "all", found ${JSON.stringify(logits)}`, {
         field: "logits",
       });
-    return this.#engine.forward(await this.#open(), Array.from(tokens), logits, signal);
+    return this.#call(signal, (id, end) => this.#engine.forward(id, list, logits, end));
   }
 
   /**
@@ -57,8 +70,10 @@ export class Session implements AsyncDisposable {
     tokens: readonly number[] | Int32Array,
     options: { readonly every?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<BlockTrace> {
-    checkNames("options", options, ["every", "signal"]);
-    return this.#engine.trace(await this.#open(), Array.from(tokens), options.every ?? 1, options.signal);
+    const { every = 1, signal } = given(options, ["every", "signal"]);
+    checkSignal(signal);
+    const list = tokensOf("tokens", tokens);
+    return this.#call(signal, (id, end) => this.#engine.trace(id, list, every, end));
   }
 
   /**
@@ -69,8 +84,9 @@ export class Session implements AsyncDisposable {
   async profile(
     options: { readonly steps?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Profile> {
-    checkNames("options", options, ["steps", "signal"]);
-    return this.#engine.profile(await this.#open(), options.steps ?? 16, options.signal);
+    const { steps = 16, signal } = given(options, ["steps", "signal"]);
+    checkSignal(signal);
+    return this.#call(signal, (id, end) => this.#engine.profile(id, steps, end));
   }
 
   /**
@@ -85,7 +101,8 @@ export class Session implements AsyncDisposable {
   /** Answers the last message, with the model's own chat template. Reasoning arrives as parts of type "reasoning". */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
     const request = generateRequest(options, this.#engine.info.config.vocab, "chat", templateOptionNames);
-    const { text, thinking } = renderChat(this.#engine.info.tokenizer, messages, options);
+    const template = withoutNulls(options);
+    const { text, thinking } = renderChat(this.#engine.info.tokenizer, messagesOf(messages), template);
     return this.#generation(text, { ...request, thinking }, options);
   }
 
@@ -94,18 +111,10 @@ export class Session implements AsyncDisposable {
     request: Omit<Parameters<EngineApi["generate"]>[1], "prompt">,
     options: GenerateOptions,
   ): Generation {
-    if (typeof prompt !== "string" && !Array.isArray(prompt) && !ArrayBuffer.isView(prompt))
-      throw new CpmError("bad-input", `prompt: expected text or token ids, found ${typeof prompt}`, { field: "prompt" });
-    const full = { ...request, prompt: typeof prompt === "string" ? prompt : Array.from(prompt) };
-    const { onPrefill } = options;
-    const start = async (
-      signal: AbortSignal,
-      onPart: Parameters<EngineApi["generate"]>[2]["onPart"],
-    ): Promise<GenerateResult> => {
-      const id = await this.#open();
-      return this.#engine.generate(id, full, { signal, onPart, ...(onPrefill ? { onPrefill } : {}) });
-    };
-    return new Generation(start, options.signal);
+    const full = { ...request, prompt: typeof prompt === "string" ? prompt : tokensOf("prompt", prompt) };
+    const start: StartGeneration = (signal, hooks) =>
+      this.#call(signal, (id, end) => this.#engine.generate(id, full, { ...hooks, signal: end }));
+    return new Generation(start, withoutNulls(options));
   }
 
   /** The tokens in the cache. */
@@ -129,12 +138,22 @@ export class Session implements AsyncDisposable {
     return this.#engine.save(await this.#open());
   }
 
-  /** Gives the cache back. Harmless to call twice, or after the model is closed. */
-  async dispose(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+  /**
+   * Ends what is being computed for this session, which rejects with CpmError "closed", and gives the cache back. Called again, it
+   * resolves when the first call does. Harmless after the model is closed.
+   */
+  dispose(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#end.abort(closed());
+    // A session that never opened has nothing to give back.
+    const id = await this.#id.catch(() => undefined);
+    if (id === undefined) return;
     try {
-      await this.#engine.closeSession(await this.#id);
+      await this.#engine.closeSession(id);
     } catch (error) {
       if (!(error instanceof CpmError && (error.code === "closed" || error.code === "engine-failed"))) throw error;
     }

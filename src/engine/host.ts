@@ -1,4 +1,5 @@
 // What the core needs from a runtime. Implementations are leaves in src/host/ that nothing else imports.
+import type { Bytes } from "../file/bytes.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { Lane } from "../wasm/lane.ts";
 import type { Lead } from "../wasm/pool.ts";
@@ -53,11 +54,4 @@ export interface EngineHost {
 }
 
 /** What the user may pass as a model. */
-export type ModelInput =
-  | string
-  | URL
-  | Blob
-  | ArrayBuffer
-  | Uint8Array
-  | Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>>
-  | ModelFiles;
+export type ModelInput = string | URL | Blob | Bytes | Readonly<Record<string, Blob | Bytes>> | ModelFiles;

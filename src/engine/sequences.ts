@@ -1,4 +1,5 @@
 // Sequences of an engine: which tokens they hold, where their KV caches lie, and how they are saved.
+import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { slots } from "../model/plan.ts";
@@ -183,7 +184,7 @@ export class Sequences {
 
 /** FNV-1a over all 32-bit words but the checksum itself. */
 function checksum(saved: Uint8Array): number {
-  const bytes = saved.byteOffset % 4 ? saved.slice() : saved;
+  const bytes = saved.byteOffset % 4 ? copyOf(saved) : saved;
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   let hash = 0x811c9dc5 | 0;
   for (let i = 0; i < words.length; i++) if (i !== CHECKSUM_WORD) hash = Math.imul(hash ^ words[i]!, 0x01000193);

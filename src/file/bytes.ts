@@ -1,4 +1,5 @@
 // Sources over what is already in this process: byte arrays and Blobs.
+import { bytesOf, copyOf, isBlob, isError } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "./source.ts";
 
@@ -12,15 +13,18 @@ export function checkRange(source: { readonly name: string; readonly size: numbe
     );
 }
 
-/** A source over bytes in memory. Reads are copies, so that a caller may keep or transfer them. */
-export function bytesSource(name: string, data: ArrayBuffer | Uint8Array): Source {
-  const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
+/** Bytes as callers hold them: a buffer, shared or not, or any view of one. */
+export type Bytes = ArrayBufferLike | ArrayBufferView;
+
+/** A source over bytes in memory, which stay the caller's. Reads are copies, so that a reader may keep or transfer them. */
+export function bytesSource(name: string, data: Bytes): Source {
+  const bytes = bytesOf(data)!;
   const source = { name, size: bytes.length };
   return {
     ...source,
     async read(offset, length) {
       checkRange(source, offset, length);
-      return bytes.slice(offset, offset + length);
+      return copyOf(bytes.subarray(offset, offset + length));
     },
     async readInto(target, offset) {
       checkRange(source, offset, target.length);
@@ -47,7 +51,7 @@ export function blobSource(name: string, blob: Blob): Source {
       const buffer = await blob
         .slice(offset, offset + length)
         .arrayBuffer()
-        .catch((cause: unknown) => Promise.reject(fail(cause instanceof Error ? cause.message : String(cause), cause)));
+        .catch((cause: unknown) => Promise.reject(fail(isError(cause) ? cause.message : String(cause), cause)));
       signal?.throwIfAborted();
       if (buffer.byteLength !== length) throw fail(`only ${buffer.byteLength} could be read`);
       return new Uint8Array(buffer);
@@ -57,13 +61,13 @@ export function blobSource(name: string, blob: Blob): Source {
 }
 
 /** Named Blobs or byte arrays as the files of a model; `entry` is the first one opened. */
-export function memoryFiles(entry: string, files: Readonly<Record<string, Blob | ArrayBuffer | Uint8Array>>): ModelFiles {
+export function memoryFiles(entry: string, files: Readonly<Record<string, Blob | Bytes>>): ModelFiles {
   return {
     entry,
     async open(name) {
       const data = Object.hasOwn(files, name) ? files[name] : undefined;
       if (data === undefined) return undefined;
-      return data instanceof Uint8Array || data instanceof ArrayBuffer ? bytesSource(name, data) : blobSource(name, data);
+      return isBlob(data) ? blobSource(name, data) : bytesSource(name, data);
     },
     async close() {},
   };

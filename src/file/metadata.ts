@@ -1,4 +1,5 @@
 // The values of a GGUF header, read forward through a window over the file.
+import { copyOf } from "../brands.ts";
 import { modelError } from "../errors.ts";
 import type { Source } from "./source.ts";
 
@@ -106,7 +107,7 @@ export class Reader {
   /** A copy of raw bytes, for typed arrays. */
   raw(bytes: number): ArrayBuffer {
     const at = this.#take(bytes);
-    return this.#bytes.slice(at, at + bytes).buffer as ArrayBuffer;
+    return copyOf(this.#bytes.subarray(at, at + bytes)).buffer;
   }
 }
 

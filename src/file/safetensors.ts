@@ -31,7 +31,8 @@ async function header(
       { file: source.name, offset: 0, expected: "at least 10 bytes", found: String(source.size) },
       "not a safetensors file",
     );
-  const length = new DataView((await source.read(0, 8, signal)).buffer).getBigUint64(0, true);
+  const first = await source.read(0, 8, signal);
+  const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
   const most = Math.min(source.size - 8, MAX_HEADER);
   if (length > BigInt(most))
     throw modelError(

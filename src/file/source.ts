@@ -1,4 +1,5 @@
 // Random-access bytes, wherever they lie.
+import { untilAborted } from "../signals.ts";
 
 /** A file that can be read in ranges. Reads past `size` are an "io" CpmError, never short. */
 export interface Source {
@@ -19,21 +20,27 @@ export interface Source {
 export interface ModelFiles {
   /** What the user named: a file name, or "" for a folder. */
   readonly entry: string;
+  /** A sibling's whole path or address, for messages; secrets are left out. */
+  where?(name: string): string;
   /** Opens a sibling by name; undefined when it does not exist. Sources are closed by `close()`. */
   open(name: string, signal?: AbortSignal): Promise<Source | undefined>;
   close(): Promise<void>;
 }
 
+/** How messages name a file. */
+export const whereIs = (files: ModelFiles, name: string): string => files.where?.(name) ?? name;
+
 /** The same files, whose opens and reads end with the signal's reason once it is aborted, whether a source looks at it or not. */
 export function abortable(files: ModelFiles, signal: AbortSignal): ModelFiles {
   const guard = async <T>(work: () => Promise<T>): Promise<T> => {
     signal.throwIfAborted();
-    const value = await work();
+    const value = await untilAborted(work(), signal);
     signal.throwIfAborted();
     return value;
   };
   return {
     entry: files.entry,
+    ...(files.where ? { where: (name: string) => files.where!(name) } : {}),
     open: (name) =>
       guard(async () => {
         const source = await files.open(name, signal);

@@ -1,76 +1,26 @@
 // Sources over HTTP ranges (RFC 9110, section 14).
+import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
+import { joinSignals } from "../signals.ts";
 import { ReadAhead } from "./ahead.ts";
 import { checkRange } from "./bytes.ts";
+import { type Answer, HttpFailure, type NetworkOptions, request, shownUrl, type UrlOptions } from "./http.ts";
 import type { ModelFiles, Source } from "./source.ts";
 
-export interface UrlOptions {
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  readonly fetch?: typeof globalThis.fetch | undefined;
-}
+export type { NetworkOptions, UrlOptions };
 
 /** A server without ranges is read whole, if the file is at most this long. */
 const WHOLE_BYTES = 64 * 1024 * 1024;
 /** Small reads (headers) are served from blocks of this size, of twice the last one's where a block follows it. */
 const BLOCK_BYTES = 256 * 1024;
 const LONGEST_BLOCK_BYTES = 2 * 1024 * 1024;
-const ATTEMPTS = 4;
 
-class HttpFailure extends Error {
-  readonly status: number;
-  constructor(status: number) {
-    super(`HTTP status ${status}`);
-    this.status = status;
-  }
-}
-
-const pause = (ms: number, signal: AbortSignal | undefined) =>
-  new Promise<void>((resolve, reject) => {
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", abort, { once: true });
-  });
-
-/** Runs a request up to four times: network failures and 5xx/429 answers are worth another try, others are not. */
-async function patiently<T>(url: string, signal: AbortSignal | undefined, request: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await request();
-    } catch (cause) {
-      signal?.throwIfAborted();
-      if (cause instanceof CpmError) throw cause;
-      const final = cause instanceof HttpFailure && cause.status < 500 && cause.status !== 429;
-      if (final || attempt === ATTEMPTS) {
-        const why =
-          cause instanceof Error
-            ? [cause.message, (cause.cause as Error | undefined)?.message].filter(Boolean).join(": ")
-            : String(cause);
-        throw new CpmError(
-          "io",
-          `${url}: ${why}${final ? "" : ` (tried ${attempt} times)`}; check the address and the network`,
-          { file: url },
-          { cause },
-        );
-      }
-      await pause(150 * 2 ** attempt, signal);
-    }
-  }
-}
-
-async function drain(response: Response): Promise<void> {
-  await response.body?.cancel().catch(() => {});
-}
-
-/** What a 206 answer says of itself: RFC 9110, section 14.4. */
-function contentRange(response: Response): { begin: number; end: number; size: number } | undefined {
-  const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(response.headers.get("content-range") ?? "");
-  return match ? { begin: Number(match[1]), end: Number(match[2]) + 1, size: Number(match[3]) } : undefined;
+/** What a 206 answer says of itself: RFC 9110, section 14.4. The size may be unknown. */
+function contentRange({ headers }: Response): { begin: number; end: number; size: number | undefined } | undefined {
+  const match = /^\s*bytes\s+(\d{1,15})\s*-\s*(\d{1,15})\s*\/\s*(\d{1,15}|\*)\s*$/i.exec(headers.get("content-range") ?? "");
+  if (!match) return undefined;
+  const range = { begin: Number(match[1]), end: Number(match[2]) + 1, size: match[3] === "*" ? undefined : Number(match[3]) };
+  return range.begin < range.end && range.end <= (range.size ?? range.end) ? range : undefined;
 }
 
 /** A weak tag does not promise the same bytes. */
@@ -79,24 +29,25 @@ function strongTag(response: Response): string | undefined {
   return tag && !tag.startsWith("W/") ? tag : undefined;
 }
 
-/** The body of a 206 answer. Short bodies are worth another try. */
-async function partOf(response: Response, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  if (bytes.length !== length) throw new Error(`${bytes.length} of ${length} bytes arrived`);
-  return bytes;
+const isEncoded = ({ headers }: Response): boolean => !/^(?:identity)?$/i.test((headers.get("content-encoding") ?? "").trim());
+
+function refuse(url: string, what: string, todo: string): CpmError {
+  return new CpmError("io", `${shownUrl(url)}: ${what}; ${todo}`, { file: shownUrl(url) });
 }
 
-async function refuse(url: string, response: Response, what: string, todo: string): Promise<never> {
-  await drain(response);
-  throw new CpmError("io", `${url}: ${what}; ${todo}`, { file: url });
-}
+const longer = (url: string) => () =>
+  refuse(url, "the server sent more bytes than it said", "use a server with working range requests");
 
-async function failStatus(response: Response): Promise<never> {
-  await drain(response);
-  throw new HttpFailure(response.status);
+/** The body of a 206 answer. Short bodies are worth another try, longer ones and compressed ones are refused. */
+async function partOf(url: string, { response, body }: Answer, length: number): Promise<Uint8Array> {
+  if (isEncoded(response))
+    throw refuse(
+      url,
+      `the server compresses ranges (Content-Encoding: ${response.headers.get("content-encoding")!.slice(0, 40)})`,
+      "let it send the file as it is",
+    );
+  return body(length, length, longer(url));
 }
-
-type Get = (range: string, signal: AbortSignal | undefined, tag?: string) => Promise<Response>;
 
 interface Opened {
   readonly bytes: Uint8Array;
@@ -107,98 +58,98 @@ interface Opened {
 
 /** Opens a URL; undefined when it is not there (404, 410). Throws "io" for other failures. */
 export async function urlSource(url: string, options: UrlOptions = {}, signal?: AbortSignal): Promise<Source | undefined> {
-  const fetch = options.fetch ?? globalThis.fetch;
-  const get: Get = (range, abort, tag) =>
-    fetch(url, {
-      headers: { ...options.headers, range, ...(tag ? { "if-range": tag } : {}) },
-      ...(abort ? { signal: abort } : {}),
-    });
-  const first = await patiently(url, signal, () => firstBlock(url, get, signal));
+  const range = `bytes=0-${BLOCK_BYTES - 1}`;
+  const first = await request(url, options, { range }, signal, (answer) => firstBlock(url, answer));
   if (!first) return undefined;
-  if (first.size === undefined) return fixedSource(url, first.bytes);
-  return rangedSource(url, first.size, first.bytes, (offset, length, abort = signal) =>
-    patiently(url, abort, () => readRange(url, get, first, offset, length, abort)),
-  );
+  const { size, bytes } = first;
+  if (size === undefined) return fixedSource(shownUrl(url), bytes);
+  const end = new AbortController();
+  const fetchRange: Fetch = async (offset, length, abort) => {
+    const joined = joinSignals(abort ?? signal, end.signal);
+    try {
+      return await readRange(url, options, first, offset, length, joined.signal);
+    } finally {
+      joined.release();
+    }
+  };
+  return rangedSource(shownUrl(url), size, bytes, fetchRange, () => end.abort(new CpmError("closed", "this source is closed")));
 }
 
-async function firstBlock(url: string, get: Get, signal: AbortSignal | undefined): Promise<Opened | undefined> {
-  const response = await get(`bytes=0-${BLOCK_BYTES - 1}`, signal);
-  if (response.status === 404 || response.status === 410) {
-    await drain(response);
-    return undefined;
-  }
+async function firstBlock(url: string, answer: Answer): Promise<Opened | undefined> {
+  const { response } = answer;
+  if (response.status === 404 || response.status === 410) return undefined;
   // An empty file has no range to give: 416.
   if (response.status === 416) return { bytes: new Uint8Array(0), size: 0, tag: undefined };
-  if (!response.ok) return failStatus(response);
-  if (response.status !== 206) return { bytes: await whole(url, response), size: undefined, tag: undefined };
+  if (response.status === 200 || response.status === 203)
+    return { bytes: await whole(url, answer), size: undefined, tag: undefined };
+  if (response.status !== 206) throw new HttpFailure(response);
   const range = contentRange(response);
-  if (range?.begin !== 0 || range.end !== Math.min(range.size, BLOCK_BYTES))
-    return refuse(
+  // A shorter part than the one asked for is allowed.
+  if (range?.begin !== 0 || range.size === undefined || range.end > BLOCK_BYTES)
+    throw refuse(
       url,
-      response,
-      `the answer to a range request has no usable Content-Range (${response.headers.get("content-range")})`,
+      `the answer to a range request has no usable Content-Range (${response.headers.get("content-range")?.slice(0, 80)})`,
       "let the server send it, and expose it to pages of other origins (Access-Control-Expose-Headers)",
     );
-  return { bytes: await partOf(response, range.end), size: range.size, tag: strongTag(response) };
+  return { bytes: await partOf(url, answer, range.end), size: range.size, tag: strongTag(response) };
 }
 
+/** Bytes [offset, offset + length), in as many requests as the server wants them to be. */
 async function readRange(
   url: string,
-  get: Get,
-  { size, tag }: Opened,
+  options: UrlOptions,
+  opened: Opened,
   offset: number,
   length: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const response = await get(`bytes=${offset}-${offset + length - 1}`, signal, tag);
+  let all: Uint8Array | undefined;
+  for (let done = 0; ; ) {
+    const begin = offset + done;
+    const headers = {
+      range: `bytes=${begin}-${offset + length - 1}`,
+      ...(opened.tag ? { "if-range": opened.tag } : {}),
+    };
+    const part = await request(url, options, headers, signal, (answer) => rangeOf(url, answer, opened, begin, length - done));
+    if (part.length === length) return part;
+    all ??= new Uint8Array(length);
+    all.set(part, done);
+    done += part.length;
+    if (done === length) return all;
+  }
+}
+
+async function rangeOf(url: string, answer: Answer, { size, tag }: Opened, offset: number, length: number): Promise<Uint8Array> {
+  const { response } = answer;
   const range = contentRange(response);
   const other =
     response.status === 206 &&
-    ((tag !== undefined && (strongTag(response) ?? tag) !== tag) || (range !== undefined && range.size !== size));
+    ((tag !== undefined && (strongTag(response) ?? tag) !== tag) || (range?.size !== undefined && range.size !== size));
   if (response.status === 200 || response.status === 416 || other)
-    return refuse(url, response, "the file changed on the server while it was read", "load it again");
-  if (response.status !== 206) return failStatus(response);
-  if (range && (range.begin !== offset || range.end !== offset + length))
-    return refuse(
+    throw refuse(url, "the file changed on the server while it was read", "load it again");
+  if (response.status !== 206) throw new HttpFailure(response);
+  if (range && (range.begin !== offset || range.end > offset + length))
+    throw refuse(
       url,
-      response,
       `bytes ${offset} to ${offset + length} were asked for, the server sent ${range.begin} to ${range.end}`,
       "use a server with working range requests",
     );
-  return partOf(response, length);
+  return partOf(url, answer, range ? range.end - range.begin : length);
 }
 
 /** A body read whole, because the server gives no ranges. */
-async function whole(url: string, response: Response): Promise<Uint8Array> {
-  const refuse = (bytes: number) =>
+async function whole(url: string, { response, body }: Answer): Promise<Uint8Array> {
+  const tooLong = (bytes: number) =>
     new CpmError(
       "io",
-      `${url}: the server does not support range requests and the file has ${bytes ? `${bytes} bytes` : "no stated length"}, more than the ${WHOLE_BYTES} that are read whole; use a server with ranges or a local file`,
-      { file: url },
+      `${shownUrl(url)}: the server does not support range requests and the file has ${bytes ? `${bytes} bytes` : "no stated length"}, more than the ${WHOLE_BYTES} that are read whole; use a server with ranges or a local file`,
+      { file: shownUrl(url) },
     );
-  const stated = Number(response.headers.get("content-length") ?? 0);
-  if (stated > WHOLE_BYTES) {
-    await drain(response);
-    throw refuse(stated);
-  }
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  const reader = response.body!.getReader();
-  for (let step = await reader.read(); !step.done; step = await reader.read()) {
-    size += step.value.length;
-    if (size > WHOLE_BYTES) {
-      await reader.cancel();
-      throw refuse(0);
-    }
-    parts.push(step.value);
-  }
-  const all = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+  // The length of a compressed body is not that of the file.
+  const header = isEncoded(response) ? null : response.headers.get("content-length");
+  const stated = header !== null && /^\d{1,15}$/.test(header) ? Number(header) : undefined;
+  if (stated !== undefined && stated > WHOLE_BYTES) throw tooLong(stated);
+  return body(stated, WHOLE_BYTES, stated === undefined ? () => tooLong(0) : longer(url));
 }
 
 function fixedSource(name: string, bytes: Uint8Array): Source {
@@ -207,7 +158,7 @@ function fixedSource(name: string, bytes: Uint8Array): Source {
     ...source,
     async read(offset, length) {
       checkRange(source, offset, length);
-      return bytes.slice(offset, offset + length);
+      return copyOf(bytes.subarray(offset, offset + length));
     },
     async close() {},
   };
@@ -216,7 +167,7 @@ function fixedSource(name: string, bytes: Uint8Array): Source {
 type Fetch = (offset: number, length: number, signal: AbortSignal | undefined) => Promise<Uint8Array>;
 
 /** Small reads go through the last block fetched; large ones are requests of their own. What was announced is fetched ahead. */
-function rangedSource(name: string, size: number, first: Uint8Array, fetchRange: Fetch): Source {
+function rangedSource(name: string, size: number, first: Uint8Array, fetchRange: Fetch, end: () => void): Source {
   const source = { name, size };
   let block = { at: 0, bytes: first };
   let ahead: ReadAhead | undefined;
@@ -234,7 +185,7 @@ function rangedSource(name: string, size: number, first: Uint8Array, fetchRange:
         const wanted = follows ? Math.max(BLOCK_BYTES, Math.min(LONGEST_BLOCK_BYTES, 2 * block.bytes.length)) : BLOCK_BYTES;
         block = { at: offset, bytes: await fetchRange(offset, Math.min(wanted, size - offset), signal) };
       }
-      return block.bytes.slice(offset - block.at, offset - block.at + length);
+      return copyOf(block.bytes.subarray(offset - block.at, offset - block.at + length));
     },
     willRead(ranges) {
       for (const { offset, length } of ranges) checkRange(source, offset, length);
@@ -243,6 +194,7 @@ function rangedSource(name: string, size: number, first: Uint8Array, fetchRange:
     },
     async close() {
       ahead?.end();
+      end();
     },
   };
 }
@@ -254,8 +206,8 @@ export function parseUrl(url: string | URL, base?: string): URL {
   } catch (cause) {
     throw new CpmError(
       "bad-input",
-      `model: expected a URL, found "${url}"; check the address`,
-      { field: "model", found: String(url) },
+      `model: expected a URL, found "${shownUrl(url)}"; check the address`,
+      { field: "model", found: shownUrl(url) },
       { cause },
     );
   }
@@ -274,10 +226,18 @@ export function decoded(path: string): string {
 export function urlFiles(url: string | URL, options: UrlOptions = {}): ModelFiles {
   const base = parseUrl(url);
   const entry = decoded(base.pathname.split("/").at(-1)!);
+  const sources: Source[] = [];
+  const addressOf = (name: string) => (name === entry ? base.href : new URL(encodeURIComponent(name) + base.search, base).href);
   return {
     entry,
-    open: (name, signal) =>
-      urlSource(name === entry ? base.href : new URL(encodeURIComponent(name) + base.search, base).href, options, signal),
-    async close() {},
+    where: (name) => shownUrl(addressOf(name)),
+    async open(name, signal) {
+      const source = await urlSource(addressOf(name), options, signal);
+      if (source) sources.push(source);
+      return source;
+    },
+    async close() {
+      await Promise.all(sources.splice(0).map((source) => source.close()));
+    },
   };
 }

@@ -1,4 +1,5 @@
 // An engine's surroundings on a page or in a page's worker.
+import { now } from "../clock.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
 import { breathe } from "./web.ts";
@@ -60,6 +61,6 @@ export function browserHost(threads: boolean): EngineHost {
     cores: isolated ? likelyCores() : 1,
     ...(isolated ? {} : { threadsNote: note }),
     breathe,
-    now: () => performance.now(),
+    now,
   };
 }

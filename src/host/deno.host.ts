@@ -1,4 +1,6 @@
 // An engine's surroundings in Deno.
+import { setImmediate } from "node:timers";
+import { now } from "../clock.ts";
 import type { EngineHost } from "../engine/host.ts";
 import { startLanes } from "../port/lanes.ts";
 import { likelyCores, physicalCores, topology } from "./cores.ts";
@@ -28,6 +30,6 @@ export async function denoHost(): Promise<EngineHost> {
       ? { startLanes: startLanes(laneWorker), leads: true }
       : { threadsNote: "threads need --allow-read for the package's folder" }),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
-    now: () => performance.now(),
+    now,
   };
 }

@@ -1,4 +1,5 @@
 // The package in Deno. The kernels need no permission; a model file needs --allow-read, which also allows threads.
+import process from "node:process";
 import { openDoor } from "../door/door.ts";
 import { denoHost, mayRead } from "./deno.host.ts";
 import { pathFiles } from "./node.files.ts";
@@ -9,6 +10,7 @@ export * from "../index.ts";
 const door = openDoor({
   host: denoHost,
   openPath: pathFiles,
+  windows: process.platform === "win32",
   startWorker: async () => {
     const script = new URL("./deno.worker.js", import.meta.url);
     return (await mayRead(script)) ? engineWorker(script) : undefined;

@@ -2,6 +2,7 @@
 import decide from "../../wasm/decide.wasm";
 import kernelsRelaxed from "../../wasm/kernels.relaxed.wasm";
 import kernels from "../../wasm/kernels.wasm";
+import { after, now } from "../clock.ts";
 import { openDoor } from "../door/door.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
@@ -21,8 +22,8 @@ const host: EngineHost = {
   cores: 1,
   threadsNote: "edge runtimes have no threads",
   requestBound: true,
-  breathe: () => new Promise((resolve) => setTimeout(resolve, 0)),
-  now: () => performance.now(),
+  breathe: () => new Promise((resolve) => void after(0, resolve)),
+  now,
 };
 
 const door = openDoor({ host: () => host });

@@ -23,22 +23,31 @@ export async function pathFiles(path: string): Promise<ModelFiles> {
   );
   const parent = folder ? path : dirname(path);
   const handles: FileHandle[] = [];
+  let closed = false;
+  const close = async () => {
+    closed = true;
+    await Promise.all(handles.splice(0).map((handle) => handle.close()));
+  };
   return {
     entry: folder ? "" : basename(path),
+    where: (name) => join(parent, name),
     async open(name) {
       const full = join(parent, name);
       try {
         const handle = await openFile(full, "r");
         handles.push(handle);
+        // Whoever asked may have gone while the file was opened.
+        if (closed) {
+          await close();
+          return undefined;
+        }
         return fileSource(full, handle, (await handle.stat()).size);
       } catch (error) {
         if (missing(error)) return undefined;
         throw failure(full, error);
       }
     },
-    async close() {
-      await Promise.all(handles.splice(0).map((handle) => handle.close()));
-    },
+    close,
   };
 }
 

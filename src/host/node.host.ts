@@ -2,7 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import process from "node:process";
+import { setImmediate } from "node:timers";
 import { setFlagsFromString } from "node:v8";
+import { now } from "../clock.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import { startLanes } from "../port/lanes.ts";
 import { physicalCores } from "./cores.ts";
@@ -32,6 +34,6 @@ export async function nodeHost(name: "node" | "bun"): Promise<EngineHost> {
     startLanes: startLanes(laneWorker),
     leads: true,
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
-    now: () => performance.now(),
+    now,
   };
 }

@@ -2,7 +2,7 @@
 import { CpmError, modelError } from "../errors.ts";
 import { parseObject, shown } from "../file/json.ts";
 import { openSafetensors } from "../file/safetensors.ts";
-import type { ModelFiles } from "../file/source.ts";
+import { type ModelFiles, whereIs } from "../file/source.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
@@ -28,7 +28,7 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
   const text = await readText(files, "config.json", signal);
   if (text === undefined)
     throw modelError(
-      { file: "config.json", expected: "beside the weights", found: "no such file" },
+      { file: "config.json", expected: "beside the weights", found: `no such file (${whereIs(files, "config.json")})` },
       "configuration is missing",
       "give the whole folder of the model",
     );

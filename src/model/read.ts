@@ -2,7 +2,7 @@
 import { CpmError, modelError } from "../errors.ts";
 import { readGguf } from "../file/gguf.ts";
 import { openGguf } from "../file/parts.ts";
-import type { ModelFiles, Source } from "../file/source.ts";
+import { type ModelFiles, type Source, whereIs } from "../file/source.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import type { ModelFile } from "./config.ts";
 import { modelOfGguf, tokenizerOfGguf } from "./gguf.ts";
@@ -10,13 +10,14 @@ import { modelOfFolder, readText, tokenizerOfFolder } from "./huggingface.ts";
 
 async function openEntry(files: ModelFiles, signal?: AbortSignal): Promise<Source> {
   const source = await files.open(files.entry, signal);
-  if (!source) throw new CpmError("io", `${files.entry}: no such file; check the path or address`, { file: files.entry });
+  const where = whereIs(files, files.entry);
+  if (!source) throw new CpmError("io", `${where}: no such file; check the path or address`, { file: where });
   return source;
 }
 
 async function isGguf(source: Source, signal?: AbortSignal): Promise<boolean> {
   if (source.size < 4) return false;
-  return new DataView((await source.read(0, 4, signal)).buffer).getUint32(0, true) === 0x46554747;
+  return new TextDecoder("latin1").decode(await source.read(0, 4, signal)) === "GGUF";
 }
 
 const isFolder = (files: ModelFiles): boolean =>

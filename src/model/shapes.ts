@@ -1,4 +1,5 @@
 // Finding a model's tensors by name and holding them to the shape that the configuration says.
+import { copyOf } from "../brands.ts";
 import { modelError } from "../errors.ts";
 import { type FileTensor, isInteger } from "../file/tensor.ts";
 import type { ModelConfig } from "./config.ts";
@@ -77,7 +78,7 @@ export async function readFloats(tensor: FileTensor, signal?: AbortSignal): Prom
       "tensor type",
     );
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
-  const values = new Float32Array(bytes.slice().buffer);
+  const values = new Float32Array(copyOf(bytes).buffer);
   const bad = values.findIndex((v) => !(Number.isFinite(v) && v > 0));
   if (bad >= 0)
     throw modelError(

@@ -1,4 +1,7 @@
 // The caller's side of an engine in a worker: the same interface, by messages.
+
+import { copyOf } from "../brands.ts";
+import { after, cancelTimer } from "../clock.ts";
 import type { EngineHooks } from "../engine/engine.ts";
 import type {
   BlockTrace,
@@ -15,6 +18,7 @@ import type {
 } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
+import { untilAborted } from "../signals.ts";
 import { failPool, type Lane } from "../wasm/lane.ts";
 import { Lanes, type LaneWorker } from "./lanes.ts";
 import {
@@ -43,8 +47,22 @@ export interface EngineWorker extends Port {
   busy?(pending: boolean): void;
 }
 
-/** How long an engine may take to close by itself. */
+/** How long an engine may take to close by itself, and to say that a load has ended before its caller hears of it. */
 const CLOSE_MS = 1000;
+const ABORT_MS = 250;
+
+/** Resolves with `work`, whatever comes of it, or after `ms`. */
+function within(ms: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = after(ms, resolve);
+    void work
+      .catch(() => {})
+      .then(() => {
+        cancelTimer(timer);
+        resolve();
+      });
+  });
+}
 
 interface Pending {
   resolve(value: never): void;
@@ -75,6 +93,7 @@ export class EngineClient implements EngineApi {
   #info: EngineInfo | undefined;
   #dead: CpmError | undefined;
   #next = 1;
+  #closing: Promise<void> | undefined;
 
   private constructor(worker: EngineWorker, files: ModelFiles | undefined) {
     this.#worker = worker;
@@ -103,30 +122,27 @@ export class EngineClient implements EngineApi {
   ): Promise<EngineClient> {
     const client = new EngineClient(worker, draft?.files ? withDraft(files, draft.files) : files);
     const { signal, onProgress } = hooks;
-    let onAbort: (() => void) | undefined;
+    const close = () => Promise.all([files?.close(), draft?.files?.close()]);
+    let info: Promise<EngineInfo> | undefined;
     try {
       signal?.throwIfAborted();
-      const info = client.#ask<EngineInfo>(
+      info = client.#ask<EngineInfo>(
         (id) => ({ type: "load", id, input, options, draft: draft?.input }),
-        undefined,
+        signal,
         (_, value) => onProgress?.call(hooks, value as LoadProgress),
       );
-      // An aborted load has nothing worth keeping: the worker is ended rather than asked.
-      const aborted = new Promise<never>((_, reject) => {
-        onAbort = () => reject(signal!.reason);
-        signal?.addEventListener("abort", onAbort, { once: true });
-      });
-      client.#info = await Promise.race([info, aborted]);
-      return client;
+      client.#info = signal ? await untilAborted(info, signal) : await info;
     } catch (error) {
       client.#dead = new CpmError("closed", "this model did not load");
-      await client.#end();
+      // The worker closes its files by itself: where it is ended first, Node 20 leaves them open.
+      const ended = within(CLOSE_MS, info ?? Promise.resolve())
+        .then(() => client.#end())
+        .then(close);
+      await within(ABORT_MS, ended);
       throw error;
-    } finally {
-      if (onAbort) signal?.removeEventListener("abort", onAbort);
-      await files?.close();
-      await draft?.files?.close();
     }
+    await close();
+    return client;
   }
 
   get info(): EngineInfo {
@@ -168,6 +184,7 @@ export class EngineClient implements EngineApi {
   }
 
   async #startLanes(lanes: readonly Lane[]): Promise<void> {
+    if (this.#dead) return;
     let error: unknown;
     try {
       await this.#lanes.start(lanes, (lane) => void failPool(lane));
@@ -279,7 +296,7 @@ export class EngineClient implements EngineApi {
 
   restore(bytes: Uint8Array): Promise<number> {
     // A copy moves: these bytes stay the caller's.
-    const { value, transfer } = packValue(bytes.slice());
+    const { value, transfer } = packValue(copyOf(bytes));
     return this.#ask((id) => ({ type: "call", id, method: "restore", args: [value] }), undefined, undefined, transfer);
   }
 
@@ -287,14 +304,17 @@ export class EngineClient implements EngineApi {
     return this.#call("closeSession", [session]);
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     if (this.#dead) return;
     // The engine ends its lanes and whatever it is computing; one that does not answer is ended anyway.
     const closed = this.#call<void>("close", []).catch(() => {});
     this.#dead = new CpmError("closed", "this model is closed; load it again");
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    await Promise.race([closed, new Promise((resolve) => (timer = setTimeout(resolve, CLOSE_MS)))]);
-    clearTimeout(timer);
+    await within(CLOSE_MS, closed);
     this.#die(this.#dead);
     await this.#end();
   }

@@ -1,7 +1,9 @@
 // What crosses between a client and the worker that its engine lives in. Plain data; engine methods by name.
 
+import { bytesOf, copyOf, isError, isPlainBuffer, typedArrayName } from "../brands.ts";
 import type { EngineOptions } from "../engine/types.ts";
 import { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+import type { NetworkOptions } from "../file/url.ts";
 import type { Lane } from "../wasm/lane.ts";
 
 /** A two-way channel. Messages are structured clones; `transfer` moves buffers instead of copying them. */
@@ -13,7 +15,12 @@ export interface Port {
 /** A model as the worker opens it: by itself, or through reads that the client answers ("served"). */
 export type WireInput =
   | { readonly kind: "path"; readonly path: string }
-  | { readonly kind: "url"; readonly url: string; readonly headers: Readonly<Record<string, string>> | undefined }
+  | {
+      readonly kind: "url";
+      readonly url: string;
+      readonly headers: Readonly<Record<string, string>> | undefined;
+      readonly network?: NetworkOptions | undefined;
+    }
   | { readonly kind: "blobs"; readonly entry: string; readonly files: Readonly<Record<string, Blob>> }
   | { readonly kind: "served"; readonly entry: string };
 
@@ -76,7 +83,7 @@ export interface WireError {
 }
 
 export function packError(error: unknown): WireError {
-  if (!(error instanceof Error)) return { name: "Error", message: String(error), stack: undefined };
+  if (!isError(error)) return { name: "Error", message: String(error), stack: undefined };
   const wire = { name: error.name, message: error.message, stack: error.stack };
   return error instanceof CpmError ? { ...wire, code: error.code, detail: error.detail } : wire;
 }
@@ -106,16 +113,15 @@ interface WireArray {
  * bare buffer, since Deno's worker threads look at every element of a view (0.1 s for a MiB).
  */
 export function packValue(value: unknown): { value: unknown; transfer: ArrayBuffer[] } {
-  for (const name of Object.keys(arrayTypes) as (keyof typeof arrayTypes)[]) {
-    if (!(value instanceof arrayTypes[name])) continue;
-    const whole = value.buffer instanceof ArrayBuffer && value.byteLength === value.buffer.byteLength;
-    const buffer = (whole ? value : value.slice()).buffer as ArrayBuffer;
-    return { value: { array: name, buffer } satisfies WireArray, transfer: [buffer] };
-  }
-  return { value, transfer: [] };
+  const array = typedArrayName(value) as keyof typeof arrayTypes | undefined;
+  if (!array || !Object.hasOwn(arrayTypes, array)) return { value, transfer: [] };
+  const view = value as Uint8Array | Int32Array | Float32Array;
+  const whole = isPlainBuffer(view.buffer) && view.byteLength === view.buffer.byteLength;
+  const buffer = whole ? (view.buffer as ArrayBuffer) : copyOf(bytesOf(view)!).buffer;
+  return { value: { array, buffer } satisfies WireArray, transfer: [buffer] };
 }
 
 export function unpackValue(value: unknown): unknown {
   const wire = value as Partial<WireArray> | undefined | null;
-  return wire?.buffer instanceof ArrayBuffer && wire.array ? new arrayTypes[wire.array](wire.buffer) : value;
+  return isPlainBuffer(wire?.buffer) && wire.array ? new arrayTypes[wire.array](wire.buffer) : value;
 }

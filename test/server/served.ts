@@ -68,7 +68,7 @@ export interface Script {
 export function scripted(begun: (script: Script) => void): Model {
   const generate = (_prompt: unknown, options: { readonly signal?: AbortSignal } = {}) =>
     new Generation(
-      (signal, onPart) =>
+      (signal, { onPart }) =>
         new Promise<GenerateResult>((resolve, reject) => {
           let text = "";
           signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
@@ -83,7 +83,7 @@ export function scripted(begun: (script: Script) => void): Model {
             fail: reject,
           });
         }),
-      options.signal,
+      options,
     );
   const info = { memory: { total: 1000 }, loadMs: 1, config: { hidden: 4 } };
   return { generate, chat: generate, info, dispose: async () => {} } as unknown as Model;
