@@ -167,9 +167,9 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
       state = "done";
     };
     const leave = () => {
-      const reading = state === "reading";
+      if (state === "done") return;
       end();
-      if (!reading || this.#readers > 0 || this.#awaited || this.#ended) return;
+      if (!this.#result || this.#readers > 0 || this.#awaited || this.#ended) return;
       this.#stop.abort(new DOMException("the loop over this generation was left", "AbortError"));
     };
     const { signal } = this.#caller;

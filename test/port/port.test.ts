@@ -4,10 +4,11 @@ import { afterEach, expect, test } from "vitest";
 import type { EngineHost } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
-import { EngineClient, type EngineWorker } from "../../src/port/client.ts";
+import { EngineClient } from "../../src/port/client.ts";
 import { Lanes } from "../../src/port/lanes.ts";
-import { type Port, packError, packValue, unpackError, unpackValue } from "../../src/port/messages.ts";
+import { packError, packValue, unpackError, unpackValue } from "../../src/port/messages.ts";
 import { serveEngine } from "../../src/port/server.ts";
+import { type Link, link } from "../support/link.ts";
 
 const wasm = (name: string) => WebAssembly.compile(readFileSync(new URL(`../../wasm/${name}.wasm`, import.meta.url)));
 const model = readFileSync(new URL("../../models/stories-q4_0.gguf", import.meta.url));
@@ -21,46 +22,6 @@ const host: EngineHost = {
   breathe: () => new Promise((resolve) => setImmediate(resolve)),
   now: () => performance.now(),
 };
-
-interface Link {
-  readonly worker: EngineWorker;
-  readonly inside: Port;
-  /** Messages to the worker, before it gets them. */
-  readonly sent: { type: string }[];
-  terminated: number;
-  die(cause: Error): void;
-}
-
-/** A worker that is no thread: messages are structured clones, delivered later, none after its end. */
-function link(): Link {
-  let toWorker: (message: unknown) => void = () => {};
-  let toClient: (message: unknown) => void = () => {};
-  let onDeath: (cause: Error) => void = () => {};
-  const later = (deliver: (message: unknown) => void, message: unknown, transfer: readonly ArrayBuffer[] = []) => {
-    const copy = structuredClone(message, { transfer: [...transfer] });
-    setImmediate(() => {
-      if (!state.terminated) deliver(copy);
-    });
-  };
-  const worker: EngineWorker = {
-    post(message, transfer) {
-      state.sent.push(message as { type: string });
-      later((m) => toWorker(m), message, transfer);
-    },
-    listen: (handler) => void (toClient = handler),
-    onDeath: (handler) => void (onDeath = handler),
-    lane: () => {
-      throw new Error("no lanes here");
-    },
-    terminate: () => void state.terminated++,
-  };
-  const inside: Port = {
-    post: (message, transfer) => later((m) => toClient(m), message, transfer),
-    listen: (handler) => void (toWorker = handler),
-  };
-  const state: Link = { worker, inside, sent: [], terminated: 0, die: (cause) => onDeath(cause) };
-  return state;
-}
 
 const options = {
   threads: 1,
