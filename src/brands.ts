@@ -64,7 +64,7 @@ export function kindOf(value: unknown): string {
   if (Array.isArray(value)) return "a list";
   if (typeof value !== "object") return `a ${typeof value}`;
   const tag = tagOf(value);
-  return tag === "Object" ? "an object" : `${/^[AEIOU]/.test(tag) ? "an" : "a"} ${tag.slice(0, 40)}`;
+  return tag === "Object" ? "an object" : `${/^[AEIO]/.test(tag) ? "an" : "a"} ${tag.slice(0, 40)}`;
 }
 
 /** An object of names and values: no list, Map, class of its own iteration, bytes or promise. */
