@@ -15,6 +15,7 @@ const order = [
   "wasm",
   "text",
   "model",
+  "constrain",
   "decode",
   "engine",
   "port",

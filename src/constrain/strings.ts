@@ -1,0 +1,294 @@
+// Sets of texts as automata over their UTF-8 bytes, and the same texts as JSON strings.
+import { addPart, type Dfa, determinise, edgesOf, Nfa } from "./dfa.ts";
+import { alt, automaton, chars, literal, type Part, repeat, seq, shared } from "./grammar.ts";
+import { MAX_STRING_STATES, tooLarge } from "./limits.ts";
+import { ALL } from "./utf8.ts";
+
+/** The automaton of a part without calls. */
+export function dfaOf(part: Part, where: string, limit = MAX_STRING_STATES): Dfa {
+  const nfa = new Nfa();
+  const start = nfa.state();
+  const end = addPart(nfa, part, start, limit);
+  return determinise(nfa, start, end, where, limit);
+}
+
+/** Any text. */
+export const anyText: Dfa = dfaOf(repeat(chars(ALL), 0), "any text");
+
+/** Texts of `least` to `most` code points. */
+export const ofLength = (least: number, most: number, where: string): Dfa => dfaOf(repeat(chars(ALL), least, most), where);
+
+const utf8 = new TextEncoder();
+
+export function wordsDfa(words: readonly string[], where: string): Dfa {
+  const nfa = new Nfa();
+  const start = nfa.state();
+  const end = nfa.state();
+  nfa.words(
+    start,
+    words.map((w) => utf8.encode(w)),
+    end,
+  );
+  return determinise(nfa, start, end, where, MAX_STRING_STATES);
+}
+
+/** States that can come to acceptance, in the order they are reached; undefined: it accepts nothing. */
+export function trimmed(dfa: Dfa): Dfa | undefined {
+  const n = dfa.edges.length;
+  const from: number[][] = Array.from({ length: n }, () => []);
+  for (let s = 0; s < n; s++) for (let e = 2; e < dfa.edges[s]!.length; e += 3) from[dfa.edges[s]![e]!]!.push(s);
+  const live = new Uint8Array(n);
+  const queue: number[] = [];
+  for (let s = 0; s < n; s++) if (dfa.accepts[s]) queue.push(s);
+  for (const s of queue) live[s] = 1;
+  while (queue.length)
+    for (const t of from[queue.pop()!]!) {
+      if (live[t]) continue;
+      live[t] = 1;
+      queue.push(t);
+    }
+  if (!live[0]) return undefined;
+  const id = new Int32Array(n).fill(-1);
+  const order = [0];
+  id[0] = 0;
+  const edges: number[][] = [];
+  for (let i = 0; i < order.length; i++) {
+    const own = dfa.edges[order[i]!]!;
+    const out: number[] = [];
+    for (let e = 0; e < own.length; e += 3) {
+      const t = own[e + 2]!;
+      if (!live[t]) continue;
+      if (id[t]! < 0) id[t] = order.push(t) - 1;
+      out.push(own[e]!, own[e + 1]!, id[t]!);
+    }
+    edges.push(out);
+  }
+  return { edges, accepts: order.map((s) => dfa.accepts[s]!) };
+}
+
+/**
+ * Texts of `a` that are (`keep`) or are not in `b`; undefined: there are none.
+ * @throws CpmError "unsupported" beyond the cap of states.
+ */
+export function combine(a: Dfa, b: Dfa, keep: boolean, where: string): Dfa | undefined {
+  const id = new Map<number, number>();
+  const pairs: [number, number][] = [];
+  const width = b.edges.length + 1;
+  const enter = (x: number, y: number): number => {
+    const key = x * width + y + 1;
+    let i = id.get(key);
+    if (i === undefined) {
+      i = pairs.length;
+      if (i >= MAX_STRING_STATES) throw tooLarge(where, `it takes more than ${MAX_STRING_STATES} states`);
+      id.set(key, i);
+      pairs.push([x, y]);
+    }
+    return i;
+  };
+  enter(0, 0);
+  const edges: number[][] = [];
+  const accepts: boolean[] = [];
+  for (let i = 0; i < pairs.length; i++) {
+    const [x, y] = pairs[i]!;
+    const p = a.edges[x]!;
+    const q = y < 0 ? [] : b.edges[y]!;
+    const out: number[] = [];
+    const push = (low: number, high: number, x2: number, y2: number) => {
+      const t = enter(x2, y2);
+      const last = out.length - 3;
+      if (last >= 0 && out[last + 2] === t && out[last + 1] === low - 1) out[last + 1] = high;
+      else out.push(low, high, t);
+    };
+    let j = 0;
+    for (let e = 0; e < p.length; e += 3) {
+      let low = p[e]!;
+      const high = p[e + 1]!;
+      while (low <= high) {
+        while (j < q.length && q[j + 1]! < low) j += 3;
+        if (j >= q.length || q[j]! > high) {
+          if (!keep) push(low, high, p[e + 2]!, -1);
+          break;
+        }
+        if (q[j]! > low) {
+          if (!keep) push(low, q[j]! - 1, p[e + 2]!, -1);
+          low = q[j]!;
+        }
+        const end = Math.min(high, q[j + 1]!);
+        push(low, end, p[e + 2]!, q[j + 2]!);
+        low = end + 1;
+      }
+    }
+    edges.push(out);
+    accepts.push(a.accepts[x]! && (y >= 0 && b.accepts[y]!) === keep);
+  }
+  return trimmed({ edges, accepts });
+}
+
+export function matches(dfa: Dfa, text: string): boolean {
+  let s = 0;
+  for (const byte of utf8.encode(text)) {
+    const own = edgesOf(dfa, s);
+    let t = -1;
+    for (let e = 0; e < own.length; e += 3) if (byte >= own[e]! && byte <= own[e + 1]!) t = own[e + 2]!;
+    if (t < 0) return false;
+    s = t;
+  }
+  return dfa.accepts[s]!;
+}
+
+const hex = chars([0x30, 0x39, 0x41, 0x46, 0x61, 0x66]);
+const letters = (text: string): Part => chars([...text].sort().flatMap((c) => [c.codePointAt(0)!, c.codePointAt(0)!]));
+/** What follows a backslash: surrogates only in pairs. */
+const escaped = alt(
+  letters('"/\\bfnrt'),
+  seq(
+    literal("u"),
+    alt(
+      seq(chars([0x30, 0x39, 0x41, 0x43, 0x45, 0x46, 0x61, 0x63, 0x65, 0x66]), hex, hex, hex),
+      seq(letters("Dd"), chars([0x30, 0x37]), hex, hex),
+      seq(letters("Dd"), letters("89ABab"), hex, hex, literal("\\u"), letters("Dd"), letters("CDEFcdef"), hex, hex),
+    ),
+  ),
+);
+/** One character of a JSON string's body, however it is written. */
+const jsonCharacter: Part = alt(chars([0x20, 0x21, 0x23, 0x5b, 0x5d, 0x10ffff]), seq(literal("\\"), escaped));
+
+/** The rest of a JSON string behind its opening quote. Parts are shared, so that machines have it once. */
+export const stringTail: Part = automaton(dfaOf(seq(repeat(jsonCharacter, 0), literal('"')), "string"));
+
+/** As stringTail, of `least` to `most` code points: counted where that is more than a few. */
+export const stringTailOf = (least: number, most: number, path: string): Part =>
+  shared(path, seq(repeat(jsonCharacter, least, most), literal('"')));
+
+const ESCAPES: readonly (readonly [letter: number, byte: number])[] = [
+  [0x22, 0x22],
+  [0x2f, 0x2f],
+  [0x5c, 0x5c],
+  [0x62, 0x08],
+  [0x66, 0x0c],
+  [0x6e, 0x0a],
+  [0x72, 0x0d],
+  [0x74, 0x09],
+];
+
+/**
+ * The texts of `dfa` as JSON strings behind the opening quote, the closing one included. Each has the spelling of
+ * JSON.stringify; `\/` and `\u00xx` for controls are taken as well.
+ */
+export function quoted(dfa: Dfa): Dfa {
+  const n = dfa.edges.length;
+  const edges: number[][] = [];
+  const accepts: boolean[] = new Array<boolean>(n).fill(false);
+  const end = n;
+  const extra: number[][] = [[]];
+  const add = (out: number[]): number => n + extra.push(out) - 1;
+  for (let s = 0; s < n; s++) {
+    const own = edgesOf(dfa, s);
+    const raw: number[] = [];
+    const to = (byte: number): number => {
+      for (let e = 0; e < own.length; e += 3) if (byte >= own[e]! && byte <= own[e + 1]!) return own[e + 2]!;
+      return -1;
+    };
+    const put = (low: number, high: number, t: number) => {
+      if (low <= high) raw.push(low, high, t);
+    };
+    for (let e = 0; e < own.length; e += 3) {
+      const [low, high, t] = [own[e]!, own[e + 1]!, own[e + 2]!];
+      put(Math.max(low, 0x20), Math.min(high, 0x21), t);
+      put(Math.max(low, 0x23), Math.min(high, 0x5b), t);
+      put(Math.max(low, 0x5d), high, t);
+    }
+    if (dfa.accepts[s]) raw.push(0x22, 0x22, end);
+    const after: number[] = [];
+    for (const [letter, byte] of ESCAPES) if (to(byte) >= 0) after.push(letter, letter, to(byte));
+    const controls = [0, 1].map((high) => {
+      const out: number[] = [];
+      for (let low = 0; low < 16; low++) {
+        const t = to(16 * high + low);
+        if (t < 0) continue;
+        if (low < 10) out.push(0x30 + low, 0x30 + low, t);
+        else out.push(0x37 + low, 0x37 + low, t, 0x57 + low, 0x57 + low, t);
+      }
+      return sortEdges(out);
+    });
+    if (controls.some((c) => c.length)) {
+      const digit = controls.flatMap((c, high) => (c.length ? [0x30 + high, 0x30 + high, add(c)] : []));
+      after.push(0x75, 0x75, add([0x30, 0x30, add([0x30, 0x30, add(digit)])]));
+    }
+    if (after.length) raw.push(0x5c, 0x5c, add(sortEdges(after)));
+    edges.push(sortEdges(raw));
+  }
+  for (const out of extra) {
+    edges.push(out);
+    accepts.push(false);
+  }
+  accepts[end] = true;
+  return { edges, accepts };
+}
+
+function sortEdges(edges: number[]): number[] {
+  const order = Array.from({ length: edges.length / 3 }, (_, i) => 3 * i).sort((a, b) => edges[a]! - edges[b]!);
+  const out: number[] = [];
+  for (const e of order) {
+    const last = out.length - 3;
+    if (last >= 0 && out[last + 2] === edges[e + 2] && out[last + 1] === edges[e]! - 1) out[last + 1] = edges[e + 1]!;
+    else out.push(edges[e]!, edges[e + 1]!, edges[e + 2]!);
+  }
+  return out;
+}
+
+const stringDfa: Dfa = quoted(anyText);
+
+/**
+ * JSON strings behind the opening quote that are none of `words`, spelled as by JSON.stringify: the tree of the words, and
+ * from each of its states the edges of any string.
+ */
+export function anyBut(words: readonly string[]): Dfa {
+  if (words.length === 0) return stringDfa;
+  const edges: number[][] = stringDfa.edges.map((e) => e.slice());
+  const accepts = stringDfa.accepts.slice();
+  const otherwise: number[] = edges.map(() => -1);
+  // The start moves: state 0 becomes the root of the tree, the free start a new one.
+  const free = edges.push(edges[0]!.slice()) - 1;
+  accepts.push(accepts[0]!);
+  otherwise.push(-1);
+  for (const out of edges) for (let e = 2; e < out.length; e += 3) if (out[e] === 0) out[e] = free;
+  edges[0] = [];
+  otherwise[0] = free;
+  const children: Map<number, number>[] = [new Map()];
+  const nodeState = [0];
+  /** Bytes and the state of a string's automaton that they come to. */
+  for (const word of words) {
+    let node = 0;
+    let state = free;
+    for (const byte of utf8.encode(JSON.stringify(word).slice(1))) {
+      const t = step(edges, state, byte);
+      let child = children[node]!.get(byte);
+      if (child === undefined) {
+        child = children.length;
+        children.push(new Map());
+        nodeState.push(edges.push([]) - 1);
+        accepts.push(false);
+        otherwise.push(t);
+        children[node]!.set(byte, child);
+      }
+      node = child;
+      state = t;
+    }
+    // The closing quote of a word leads nowhere.
+    nodeState[node] = -1;
+  }
+  for (let node = 0; node < children.length; node++) {
+    const state = nodeState[node]!;
+    if (state < 0) continue;
+    const out = [...children[node]!].sort((a, b) => a[0] - b[0]);
+    edges[state] = out.flatMap(([byte, child]) => [byte, byte, nodeState[child]!]);
+  }
+  return { edges, accepts, otherwise };
+}
+
+function step(edges: readonly (readonly number[])[], state: number, byte: number): number {
+  const own = edges[state]!;
+  for (let e = 0; e < own.length; e += 3) if (byte >= own[e]! && byte <= own[e + 1]!) return own[e + 2]!;
+  return -1;
+}
