@@ -32,6 +32,8 @@ export interface EngineHost {
   module(artifact: Artifact, turbo?: boolean): Promise<WebAssembly.Module>;
   /** This runtime can fuse neighbouring 128-bit operations into 256-bit ones (V8's re-vectoriser, off by default). */
   readonly turbo?: boolean;
+  /** When wasm functions are optimised from now on: "at once", when they have run a little, by the thread that runs them, or in time. */
+  tierUp?(when: "at once" | "in time"): void;
   /** Lanes that "auto" means: physical cores, 1 where there are no threads. */
   readonly cores: number;
   /** Why there are no threads here, when `startLanes` is absent. */

@@ -1,9 +1,11 @@
 // Turbo: 256-bit code of the engine's own making must give the bits of plain code, or be refused.
 import process from "node:process";
+import { setFlagsFromString } from "node:v8";
 import { expect, test } from "vitest";
 import { CpmError, defaultModel, load } from "../../dist/host/node.js";
-import { type Build, staysRight } from "../../src/wasm/features.ts";
-import { heapBase } from "../../src/wasm/instance.ts";
+import { nodeHost } from "../../src/host/node.host.ts";
+import { type Build, staysRight, WARM_ROUNDS } from "../../src/wasm/features.ts";
+import { heapBase, instantiateKernels } from "../../src/wasm/instance.ts";
 import { floatResults } from "../../src/wasm/warm.ts";
 import { builds, workbench } from "../support/bench.ts";
 
@@ -43,7 +45,7 @@ async function candidate(name: string): Promise<Build> {
   return { variant: "base", memory64: false, module: undefined as never, probe: kernels, probeMemory: memory, probeBase };
 }
 
-const host = { now: () => performance.now(), breathe: () => new Promise<void>((resolve) => setImmediate(resolve)) };
+const host = { breathe: () => new Promise<void>((resolve) => setImmediate(resolve)) };
 
 test("what is compared on cold and on warm code has the same bits in every build", async () => {
   const all = await Promise.all(builds.filter((name) => !name.startsWith("kernels64")).map(candidate));
@@ -55,11 +57,37 @@ test("what is compared on cold and on warm code has the same bits in every build
 test("code that computes otherwise once it is warm is not used", async () => {
   const right = await candidate("kernels");
   expect(await staysRight(host, right)).toBe(true);
+  // Wrong from the last round on: rounds are counted, so no load of the machine can let it pass.
+  const [perRound, last] = [2, 2 * WARM_ROUNDS];
   let calls = 0;
   const attention: Build["probe"]["attention"] = (model, batch, context, layer, q, o, parts) => {
     const status = right.probe.attention(model, batch, context, layer, q, o, parts);
-    if (++calls > 20) new Uint32Array(right.probeMemory.buffer, o, 1)[0]! ^= 1;
+    if (++calls > last) new Uint32Array(right.probeMemory.buffer, o, 1)[0]! ^= 1;
     return status;
   };
   expect(await staysRight(host, { ...right, probe: { ...right.probe, attention } })).toBe(false);
+  expect(calls).toBe(last + perRound);
+});
+
+/** Whether a function's code is the optimising compiler's. */
+const isOptimised = (): ((f: unknown) => boolean) => {
+  setFlagsFromString("--allow-natives-syntax");
+  return new Function("f", "return %IsTurboFanFunction(f)") as (f: unknown) => boolean;
+};
+
+test("the code that the check has seen is the optimising compiler's", async () => {
+  if (!capable) return;
+  const optimised = isOptimised();
+  const { tierUp, module } = await nodeHost("node");
+  tierUp!("at once");
+  try {
+    const probeMemory = new WebAssembly.Memory({ initial: 16, maximum: 65536 });
+    const probe = await instantiateKernels(await module("kernels", true), probeMemory);
+    const build = { ...(await candidate("kernels")), probe, probeMemory, probeBase: Math.ceil(heapBase(probe) / 64) * 64 };
+    expect(await staysRight(host, build)).toBe(true);
+    const { gemm_rows, gemm_rows_ref, kv_store, attention } = build.probe;
+    expect([gemm_rows, gemm_rows_ref, kv_store, attention].map(optimised)).toEqual([true, true, true, true]);
+  } finally {
+    tierUp!("in time");
+  }
 });
