@@ -2,6 +2,7 @@
 
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
+export type { Embeddings, EmbedInput } from "./door/embed.ts";
 export { Generation, type PartialResult } from "./door/generation.ts";
 export type { HeadersInput } from "./door/given.ts";
 export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect.ts";

@@ -1,10 +1,11 @@
 // A loaded model.
 import { bytesOf, kindOf } from "../brands.ts";
-import type { EngineApi, EngineInfo } from "../engine/types.ts";
+import { ANY_SESSION, type EngineApi, type EngineInfo } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { Bytes } from "../file/bytes.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
+import { type Embeddings, type EmbedInput, embedRequest } from "./embed.ts";
 import type { Generation } from "./generation.ts";
 import { given, messagesOf } from "./given.ts";
 import type { GenerateOptions } from "./options.ts";
@@ -14,8 +15,6 @@ import { type ChatOptions, Session } from "./session.ts";
 export class Model implements AsyncDisposable {
   readonly #engine: EngineApi;
   #tokenizer: Tokenizer | undefined;
-  /** Serves generate() and chat(), so that a growing conversation is not computed again. */
-  #session: Session | undefined;
   #closed: Promise<void> | undefined;
 
   /** @internal Models come from `load()`. */
@@ -34,29 +33,23 @@ export class Model implements AsyncDisposable {
     return this.#tokenizer;
   }
 
+  /** What generate() and chat() run in: a sequence that the engine finds for each call. */
   #own(): Session {
     if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
-    if (!this.#session) {
-      const id = this.#engine.open();
-      const session = new Session(this.#engine, id);
-      // Memory that was refused may be there when other sessions are closed.
-      id.catch(() => {
-        if (this.#session === session) this.#session = undefined;
-      });
-      this.#session = session;
-    }
-    return this.#session;
+    return new Session(this.#engine, Promise.resolve(ANY_SESSION));
   }
 
   /**
-   * Continues `prompt` (text or token ids): await the result, or iterate over its parts.
+   * Continues `prompt` (text or token ids): await the result, or iterate over its parts. Any number of calls may be made at once: as
+   * many as `parallel` run side by side, each with the text that it would have alone; `queue` more wait, and one more rejects at once
+   * with "busy". The longest prefix that a finished text shares with the prompt is not computed again: usage.cachedTokens.
    * Throws CpmError "bad-option" and "bad-input" at once; rejects with "context-overflow" when the prompt does not fit.
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     return this.#own().generate(prompt, options);
   }
 
-  /** Answers the last message; the conversation's common prefix with the last call is kept in the KV cache. */
+  /** Answers the last message, as generate() would; what earlier calls computed of the conversation is not computed again. */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
     return this.#own().chat(messages, options);
   }
@@ -64,6 +57,26 @@ export class Model implements AsyncDisposable {
   /** The prompt that chat() would run: messages through the model's template (ChatML when it has none). */
   formatChat(messages: readonly ChatMessage[], options: TemplateOptions = {}): string {
     return renderChat(this.info.tokenizer, messagesOf(messages), given(options, templateOptionNames)).text;
+  }
+
+  /**
+   * Embeddings: the final hidden states of each text's tokens (BOS included, where the model has one), pooled. `pooling`: "mean"
+   * (default) or "last"; `normalize` (default true): to length 1. Vectors have info.config.hidden numbers, in the order of the texts,
+   * and do not depend on what is computed beside them. A call counts as one generation of `parallel` and `queue`.
+   * Throws "bad-input" and "bad-option" at once; rejects with "context-overflow" for a text that does not fit, "busy", or the signal's
+   * reason.
+   */
+  async embed(texts: string | readonly (string | readonly number[])[], options: EmbedInput = {}): Promise<Embeddings> {
+    if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
+    const { list, full, signal } = embedRequest(texts, options);
+    let promptTokens = 0;
+    const onBegin = (usage: { readonly promptTokens: number }) => {
+      promptTokens = usage.promptTokens;
+    };
+    const flat = await this.#engine.embed(list, full, { signal, onBegin });
+    const size = this.info.config.hidden;
+    const embeddings = list.map((_, i) => flat.slice(size * i, size * (i + 1)));
+    return { embeddings, usage: { promptTokens } };
   }
 
   /** A new empty session with a KV cache of its own: `contextSize` tokens (default and most: the model's). */

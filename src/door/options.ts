@@ -32,7 +32,7 @@ export interface LoadOptions {
   readonly memory64?: boolean | "auto" | undefined;
   /** Prompt tokens per forward step, at most. Default 256. */
   readonly batchSize?: number | undefined;
-  /** Refuse to load when the memory plan needs more bytes. */
+  /** Refuse to load when the memory plan needs more bytes, and sessions beyond the plan that would need more. */
   readonly maxMemoryBytes?: number | undefined;
   /**
    * Sparse attention (InfLLM v2) for long sequences. Default: as the model file says, dense where it says nothing. true: its
@@ -51,12 +51,19 @@ export interface LoadOptions {
    */
   readonly draft?: DraftInput | undefined;
   /**
-   * Generations that run at once, side by side in the same steps. Default 8, 1 to 256. Each needs a session's KV cache; what drafts by
-   * computing rests while several run.
+   * Generations that run at once, side by side in the same steps, 1 to 256; what drafts by computing rests while several run. When
+   * given, that many KV caches are part of the memory plan, so that as many requests as that always fit. Default: 8, whose caches are
+   * taken when they are needed, as small as each request allows; "out-of-memory" when one more does not fit.
    */
   readonly parallel?: number | undefined;
   /** Generations that wait beyond those; one more is refused at once with "busy". Default 64. */
   readonly queue?: number | undefined;
+  /**
+   * Bytes of finished texts that stay beyond the memory planned at load, so that a prompt goes on from the longest prefix it shares with
+   * one. Default: as much as the KV caches of two sessions, at most 256 MiB (nothing beyond the planned memory on edge runtimes).
+   * 0: none stays, and no prompt goes on from another's.
+   */
+  readonly cacheBytes?: number | undefined;
   /** Compute in a worker (default, where there are workers), so that the caller's event loop stays free. */
   readonly worker?: boolean | undefined;
   /** Sent with every request when the model is a URL: a record, Headers, or pairs. */
@@ -95,13 +102,13 @@ function whole(field: string, value: number | undefined, least: number, most: nu
     bad(field, `a whole number from ${least} to ${most}`, value);
 }
 
-function oneOf<T extends string>(field: string, value: T | undefined, values: readonly T[], fallback: T): T {
+export function oneOf<T extends string>(field: string, value: T | undefined, values: readonly T[], fallback: T): T {
   if (value === undefined) return fallback;
   if (!values.includes(value)) bad(field, values.map((v) => `"${v}"`).join(", "), value);
   return value;
 }
 
-function flag(field: string, value: boolean | undefined): void {
+export function flag(field: string, value: boolean | undefined): void {
   if (value !== undefined && typeof value !== "boolean") bad(field, "true or false", value);
 }
 
@@ -128,6 +135,7 @@ const LOAD_NAMES = [
   "draft",
   "parallel",
   "queue",
+  "cacheBytes",
   "worker",
   "headers",
   "network",
@@ -146,6 +154,7 @@ export function engineOptions(input: LoadOptions): EngineOptions {
   whole("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   whole("parallel", options.parallel, 1, 256);
   whole("queue", options.queue, 0, 1 << 20);
+  whole("cacheBytes", options.cacheBytes, 0, Number.MAX_SAFE_INTEGER);
   flag("worker", options.worker);
   if (options.sparse !== undefined && typeof options.sparse !== "boolean")
     checkNames("sparse", options.sparse, Object.keys(SPARSE_NAMES));
@@ -167,6 +176,7 @@ export function engineOptions(input: LoadOptions): EngineOptions {
     ropeFactors: options.ropeFactors,
     parallel: options.parallel,
     queue: options.queue,
+    cacheBytes: options.cacheBytes,
   };
 }
 

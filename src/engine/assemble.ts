@@ -86,7 +86,7 @@ export async function assemble(
   const leading = lanes > 1 && host.leads === true ? STACK_BYTES : 0;
   const memory = createMemory(plan.memory.total + below + leading, lanes > 1 || build.memory64, build.memory64);
   const kernels = await instantiateKernels(build.module, memory);
-  const arena = new Arena(memory, heapBase(kernels) + below, build.memory64);
+  const arena = new Arena(memory, heapBase(kernels) + below, build.memory64, options.maxMemoryBytes);
   const started = await startLanes(host, build, kernels, arena, lanes);
   const endLanes = () => started.end();
   try {
@@ -103,13 +103,16 @@ export async function assemble(
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
     const { contextSize } = plan;
-    const place = { model: struct, layers: config.layers, kvHeads: config.kvHeads, context: slots(contextSize), ...work };
+    const { layers, kvHeads, hidden } = config;
+    const place = { model: struct, layers, kvHeads, hidden, context: slots(contextSize), ...work };
     const stepper = new Stepper(kernels, pool, arena, host, plan, place);
     const { vocab } = config;
     const sampler = new Sampler(decide, near, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
     const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
-    const own = { config, kvType, contextSize, firstKv: work.firstKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
+    const plannedKv = [work.firstKv];
+    while (plannedKv.length < plan.sequences) plannedKv.push(arena.take(plan.kvBytes));
+    const own = { config, kvType, contextSize, plannedKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
     const sequences = new Sequences(arena, own);
     const meter = new CostMeter({ stepper, sequences, layers: config.layers, contextSize });
     const drafting = await openDrafting(

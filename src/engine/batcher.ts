@@ -71,16 +71,22 @@ export class Batcher {
     const { stepper, samplers, costs } = this.#p;
     if (ready.length > 1) costs.ready();
     const most = Math.min(stepper.capacity, stepper.logitRows);
+    // In a long context one layer of many rows would hold up an abort.
+    const longest = ready.reduce((most, run) => (run.left > 0 ? Math.max(most, run.prompt.length) : most), 0);
+    const chunk = stepper.batchRows(longest);
     const turn = schedule(
       ready.map((run) => ({ left: run.left, waited: run.waited, logits: run.wantsLogits })),
-      { rows: stepper.capacity, logits: stepper.logitRows, decode: this.#sideBySide(ready.length, most), chunk: CHUNK },
+      {
+        rows: stepper.capacity,
+        logits: stepper.logitRows,
+        decode: this.#sideBySide(ready.length, most),
+        prompts: chunk,
+        chunk: Math.min(CHUNK, chunk),
+      },
     );
     for (const run of ready) run.waited++;
     const texts = turn.decode.map((index) => ready[index] as TextRun);
-    const prompts = turn.prefill.map(({ index, rows }) => {
-      const run = ready[index]!;
-      return { run, rows: Math.min(rows, stepper.batchRows(run.prompt.length)) };
-    });
+    const prompts = turn.prefill.map(({ index, rows }) => ({ run: ready[index]!, rows }));
     const beside = prompts.reduce((sum, { rows }) => sum + rows, 0);
     const trees = await this.#propose(texts, beside, turn.drafts);
     const { parts, rows, picked } = this.#lay(trees, prompts);
@@ -127,16 +133,17 @@ export class Batcher {
       const tree = await this.#attempt(texts[0]!, () => texts[0]!.propose());
       return tree ? [[texts[0]!, tree]] : [];
     }
-    const proposed: [TextRun, DraftTree][] = [];
+    const proposed: { text: TextRun; tree: DraftTree; limit: number }[] = [];
     for (const text of texts) {
-      const tree = await this.#attempt(text, () => text.proposeBeside());
-      if (tree) proposed.push([text, tree]);
+      const proposal = await this.#attempt(text, () => text.proposeBeside());
+      if (proposal) proposed.push({ text, ...proposal });
     }
     while (this.#marks.length < proposed.length) this.#marks.push(new Uint8Array(maxNodes));
-    const trees = proposed.map(([, tree]) => tree);
+    const trees = proposed.map(({ tree }) => tree);
     for (const [i, tree] of trees.entries()) this.#marks[i]!.fill(0, 0, tree.size)[0] = 1;
-    this.#p.budget?.share(trees, beside, trees.length + drafts, this.#marks);
-    return proposed.map(([text], i) => [text, text.keep(this.#marks[i]!)]);
+    const limits = proposed.map(({ limit }) => limit);
+    this.#p.budget?.share(trees, limits, beside, trees.length + drafts, this.#marks);
+    return proposed.map(({ text }, i) => [text, text.keep(this.#marks[i]!)]);
   }
 
   /** The rows of a step, and which of them give logits. */

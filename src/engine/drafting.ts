@@ -108,6 +108,7 @@ async function openSmall(
     model: struct,
     layers: model.config.layers,
     kvHeads: model.config.kvHeads,
+    hidden: model.config.hidden,
     context: slots(contextSize),
     ...work,
   });
@@ -115,7 +116,7 @@ async function openSmall(
     config: model.config,
     kvType: p.kvType,
     contextSize,
-    firstKv: work.firstKv,
+    plannedKv: [work.firstKv],
     fingerprint: 0n,
     kvBytes: (capacity) => kernels.kv_bytes(struct, capacity),
   });

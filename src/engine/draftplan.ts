@@ -143,7 +143,7 @@ function eagle(
 
 function smallPlan(build: Build, model: ModelFile, options: EngineOptions, target: ModelPlan): Plan {
   const contextSize = target.contextSize + maxNodes;
-  const own = { ...options, contextSize, maxMemoryBytes: undefined, sparse: false };
+  const own = { ...options, contextSize, maxMemoryBytes: undefined, sparse: false, parallel: undefined };
   return planModel(build, model, own, target.lanes, target.batchSize);
 }
 

@@ -1,21 +1,18 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
 import { CpmError, typed } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
-import { PUBLISHED_SPARSE } from "../model/sparse.ts";
-import { untilAborted, withSignals } from "../signals.ts";
-import { Tokenizer } from "../text/tokenizer.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
-import { Batcher } from "./batcher.ts";
 import { causalRows } from "./forward.ts";
-import { Gate } from "./gate.ts";
 import type { EngineHost } from "./host.ts";
 import { profileSequence } from "./profile.ts";
-import { type Run, TextRun } from "./run.ts";
+import { checkTokens, Prompts } from "./prompts.ts";
+import { Requests } from "./requests.ts";
 import type { Sequence } from "./sequences.ts";
-import { type Drafting, Speculation } from "./speculate.ts";
 import { BlockRecorder } from "./trace.ts";
+import { Turns } from "./turns.ts";
 import type {
   BlockTrace,
+  EmbedOptions,
   EngineApi,
   EngineInfo,
   EngineOptions,
@@ -27,29 +24,16 @@ import type {
 
 export type { EngineHooks };
 
-/** Generations that run at once, and that wait, unless the options say otherwise. */
-export const DEFAULT_PARALLEL = 8;
-export const DEFAULT_QUEUE = 64;
-
 export class Engine implements EngineApi {
   readonly #parts: Parts;
-  readonly #batcher: Batcher;
-  readonly #gate: Gate;
-  #tokenizer: Tokenizer | undefined;
-  /** Steps and other calls take turns: the kernels and the scratch memory are one. */
-  #turn: Promise<unknown> = Promise.resolve();
-  /** The calls of each session take turns, however long one is. */
-  readonly #lines = new Map<number, Promise<unknown>>();
-  #stepping = false;
-  /** Ends what is being computed when the engine is closed or has failed. */
-  readonly #end = new AbortController();
+  readonly #turns: Turns;
+  readonly #requests: Requests;
 
   private constructor(parts: Parts, options: EngineOptions) {
     this.#parts = parts;
-    const { stepper, samplers, meter, drafting, host } = parts;
-    this.#batcher = new Batcher({ stepper, samplers, costs: meter, budget: drafting?.budget, now: () => host.now() });
-    this.#gate = new Gate(options.parallel ?? DEFAULT_PARALLEL, options.queue ?? DEFAULT_QUEUE);
-    this.#end.signal.addEventListener("abort", () => this.#batcher.fail(this.#end.signal.reason), { once: true });
+    this.#turns = new Turns(parts.host.requestBound === true);
+    const prompts = new Prompts(parts.info.tokenizer, parts.stepper, this.#turns.end);
+    this.#requests = new Requests(parts, options, this.#turns, prompts);
   }
 
   /** Reads, plans and packs a model, and what drafts for it out of `draftFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
@@ -79,57 +63,8 @@ export class Engine implements EngineApi {
     return this.#parts.arena.memory.buffer.byteLength;
   }
 
-  /**
-   * Runs `task` when what is being computed is done: a step, or a batch of another call. A closed or failed engine refuses. The
-   * signal that the task gets also tells when the engine ends.
-   */
-  #inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
-    const result = this.#turn.then(() =>
-      withSignals([outer, this.#end.signal], async (signal) => {
-        signal.throwIfAborted();
-        try {
-          return await task(signal);
-        } catch (error) {
-          throw typed(error);
-        }
-      }),
-    );
-    this.#turn = result.catch((error: unknown) => {
-      if (error instanceof CpmError && error.code === "engine-failed")
-        this.#end.abort(
-          new CpmError(
-            "engine-failed",
-            `the engine failed earlier (${error.message}); close this model and load it again`,
-            {},
-            { cause: error },
-          ),
-        );
-    });
-    return result;
-  }
-
-  /** Runs `task` when all earlier calls of its session are done. An abort while waiting rejects at once. */
-  #inSession<T>(session: number, task: () => Promise<T>, outer?: AbortSignal): Promise<T> {
-    const result = (this.#lines.get(session) ?? Promise.resolve()).then(() => {
-      outer?.throwIfAborted();
-      return task();
-    });
-    const line = result
-      .catch(() => {})
-      .then(() => {
-        if (this.#lines.get(session) === line) this.#lines.delete(session);
-      });
-    this.#lines.set(session, line);
-    return outer && !this.#parts.host.requestBound ? untilAborted(result, outer) : result;
-  }
-
-  /** One turn of a session. */
-  #turnOf<T>(session: number, task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
-    return this.#inSession(session, () => this.#inTurn(task, outer), outer);
-  }
-
   open(contextSize = this.info.contextSize): Promise<number> {
-    return this.#inTurn(() => {
+    return this.#turns.inTurn(() => {
       if (!Number.isSafeInteger(contextSize) || contextSize < 1 || contextSize > 1 << 24)
         throw new CpmError(
           "bad-option",
@@ -153,10 +88,10 @@ export class Engine implements EngineApi {
     logits: "none" | "last" | "all",
     outer?: AbortSignal,
   ): Promise<Float32Array> {
-    return this.#inSession(
+    return this.#turns.inSession(
       session,
       async () => {
-        const { sequence, out } = await this.#inTurn(() => {
+        const { sequence, out } = await this.#turns.inTurn(() => {
           const sequence = this.#parts.sequences.get(session);
           const vocab = this.info.config.vocab;
           checkTokens(tokens, vocab, sequence);
@@ -174,11 +109,11 @@ export class Engine implements EngineApi {
   }
 
   trace(session: number, tokens: readonly number[], every: number, outer?: AbortSignal): Promise<BlockTrace> {
-    return this.#inSession(
+    return this.#turns.inSession(
       session,
       async () => {
         const { config, sparse } = this.info;
-        const sequence = await this.#inTurn(() => {
+        const sequence = await this.#turns.inTurn(() => {
           const sequence = this.#parts.sequences.get(session);
           checkTokens(tokens, config.vocab, sequence);
           if (!Number.isSafeInteger(every) || every < 1)
@@ -202,7 +137,7 @@ export class Engine implements EngineApi {
       checkTokens([0], this.info.config.vocab, sequence);
       return profileSequence(this.#parts, sequence, steps, signal);
     };
-    return this.#turnOf(session, work, outer);
+    return this.#turns.turnOf(session, work, outer);
   }
 
   /** Appends tokens in batches, each a turn of its own; hands over each row of logits asked for, in order. All are appended, or none. */
@@ -221,7 +156,7 @@ export class Engine implements EngineApi {
     const total = before + tokens.length;
     try {
       for (let begin = 0, end = 0; begin < tokens.length; begin = end)
-        await this.#inTurn(async (signal) => {
+        await this.#turns.inTurn(async (signal) => {
           end = Math.min(tokens.length, begin + stepper.batchRows(total));
           const batch = tokens.slice(begin, end);
           await stepper.layers(causalRows(sequence, batch, total), signal, recorder);
@@ -241,110 +176,23 @@ export class Engine implements EngineApi {
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-    return this.#admitted(session, hooks.signal, async () => {
-      const { host, table, sequences, drafting, meter } = this.#parts;
-      const text = request.prompt;
-      const prompt = typeof text === "string" ? await this.#encode(text, sequences.get(session).contextSize, hooks.signal) : text;
-      return this.#inTurn(() => {
-        const sequence = sequences.get(session);
-        checkTokens(prompt, this.info.config.vocab, { ...sequence, tokens: [] });
-        if (drafting) meter.warmUp();
-        const parts = {
-          now: () => host.now(),
-          table,
-          stop: this.info.tokenizer.stop,
-          speculation: new Speculation(this.#draftingFor(request), hooks.signal, this.#turnsSparse(request, prompt.length)),
-          slide: (full: Sequence) => this.#slide(full),
-        };
-        return new TextRun(parts, sequence, { ...request, prompt }, hooks);
-      }, hooks.signal);
-    });
+    return this.#requests.generate(session, request, hooks);
   }
 
-  /** Lets a run through the gate and to its result, in its session's line. */
-  async #admitted<T>(session: number, signal: AbortSignal | undefined, begin: () => Promise<Run<T>>): Promise<T> {
-    this.#gate.admit();
-    const work = async () => {
-      try {
-        return await this.#gate.run(async () => this.#complete(await begin()), signal);
-      } finally {
-        this.#gate.leave();
-      }
-    };
-    return this.#inSession(session, work, signal);
-  }
-
-  /** Steps until `run` has its result. */
-  async #complete<T>(run: Run<T>): Promise<T> {
-    this.#batcher.add(run);
-    // Work belongs to requests there: each computes its own rows, in turn with the others.
-    if (this.#parts.host.requestBound) while (!run.settled) await this.#step([run]);
-    else if (!this.#stepping) void this.#keepStepping();
-    return run.result;
-  }
-
-  async #keepStepping(): Promise<void> {
-    this.#stepping = true;
-    while (this.#batcher.busy) await this.#step();
-    this.#stepping = false;
-  }
-
-  async #step(only?: readonly Run[]): Promise<void> {
-    try {
-      await this.#inTurn((signal) => this.#batcher.step(signal, only));
-    } catch (error) {
-      this.#batcher.fail(error);
-    }
-  }
-
-  /** Keeps the first blocks and the last window of a full sequence, or of a small one a quarter and a half. */
-  #slide(sequence: Sequence): void {
-    const { initBlocks, blockSize, windowSize } = this.info.sparse ?? PUBLISHED_SPARSE;
-    const { contextSize, tokens } = sequence;
-    const first = Math.min(initBlocks * blockSize, contextSize >> 2);
-    const last = Math.max(1, Math.min(windowSize, contextSize >> 1));
-    if (first + last < tokens.length) this.#parts.stepper.slide(sequence, tokens.length - last, first);
-  }
-
-  /** Whether a generation may come to attend sparsely. */
-  #turnsSparse({ maxTokens }: GenerateRequest, promptLength: number): boolean {
-    const { sparse, contextSize } = this.info;
-    return sparse !== undefined && Math.min(contextSize, promptLength + maxTokens) >= sparse.denseLen;
-  }
-
-  #draftingFor({ draft = "text" }: GenerateRequest): Drafting | undefined {
-    const { drafting } = this.#parts;
-    return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
-  }
-
-  /**
-   * A prompt's tokens; a BOS that the text already spells is not doubled. Looks at the signal and the event loop on the way, and refuses
-   * as soon as there are more tokens than fit.
-   */
-  async #encode(text: string, most: number, signal: AbortSignal | undefined): Promise<number[]> {
-    this.#tokenizer ??= new Tokenizer(this.info.tokenizer);
-    const steps = this.#tokenizer.encodeSteps(text);
-    let step = steps.next();
-    for (; !step.done; step = steps.next()) {
-      if (step.value.length > most + 1)
-        throw new CpmError(
-          "context-overflow",
-          `the prompt has more than the ${most} tokens that the context holds; shorten it or load with a larger contextSize`,
-          { field: "prompt" },
-        );
-      await this.#parts.stepper.breathe(signal);
-      this.#end.signal.throwIfAborted();
-    }
-    const ids = step.value;
-    return ids.length > 1 && ids[0] === ids[1] && ids[0] === this.#tokenizer.bos ? ids.slice(1) : ids;
+  embed(
+    texts: readonly (string | readonly number[])[],
+    options: EmbedOptions,
+    hooks: Pick<GenerateHooks, "signal" | "onBegin">,
+  ): Promise<Float32Array> {
+    return this.#requests.embed(texts, options, hooks);
   }
 
   tokens(session: number): Promise<Int32Array> {
-    return this.#turnOf(session, () => Int32Array.from(this.#parts.sequences.get(session).tokens));
+    return this.#turns.turnOf(session, () => Int32Array.from(this.#parts.sequences.get(session).tokens));
   }
 
   truncate(session: number, length: number): Promise<void> {
-    return this.#turnOf(session, () => {
+    return this.#turns.turnOf(session, () => {
       const sequence = this.#parts.sequences.get(session);
       const { tokens } = sequence;
       if (!Number.isSafeInteger(length) || length < 0 || length > tokens.length)
@@ -357,19 +205,19 @@ export class Engine implements EngineApi {
   }
 
   copy(session: number): Promise<number> {
-    return this.#turnOf(session, () => this.#parts.sequences.copy(session));
+    return this.#turns.turnOf(session, () => this.#parts.sequences.copy(session));
   }
 
   save(session: number): Promise<Uint8Array> {
-    return this.#turnOf(session, () => this.#parts.sequences.save(session));
+    return this.#turns.turnOf(session, () => this.#parts.sequences.save(session));
   }
 
   restore(bytes: Uint8Array): Promise<number> {
-    return this.#inTurn(() => this.#parts.sequences.restore(bytes));
+    return this.#turns.inTurn(() => this.#parts.sequences.restore(bytes));
   }
 
   closeSession(session: number): Promise<void> {
-    return this.#turnOf(session, () => {
+    return this.#turns.turnOf(session, () => {
       const { sequences, drafting } = this.#parts;
       const closed = sequences.close(session);
       if (closed) drafting?.drafter.close(closed);
@@ -378,8 +226,7 @@ export class Engine implements EngineApi {
 
   /** Ends what is being computed, then the lanes. The memory goes with the last reference to this engine. */
   async close(): Promise<void> {
-    this.#end.abort(new CpmError("closed", "this model is closed; load it again"));
-    await this.#turn;
+    await this.#turns.close(new CpmError("closed", "this model is closed; load it again"));
     await this.#parts.endLanes();
   }
 }
@@ -395,21 +242,4 @@ function logitsArray(length: number): Float32Array {
       { cause },
     );
   }
-}
-
-function checkTokens(tokens: readonly number[], vocab: number, sequence: Sequence): void {
-  if (tokens.length === 0)
-    throw new CpmError(
-      "bad-input",
-      "no tokens to run: the prompt is empty and this model adds no BOS token; give at least one token",
-    );
-  const bad = tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab);
-  if (bad >= 0)
-    throw new CpmError("bad-input", `token ${tokens[bad]} at index ${bad} is outside the vocabulary (0 to ${vocab - 1})`);
-  const total = sequence.tokens.length + tokens.length;
-  if (total > sequence.contextSize)
-    throw new CpmError(
-      "context-overflow",
-      `${total} tokens do not fit the context of ${sequence.contextSize}; shorten the input, truncate the session, or load with contextSize ${total} or more`,
-    );
 }

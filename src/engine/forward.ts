@@ -47,6 +47,7 @@ export interface StepperPlace {
   readonly model: number;
   readonly layers: number;
   readonly kvHeads: number;
+  readonly hidden: number;
   /** Slots of the longest sequence. */
   readonly context: number;
   /** Address of plan.scratchBytes. */
@@ -55,6 +56,8 @@ export interface StepperPlace {
   readonly logits: number;
 }
 
+/** Final states that are copied together. */
+const STATE_ROWS = 32;
 /** Byte offset of `count` in the Batch struct. */
 const BATCH_COUNT = 24;
 
@@ -85,12 +88,15 @@ export class Stepper {
   readonly #layers: number;
   readonly #kvHeads: number;
   readonly #context: number;
+  readonly #hidden: number;
   readonly #batch: number;
   readonly #rows: number;
   readonly #picked: number;
   /** Address of (plan.logitRows, vocab) float32. */
   readonly logits: number;
   #taps: LayerTaps | undefined;
+  /** Address of (STATE_ROWS, hidden) float32, once asked for. */
+  #states: number | undefined;
   readonly #lanes: LaneChoice;
   #msPerLayerRow = 0.05;
   #breathed = 0;
@@ -108,6 +114,7 @@ export class Stepper {
     this.#layers = place.layers;
     this.#kvHeads = place.kvHeads;
     this.#context = place.context;
+    this.#hidden = place.hidden;
     this.logits = place.logits;
     this.#rows = arena.take(STRUCT_BYTES.row * plan.batchSize);
     this.#picked = arena.take(4 * plan.batchSize);
@@ -202,6 +209,18 @@ export class Stepper {
   /** Final hidden states of rows of the last step, after the final norm, to `out`: (rows, stride) float32. */
   finalStates(rows: readonly number[], out: number, stride: number): void {
     this.#copyStates(rows, out, stride, true, 1);
+  }
+
+  /** Calls back with the final hidden state of each of these rows of the last step, after the final norm; a view that the next one overwrites. */
+  states(rows: readonly number[], onState: (state: Float32Array) => void): void {
+    const hidden = this.#hidden;
+    this.#states ??= this.#arena.take(4 * hidden * STATE_ROWS);
+    for (let begin = 0; begin < rows.length; begin += STATE_ROWS) {
+      const some = rows.slice(begin, begin + STATE_ROWS);
+      this.finalStates(some, this.#states, hidden);
+      for (let i = 0; i < some.length; i++)
+        onState(new Float32Array(this.#arena.memory.buffer, this.#states + 4 * hidden * i, hidden));
+    }
   }
 
   #copyStates(rows: readonly number[], out: number, stride: number, normed: boolean, scale: number): void {

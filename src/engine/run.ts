@@ -109,9 +109,10 @@ export class TextRun extends Run<GenerateResult> {
     return this.#p.speculation.propose(this.sequence, this.#drawn!.token, this.#room());
   }
 
-  /** A proposal for a step that others share, and the part of it that is verified. */
-  async proposeBeside(): Promise<DraftTree> {
-    return this.#p.speculation.proposeBeside(this.sequence, this.#drawn!.token, this.#room());
+  /** A proposal for a step that others share, and how many of its nodes can be of use; keep() then takes some. */
+  async proposeBeside(): Promise<{ readonly tree: DraftTree; readonly limit: number }> {
+    const limit = this.#room();
+    return { tree: await this.#p.speculation.proposeBeside(this.sequence, this.#drawn!.token, limit), limit };
   }
 
   keep(marks: Uint8Array): DraftTree {

@@ -17,7 +17,8 @@ export interface Room {
   readonly logits: number;
   /** Texts that are decoded side by side: as many as give the most tokens a millisecond. */
   readonly decode: number;
-  /** Rows of prompts beside texts that are decoded, which wait for them. */
+  /** Rows of prompts, and beside texts that are decoded, which wait for them. */
+  readonly prompts: number;
   readonly chunk: number;
 }
 
@@ -50,7 +51,7 @@ export function schedule(ready: readonly Ready[], room: Room): Turn {
   const kept = prompts.length > 0 && overdue(prompts[0]!) > longest ? 1 : 0;
   const decode = texts.slice(0, Math.max(0, Math.min(room.decode, room.rows - kept, room.logits - kept)));
   let logits = room.logits - decode.length;
-  let rows = Math.min(room.rows - decode.length, decode.length > 0 ? room.chunk : room.rows);
+  let rows = Math.min(room.rows - decode.length, decode.length > 0 ? room.chunk : room.prompts);
   const prefill: { index: number; rows: number }[] = [];
   for (const index of prompts) {
     const { left, logits: wants } = ready[index]!;

@@ -16,6 +16,10 @@ export interface Sequence {
   readonly contextSize: number;
   /** Tokens it holds. */
   readonly tokens: number[];
+  /** Its cache is of the memory that was planned at load. */
+  readonly planned: boolean;
+  /** Leading tokens that lie where they were computed: all, unless the sequence slid. */
+  pure: number;
 }
 
 const MAGIC = 0x534d5043; // "CPMS"
@@ -29,8 +33,8 @@ export interface SequenceOptions {
   readonly kvType: KvType;
   /** Tokens that the model was loaded for: no sequence may hold more. */
   readonly contextSize: number;
-  /** KV memory taken at load, for one sequence of `contextSize`. It is never given back. */
-  readonly firstKv: number;
+  /** Pieces of KV memory taken at load, each for a sequence of `contextSize`. They are never given back. */
+  readonly plannedKv: readonly number[];
   /** Tells one model from another in saved sessions. */
   readonly fingerprint: bigint;
   /** Bytes of a sequence of so many slots. */
@@ -43,7 +47,7 @@ export class Sequences {
   readonly #kvType: KvType;
   readonly #options: SequenceOptions;
   readonly #open = new Map<number, Sequence>();
-  #firstFree = true;
+  readonly #free: number[];
   #next = 1;
 
   constructor(arena: Arena, options: SequenceOptions) {
@@ -51,6 +55,12 @@ export class Sequences {
     this.#config = options.config;
     this.#kvType = options.kvType;
     this.#options = options;
+    this.#free = [...options.plannedKv].reverse();
+  }
+
+  /** Whether a planned piece of memory is free. */
+  get plannedFree(): boolean {
+    return this.#free.length > 0;
   }
 
   get(id: number): Sequence {
@@ -63,17 +73,16 @@ export class Sequences {
   open(contextSize: number): number {
     const bytes = this.bytesOf(contextSize);
     const at = this.#arena.take(STRUCT_BYTES.sequence);
-    const first = this.#firstFree && contextSize === this.#options.contextSize;
-    let data = this.#options.firstKv;
+    const planned = contextSize === this.#options.contextSize && this.#free.length > 0;
+    let data: number;
     try {
-      if (!first) data = this.#arena.take(bytes);
+      data = planned ? this.#free.pop()! : this.#arena.take(bytes);
     } catch (error) {
       this.#arena.free(at, STRUCT_BYTES.sequence);
       throw error;
     }
-    if (first) this.#firstFree = false;
     new StructWriter(this.#arena.memory.buffer, at).words(data).ints(slots(contextSize), 0);
-    this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [] });
+    this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [], planned, pure: Number.POSITIVE_INFINITY });
     return this.#next++;
   }
 
@@ -82,7 +91,7 @@ export class Sequences {
     const sequence = this.#open.get(id);
     if (!sequence) return undefined;
     this.#open.delete(id);
-    if (sequence.data === this.#options.firstKv) this.#firstFree = true;
+    if (sequence.planned) this.#free.push(sequence.data);
     else this.#arena.free(sequence.data, sequence.bytes);
     this.#arena.free(sequence.at, STRUCT_BYTES.sequence);
     return sequence;
@@ -109,13 +118,17 @@ export class Sequences {
   copy(id: number): number {
     const from = this.get(id);
     const copy = this.open(from.contextSize);
-    const to = this.get(copy);
-    const memory = new Uint8Array(this.#arena.memory.buffer);
-    const targets = this.#regions(to, from.tokens.length);
-    for (const [i, { at, bytes }] of this.#regions(from, from.tokens.length).entries())
-      memory.copyWithin(targets[i]!.at, at, at + bytes);
-    to.tokens.push(...from.tokens);
+    this.copyTokens(from, this.get(copy), from.tokens.length);
     return copy;
+  }
+
+  /** Makes an empty sequence hold the first `count` tokens of another. Compressed keys are built anew when they are asked for. */
+  copyTokens(from: Sequence, to: Sequence, count: number): void {
+    const memory = new Uint8Array(this.#arena.memory.buffer);
+    const targets = this.#regions(to, count);
+    for (const [i, { at, bytes }] of this.#regions(from, count).entries()) memory.copyWithin(targets[i]!.at, at, at + bytes);
+    for (let i = 0; i < count; i++) to.tokens.push(from.tokens[i]!);
+    to.pure = from.pure;
   }
 
   /** Header, tokens, then the filled tiles of every region. */

@@ -41,6 +41,16 @@ export interface EngineOptions {
   /** Generations that run at once, and that wait beyond those; see LoadOptions. */
   readonly parallel?: number | undefined;
   readonly queue?: number | undefined;
+  /** Finished texts that stay, in bytes beyond the planned caches; 0: none stay. */
+  readonly cacheBytes?: number | undefined;
+}
+
+/** What embed() makes of the states of a text's tokens. */
+export interface EmbedOptions {
+  /** "mean" of all tokens' states, or the "last" token's. */
+  readonly pooling: "mean" | "last";
+  /** To length 1. */
+  readonly normalize: boolean;
 }
 
 export interface TreeOptions {
@@ -248,6 +258,9 @@ export interface Profile {
   readonly dotGOPs: number;
 }
 
+/** For generate(): no session of the caller's. */
+export const ANY_SESSION = 0;
+
 /** What the engine offers; implemented by the engine itself and by the port that reaches it in a worker. */
 export interface EngineApi {
   readonly info: EngineInfo;
@@ -264,7 +277,14 @@ export interface EngineApi {
   trace(session: number, tokens: readonly number[], every: number, signal?: AbortSignal): Promise<BlockTrace>;
   /** Times `steps` decoding steps after the session's tokens, operation by operation; the session stays as it is. */
   profile(session: number, steps: number, signal?: AbortSignal): Promise<Profile>;
+  /** `session`: ANY_SESSION takes a sequence of the engine's own, with the longest prefix of the prompt that a finished text left. */
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult>;
+  /** Embeddings of texts or of their tokens, (texts, hidden), in order. `onBegin` is told the tokens of all of them. */
+  embed(
+    texts: readonly (string | readonly number[])[],
+    options: EmbedOptions,
+    hooks: Pick<GenerateHooks, "signal" | "onBegin">,
+  ): Promise<Float32Array>;
   /** Tokens now in the cache. */
   tokens(session: number): Promise<Int32Array>;
   truncate(session: number, length: number): Promise<void>;

@@ -37,7 +37,9 @@ export interface Plan {
   readonly lanes: number;
   /** Rows of logits that one head call gives. */
   readonly logitRows: number;
+  /** Of one sequence, and how many are planned. */
   readonly kvBytes: number;
+  readonly sequences: number;
   readonly scratchBytes: number;
   /** Bytes of the weight staging area used while loading; it lies in the KV cache and the activations, as far as they reach. */
   readonly stagingBytes: number;
@@ -177,6 +179,7 @@ export function planModel(
     lanes,
     logitRows,
     kvBytes,
+    sequences: options.parallel ?? 1,
     scratchBytes,
     stagingBytes: Math.max(...weights.map((w) => stagingOf(w))),
   };
@@ -187,16 +190,19 @@ export function planModel(
   const small = align(STRUCT_BYTES.layer * config.layers) + 2 * (config.layers + 1) * norm + 8 * align(8 * config.headDim);
   const memory = {
     weights: packed + small,
-    kvCache: align(kvBytes),
+    kvCache: align(kvBytes) * plan.sequences,
     activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
     stacks: (lanes - 1) * STACK_BYTES,
     draft: beside.bytes,
   };
-  const parts = workBytes({ stagingBytes, memory }) + memory.stacks + memory.draft;
-  const total = align(build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * rows + 4096, PAGE);
+  const parts = workBytes({ stagingBytes, kvBytes, memory }) + memory.stacks + memory.draft;
+  const total = align(
+    build.probeBase + parts + samplerBytes(config.vocab, contextSize) + 64 * (rows + plan.sequences) + 4096,
+    PAGE,
+  );
   if (options.maxMemoryBytes !== undefined && total > options.maxMemoryBytes) {
     const drafting = memory.draft > 0 ? `, drafting ${formatBytes(memory.draft)}` : "";
-    const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${contextSize} tokens, activations ${formatBytes(memory.activations)}${drafting}`;
+    const listed = `weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)} for ${plan.sequences > 1 ? `${plan.sequences} times ` : ""}${contextSize} tokens, activations ${formatBytes(memory.activations)}${drafting}`;
     throw new CpmError(
       "out-of-memory",
       `the model needs ${formatBytes(total)} (${listed}), more than maxMemoryBytes ${formatBytes(options.maxMemoryBytes)}; lower contextSize or use kvType "q8"`,
@@ -206,16 +212,18 @@ export function planModel(
   return { ...plan, stagingBytes, memory: { ...memory, total } };
 }
 
-/** Weights, cache and activations, and what the staging area needs beyond cache and activations. */
+/** Weights, caches and activations, and what the staging area needs beyond the first cache and the activations. */
 export function workBytes({
   stagingBytes,
+  kvBytes,
   memory,
 }: {
   readonly stagingBytes: number;
+  readonly kvBytes: number;
   readonly memory: Pick<MemoryPlan, "weights" | "kvCache" | "activations">;
 }): number {
-  const work = memory.kvCache + memory.activations;
-  return memory.weights + Math.max(work, stagingBytes);
+  const first = align(kvBytes) + memory.activations;
+  return memory.weights + memory.kvCache - align(kvBytes) + Math.max(first, stagingBytes);
 }
 
 /** Rows of a draft's tree, all of whose logits one step gives: as large as asked for, or a chain of lookup with its root. */

@@ -5,6 +5,7 @@ import { after, cancelTimer } from "../clock.ts";
 import type { EngineHooks } from "../engine/engine.ts";
 import type {
   BlockTrace,
+  EmbedOptions,
   EngineApi,
   EngineInfo,
   EngineOptions,
@@ -276,6 +277,16 @@ export class EngineClient implements EngineApi {
       else if (event === "begin") hooks.onBegin?.(value as Omit<Usage, "completionTokens">);
       else hooks.onPrefill?.(...(value as [number, number]));
     });
+  }
+
+  embed(
+    texts: readonly (string | readonly number[])[],
+    options: EmbedOptions,
+    hooks: Pick<GenerateHooks, "signal" | "onBegin">,
+  ): Promise<Float32Array> {
+    return this.#call("embed", [texts, options], hooks.signal, (_, value) =>
+      hooks.onBegin?.(value as Omit<Usage, "completionTokens">),
+    );
   }
 
   tokens(session: number): Promise<Int32Array> {

@@ -31,6 +31,7 @@ export type CallName =
   | "trace"
   | "profile"
   | "generate"
+  | "embed"
   | "tokens"
   | "truncate"
   | "copy"

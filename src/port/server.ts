@@ -1,7 +1,7 @@
 // The worker's side: one engine, called by messages.
 import { Engine } from "../engine/engine.ts";
 import type { EngineHost } from "../engine/host.ts";
-import type { GenerateRequest, LoadProgress } from "../engine/types.ts";
+import type { EmbedOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import type { Lane } from "../wasm/lane.ts";
 import {
@@ -70,6 +70,10 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
         onPart: event("part"),
         onPrefill: (done, total) => event("prefill")([done, total]),
       });
+    }
+    if (method === "embed") {
+      const [texts, options] = args as [Parameters<Engine["embed"]>[0], EmbedOptions];
+      return target.embed(texts, options, { signal, onBegin: (value) => send({ type: "event", id, event: "begin", value }) });
     }
     return (target[method] as (...values: unknown[]) => Promise<unknown>).apply(target, [...args]);
   }

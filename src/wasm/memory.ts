@@ -61,12 +61,15 @@ function tooMuch(bytes: number, memory64: boolean, cause?: unknown): CpmError {
 export class Arena {
   readonly memory: WebAssembly.Memory;
   readonly #memory64: boolean;
+  readonly #most: number;
   #top: number;
   #highest: number;
   readonly #holes: { at: number; bytes: number }[] = [];
 
-  constructor(memory: WebAssembly.Memory, base: number, memory64 = false) {
+  /** `most`: bytes that the memory may grow to; one that is larger already does not grow. */
+  constructor(memory: WebAssembly.Memory, base: number, memory64 = false, most = Number.POSITIVE_INFINITY) {
     this.memory = memory;
+    this.#most = most;
     this.#memory64 = memory64;
     this.#top = align(base);
     this.#highest = this.#top;
@@ -91,8 +94,14 @@ export class Arena {
     const at = this.#top;
     const missing = at + bytes - this.memory.buffer.byteLength;
     if (missing > 0) {
+      const pages = Math.ceil(missing / PAGE);
+      if (this.memory.buffer.byteLength + pages * PAGE > this.#most)
+        throw new CpmError(
+          "out-of-memory",
+          `${formatBytes(bytes)} more would exceed maxMemoryBytes ${formatBytes(this.#most)}; close other sessions, use a smaller contextSize, or raise maxMemoryBytes`,
+          { field: "maxMemoryBytes" },
+        );
       try {
-        const pages = Math.ceil(missing / PAGE);
         this.memory.grow((this.#memory64 ? BigInt(pages) : pages) as number);
       } catch (cause) {
         const what = `${formatBytes(bytes)} more memory was refused (${formatBytes(this.memory.buffer.byteLength)} in use)`;

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Budget, type CostPoint } from "../../src/decode/draft/budget.ts";
 import type { Drafter } from "../../src/decode/draft/drafter.ts";
-import type { DraftTree } from "../../src/decode/draft/tree.ts";
+import { DraftTree } from "../../src/decode/draft/tree.ts";
 import type { Sequence } from "../../src/engine/sequences.ts";
 import { Speculation } from "../../src/engine/speculate.ts";
 import { noise } from "../support/bench.ts";
@@ -197,4 +197,54 @@ test("what was measured far off at load is found out", async () => {
     await own.run(400);
     expect((await own.run(6000)) / best.rate).toBeGreaterThan(0.97);
   }
+});
+
+/** A chain of `length` nodes below a root, each right with `chance`. */
+function chainOf(length: number, chance: number): DraftTree {
+  const tree = new DraftTree();
+  tree.reset(1);
+  for (let node = 0; node < length; ) node = tree.add(node, 100 + node, chance);
+  return tree;
+}
+
+/** Nodes kept of each tree. */
+function shared(
+  budget: Budget,
+  trees: readonly DraftTree[],
+  others: number,
+  limit: number,
+  limits = trees.map(() => 64),
+): number[] {
+  const keeps = trees.map(() => new Uint8Array(64));
+  budget.share(trees, limits, others, limit, keeps);
+  for (const [t, tree] of trees.entries()) {
+    expect(keeps[t]![0]).toBe(1);
+    for (let node = 1; node < tree.size; node++) if (keeps[t]![node]) expect(keeps[t]![tree.parents[node]!]).toBe(1);
+  }
+  return keeps.map((keep) => keep.reduce((sum, one) => sum + one, 0));
+}
+
+test("texts that share a step share its rows: a guess is verified only where it is worth more than it costs", () => {
+  const flat = new Budget(points(curves["bound by memory"]!), true);
+  const steep = new Budget(points(curves["bound by arithmetic"]!), true);
+  const trees = () => [chainOf(8, 0.95), chainOf(8, 0.4), chainOf(8, 0.95)];
+  const [a, b, c] = shared(flat, trees(), 0, 32) as [number, number, number];
+  expect(a).toBeGreaterThan(b);
+  expect(c).toBeGreaterThan(b);
+  // Where rows cost as much as tokens bring, nobody drafts.
+  expect(
+    shared(
+      steep,
+      [0.9, 0.9, 0.9, 0.9].map((p) => chainOf(8, p)),
+      0,
+      32,
+    ),
+  ).toEqual([1, 1, 1, 1]);
+  // Likelier guesses go first when there are few rows, and each text has a limit of its own.
+  expect(shared(flat, [chainOf(3, 0.99), chainOf(3, 0.9)], 0, 4)).toEqual([3, 1]);
+  expect(shared(flat, [chainOf(8, 0.99), chainOf(8, 0.98)], 0, 32, [2, 3])).toEqual([2, 3]);
+  // What is not to be weighed is verified as far as there are rows.
+  const all = new Budget([], false);
+  expect(shared(all, [chainOf(5, 0.1), chainOf(5, 0.1)], 10, 32)).toEqual([6, 6]);
+  expect(shared(all, [chainOf(5, 0.1), chainOf(5, 0.1)], 10, 2)).toEqual([1, 1]);
 });

@@ -223,15 +223,6 @@ test("calls of a session take turns, those of others go on meanwhile", async () 
   expect(order).toEqual(["another's logits", "text", "its 219 tokens"]);
 });
 
-test("all that runs and waits ends when the engine is closed", async () => {
-  const engine = await load(stories, { parallel: 2 });
-  const all = requests(engine.info.config.vocab, [20, 30, 40], 150).map((request) => said(engine, request));
-  for (const one of all) one.catch(() => {});
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  await engine.close();
-  for (const one of all) await expect(one).rejects.toMatchObject({ code: "closed" });
-});
-
 test("more than run and wait is refused at once, one that waits can be aborted, and the next finds a place", async () => {
   const engine = await load(stories, { parallel: 2, queue: 1 });
   const request = requests(engine.info.config.vocab, [20], 100)[0]!;

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { PATIENCE, type Ready, type Room, schedule } from "../../src/engine/schedule.ts";
 import { noise } from "../support/bench.ts";
 
-const room: Room = { rows: 256, logits: 16, decode: 4, chunk: 64 };
+const room: Room = { rows: 256, logits: 16, decode: 4, prompts: 256, chunk: 64 };
 const decoding = (waited = 0): Ready => ({ left: 0, waited, logits: true });
 const prompt = (left: number, waited = 0, logits = true): Ready => ({ left, waited, logits });
 
@@ -55,7 +55,7 @@ test("whatever is ready: no step is empty or too full, and nobody waits for ever
   const below = (n: number) => Math.floor(random() * n);
   for (let world = 0; world < 45; world++) {
     const rows = 1 + below(world % 3 ? 40 : 3);
-    const room = { rows, logits: 1 + below(rows), decode: 1 + below(6), chunk: 1 + below(20) };
+    const room = { rows, logits: 1 + below(rows), decode: 1 + below(6), prompts: rows, chunk: 1 + below(20) };
     const texts = Array.from({ length: 1 + below(7) }, () => ({
       left: 1 + below(60),
       waited: 0,

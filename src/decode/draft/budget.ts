@@ -180,10 +180,17 @@ export class Budget {
   }
 
   /**
-   * Of several texts' trees that share a step with `others` rows beside them, marks in `keeps` the nodes worth verifying, at most
-   * `limit` in all with the roots, which are always kept: a row that goes to a guess is one that waits for another's token.
+   * Of several texts' trees that share a step with `others` rows beside them, marks in `keeps` the nodes worth verifying: at most
+   * `limits[t]` of tree t and `limit` in all, with the roots, which are always kept. A row that goes to a guess is one that waits for
+   * another's token.
    */
-  share(trees: readonly DraftTree[], others: number, limit: number, keeps: readonly Uint8Array[]): void {
+  share(
+    trees: readonly DraftTree[],
+    limits: readonly number[],
+    others: number,
+    limit: number,
+    keeps: readonly Uint8Array[],
+  ): void {
     const nodes: { tree: number; node: number; likely: number }[] = [];
     for (const [t, { size, parents, chance, source }] of trees.entries()) {
       const likely = new Float64Array(size).fill(1);
@@ -194,20 +201,21 @@ export class Budget {
         nodes.push({ tree: t, node, likely: likely[node]! });
       }
     }
-    // A child is never likelier than its parent, and of equals the parent comes first.
+    // A child is never likelier than its parent, and of equals the parent comes first: what is left out, is left out with all below it.
     nodes.sort((a, b) => b.likely - a.likely || a.node - b.node);
-    const most = Math.min(nodes.length, limit - trees.length);
+    const taken = trees.map(() => 1);
+    const wanted = nodes.filter(({ tree }) => taken[tree]!++ < limits[tree]!).slice(0, Math.max(0, limit - trees.length));
     let tokens = trees.length;
     let best = 0;
     let bestRate = tokens / this.cost(others + trees.length);
-    for (let n = 1; n <= most; n++) {
-      tokens += nodes[n - 1]!.likely;
-      const rate = tokens / this.cost(others + trees.length + n);
+    for (const [n, { likely }] of wanted.entries()) {
+      tokens += likely;
+      const rate = tokens / this.cost(others + trees.length + n + 1);
       if (this.#adaptive && rate <= bestRate) continue;
-      best = n;
+      best = n + 1;
       bestRate = rate;
     }
-    for (const { tree, node } of nodes.slice(0, best)) keeps[tree]![node] = 1;
+    for (const { tree, node } of wanted.slice(0, best)) keeps[tree]![node] = 1;
   }
 
   /** The best size, or now and then one beside it: what a size costs is only learnt by running it. */

@@ -1,0 +1,171 @@
+// Sequences for requests that name no session: finished ones are kept, and a new request goes on from the longest prefix it shares.
+import { CpmError } from "../errors.ts";
+import type { Sequence, Sequences } from "./sequences.ts";
+
+export interface PrefixParts {
+  readonly sequences: Sequences;
+  /** Tokens of the longest sequence. */
+  readonly contextSize: number;
+  /** Tokens from which on a prompt attends sparsely; undefined: never. */
+  readonly denseLen: number | undefined;
+  /** Whether finished sequences are kept at all, and how many bytes of them beyond the planned memory. */
+  readonly keep: boolean;
+  readonly bytes: number;
+  /** What drafts may forget a sequence. */
+  forget(sequence: Sequence): void;
+}
+
+/** A sequence on loan to a request. */
+export interface Loan {
+  readonly id: number;
+  readonly sequence: Sequence;
+}
+
+/** A finished sequence. */
+interface Kept extends Loan {
+  /** Tokens from this one on were computed with sparse attention. */
+  readonly sparseFrom: number;
+  /** The higher, the later it ended. */
+  readonly ended: number;
+}
+
+/** Slots of a tile of the cache: what is copied is whole tiles, so that nothing goes along that is not shared. */
+const TILE = 32;
+
+/** Sizes in which sequences are taken, so that one fits where another was: 64, 128, 192, 256, 384, 512 … tokens. */
+function sizeClass(tokens: number): number {
+  let size = 64;
+  while (2 * size < tokens) size *= 2;
+  return tokens <= size ? size : size > 64 && tokens <= 1.5 * size ? 1.5 * size : 2 * size;
+}
+
+export class PrefixCache {
+  readonly #p: PrefixParts;
+  readonly #kept: Kept[] = [];
+  #ended = 0;
+
+  constructor(parts: PrefixParts) {
+    this.#p = parts;
+  }
+
+  /** Finished sequences, and the bytes of those beyond the planned memory. */
+  get kept(): { readonly sequences: number; readonly bytes: number } {
+    return { sequences: this.#kept.length, bytes: this.#bytes };
+  }
+
+  get #bytes(): number {
+    return this.#kept.reduce((sum, { sequence }) => sum + this.#cost(sequence), 0);
+  }
+
+  #cost(sequence: Sequence): number {
+    return sequence.planned ? 0 : sequence.bytes;
+  }
+
+  /**
+   * A sequence for a request of at most `most` tokens in all, holding the longest part of `prompt` that a finished one holds: that one
+   * itself where at least half of it is shared, else a copy. Throws "out-of-memory" when there is no room for one more.
+   */
+  borrow(prompt: readonly number[], most: number): Loan {
+    let best: Kept | undefined;
+    let shared = 0;
+    for (const kept of this.#kept) {
+      const n = this.#shared(kept, prompt);
+      if (n < shared || n === 0) continue;
+      if (n === shared && best && best.sequence.tokens.length <= kept.sequence.tokens.length) continue;
+      best = kept;
+      shared = n;
+    }
+    if (best && 2 * shared >= best.sequence.tokens.length && best.sequence.contextSize >= most) {
+      this.#kept.splice(this.#kept.indexOf(best), 1);
+      return this.#cut(best, shared);
+    }
+    if (!best || shared < TILE) return this.#fresh(most);
+    const loan = this.#fresh(most, best);
+    this.#p.sequences.copyTokens(best.sequence, loan.sequence, shared - (shared % TILE));
+    return this.#cut(loan, loan.sequence.tokens.length);
+  }
+
+  /** A sequence of its own that is not kept: see drop(). */
+  temporary(most: number): Loan {
+    return this.#open(Math.min(this.#p.contextSize, sizeClass(most)));
+  }
+
+  /** Gives back a sequence that ran a prompt of `promptLength` tokens; it is kept, or closed. */
+  giveBack(loan: Loan, promptLength: number): void {
+    const { keep, bytes, denseLen, forget } = this.#p;
+    if (!keep || loan.sequence.tokens.length === 0) {
+      this.drop(loan);
+      return;
+    }
+    if (!loan.sequence.planned) forget(loan.sequence);
+    const sparseFrom = denseLen === undefined ? Number.POSITIVE_INFINITY : promptLength >= denseLen ? 0 : denseLen - 1;
+    this.#kept.push({ ...loan, sparseFrom, ended: ++this.#ended });
+    while (this.#bytes > bytes) this.#evict(this.#oldest(({ sequence }) => !sequence.planned)!);
+  }
+
+  drop({ id, sequence }: Loan): void {
+    this.#p.forget(sequence);
+    this.#p.sequences.close(id);
+  }
+
+  /** Leading tokens of `prompt` whose keys and values are in a finished sequence, bit for bit as this prompt would give them. */
+  #shared({ sequence, sparseFrom }: Kept, prompt: readonly number[]): number {
+    const { denseLen } = this.#p;
+    const { tokens } = sequence;
+    // Which way a prompt attends decides the values that its tokens pass on.
+    const sparse = denseLen !== undefined && prompt.length >= denseLen;
+    const same = sparse ? (sparseFrom === 0 ? tokens.length : 0) : sparseFrom;
+    const most = Math.min(tokens.length, sequence.pure, same, prompt.length - 1);
+    let n = 0;
+    while (n < most && tokens[n] === prompt[n]) n++;
+    return n;
+  }
+
+  #cut(loan: Loan, length: number): Loan {
+    loan.sequence.tokens.length = length;
+    loan.sequence.pure = Number.POSITIVE_INFINITY;
+    return { id: loan.id, sequence: loan.sequence };
+  }
+
+  /** An empty sequence: planned memory, then more while it may be kept later, then the place of what ended longest ago. */
+  #fresh(most: number, pinned?: Kept): Loan {
+    const { sequences, contextSize, bytes } = this.#p;
+    if (sequences.plannedFree) return this.#open(contextSize, pinned);
+    const size = Math.min(contextSize, sizeClass(most));
+    const needed = sequences.bytesOf(size);
+    for (;;) {
+      const oldest = this.#oldest((kept) => kept !== pinned);
+      if (!oldest || this.#bytes + needed <= bytes) return this.#open(size, pinned);
+      const { sequence } = oldest;
+      if (sequence.contextSize >= most && (sequence.planned || sequence.bytes <= 2 * needed)) {
+        this.#kept.splice(this.#kept.indexOf(oldest), 1);
+        return this.#cut(oldest, 0);
+      }
+      this.#evict(oldest);
+    }
+  }
+
+  /** Opens a sequence; what was kept makes room where there is none. */
+  #open(size: number, pinned?: Kept): Loan {
+    const { sequences } = this.#p;
+    for (;;) {
+      try {
+        const id = sequences.open(size);
+        return { id, sequence: sequences.get(id) };
+      } catch (error) {
+        const oldest = this.#oldest((kept) => kept !== pinned);
+        if (!oldest || !(error instanceof CpmError) || error.code !== "out-of-memory") throw error;
+        this.#evict(oldest);
+      }
+    }
+  }
+
+  #oldest(of: (kept: Kept) => boolean): Kept | undefined {
+    return this.#kept.filter(of).reduce<Kept | undefined>((a, b) => (a && a.ended < b.ended ? a : b), undefined);
+  }
+
+  #evict(kept: Kept): void {
+    this.#kept.splice(this.#kept.indexOf(kept), 1);
+    this.drop(kept);
+  }
+}

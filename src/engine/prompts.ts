@@ -1,0 +1,60 @@
+// Prompts: texts to tokens in steps, and what a model can take.
+import { CpmError } from "../errors.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+import type { TokenizerData } from "../text/vocabulary.ts";
+import type { Stepper, Stop } from "./forward.ts";
+import type { Sequence } from "./sequences.ts";
+
+export class Prompts {
+  readonly #data: TokenizerData;
+  readonly #stepper: Stepper;
+  readonly #end: AbortSignal;
+  #tokenizer: Tokenizer | undefined;
+
+  /** `end`: ends what is being encoded. */
+  constructor(data: TokenizerData, stepper: Stepper, end: AbortSignal) {
+    this.#data = data;
+    this.#stepper = stepper;
+    this.#end = end;
+  }
+
+  /**
+   * A prompt's tokens; a BOS that the text already spells is not doubled. Looks at the signal and the event loop on the way, and refuses
+   * as soon as there are more tokens than fit.
+   */
+  async encode(text: string, most: number, signal: Stop | undefined): Promise<number[]> {
+    this.#tokenizer ??= new Tokenizer(this.#data);
+    const steps = this.#tokenizer.encodeSteps(text);
+    let step = steps.next();
+    for (; !step.done; step = steps.next()) {
+      if (step.value.length > most + 1)
+        throw new CpmError(
+          "context-overflow",
+          `the prompt has more than the ${most} tokens that the context holds; shorten it or load with a larger contextSize`,
+          { field: "prompt" },
+        );
+      await this.#stepper.breathe(signal);
+      this.#end.throwIfAborted();
+    }
+    const ids = step.value;
+    return ids.length > 1 && ids[0] === ids[1] && ids[0] === this.#tokenizer.bos ? ids.slice(1) : ids;
+  }
+}
+
+/** Throws "bad-input" and "context-overflow" for tokens that cannot follow those of a sequence. */
+export function checkTokens(tokens: readonly number[], vocab: number, sequence: Pick<Sequence, "contextSize" | "tokens">): void {
+  if (tokens.length === 0)
+    throw new CpmError(
+      "bad-input",
+      "no tokens to run: the prompt is empty and this model adds no BOS token; give at least one token",
+    );
+  const bad = tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab);
+  if (bad >= 0)
+    throw new CpmError("bad-input", `token ${tokens[bad]} at index ${bad} is outside the vocabulary (0 to ${vocab - 1})`);
+  const total = sequence.tokens.length + tokens.length;
+  if (total > sequence.contextSize)
+    throw new CpmError(
+      "context-overflow",
+      `${total} tokens do not fit the context of ${sequence.contextSize}; shorten the input, truncate the session, or load with contextSize ${total} or more`,
+    );
+}
