@@ -59,7 +59,8 @@ export default {
     if (request.method !== "GET" && request.method !== "POST") return problem(405, "GET or POST");
     try {
       const { prompt, ...options } = await wishOf(request);
-      const generation = (await loaded(context)).generate(prompt, { maxTokens: 100, ...options });
+      const left = new AbortController();
+      const generation = (await loaded(context)).generate(prompt, { maxTokens: 100, ...options, signal: left.signal });
       const stream = events(generation);
       const body = new ReadableStream<Uint8Array>({
         async pull(controller) {
@@ -67,9 +68,9 @@ export default {
           if (done) controller.close();
           else controller.enqueue(value);
         },
-        // A client that goes away ends its generation.
-        async cancel() {
-          await stream.return();
+        // A client that goes away ends its generation, also while its prompt is computed.
+        cancel(reason) {
+          left.abort(reason ?? new DOMException("the client went away", "AbortError"));
         },
       });
       // A request must not end before its generation has: the next one could not take its turn at the model.

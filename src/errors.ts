@@ -116,7 +116,7 @@ export function typed(error: unknown): unknown {
   if (!memory || !NO_MEMORY.test(error.message)) return error;
   return new CpmError(
     "out-of-memory",
-    `this process could not get the memory it asked for (${error.message}); use a smaller contextSize, kvType "q8", or a smaller model`,
+    `this process could not get the memory it asked for (${error.message}); use a smaller contextSize, kvType "q8", or a smaller model, and look at the limits of this process: engines reserve some 10 GiB of addresses for a WebAssembly memory, which ulimit -v counts`,
     {},
     { cause: error },
   );

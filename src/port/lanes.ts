@@ -23,6 +23,7 @@ export class Lanes {
   #ended = false;
   /** The lane that leads, and what waits for its answer: one call at a time. */
   #leader: LaneWorker | undefined;
+  #dead: CpmError | undefined;
   #waiting: { resolve(status: number): void; reject(error: Error): void } | undefined;
 
   constructor(create: () => LaneWorker) {
@@ -49,7 +50,10 @@ export class Lanes {
       this.#workers.push(worker);
       if (lane.index === 0) this.#leader = worker;
       const died = (cause: Error) => {
-        if (worker === this.#leader) this.#answer()?.reject(leaderDied(cause));
+        if (worker === this.#leader) {
+          this.#dead ??= leaderDied(cause);
+          this.#answer()?.reject(this.#dead);
+        }
         reject(
           new CpmError(
             "engine-failed",
@@ -74,7 +78,7 @@ export class Lanes {
   /** Has the leading lane run a kernel; its status. Rejects with CpmError "engine-failed" when that lane is dead. */
   lead(call: PoolCall, args: readonly number[]): Promise<number> {
     return new Promise((resolve, reject) => {
-      if (this.#ended) return reject(leaderDied(new Error("it was ended")));
+      if (this.#dead) return reject(this.#dead);
       this.#waiting = { resolve, reject };
       this.#leader!.ask!({ call, args });
     });
@@ -83,7 +87,8 @@ export class Lanes {
   /** Ends them at once. The pool is ended first: Deno does not end a worker that sleeps in wasm. */
   async end(): Promise<void> {
     this.#ended = true;
-    this.#answer()?.reject(leaderDied(new Error("it was ended")));
+    this.#dead ??= leaderDied(new Error("it was ended"));
+    this.#answer()?.reject(this.#dead);
     if (this.#lane) await failPool(this.#lane).catch(() => {});
     await Promise.all(this.#workers.splice(0).map((worker) => worker.end()));
   }

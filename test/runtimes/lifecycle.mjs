@@ -143,3 +143,36 @@ await test("an engine in the caller's own thread fails as well when its lane die
   await model.dispose();
   return message;
 });
+
+await test("a lane that dies while it computes for an engine in the caller's own thread fails it, and the event loop goes on", async () => {
+  for (const dead of [0, 1]) {
+    started.length = 0;
+    const model = await load(defaultModel, { threads: 2, worker: false });
+    let ended = false;
+    let parts = 0;
+    const message = await refused(async () => {
+      for await (const _ of model.generate("Once", { ...forever, whenFull: "slide", maxTokens: 1e9 }))
+        if (++parts === 5) started[dead].terminate().then(() => (ended = true));
+    }, "engine-failed");
+    // Nothing but a turn of this thread's event loop can have told it.
+    if (!ended) throw new Error(`it failed before the lane's end was heard: ${message}`);
+    await model.dispose();
+  }
+});
+
+await test("a signal that times out and that only a call holds is not collected before it fires", async () => {
+  const model = await load(defaultModel, { threads: 1 });
+  try {
+    const running = model.generate("Once", { ...forever, whenFull: "slide", maxTokens: 1e9, signal: AbortSignal.timeout(300) });
+    const failed = running.then(
+      () => undefined,
+      (error) => error,
+    );
+    const collecting = setInterval(() => globalThis.gc(), 10);
+    const error = await failed;
+    clearInterval(collecting);
+    if (error?.name !== "TimeoutError") throw new Error(`expected a TimeoutError, found ${error}`);
+  } finally {
+    await model.dispose();
+  }
+});
