@@ -13,6 +13,7 @@ const worker :Workerd.Worker = (
     (name = "kernels.wasm", wasm = embed "out/kernels.wasm"),
     (name = "kernels.relaxed.wasm", wasm = embed "out/kernels.relaxed.wasm"),
     (name = "decide.wasm", wasm = embed "out/decide.wasm"),
+    (name = "constrain.wasm", wasm = embed "out/constrain.wasm"),
     (name = "stories-q4_0.gguf", data = embed "out/stories-q4_0.gguf"),
   ],
 );

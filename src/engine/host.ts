@@ -22,6 +22,7 @@ export const ARTIFACTS = [
   "kernels64.relaxed.mt",
   "decide",
   "decide.mt",
+  "constrain",
 ] as const;
 export type Artifact = (typeof ARTIFACTS)[number];
 

@@ -13,6 +13,7 @@ const urls: Readonly<Record<Artifact, URL>> = {
   "kernels64.relaxed.mt": new URL("../../wasm/kernels64.relaxed.mt.wasm", import.meta.url),
   decide: new URL("../../wasm/decide.wasm", import.meta.url),
   "decide.mt": new URL("../../wasm/decide.mt.wasm", import.meta.url),
+  constrain: new URL("../../wasm/constrain.wasm", import.meta.url),
 };
 
 const modules = new Map<Artifact, Promise<WebAssembly.Module>>();

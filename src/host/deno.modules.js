@@ -1,5 +1,6 @@
 // The built modules in Deno, which loads them with the code and needs no permission for it.
 
+import source constrain from "../../wasm/constrain.wasm";
 import source decideMt from "../../wasm/decide.mt.wasm";
 import source decide from "../../wasm/decide.wasm";
 import source kernelsMt from "../../wasm/kernels.mt.wasm";
@@ -14,4 +15,5 @@ export const modules = {
   "kernels.relaxed.mt": kernelsRelaxedMt,
   decide,
   "decide.mt": decideMt,
+  constrain,
 };

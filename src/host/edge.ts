@@ -11,10 +11,29 @@ export * from "../index.ts";
 
 const modules: Partial<Record<Artifact, WebAssembly.Module>> = { kernels, "kernels.relaxed": kernelsRelaxed, decide };
 
+/** Modules that not every worker uses: taken up, and needed among its modules, only when they are asked for. */
+const later: Partial<Record<Artifact, () => Promise<{ default: WebAssembly.Module }>>> = {
+  constrain: () => import("../../wasm/constrain.wasm"),
+};
+
+async function takenUp(artifact: Artifact): Promise<WebAssembly.Module | undefined> {
+  return later[artifact]?.().then(
+    (found) => found.default,
+    (cause: unknown) => {
+      throw new CpmError(
+        "unsupported",
+        `${artifact}.wasm is not among this worker's modules; add it to them, as "${artifact}.wasm", beside the bundle`,
+        { file: `${artifact}.wasm` },
+        { cause },
+      );
+    },
+  );
+}
+
 const host: EngineHost = {
   name: "edge",
   async module(artifact) {
-    const module = modules[artifact];
+    const module = modules[artifact] ?? (await takenUp(artifact));
     if (!module)
       throw new CpmError("unsupported", `${artifact}: not part of the edge build, which has no threads`, { field: "threads" });
     return module;

@@ -81,6 +81,7 @@ export async function bundled(entry, out, name) {
     "kernels.wasm": "wasm",
     "kernels.relaxed.wasm": "wasm",
     "decide.wasm": "wasm",
+    "constrain.wasm": "wasm",
   });
 }
 
