@@ -80,7 +80,8 @@ export function nearest(wrong: string, names: readonly string[]): string | undef
   if (wrong.length > 64) return undefined;
   const key = bare(wrong);
   const meant = Object.hasOwn(OTHER_NAMES, key) ? OTHER_NAMES[key] : undefined;
-  if (meant !== undefined && names.includes(meant)) return meant;
+  const known = meant === undefined ? undefined : names.find((name) => bare(name) === bare(meant));
+  if (known !== undefined) return known;
   let best: string | undefined;
   let least = Math.max(1, Math.floor(key.length / 3)) + 1;
   for (const name of names) {
@@ -90,10 +91,10 @@ export function nearest(wrong: string, names: readonly string[]): string | undef
   return best;
 }
 
-/** "; did you mean maxTokens?", or nothing. */
-export function didYouMean(wrong: string, names: readonly string[]): string {
+/** "; did you mean maxTokens?", or nothing. `prefix`: what stands before a name, as "--". */
+export function didYouMean(wrong: string, names: readonly string[], prefix = ""): string {
   const name = nearest(wrong, names);
-  return name === undefined ? "" : `; did you mean ${name}?`;
+  return name === undefined ? "" : `; did you mean ${prefix}${name}?`;
 }
 
 /** Engines' words for memory that they could not get. */

@@ -2,6 +2,7 @@
 import process from "node:process";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, defineCommand, renderUsage } from "citty";
+import { didYouMean } from "../errors.ts";
 
 /** What a user typed wrong: exit status 2. */
 export class UsageError extends Error {}
@@ -74,7 +75,8 @@ function strictly(command: Command, raw: readonly string[], options: Options) {
     const { name, rawName, value, inlineValue } = token;
     const option = Object.hasOwn(options, name) ? options[name]! : undefined;
     const known = Object.keys(options).map((o) => `--${o}`);
-    if (!option) return fail(`no option ${rawName}; options are ${known.join(", ")}`);
+    if (!option)
+      return fail(`no option ${rawName}; options are ${known.join(", ")}${didYouMean(name, Object.keys(options), "--")}`);
     if (option.type === "boolean" && value !== undefined) fail(`${rawName} takes no value, found "${value}"`);
     const isOption = value === "-h" || known.includes(value?.replace(/=.*/s, "") ?? "");
     if (option.type === "string" && (value === undefined || (isOption && !inlineValue)))

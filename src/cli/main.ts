@@ -2,6 +2,7 @@
 // The command cpm.
 import { readFileSync } from "node:fs";
 import process from "node:process";
+import { didYouMean } from "../errors.ts";
 import { CpmError } from "../index.ts";
 import { type Command, parse, UsageError, usage } from "./args.ts";
 import { attention } from "./attention.ts";
@@ -35,7 +36,8 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") return write(overview());
   if (name === "--version" || name === "-v") return write(version());
   const command = commands.find((c) => c.name === name);
-  if (!command) throw new UsageError(`cpm: no command "${name}"; commands are ${commands.map((c) => c.name).join(", ")}`);
+  const names = commands.map((c) => c.name);
+  if (!command) throw new UsageError(`cpm: no command "${name}"; commands are ${names.join(", ")}${didYouMean(name, names)}`);
   const args = parse(command, rest);
   if (args.flag("help")) return write(await usage(command));
   await command.run(args);

@@ -71,7 +71,12 @@ const flagOf = (option: string): string =>
 /** A failure's message with options named as the user gave them. */
 export function explain({ code, message, detail: { field = "" } }: CpmError): string {
   const isOption = code === "bad-option" && message.startsWith(`${field}:`);
-  const named = isOption ? flagOf(field) + message.slice(field.length) : message;
+  const named = isOption
+    ? flagOf(field) + message.slice(field.length)
+    : message.replace(
+        /they go into the option headers, as \{ authorization: "Bearer …" \}/,
+        'pass them with --header "Authorization: Bearer …"',
+      );
   return named.replace(/\b(contextSize|kvType)\b/g, flagOf);
 }
 

@@ -59,8 +59,8 @@ function shown(value: unknown): string {
   return typeof value === "object" && value !== null ? kindOf(value) : String(value);
 }
 
-function badOption(field: string, expected: string, found: unknown): CpmError {
-  return new CpmError("bad-option", `${field}: expected ${expected}, found ${shown(found)}`, {
+function badOption(field: string, expected: string, found: unknown, hint = ""): CpmError {
+  return new CpmError("bad-option", `${field}: expected ${expected}, found ${shown(found)}${hint}`, {
     field,
     expected,
     found: shown(found),
@@ -102,7 +102,7 @@ export function samplingOptions(user: SamplingInput = {}, vocab = 0x7fffffff): S
   if (!isRecord(user)) throw badOption("sampling", "an object", user);
   for (const key of Object.keys(user)) {
     if (!samplingKeys.includes(key as keyof SamplingOptions))
-      throw badOption(key, `one of ${samplingKeys.join(", ")}${didYouMean(key, samplingKeys)}`, "unknown option");
+      throw badOption(key, `one of ${samplingKeys.join(", ")}`, "unknown option", didYouMean(key, samplingKeys));
   }
   const checked: Record<string, unknown> = { ...samplingDefaults, logitBias: biasPairs(user.logitBias, vocab) };
   for (const [key, { test, expected }] of Object.entries(ranges)) {

@@ -71,7 +71,7 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   const kind = "eagle" in input ? "eagle" : "model";
   for (const name of Object.keys(input))
     if (!names[kind].includes(name))
-      bad(`draft.${name}`, `one of ${names[kind].join(", ")}${didYouMean(name, names[kind])}`, "unknown option");
+      bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option", didYouMean(name, names[kind]));
   if (("eagle" in input ? input.eagle : input.model) === undefined) bad(`draft.${kind}`, "files", undefined);
   const { adaptive = true, tree = {} } = input;
   const { lookup = adaptive } = input;

@@ -4,21 +4,21 @@ import { isRecord, kindOf } from "../brands.ts";
 import { CpmError, didYouMean } from "../errors.ts";
 import type { ChatMessage } from "../text/template.ts";
 
-export function bad(field: string, expected: string, found: unknown): never {
+export function bad(field: string, expected: string, found: unknown, hint = ""): never {
   const shown =
     typeof found === "string"
       ? JSON.stringify(found.length > 80 ? `${found.slice(0, 80)}…` : found)
       : typeof found === "object" && found !== null
         ? kindOf(found)
         : String(found);
-  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}`, { field, expected, found: shown });
+  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}${hint}`, { field, expected, found: shown });
 }
 
 /** Refuses options that do not exist: a misspelt one would be ignored silently. */
 export function checkNames(what: string, options: unknown, names: readonly string[]): void {
   if (!isRecord(options)) bad(what, "an object", options);
   for (const name of Object.keys(options))
-    if (!names.includes(name)) bad(name, `one of ${names.join(", ")}${didYouMean(name, names)}`, "unknown option");
+    if (!names.includes(name)) bad(name, `one of ${names.join(", ")}`, "unknown option", didYouMean(name, names));
 }
 
 /** Options of any names; null and undefined mean absent. Throws CpmError "bad-option" for what are no options. */

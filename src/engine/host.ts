@@ -29,6 +29,8 @@ export type Artifact = (typeof ARTIFACTS)[number];
 /** The surroundings of an engine, seen from the thread it runs in. */
 export interface EngineHost {
   readonly name: "node" | "deno" | "bun" | "browser" | "edge";
+  /** Its version, for messages. */
+  readonly version?: string | undefined;
   /** Compiled kernel module. `turbo`: with the experimental optimisations that `turbo` below tells of. */
   module(artifact: Artifact, turbo?: boolean): Promise<WebAssembly.Module>;
   /** This runtime can fuse neighbouring 128-bit operations into 256-bit ones (V8's re-vectoriser, off by default). */

@@ -58,6 +58,7 @@ export function browserHost(threads: boolean): EngineHost {
     : "an engine in the page's own thread has one lane";
   return {
     name: "browser",
+    version: /(?:Firefox|Edg|Chrome|Version)\/[\d.]+/.exec(globalThis.navigator?.userAgent ?? "")?.[0],
     module: compiled,
     cores: isolated ? likelyCores() : 1,
     ...(isolated ? {} : { threadsNote: note }),

@@ -1,4 +1,5 @@
 // An engine's surroundings in Deno.
+import process from "node:process";
 import { setImmediate } from "node:timers";
 import { now } from "../clock.ts";
 import type { EngineHost } from "../engine/host.ts";
@@ -23,6 +24,7 @@ export async function denoHost(): Promise<EngineHost> {
   const logical = navigator.hardwareConcurrency;
   return {
     name: "deno",
+    version: process.versions["deno"],
     module: async (artifact) =>
       artifact === "kernels64.relaxed.mt" ? (await import("./deno.modules64.js")).kernels64 : modules[artifact],
     cores: !threads ? 1 : (await mayRead(topology)) ? await physicalCores(logical) : likelyCores(logical),

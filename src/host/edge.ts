@@ -32,6 +32,7 @@ async function takenUp(artifact: Artifact): Promise<WebAssembly.Module | undefin
 
 const host: EngineHost = {
   name: "edge",
+  version: globalThis.navigator?.userAgent?.slice(0, 40),
   async module(artifact) {
     const module = modules[artifact] ?? (await takenUp(artifact));
     if (!module)

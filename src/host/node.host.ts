@@ -42,6 +42,7 @@ const TIERING = { "in time": [13_000_000, "--no-wasm-sync-tier-up"], "at once": 
 export async function nodeHost(name: "node" | "bun"): Promise<EngineHost> {
   return {
     name,
+    version: process.versions[name],
     module: compiled,
     turbo: name === "node" && Number(process.versions.node.split(".")[0]) >= 24,
     ...(name === "node"

@@ -57,12 +57,19 @@ export async function chooseBuild64(host: EngineHost, wanted: Variant | "auto", 
         )
       : new CpmError("unsupported", `memory64: ${what}; ${todo}, or load without it`, { field: "memory64" });
   if (wanted === "base") throw refuse("the 64-bit build uses relaxed SIMD", 'use variant "auto"');
-  if (!(await hasMemory64())) throw refuse(`this ${host.name} runtime has no 64-bit WebAssembly memory`, "use a newer one");
+  if (!(await hasMemory64()))
+    throw refuse(`this runtime (${runtimeOf(host)}) has no 64-bit WebAssembly memory`, "use a newer one");
   const memory = createMemory(PROBE_PAGES * PAGE, true, true);
   const candidate = await probed(await host.module("kernels64.relaxed.mt"), "relaxed", memory, true);
   if (computesRight(candidate)) return candidate;
-  throw refuse(`this ${host.name} runtime does not compute right in 64-bit memory`, "use another");
+  throw refuse(`this runtime (${runtimeOf(host)}) does not compute right in 64-bit memory`, "use another");
 }
+
+const NAMES = { node: "Node", deno: "Deno", bun: "Bun", browser: "browser", edge: "edge" } as const;
+
+/** "Node 20.20.2", for messages. */
+export const runtimeOf = ({ name, version }: Pick<EngineHost, "name" | "version">): string =>
+  version ? `${NAMES[name]} ${version}` : NAMES[name];
 
 /** Runs every integer kernel on fixed noise against its scalar definition: bit for bit, or the build is not used. */
 export function computesRight({ probe, probeMemory, probeBase }: Build, tokens = 5): boolean {
@@ -118,7 +125,7 @@ export async function staysRight(host: Pick<EngineHost, "breathe">, candidate: B
 
 async function turboBuild(host: EngineHost, wanted: Variant | "auto", threads: boolean): Promise<Build> {
   const refuse = (why: string) => new CpmError("unsupported", `turbo: ${why}; load without it`, { field: "turbo" });
-  if (!host.turbo) throw refuse(`it needs Node 24 or newer, this is ${host.name}`);
+  if (!host.turbo) throw refuse(`it needs Node 24 or newer, this is ${runtimeOf(host)}`);
   host.tierUp?.("at once");
   try {
     const candidate = await build(host, wanted === "base" ? "base" : "relaxed", threads, true);
@@ -140,7 +147,7 @@ export async function chooseBuild(host: EngineHost, wanted: Variant | "auto", th
   if (wanted === "auto") return build(host, "base", threads);
   throw new CpmError(
     "unsupported",
-    `this ${host.name} runtime does not run relaxed SIMD correctly; use variant "auto" or "base"`,
+    `this runtime (${runtimeOf(host)}) does not run relaxed SIMD correctly; use variant "auto" or "base"`,
     { field: "variant" },
   );
 }
