@@ -8,5 +8,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // The package as built runs as installed packages do: as it is.
+    server: { deps: { external: [/\/dist\//] } },
   },
 });

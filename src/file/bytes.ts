@@ -34,6 +34,17 @@ export function bytesSource(name: string, data: Bytes): Source {
   };
 }
 
+/** A Blob's bytes. A test's DOM may have Blobs that only its FileReader reads. */
+async function contentOf(blob: Blob): Promise<ArrayBuffer> {
+  if (typeof blob.arrayBuffer === "function") return blob.arrayBuffer();
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result as ArrayBuffer);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsArrayBuffer(blob);
+  });
+}
+
 /** A source over a Blob or File: read in slices, never as a whole. */
 export function blobSource(name: string, blob: Blob): Source {
   const source = { name, size: blob.size };
@@ -48,10 +59,9 @@ export function blobSource(name: string, blob: Blob): Source {
           { file: name, offset },
           { cause },
         );
-      const buffer = await blob
-        .slice(offset, offset + length)
-        .arrayBuffer()
-        .catch((cause: unknown) => Promise.reject(fail(isError(cause) ? cause.message : String(cause), cause)));
+      const buffer = await contentOf(blob.slice(offset, offset + length)).catch((cause: unknown) =>
+        Promise.reject(fail(isError(cause) ? cause.message : String(cause), cause)),
+      );
       signal?.throwIfAborted();
       if (buffer.byteLength !== length) throw fail(`only ${buffer.byteLength} could be read`);
       return new Uint8Array(buffer);
