@@ -71,3 +71,7 @@ export function kindOf(value: unknown): string {
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return tagOf(value) === "Object" && typeof (value as Iterable<unknown>)[Symbol.iterator] !== "function";
 }
+
+/** What `await using` looks for; where the runtime (or a vm context) has no such symbol, compilers' helpers look for this one. */
+export const asyncDispose: typeof Symbol.asyncDispose =
+  Symbol.asyncDispose ?? (Symbol.for("Symbol.asyncDispose") as typeof Symbol.asyncDispose);

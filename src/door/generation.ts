@@ -1,4 +1,5 @@
 // A generation as the caller sees it: a promise of the whole, a stream of its parts.
+import { asyncDispose } from "../brands.ts";
 import { now } from "../clock.ts";
 import type { GeneratedPart, GenerateHooks, GenerateResult, Timings, Usage } from "../engine/types.ts";
 import { joinSignals } from "../signals.ts";
@@ -205,7 +206,7 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
         throw error;
       },
       [Symbol.asyncIterator]: () => reader,
-      [Symbol.asyncDispose]: async () => {
+      [asyncDispose]: async () => {
         await reader.return();
       },
     };

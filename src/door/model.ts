@@ -1,5 +1,5 @@
 // A loaded model.
-import { bytesOf, kindOf } from "../brands.ts";
+import { asyncDispose, bytesOf, kindOf } from "../brands.ts";
 import { ANY_SESSION, type EngineApi, type EngineInfo } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { Bytes } from "../file/bytes.ts";
@@ -100,7 +100,7 @@ export class Model implements AsyncDisposable {
     return this.#closed;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  [asyncDispose](): Promise<void> {
     return this.dispose();
   }
 }

@@ -1,4 +1,5 @@
 // A session: tokens with their KV cache, and what can be done with them.
+import { asyncDispose } from "../brands.ts";
 import type { BlockTrace, EngineApi, Profile } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { withSignals } from "../signals.ts";
@@ -159,7 +160,7 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  [asyncDispose](): Promise<void> {
     return this.dispose();
   }
 }
