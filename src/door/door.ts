@@ -5,7 +5,7 @@ import type { EngineHost, ModelInput } from "../engine/host.ts";
 import { typed } from "../errors.ts";
 import { memoryFiles } from "../file/bytes.ts";
 import { type InputKind, inputKind, openInput } from "../file/open.ts";
-import type { ModelFiles } from "../file/source.ts";
+import { abortable, type ModelFiles } from "../file/source.ts";
 import type { NetworkOptions } from "../file/url.ts";
 import { readTokenizer } from "../model/read.ts";
 import { EngineClient, type EngineWorker, type WireFiles } from "../port/client.ts";
@@ -65,7 +65,8 @@ export function openDoor(platform: Platform): Door {
     const network = networkOptions(given);
     hooks.signal.throwIfAborted();
     const kind = kindOf(input, network);
-    const draft = await draftOptions(given.draft, (files) => open(kindOf(files, network)), hooks.signal);
+    const vocabulary = async (files: ModelInput) => abortable(await open(kindOf(files, network)), hooks.signal);
+    const draft = await draftOptions(given.draft, vocabulary, hooks.signal);
     const draftKind = draft.files === undefined ? undefined : kindOf(draft.files, network);
     const full = { ...options, draft: draft.options };
     const worker = given.worker === false ? undefined : await platform.startWorker?.();
@@ -92,14 +93,14 @@ export function openDoor(platform: Platform): Door {
     },
     async inspect(input, given) {
       const options = withoutNulls(given);
-      const files = await open(kindOf(input, networkOptions(options)));
+      const files = guarding(await open(kindOf(input, networkOptions(options))), options.signal);
       return inspectFiles(await platform.host(), files, options).catch((error: unknown) => {
         throw typed(error);
       });
     },
     async loadTokenizer(input, options) {
       const { signal, ...network } = given(options, ["headers", "network", "signal"]);
-      const files = await open(kindOf(input, networkOptions({ ...network, signal })));
+      const files = guarding(await open(kindOf(input, networkOptions({ ...network, signal }))), signal);
       try {
         return new Tokenizer((await readTokenizer(files, signal)).tokenizer);
       } catch (error) {
@@ -110,6 +111,8 @@ export function openDoor(platform: Platform): Door {
     },
   };
 }
+
+const guarding = (files: ModelFiles, signal: AbortSignal | undefined) => (signal ? abortable(files, signal) : files);
 
 type Network = ReturnType<typeof networkOptions>;
 
