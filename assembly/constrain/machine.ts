@@ -82,6 +82,12 @@ export function next(state: i32, byte: u32): i32 {
   return 0;
 }
 
+/** The row of targets of a state with many edges, 0 of another. */
+export function rowOf(state: i32): usize {
+  const r = record(state);
+  return load<u32>(r) & DENSE ? base + ((<usize>load<u32>(r, 4)) << 2) : 0;
+}
+
 /** Where the calls of a state are: count, then (state, return state, loop) each. Token edges follow. */
 export function extrasOf(state: i32): usize {
   return base + ((<usize>load<u32>(record(state), 8)) << 2);

@@ -34,6 +34,7 @@ import {
   restOf,
   returned,
   returnOf,
+  rowOf,
   setSize,
   stepSet,
   TOKENS,
@@ -110,26 +111,29 @@ function setBelow(node: i32): void {
 
 /** Walks the subtree of `node` with one configuration that neither ends nor calls. `at`: free room for sets. */
 function walkOne(node: i32, state: i32, frame: usize, at: usize): void {
-  const end = node + sizeOf(node);
-  work += end - node;
-  for (let c = node + 1; c < end; ) {
-    const size = sizeOf(c);
-    const t = next(state, byteOf(c));
+  let p = nodes + ((<usize>node) << 3);
+  const end = p + ((<usize>(load<u32>(p) >> 8)) << 3);
+  work += <i32>((end - p) >> 3);
+  const row = rowOf(state);
+  for (p += 8; p < end; ) {
+    const head = load<u32>(p);
+    const size = head >> 8;
+    const t = row ? load<i32>(row + ((<usize>(head & 255)) << 2)) : next(state, head & 255);
     if (t) {
       const flags = flagsOf(t);
+      const c = <i32>((p - nodes) >> 3);
       if (flags & (ACCEPTS | CALLS)) {
         beginSet(at);
         add(t, frame);
         arrive(c, at, endSet(t));
+      } else if (flags & FREE && c < otherRoot) {
+        setPlaces(mask, load<i32>(p, 4), firstOf(c + <i32>size));
       } else {
-        setTokens(c);
-        if (size > 1) {
-          if (flags & FREE && c < otherRoot) setBelow(c);
-          else walkOne(c, t, frame, at);
-        }
+        setPlaces(mask, load<i32>(p, 4), load<i32>(p, 12));
+        if (size > 1) walkOne(c, t, frame, at);
       }
     }
-    c += size;
+    p += (<usize>size) << 3;
   }
 }
 

@@ -83,7 +83,8 @@ function safeCharacter(p: usize, end: usize): i32 {
   const high: u32 = a == 0xed ? 0x9f : a == 0xf4 ? 0x8f : 0xbf;
   if (b < low || b > high) return 0;
   for (let i = 2; i < n; i++) if ((load<u8>(p + <usize>i) & 0xc0) != 0x80) return 0;
-  return n;
+  // The ends of lines that expressions' "." leaves out.
+  return a == 0xe2 && b == 0x80 && load<u8>(p, 2) >> 1 == 0x54 ? 0 : n;
 }
 
 /** Code points of a token whose characters are all safe; -1 of another. */

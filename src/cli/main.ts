@@ -8,6 +8,7 @@ import { type Command, parse, UsageError, usage } from "./args.ts";
 import { attention } from "./attention.ts";
 import { bench } from "./bench.ts";
 import { chat } from "./chat.ts";
+import { constrain } from "./constrain.ts";
 import { freq } from "./freq.ts";
 import { inspect } from "./inspect.ts";
 import { interrupt, onInterrupt } from "./interrupt.ts";
@@ -18,7 +19,7 @@ import { run } from "./run.ts";
 import { serve } from "./serve.ts";
 import { tokenize } from "./tokenize.ts";
 
-const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq, serve];
+const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq, constrain, serve];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.
 

@@ -19,6 +19,9 @@ export interface Loop {
   readonly most: number;
 }
 
+/** Of the many states that have none: never written to. */
+const NONE: number[] = [];
+
 /** An automaton that may also call rules and take tokens; states are numbers, made by `state()`. */
 export class Nfa {
   readonly eps: number[][] = [];
@@ -31,12 +34,21 @@ export class Nfa {
   readonly tokens = new Map<number, { token: number; not: readonly number[] | undefined; target: number }[]>();
 
   state(): number {
-    this.eps.push([]);
-    return this.edges.push([]) - 1;
+    this.eps.push(NONE);
+    return this.edges.push(NONE) - 1;
   }
 
   edge(from: number, low: number, high: number, to: number): void {
-    this.edges[from]!.push(low, high, to);
+    const own = this.edges[from]!;
+    if (own === NONE) this.edges[from] = [low, high, to];
+    else own.push(low, high, to);
+  }
+
+  /** From a state to another without a byte. */
+  join(from: number, to: number): void {
+    const own = this.eps[from]!;
+    if (own === NONE) this.eps[from] = [to];
+    else own.push(to);
   }
 
   /** A chain of bytes from `from`; its last state. */
@@ -84,20 +96,20 @@ export class Nfa {
         }
         at = next;
       }
-      this.eps[at]!.push(to);
+      this.join(at, to);
     }
   }
 
   /** Another automaton's states, from `from` to `to`. */
   embed(from: number, dfa: Dfa, to: number): void {
     const base = this.edges.length;
-    for (let i = 0; i < dfa.edges.length; i++) this.state();
     for (let i = 0; i < dfa.edges.length; i++) {
-      const edges = edgesOf(dfa, i);
-      for (let e = 0; e < edges.length; e += 3) this.edge(base + i, edges[e]!, edges[e + 1]!, base + edges[e + 2]!);
-      if (dfa.accepts[i]) this.eps[base + i]!.push(to);
+      this.eps.push(dfa.accepts[i] ? [to] : NONE);
+      const edges = edgesOf(dfa, i).slice();
+      for (let e = 2; e < edges.length; e += 3) edges[e] = edges[e]! + base;
+      this.edges.push(edges);
     }
-    this.eps[from]!.push(base);
+    this.join(from, base);
   }
 }
 
@@ -136,140 +148,208 @@ export interface Determined {
  * @throws CpmError "unsupported" beyond `limit` states.
  */
 export function determinise(nfa: Nfa, start: number, end: number, where: string, limit: number, fresh = false): Determined {
-  const { eps, edges } = nfa;
-  const seen = new Int32Array(edges.length);
-  let stamp = 0;
-  let work = 0;
-  const sets: (readonly number[])[] = [];
-  const single = new Map<number, number>();
-  const several = new Map<string, number>();
-  const accepts: boolean[] = [];
+  const sets = new Subsets(nfa, end, where, limit);
+  const first = sets.closure([start], true);
+  // `^` holds at the start alone, so the start is a state of its own where it matters.
+  if (fresh && !first.includes(start)) first.push(start);
+  sets.add(first, fresh || nfa.atStart.size > 0);
+  const edges: number[][] = [];
+  const calls: Determined["calls"] = new Map();
+  const tokens: Determined["tokens"] = new Map();
+  for (let i = 0; i < sets.list.length; i++) {
+    const set = sets.list[i]!;
+    edges.push(edgesFrom(set, nfa.edges, sets));
+    if (nfa.calls.size > 0) {
+      const found = callsOf(nfa, set);
+      if (found.length)
+        calls.set(
+          i,
+          found.map(({ rule, loop, targets }) => ({ rule, loop, target: sets.from(targets) })),
+        );
+    }
+    if (nfa.tokens.size > 0) {
+      const found = set.flatMap((s) => nfa.tokens.get(s) ?? []);
+      if (found.length)
+        tokens.set(
+          i,
+          found.map((t) => ({ ...t, target: sets.one(t.target) })),
+        );
+    }
+  }
+  return { edges, accepts: sets.accepts, calls, tokens };
+}
 
-  /** States that matter, reached from `from` without a byte, in rising order. */
-  const closure = (from: readonly number[], first: boolean): number[] => {
-    stamp++;
-    const stack = from.slice();
+/** Sets of an Nfa's states, each a state of the deterministic automaton. */
+class Subsets {
+  readonly list: (readonly number[])[] = [];
+  readonly accepts: boolean[] = [];
+  readonly #nfa: Nfa;
+  readonly #end: number;
+  readonly #where: string;
+  readonly #limit: number;
+  readonly #seen: Int32Array;
+  #stamp = 0;
+  #work = 0;
+  /** The set behind each single state, -2: not yet asked for. */
+  readonly #behind: Int32Array;
+  readonly #single: Int32Array;
+  readonly #several = new Map<string, number>();
+
+  constructor(nfa: Nfa, end: number, where: string, limit: number) {
+    const n = nfa.edges.length;
+    this.#nfa = nfa;
+    this.#end = end;
+    this.#where = where;
+    this.#limit = limit;
+    this.#seen = new Int32Array(n);
+    this.#behind = new Int32Array(n).fill(-2);
+    this.#single = new Int32Array(n).fill(-1);
+  }
+
+  #matters(s: number): boolean {
+    const { edges, atEnd, calls, tokens } = this.#nfa;
+    return edges[s]!.length > 0 || s === this.#end || atEnd.has(s) || calls.has(s) || tokens.has(s);
+  }
+
+  /** States that matter, reached from `from` without a byte, in rising order. `first`: at the beginning of the text. */
+  closure(from: readonly number[], first = false): number[] {
+    const { eps, atStart } = this.#nfa;
+    const seen = this.#seen;
+    const stamp = ++this.#stamp;
+    const stack: number[] = [];
     const out: number[] = [];
-    for (const s of stack) seen[s] = stamp;
+    for (const s of from)
+      if (seen[s] !== stamp) {
+        seen[s] = stamp;
+        stack.push(s);
+      }
     while (stack.length) {
       const s = stack.pop()!;
-      const matters =
-        edges[s]!.length > 0 || s === end || nfa.atEnd.has(s) || nfa.calls.has(s) || nfa.tokens.has(s) || (first && fresh);
-      if (matters) out.push(s);
-      const visit = (t: number) => {
-        if (seen[t] === stamp) return;
-        seen[t] = stamp;
-        stack.push(t);
-      };
-      for (const t of eps[s]!) visit(t);
-      if (first) for (const t of nfa.atStart.get(s) ?? []) visit(t);
+      if (this.#matters(s)) out.push(s);
+      for (const t of eps[s]!)
+        if (seen[t] !== stamp) {
+          seen[t] = stamp;
+          stack.push(t);
+        }
+      if (first)
+        for (const t of atStart.get(s) ?? [])
+          if (seen[t] !== stamp) {
+            seen[t] = stamp;
+            stack.push(t);
+          }
     }
-    work += out.length + 1;
-    if (work > MAX_SET_WORK) throw tooLarge(where, "it takes too much work to compile");
+    this.#work += out.length + 1;
+    if (this.#work > MAX_SET_WORK) throw tooLarge(this.#where, "it takes too much work to compile");
     return out.length > 1 ? out.sort((a, b) => a - b) : out;
-  };
+  }
 
-  const acceptsAt = (set: readonly number[]): boolean => {
-    if (set.includes(end)) return true;
-    if (nfa.atEnd.size === 0) return false;
+  /** The state behind one state of the Nfa, -1: nothing. */
+  one(s: number): number {
+    let id = this.#behind[s]!;
+    if (id === -2) this.#behind[s] = id = this.add(this.closure([s]));
+    return id;
+  }
+
+  from(states: readonly number[]): number {
+    return states.length === 1 ? this.one(states[0]!) : this.add(this.closure(states));
+  }
+
+  /** The number of a set; `apart`: nothing leads back to it. */
+  add(set: readonly number[], apart = false): number {
+    if (set.length === 0 && !apart && this.list.length > 0) return -1;
+    let id = -1;
+    let key = "";
+    if (!apart) {
+      if (set.length === 1) id = this.#single[set[0]!]!;
+      else {
+        key = set.join();
+        id = this.#several.get(key) ?? -1;
+      }
+      if (id >= 0) return id;
+    }
+    id = this.list.length;
+    if (id >= this.#limit) throw tooLarge(this.#where, `it takes more than ${this.#limit} states`);
+    this.list.push(set);
+    this.accepts.push(this.#accepting(set));
+    if (apart) return id;
+    if (set.length === 1) this.#single[set[0]!] = id;
+    else this.#several.set(key, id);
+    return id;
+  }
+
+  #accepting(set: readonly number[]): boolean {
+    if (set.includes(this.#end)) return true;
+    const { atEnd, eps } = this.#nfa;
+    if (atEnd.size === 0) return false;
     const stack = set.slice() as number[];
     const done = new Set(stack);
     while (stack.length) {
       const s = stack.pop()!;
-      if (s === end) return true;
-      for (const t of [...(nfa.atEnd.get(s) ?? []), ...eps[s]!]) {
+      if (s === this.#end) return true;
+      for (const t of [...(atEnd.get(s) ?? []), ...eps[s]!]) {
         if (done.has(t)) continue;
         done.add(t);
         stack.push(t);
       }
     }
     return false;
-  };
-
-  const enter = (set: readonly number[], isStart = false): number => {
-    if (set.length === 0) return -1;
-    let id = isStart ? undefined : set.length === 1 ? single.get(set[0]!) : several.get(set.join());
-    if (id !== undefined) return id;
-    id = sets.length;
-    if (id >= limit) throw tooLarge(where, `it takes more than ${limit} states`);
-    sets.push(set);
-    accepts.push(acceptsAt(set));
-    if (isStart && (fresh || nfa.atStart.size > 0)) return id;
-    if (set.length === 1) single.set(set[0]!, id);
-    else several.set(set.join(), id);
-    return id;
-  };
-
-  // `^` holds at the start alone, so the start is a state of its own where it matters.
-  enter(closure([start], true), true);
-  if (sets.length === 0) {
-    sets.push([]);
-    accepts.push(false);
   }
-  const out: Determined = { edges: [], accepts, calls: new Map(), tokens: new Map() };
-  for (let i = 0; i < sets.length; i++) {
-    const set = sets[i]!;
-    out.edges.push(set.length === 1 ? lone(edges[set[0]!]!, closure, enter) : merged(set, edges, closure, enter));
-    const calls = callsOf(nfa, set);
-    if (calls.length)
-      out.calls.set(
-        i,
-        calls.map(({ rule, loop, targets }) => ({ rule, loop, target: enter(closure(targets, false)) })),
-      );
-    const tokens = set.flatMap((s) => nfa.tokens.get(s) ?? []);
-    if (tokens.length)
-      out.tokens.set(
-        i,
-        tokens.map((t) => ({ ...t, target: enter(closure([t.target], false)) })),
-      );
-  }
-  return out;
-}
-
-type Closure = (from: readonly number[], first: boolean) => number[];
-type Enter = (set: readonly number[]) => number;
-
-/** One state's edges, where they are disjoint (the usual case), else merged. */
-function lone(own: readonly number[], closure: Closure, enter: Enter): number[] {
-  if (own.length === 3) return [own[0]!, own[1]!, enter(closure([own[2]!], false))];
-  if (own.length === 0) return [];
-  return merged([0], [own], closure, enter);
 }
 
 /** The edges of a set of states: disjoint ranges, each to the set of all that its bytes lead to. */
-function merged(set: readonly number[], edges: readonly (readonly number[])[], closure: Closure, enter: Enter): number[] {
+function edgesFrom(set: readonly number[], edges: readonly (readonly number[])[], sets: Subsets): number[] {
+  if (set.length === 1) {
+    const own = edges[set[0]!]!;
+    if (own.length === 0) return [];
+    if (own.length === 3) return [own[0]!, own[1]!, sets.one(own[2]!)];
+  }
+  // Edges in the order of their first bytes: low * 65536 + place.
   const list: number[] = [];
+  const order: number[] = [];
   for (const s of set) {
     const own = edges[s]!;
-    for (let e = 0; e < own.length; e += 3) list.push(own[e]! * 512 + own[e + 1]!, own[e + 2]!);
+    for (let e = 0; e < own.length; e += 3) {
+      order.push(own[e]! * 4194304 + list.length);
+      list.push(own[e + 1]!, own[e + 2]!);
+    }
   }
-  const order = Array.from({ length: list.length / 2 }, (_, i) => 2 * i).sort((a, b) => list[a]! - list[b]!);
+  order.sort((a, b) => a - b);
   const out: number[] = [];
-  let active: number[] = [];
+  const active: number[] = [];
   let next = 0;
   let at = 0;
-  const known = new Map<string, number>();
+  let known: Map<string, number> | undefined;
   while (next < order.length || active.length) {
-    if (active.length === 0) at = Math.max(at, list[order[next]!]! >> 9);
-    while (next < order.length && list[order[next]!]! >> 9 <= at) active.push(order[next++]!);
-    let stop = next < order.length ? (list[order[next]!]! >> 9) - 1 : 255;
-    for (const e of active) stop = Math.min(stop, list[e]! & 511);
-    const targets = active.length === 1 ? [list[active[0]! + 1]!] : [...new Set(active.map((e) => list[e + 1]!))];
-    const key = targets.length === 1 ? String(targets[0]) : targets.sort((a, b) => a - b).join();
-    let target = known.get(key);
-    if (target === undefined) known.set(key, (target = enter(closure(targets, false))));
+    if (active.length === 0) at = Math.max(at, Math.floor(order[next]! / 4194304));
+    while (next < order.length && Math.floor(order[next]! / 4194304) <= at) active.push(order[next++]! % 4194304);
+    let stop = next < order.length ? Math.floor(order[next]! / 4194304) - 1 : 255;
+    for (const e of active) if (list[e]! < stop) stop = list[e]!;
+    let target: number;
+    if (active.length === 1) target = sets.one(list[active[0]! + 1]!);
+    else {
+      const targets = [...new Set(active.map((e) => list[e + 1]!))];
+      if (targets.length === 1) target = sets.one(targets[0]!);
+      else {
+        const key = targets.sort((a, b) => a - b).join();
+        known ??= new Map();
+        const found = known.get(key);
+        target = found ?? sets.from(targets);
+        if (found === undefined) known.set(key, target);
+      }
+    }
     const last = out.length - 3;
     if (last >= 0 && out[last + 2] === target && out[last + 1] === at - 1) out[last + 1] = stop;
     else if (target >= 0) out.push(at, stop, target);
     at = stop + 1;
-    active = active.filter((e) => (list[e]! & 511) >= at);
+    let kept = 0;
+    for (const e of active) if (list[e]! >= at) active[kept++] = e;
+    active.length = kept;
   }
   return out;
 }
 
 function callsOf(nfa: Nfa, set: readonly number[]) {
   const found: { rule: Rule | undefined; loop: Loop | undefined; targets: number[] }[] = [];
-  if (nfa.calls.size === 0) return found;
   for (const s of set)
     for (const { rule, loop, target } of nfa.calls.get(s) ?? []) {
       const same = found.find((f) => f.rule === rule && f.loop === loop);
@@ -337,7 +417,7 @@ export function addPart(nfa: Nfa, part: Part, from: number, unrolled: number, lo
       const words = part.parts.filter((p) => p.kind === "bytes");
       if (words.length > 3) {
         const root = nfa.state();
-        nfa.eps[from]!.push(root);
+        nfa.join(from, root);
         nfa.words(
           root,
           words.map((w) => w.bytes),
@@ -347,8 +427,8 @@ export function addPart(nfa: Nfa, part: Part, from: number, unrolled: number, lo
       for (const one of part.parts) {
         if (words.length > 3 && one.kind === "bytes") continue;
         const begin = nfa.state();
-        nfa.eps[from]!.push(begin);
-        nfa.eps[addPart(nfa, one, begin, unrolled, loop)]!.push(to);
+        nfa.join(from, begin);
+        nfa.join(addPart(nfa, one, begin, unrolled, loop), to);
       }
       return to;
     }
@@ -359,15 +439,15 @@ export function addPart(nfa: Nfa, part: Part, from: number, unrolled: number, lo
     }
     case "graph": {
       const nodes = Array.from({ length: part.nodes }, () => nfa.state());
-      nfa.eps[from]!.push(nodes[0]!);
+      nfa.join(from, nodes[0]!);
       for (const edge of part.edges) {
         let at = nodes[edge.from]!;
         if (edge.part) {
           const begin = nfa.state();
-          nfa.eps[at]!.push(begin);
+          nfa.join(at, begin);
           at = addPart(nfa, edge.part, begin, unrolled, loop);
         }
-        nfa.eps[at]!.push(nodes[edge.to]!);
+        nfa.join(at, nodes[edge.to]!);
       }
       return nodes[part.nodes - 1]!;
     }
@@ -401,21 +481,21 @@ function addRepeat(
   const to = nfa.state();
   if (loop && copies > 1 && copies * sizeOf(part, unrolled) > unrolled) {
     const begin = nfa.state();
-    nfa.eps[from]!.push(begin);
+    nfa.join(from, begin);
     push(nfa.calls, begin, { rule: undefined, loop: { body: loop(part), least, most }, target: to });
     return to;
   }
   for (let i = 0; i < copies; i++) {
-    if (i >= least) nfa.eps[from]!.push(to);
+    if (i >= least) nfa.join(from, to);
     from = addPart(nfa, part, from, unrolled, loop);
   }
   if (endless) {
     const again = nfa.state();
-    nfa.eps[from]!.push(again);
-    nfa.eps[addPart(nfa, part, again, unrolled, loop)]!.push(again);
+    nfa.join(from, again);
+    nfa.join(addPart(nfa, part, again, unrolled, loop), again);
     from = again;
   }
-  nfa.eps[from]!.push(to);
+  nfa.join(from, to);
   return to;
 }
 

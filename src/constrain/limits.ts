@@ -37,3 +37,14 @@ export function badGrammar(where: string, what: string, todo: string): CpmError 
 export function tooLarge(where: string, what: string): CpmError {
   return new CpmError("unsupported", `${where || "/"}: ${what}; make it simpler, or bound it less tightly`, { field: where });
 }
+
+/** Runs `make`; what it takes too much for is refused under a path and a keyword. */
+export function refusing<T>(path: string, keyword: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof CpmError && error.code === "unsupported" && !(error instanceof UnsupportedSchemaError))
+      throw new UnsupportedSchemaError(path, keyword, error.message);
+    throw error;
+  }
+}

@@ -83,7 +83,7 @@ class Builder {
     const fresh = this.#bodies.has(rule);
     const made = determinise(nfa, start, end, rule.path, MAX_STATES - base, fresh);
     for (let s = 0; s < made.edges.length; s++) {
-      this.#push(shift(made.edges[s]!, base), made.accepts[s]!, 0, i);
+      this.#push(shift(made.edges[s]!, made.edges[s]!, base), made.accepts[s]!, 0, i);
       const calls = made.calls.get(s);
       if (calls)
         this.calls.set(
@@ -114,7 +114,7 @@ class Builder {
   #addDfa(dfa: Dfa, base: number, rule: number): void {
     for (let s = 0; s < dfa.edges.length; s++) {
       const other = dfa.otherwise?.[s] ?? -1;
-      this.#push(shift(dfa.edges[s]!, base), dfa.accepts[s]!, other < 0 ? 0 : base + other, rule);
+      this.#push(shift(dfa.edges[s]!, dfa.edges[s]!.slice(), base), dfa.accepts[s]!, other < 0 ? 0 : base + other, rule);
     }
   }
 
@@ -130,9 +130,9 @@ class Builder {
   }
 }
 
-function shift(edges: readonly number[], base: number): number[] {
-  const out = edges.slice();
-  for (let i = 2; i < out.length; i += 3) out[i] = out[i]! < 0 ? 0 : out[i]! + base;
+/** `edges` with targets counted from `base` on, written to `out`. */
+function shift(edges: readonly number[], out: number[], base: number): number[] {
+  for (let i = 2; i < out.length; i += 3) out[i] = edges[i]! < 0 ? 0 : edges[i]! + base;
   return out;
 }
 
@@ -221,34 +221,74 @@ function refuseLeftRecursion(b: Builder, nullable: readonly boolean[]): void {
 function liveStates(b: Builder): Uint8Array {
   const n = b.edges.length;
   const live = new Uint8Array(n);
-  // Who becomes live when a state does: sources of its edges and calls; and callers wait for the start of the called rule.
-  const from: number[][] = Array.from({ length: n }, () => []);
-  const callers: [state: number, target: number][][] = Array.from({ length: n }, () => []);
+  // Who becomes live when a state does: the sources of its edges, listed one behind the other by target…
+  const begin = new Int32Array(n + 1);
+  const each = (use: (source: number, target: number) => void): void => {
+    for (let s = 1; s < n; s++) {
+      const edges = b.edges[s]!;
+      for (let e = 2; e < edges.length; e += 3) use(s, edges[e]!);
+      if (b.otherwise[s]) use(s, b.otherwise[s]!);
+    }
+    for (const [s, tokens] of b.tokens) for (const t of tokens) use(s, t.target);
+    for (const [s, calls] of b.calls) for (const c of calls) if (c.loop >= 0 && b.loops[c.loop]!.least === 0) use(s, c.target);
+  };
+  each((_, target) => begin[target + 1]!++);
+  for (let s = 0; s < n; s++) begin[s + 1] = begin[s + 1]! + begin[s]!;
+  const sources = new Int32Array(begin[n]!);
+  const filled = begin.slice();
+  each((source, target) => {
+    sources[filled[target]!++] = source;
+  });
+  // …and callers, which need the start of the rule and where it returns to.
+  const callers = new Map<number, [state: number, other: number][]>();
+  const wait = (on: number, state: number, other: number) => {
+    const list = callers.get(on);
+    if (list) list.push([state, other]);
+    else callers.set(on, [[state, other]]);
+  };
+  for (const [s, calls] of b.calls)
+    for (const c of calls) {
+      wait(b.starts[c.rule]!, s, c.target);
+      wait(c.target, s, b.starts[c.rule]!);
+    }
   const queue: number[] = [];
   const set = (s: number) => {
     if (s === 0 || live[s]) return;
     live[s] = 1;
     queue.push(s);
   };
-  for (let s = 1; s < n; s++) {
-    const edges = b.edges[s]!;
-    for (let e = 2; e < edges.length; e += 3) from[edges[e]!]!.push(s);
-    if (b.otherwise[s]) from[b.otherwise[s]!]!.push(s);
-    for (const t of b.tokens.get(s) ?? []) from[t.target]!.push(s);
-  }
-  for (const [s, calls] of b.calls)
-    for (const c of calls) {
-      if (c.loop >= 0 && b.loops[c.loop]!.least === 0) from[c.target]!.push(s);
-      callers[b.starts[c.rule]!]!.push([s, c.target]);
-      callers[c.target]!.push([s, b.starts[c.rule]!]);
-    }
   for (let s = 1; s < n; s++) if (b.accepts[s]) set(s);
   while (queue.length) {
     const s = queue.pop()!;
-    for (const source of from[s]!) set(source);
-    for (const [source, other] of callers[s]!) if (live[other]) set(source);
+    for (let i = begin[s]!; i < begin[s + 1]!; i++) set(sources[i]!);
+    for (const [source, other] of callers.get(s) ?? []) if (live[other]) set(source);
   }
   return live;
+}
+
+/** Numbers, as many as come. */
+class Words {
+  #words = new Int32Array(1024);
+  length = 0;
+
+  /** Room for `count` more, from `length` on. */
+  take(count: number): Int32Array {
+    if (this.length + count > this.#words.length) {
+      const more = new Int32Array(Math.max(2 * this.#words.length, this.length + count));
+      more.set(this.#words.subarray(0, this.length));
+      this.#words = more;
+    }
+    return this.#words;
+  }
+
+  push(...values: readonly number[]): void {
+    const words = this.take(values.length);
+    for (const value of values) words[this.length++] = value;
+  }
+
+  get all(): Int32Array {
+    return this.#words.subarray(0, this.length);
+  }
 }
 
 function serialise(b: Builder, live: Uint8Array): Machine {
@@ -261,9 +301,10 @@ function serialise(b: Builder, live: Uint8Array): Machine {
     if (!id[s]) id[s] = order.push(s) - 1;
     return id[s]!;
   };
-  const out: number[] = [];
+  const out = new Words();
   reach(b.starts[0]!);
-  const records: number[] = [0, 0, 0, 0, 0];
+  const records = new Words();
+  records.push(0, 0, 0, 0, 0);
   const loopIds = new Int32Array(b.loops.length);
   const loopOrder: number[] = [];
   let rows = 0;
@@ -273,38 +314,42 @@ function serialise(b: Builder, live: Uint8Array): Machine {
     let flags = b.accepts[s] ? ACCEPTS : 0;
     const edges = b.edges[s]!;
     const at = header + out.length;
-    const ranges: number[] = [];
+    const other = b.otherwise[s]!;
+    const words = out.take(256 + edges.length);
+    let count = 0;
     for (let e = 0; e < edges.length; e += 3) {
       const target = reach(edges[e + 2]!);
       // A dead edge still hides the other state's.
-      if (target || b.otherwise[s]) ranges.push(edges[e]! | (edges[e + 1]! << 8), target);
+      if (!target && !other) continue;
+      words[out.length + 2 * count] = edges[e]! | (edges[e + 1]! << 8);
+      words[out.length + 2 * count + 1] = target;
+      count++;
     }
-    if (b.otherwise[s]) reach(b.otherwise[s]!);
-    let count = ranges.length / 2;
-    if (count) flags |= EDGES;
-    if (b.otherwise[s] && live[b.otherwise[s]!]) flags |= EDGES;
-    if (count >= DENSE_FROM && !b.otherwise[s] && rows < MAX_ROWS) {
+    if (other) reach(other);
+    if (count > 0 || (other && live[other])) flags |= EDGES;
+    if (count >= DENSE_FROM && !other && rows < MAX_ROWS) {
       rows++;
       flags |= DENSE;
       if (isFree(b.edges, s)) flags |= FREE;
-      const row = new Array<number>(256).fill(0);
-      for (let r = 0; r < ranges.length; r += 2) row.fill(ranges[r + 1]!, ranges[r]! & 255, (ranges[r]! >> 8) + 1);
-      for (const target of row) out.push(target);
+      words.fill(0, out.length, out.length + 256);
+      for (let e = 0; e < edges.length; e += 3)
+        words.fill(reach(edges[e + 2]!), out.length + edges[e]!, out.length + edges[e + 1]! + 1);
+      out.length += 256;
       count = 0;
-    } else for (const word of ranges) out.push(word);
+    } else out.length += 2 * count;
     const extras = addExtras(b, s, live, reach, out, header, (loop) => {
       if (!loopIds[loop]) loopIds[loop] = loopOrder.push(loop);
       return loopIds[loop]!;
     });
     flags |= extras.flags;
-    records.push(flags | (count << 8), at, extras.at, b.otherwise[s] ? reach(b.otherwise[s]!) : 0, b.ruleAt[s]!);
+    records.push(flags | (count << 8), at, extras.at, other ? reach(other) : 0, b.ruleAt[s]!);
   }
   const states = header + out.length;
   const loops = states + records.length;
   const tables = new Int32Array(loops + 4 * loopOrder.length);
   tables.set([1, order.length, 1, states, loops, loopOrder.length]);
-  tables.set(out, header);
-  tables.set(records, states);
+  tables.set(out.all, header);
+  tables.set(records.all, states);
   loopOrder.forEach((l, i) => {
     const { rule, least, most, back } = b.loops[l]!;
     const body = b.starts[rule]!;
@@ -320,7 +365,7 @@ function addExtras(
   s: number,
   live: Uint8Array,
   reach: (s: number) => number,
-  out: number[],
+  out: Words,
   header: number,
   loopId: (loop: number) => number,
 ): { at: number; flags: number } {
@@ -358,11 +403,15 @@ function target(edges: Edges, state: number, byte: number): number {
   return 0;
 }
 
-/** Byte ranges of each safe character of two and more bytes. */
+/** Byte ranges of each safe character of two and more bytes; U+2028 and U+2029 are none, which `.` leaves out. */
 const SEQUENCES = [
   [0xc2, 0xdf, 0x80, 0xbf],
   [0xe0, 0xe0, 0xa0, 0xbf, 0x80, 0xbf],
-  [0xe1, 0xec, 0x80, 0xbf, 0x80, 0xbf],
+  [0xe1, 0xe1, 0x80, 0xbf, 0x80, 0xbf],
+  [0xe2, 0xe2, 0x80, 0x80, 0x80, 0xa7],
+  [0xe2, 0xe2, 0x80, 0x80, 0xaa, 0xbf],
+  [0xe2, 0xe2, 0x81, 0xbf, 0x80, 0xbf],
+  [0xe3, 0xec, 0x80, 0xbf, 0x80, 0xbf],
   [0xed, 0xed, 0x80, 0x9f, 0x80, 0xbf],
   [0xee, 0xef, 0x80, 0xbf, 0x80, 0xbf],
   [0xf0, 0xf0, 0x90, 0xbf, 0x80, 0xbf, 0x80, 0xbf],

@@ -272,12 +272,12 @@ export function regexDfa(pattern: string, path: string, whole = false, keyword =
   const nfa = new Nfa();
   const start = nfa.state();
   const body = nfa.state();
-  nfa.eps[start]!.push(body);
+  nfa.join(start, body);
   if (!whole && !anchored(node, "start")) {
     const any = nfa.state();
     nfa.chars(any, ALL, any);
-    nfa.eps[start]!.push(any);
-    nfa.eps[any]!.push(body);
+    nfa.join(start, any);
+    nfa.join(any, body);
   }
   const end = add(nfa, node, body, refuse);
   if (!whole && !anchored(node, "end")) nfa.chars(end, ALL, end);
@@ -300,8 +300,8 @@ function add(nfa: Nfa, node: Node, from: number, refuse: (why: string) => never)
     case "alt":
       for (const part of node.parts) {
         const begin = nfa.state();
-        nfa.eps[from]!.push(begin);
-        nfa.eps[add(nfa, part, begin, refuse)]!.push(to);
+        nfa.join(from, begin);
+        nfa.join(add(nfa, part, begin, refuse), to);
       }
       return to;
     case "start":
@@ -315,18 +315,18 @@ function add(nfa: Nfa, node: Node, from: number, refuse: (why: string) => never)
       const endless = most === Number.POSITIVE_INFINITY;
       const copies = endless ? least : most;
       for (let i = 0; i < copies; i++) {
-        if (i >= least) nfa.eps[from]!.push(to);
+        if (i >= least) nfa.join(from, to);
         const before = nfa.edges.length;
         from = add(nfa, part, from, refuse);
         if (copies * (nfa.edges.length - before) > 20 * MAX_STRING_STATES) refuse("it repeats too much");
       }
       if (endless) {
         const again = nfa.state();
-        nfa.eps[from]!.push(again);
-        nfa.eps[add(nfa, part, again, refuse)]!.push(again);
+        nfa.join(from, again);
+        nfa.join(add(nfa, part, again, refuse), again);
         from = again;
       }
-      nfa.eps[from]!.push(to);
+      nfa.join(from, to);
       return to;
     }
   }

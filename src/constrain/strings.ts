@@ -176,6 +176,15 @@ const ESCAPES: readonly (readonly [letter: number, byte: number])[] = [
  * JSON.stringify; `\/` and `\u00xx` for controls are taken as well.
  */
 export function quoted(dfa: Dfa): Dfa {
+  let made = quotedOnes.get(dfa);
+  if (!made) quotedOnes.set(dfa, (made = quote(dfa)));
+  return made;
+}
+
+/** Of patterns and formats that are kept, too. */
+const quotedOnes = new WeakMap<Dfa, Dfa>();
+
+function quote(dfa: Dfa): Dfa {
   const n = dfa.edges.length;
   const edges: number[][] = [];
   const accepts: boolean[] = new Array<boolean>(n).fill(false);

@@ -8,9 +8,14 @@ export interface Place {
   readonly base: string;
 }
 
+/** Keywords whose values are schemas, or lists of them. Nothing else holds any: an `$id` elsewhere is data. */
+const APPLICATORS = new Set(
+  "items additionalItems prefixItems contains additionalProperties propertyNames unevaluatedItems unevaluatedProperties if then else not allOf anyOf oneOf contentSchema extends disallow".split(
+    " ",
+  ),
+);
+
 const ROOT = "https://schema.invalid/";
-/** Keywords whose values hold data, not schemas. */
-const DATA = new Set(["const", "enum", "default", "examples", "example"]);
 /** Keywords whose values are schemas by name. */
 export const BY_NAME = new Set(["properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"]);
 
@@ -65,7 +70,7 @@ export class Document {
       if (typeof anchor === "string") this.#anchors.set(`${base}#${anchor}`, place);
     }
     for (const [key, value] of Object.entries(schema)) {
-      if (DATA.has(key) || typeof value !== "object" || value === null) continue;
+      if (typeof value !== "object" || value === null || !(APPLICATORS.has(key) || BY_NAME.has(key))) continue;
       if (Array.isArray(value)) for (let i = 0; i < value.length; i++) this.#scan(value[i], under(path, key, i), base, depth + 1);
       else if (BY_NAME.has(key))
         for (const [name, sub] of Object.entries(value)) this.#scan(sub, under(path, key, name), base, depth + 1);

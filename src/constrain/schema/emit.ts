@@ -1,7 +1,7 @@
 // Shapes -> grammars of JSON text.
 import type { Dfa } from "../dfa.ts";
 import { alt, automaton, call, type GraphEdge, graph, literal, optional, type Part, Rule, repeat, seq } from "../grammar.ts";
-import { UnsupportedSchemaError } from "../limits.ts";
+import { refusing, UnsupportedSchemaError } from "../limits.ts";
 import { numberPart } from "../numbers.ts";
 import { anyBut, anyText, combine, ofLength, quoted, stringTail, stringTailOf, wordsDfa } from "../strings.ts";
 import type { Reader } from "./read.ts";
@@ -16,6 +16,8 @@ const MAX_NODES = 20_000;
 const MAX_PATTERNS = 6;
 /** Lengths up to which an automaton over a string's bytes counts, where other things are said of it, too. */
 const MAX_COUNTED = 4096;
+/** States from which on an automaton of a string becomes a rule, which is there once. */
+const SHARED = 24;
 const INFINITY = Number.POSITIVE_INFINITY;
 
 export class Emitter {
@@ -26,6 +28,7 @@ export class Emitter {
   readonly #rules = new Map<string, Rule>();
   readonly #open: (() => void)[] = [];
   readonly #keys = new Map<string, Part>();
+  readonly #dfas = new Map<Dfa, number>();
 
   constructor(reader: Reader, whitespace: Whitespace) {
     this.#reader = reader;
@@ -45,10 +48,10 @@ export class Emitter {
   #value(lazy: Lazy, path: string): Part {
     const shape = this.#reader.shape(lazy);
     const key = this.#reader.key(lazy);
-    const at = lazy[0]?.path ?? path;
+    const at = lazy[0] ? this.#reader.named(lazy[0]).path : path;
     const parts: Part[] = [...shape.words].map((w) => literal(w));
     for (const r of shape.numbers) {
-      const part = numberPart(r, at);
+      const part = refusing(at, r.multiples.length ? "multipleOf" : "minimum", () => numberPart(r, at));
       if (part) parts.push(part);
     }
     const strings = shape.strings.flatMap((s) => this.#string(s, at));
@@ -91,8 +94,15 @@ export class Emitter {
       if (least === 0 && most === INFINITY) return [this.#once('"', path, () => stringTail)];
       return [this.#once(`"${least} ${most}`, path, () => stringTailOf(least, most, path))];
     }
-    const found = this.#counted(dfa, set, path);
-    return found ? [automaton(quoted(found))] : [];
+    const bounded = least > 0 || most !== INFINITY;
+    const found = refusing(path, bounded ? (most === INFINITY ? "minLength" : "maxLength") : "pattern", () =>
+      this.#counted(dfa, set, path),
+    );
+    if (!found) return [];
+    if (dfa.edges.length < SHARED) return [automaton(quoted(found))];
+    let number = this.#dfas.get(dfa);
+    if (number === undefined) this.#dfas.set(dfa, (number = this.#dfas.size));
+    return [this.#once(`~${number} ${least} ${most}`, path, () => automaton(quoted(found)))];
   }
 
   /** A part that stands in many places, as one rule. */
@@ -175,8 +185,9 @@ export class Emitter {
   }
 
   /**
-   * Members in the order in which the schema names them, then those that it does not name. Node C(i): a member must come,
-   * of those from the i-th on; B(i): one has just been written. Each once per number of members, where that is bounded.
+   * Members in the order in which the schema names them, then those that it does not name. Node B(i): a member before the
+   * i-th has been written; E(i): one must come, of those from the i-th on or of those that are not named; C(i): one that is
+   * named. Each once per number of members, where that is bounded.
    */
   #object(set: ObjectSet, path: string): Part {
     const order = new Set(set.groups.flatMap((g) => [...g.names.keys()]));
@@ -184,7 +195,9 @@ export class Emitter {
     const allowed = (name: string) => set.nameSets.every((s) => hasString(s, name));
     const members = [...order].filter((name) => allowed(name) && !this.#reader.isEmpty(memberOf(set, name)));
     if ([...set.required].some((name) => !members.includes(name))) return alt();
-    const extras = this.#extras(set, [...order], path);
+    const extras = refusing(path, set.nameSets.length ? "propertyNames" : "patternProperties", () =>
+      this.#extras(set, [...order], path),
+    );
     const n = members.length;
     const needed = (i: number): boolean => set.required.has(members[i]!);
     let lastNeeded = -1;
@@ -193,12 +206,13 @@ export class Emitter {
     const most = extras.length === 0 && set.most >= n ? INFINITY : set.most;
     const least = set.least <= set.required.size ? 0 : set.least;
     const counts = most !== INFINITY ? most : least;
-    if ((n + 1) * (counts + 1) * 2 > MAX_NODES)
+    if (3 * (n + 1) * (counts + 1) > MAX_NODES)
       throw new UnsupportedSchemaError(path, most !== INFINITY ? "maxProperties" : "minProperties", "it takes too many states");
     const width = counts + 1;
-    const nodeC = (i: number, c: number) => 2 * (i * width + c);
-    const nodeB = (i: number, c: number) => nodeC(i, c) + 1;
-    const end = 2 * (n + 1) * width;
+    const nodeE = (i: number, c: number) => 3 * (i * width + c);
+    const nodeC = (i: number, c: number) => nodeE(i, c) + 1;
+    const nodeB = (i: number, c: number) => nodeE(i, c) + 2;
+    const end = 3 * (n + 1) * width;
     const edges: GraphEdge[] = [];
     const up = (c: number) => Math.min(c + 1, counts);
     const close = this.#close("}");
@@ -206,7 +220,9 @@ export class Emitter {
     const parts = members.map((name) =>
       seq(literal(`${JSON.stringify(name)}:`), ...(this.#gap ? [this.#gap] : []), this.#value(memberOf(set, name), path)),
     );
+    // Several sets of names are one rule, so that a walk over tokens looks at all of them at once.
     const others = extras.map(({ key, value }) => seq(literal('"'), key, colon, this.#value(value, path)));
+    const other = others.length > 1 ? call(new Rule(path, alt(...others))) : others[0];
     const separator = this.#separator();
     for (let i = 0; i <= n; i++)
       for (let c = 0; c < width; c++) {
@@ -216,13 +232,14 @@ export class Emitter {
             edges.push({ from: nodeC(i, c), to: nodeB(i + 1, up(c)), part: parts[i]! });
             if (!needed(i)) edges.push({ from: nodeC(i, c), to: nodeC(i + 1, c) });
           }
+          edges.push({ from: nodeE(i, c), to: nodeC(i, c) });
           // Names that the schema does not know come when all that are needed have.
-          if (i > lastNeeded) for (const part of others) edges.push({ from: nodeC(i, c), to: nodeB(i, up(c)), part });
-          edges.push({ from: nodeB(i, c), to: nodeC(i, c), part: separator });
+          if (i > lastNeeded && other) edges.push({ from: nodeE(i, c), to: nodeB(i, up(c)), part: other });
+          edges.push({ from: nodeB(i, c), to: nodeE(i, c), part: separator });
         }
         if (i > lastNeeded && c >= least) edges.push({ from: nodeB(i, c), to: end, part: close });
       }
-    if (lastNeeded < 0 && least === 0) edges.push({ from: nodeC(0, 0), to: end, part: close });
+    if (lastNeeded < 0 && least === 0) edges.push({ from: 0, to: end, part: close });
     return graph(end + 1, edges);
   }
 
@@ -260,7 +277,7 @@ export class Emitter {
         const own = g.patterns.filter((p) => matched.has(p.source));
         return own.length ? own.flatMap((p) => p.value) : g.rest;
       });
-      if (!this.#reader.isEmpty(value)) out.push({ key: call(new Rule(path, automaton(quoted(dfa)))), value });
+      if (!this.#reader.isEmpty(value)) out.push({ key: automaton(quoted(dfa)), value });
     };
     visit(0, base, new Set());
     return out;

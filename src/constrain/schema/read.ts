@@ -1,7 +1,7 @@
 // Keywords -> shapes, for a schema and for its opposite.
 import type { Dfa } from "../dfa.ts";
 import { formatLengths, formats, numberFormats } from "../formats.ts";
-import { UnsupportedSchemaError } from "../limits.ts";
+import { refusing, UnsupportedSchemaError } from "../limits.ts";
 import { anyNumber, type NumberRange } from "../numbers.ts";
 import { regexDfa } from "../regex.ts";
 import { anyText, combine, wordsDfa } from "../strings.ts";
@@ -60,12 +60,29 @@ export class Reader {
   /** A name for what `lazy` allows: equal ones say the same. "" is anything. */
   key(lazy: Lazy): string {
     const ids: string[] = [];
-    for (const l of lazy) {
+    for (const one of lazy) {
+      const l = this.named(one);
       const { schema, negated } = l;
       if (schema === !negated || (isObject(schema) && !negated && Object.keys(schema).length === 0)) continue;
       ids.push((negated ? "-" : "+") + this.#id(l));
     }
     return [...new Set(ids)].sort().join(" ");
+  }
+
+  /** What a schema refers to that says nothing else: so that all references to one thing are that thing. */
+  named(l: Literal): Literal {
+    for (let i = 0; i < 32; i++) {
+      const { schema } = l;
+      if (!isObject(schema) || typeof schema["$ref"] !== "string") return l;
+      for (const name of Object.keys(schema)) if (name !== "$ref" && !(this.document.old || ANNOTATIONS.has(name))) return l;
+      try {
+        l = { ...this.document.resolve(schema["$ref"], l), negated: l.negated };
+      } catch {
+        // Reading it will tell.
+        return l;
+      }
+    }
+    return l;
   }
 
   #id({ schema, base }: Literal): number | string {
@@ -153,7 +170,7 @@ export class Reader {
   /** Runs the reading of one keyword; what it refuses is noted instead when the reader is lenient. */
   #keyword(place: Place, keyword: string, read: () => Shape): Shape {
     try {
-      return read();
+      return refusing(place.path, keyword, read);
     } catch (error) {
       if (!(error instanceof UnsupportedSchemaError)) throw error;
       const named =
