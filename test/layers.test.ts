@@ -11,6 +11,7 @@ const order = [
   "brands.ts",
   "signals.ts",
   "clock.ts",
+  "flow.ts",
   "file",
   "wasm",
   "text",

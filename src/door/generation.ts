@@ -2,8 +2,13 @@
 import { asyncDispose } from "../brands.ts";
 import { now } from "../clock.ts";
 import type { GeneratedPart, GenerateHooks, GenerateResult, Timings, Usage } from "../engine/types.ts";
+import { Flow } from "../flow.ts";
 import { joinSignals } from "../signals.ts";
 import { guarded } from "./given.ts";
+
+/** Parts that lie unread before a generation is held back, and down to which they are read before it goes on. */
+const MANY = 32;
+const FEW = 8;
 
 /** Runs a generation: calls the hooks as it goes, rejects with the signal's reason when aborted. */
 export type StartGeneration = (signal: AbortSignal, hooks: Omit<GenerateHooks, "signal">) => Promise<GenerateResult>;
@@ -31,7 +36,8 @@ interface Caller {
 /**
  * Await it for the whole result, iterate over it for parts as they come, or both. It starts with the first of these.
  * It is stopped when its last reader leaves (`break`, `return()`, a stream's `cancel`) and nobody awaits the result. Rejects, and loops
- * throw, with a CpmError or the signal's own reason, at once: parts that had come before are not read any more, but `partial` has them.
+ * throw, with a CpmError or the signal's own reason, at once. Readers that fall far behind hold it back, unless somebody awaits the
+ * result: nothing piles up for a slow one. After a failure parts that had come before are not read any more, but `partial` has them.
  */
 export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<GeneratedPart> {
   readonly #start: StartGeneration;
@@ -43,7 +49,9 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
   #wake: () => void = () => {};
   #more = new Promise<void>((resolve) => (this.#wake = resolve));
   #ended = false;
-  #readers = 0;
+  /** How far each reader is. */
+  readonly #readers = new Set<{ next: number }>();
+  readonly #flow = new Flow();
   #awaited = false;
   /** A callback's failure. */
   #failure: { readonly error: unknown } | undefined;
@@ -78,8 +86,10 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
         onPart: (part) => {
           this.#firstPart ??= now();
           this.#parts.push(part);
+          this.#balance();
           this.#notify();
         },
+        flow: this.#flow,
         ...(onPrefill ? { onPrefill } : {}),
       });
       if (this.#failure) throw this.#failure.error;
@@ -92,6 +102,13 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
       release();
       this.#notify();
     }
+  }
+
+  /** Holds the generation back while all its readers are far behind; whoever awaits the result reads nothing, and needs it whole. */
+  #balance(): void {
+    let behind = this.#awaited || this.#readers.size === 0 ? 0 : this.#parts.length;
+    for (const { next } of this.#readers) behind = Math.min(behind, this.#parts.length - next);
+    this.#flow.set(behind >= (this.#flow.held ? FEW : MANY));
   }
 
   #notify(): void {
@@ -140,7 +157,10 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
     onError?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     // Who asks for the result wants the whole; catch() and finally() do not.
-    if (typeof onResult === "function") this.#awaited = true;
+    if (typeof onResult === "function") {
+      this.#awaited = true;
+      this.#balance();
+    }
     return this.#run().then(onResult, onError);
   }
 
@@ -154,23 +174,24 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
 
   /** Every reader gets all parts, from the first. */
   [Symbol.asyncIterator](): AsyncGenerator<GeneratedPart, void> {
-    let next = 0;
+    const place = { next: 0 };
     let state: "new" | "reading" | "done" = "new";
     const begin = () => {
       if (state !== "new") return;
       state = "reading";
-      this.#readers++;
+      this.#readers.add(place);
       // Whoever iterates hears of a failure in the loop.
       this.#run().catch(() => {});
     };
     const end = () => {
-      if (state === "reading") this.#readers--;
+      this.#readers.delete(place);
       state = "done";
+      this.#balance();
     };
     const leave = () => {
       if (state === "done") return;
       end();
-      if (!this.#result || this.#readers > 0 || this.#awaited || this.#ended) return;
+      if (!this.#result || this.#readers.size > 0 || this.#awaited || this.#ended) return;
       this.#stop.abort(new DOMException("the loop over this generation was left", "AbortError"));
     };
     const { signal } = this.#caller;
@@ -181,11 +202,15 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Ge
         for (;;) {
           if (state === "done") return done;
           const aborted = signal?.aborted ? { error: signal.reason } : this.#failure;
-          if (aborted && !(this.#ended && next === this.#parts.length)) {
+          if (aborted && !(this.#ended && place.next === this.#parts.length)) {
             end();
             throw aborted.error;
           }
-          if (next < this.#parts.length) return { done: false, value: this.#parts[next++]! };
+          if (place.next < this.#parts.length) {
+            const value = this.#parts[place.next++]!;
+            this.#balance();
+            return { done: false, value };
+          }
           if (this.#ended) {
             end();
             await this.#result;

@@ -51,7 +51,8 @@ export class Batcher {
 
   /** Whether a step has something to do. */
   get busy(): boolean {
-    return this.#runs.size > 0;
+    for (const run of this.#runs) if (!run.held || run.settled || run.signal?.aborted) return true;
+    return false;
   }
 
   /** Ends all runs. */
@@ -66,7 +67,7 @@ export class Batcher {
    */
   async step(stop: Stop, only?: readonly Run[]): Promise<void> {
     this.#sweep();
-    const ready = [...(only ?? this.#runs)].filter((run) => this.#runs.has(run));
+    const ready = [...(only ?? this.#runs)].filter((run) => this.#runs.has(run) && !run.held);
     if (ready.length === 0) return;
     const { stepper, samplers, costs } = this.#p;
     if (ready.length > 1) costs.ready();

@@ -1,4 +1,5 @@
 // Requests: texts to generate and to embed, from the gate to their result. Sessions' other calls are the engine's.
+import type { Flow } from "../flow.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
 import { withSignals } from "../signals.ts";
 import type { Parts } from "./assemble.ts";
@@ -80,7 +81,7 @@ export class Requests {
           if (drafting) meter.warmUp();
           return this.#textRun(loan?.sequence ?? sequences.get(session), { ...request, prompt }, hooks);
         }, signal);
-        return await this.#complete(run);
+        return await this.#complete(run, hooks.flow);
       } finally {
         if (loan) this.#prefixes.giveBack(loan, prompt.length);
       }
@@ -164,12 +165,41 @@ export class Requests {
   }
 
   /** Steps until `run` has its result. */
-  async #complete<T>(run: Run<T>): Promise<T> {
+  async #complete<T>(run: Run<T>, flow?: Flow): Promise<T> {
     this.#batcher.add(run);
     // Work belongs to requests there: each computes its own rows, in turn with the others.
-    if (this.#parts.host.requestBound) while (!run.settled) await this.#step([run]);
-    else if (!this.#stepping) void this.#keepStepping();
-    return run.result;
+    if (this.#parts.host.requestBound) {
+      while (!run.settled) {
+        if (run.held && !run.signal?.aborted && !this.#turns.end.aborted) await this.#released(run, flow);
+        await this.#step([run]);
+      }
+      return run.result;
+    }
+    // Neither a release nor an abort of a held text would be seen where no step is running.
+    flow?.listen(() => this.#wake());
+    const wake = () => this.#wake();
+    run.signal?.addEventListener("abort", wake, { once: true });
+    this.#wake();
+    return run.result.finally(() => run.signal?.removeEventListener("abort", wake));
+  }
+
+  /** Resolves when a held run is released, or has to end. */
+  #released(run: Run, flow: Flow | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const { end } = this.#turns;
+      const done = () => {
+        run.signal?.removeEventListener("abort", done);
+        end.removeEventListener("abort", done);
+        resolve();
+      };
+      flow?.listen((held) => held || done());
+      run.signal?.addEventListener("abort", done, { once: true });
+      end.addEventListener("abort", done, { once: true });
+    });
+  }
+
+  #wake(): void {
+    if (!this.#stepping && this.#batcher.busy) void this.#keepStepping();
   }
 
   async #keepStepping(): Promise<void> {

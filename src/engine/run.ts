@@ -29,6 +29,11 @@ export abstract class Run<Result = unknown> {
     this.result.catch(() => {});
   }
 
+  /** Its reader is behind: no rows until it is released. */
+  get held(): boolean {
+    return false;
+  }
+
   /** Prompt tokens still to compute. */
   abstract get left(): number;
   /** Whether the prompt's last token takes a row of logits. */
@@ -89,6 +94,10 @@ export class TextRun extends Run<GenerateResult> {
     hooks.onBegin?.({ promptTokens: request.prompt.length, cachedTokens: this.#cached });
     this.#out = new Output(parts.table, request, hooks);
     this.#stop = new Set([...parts.stop, ...request.stopTokens]);
+  }
+
+  override get held(): boolean {
+    return this.#hooks.flow?.held ?? false;
   }
 
   get left(): number {

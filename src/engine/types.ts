@@ -1,4 +1,5 @@
 // What crosses between the public door and the engine, which may live in a worker: plain data only.
+import type { Flow } from "../flow.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import type { SparseConfig, SparseOption } from "../model/sparse.ts";
@@ -213,6 +214,8 @@ export interface GenerateResult {
 /** A prefill in progress, for long prompts. */
 export interface GenerateHooks {
   readonly signal?: AbortSignal | undefined;
+  /** Holds the generation back while its parts find no reader. */
+  readonly flow?: Flow | undefined;
   onPart(part: GeneratedPart): void;
   /** Once, when the prompt is known and computing begins. */
   onBegin?(usage: Omit<Usage, "completionTokens">): void;

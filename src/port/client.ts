@@ -19,6 +19,7 @@ import type {
 } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
+import type { Flow } from "../flow.ts";
 import { untilAborted } from "../signals.ts";
 import { failPool, type Lane } from "../wasm/lane.ts";
 import { Lanes, type LaneWorker } from "./lanes.ts";
@@ -207,6 +208,7 @@ export class EngineClient implements EngineApi {
     signal?: AbortSignal,
     onEvent?: (event: string, value: unknown) => void,
     transfer?: ArrayBuffer[],
+    flow?: Flow,
   ): Promise<T> {
     if (this.#dead) return Promise.reject(this.#dead);
     if (signal?.aborted) return Promise.reject(signal.reason);
@@ -215,6 +217,7 @@ export class EngineClient implements EngineApi {
       // The worker stops at its next look at the event loop and then answers; its state stays in step with ours.
       const abort = () => this.#worker.post({ type: "abort", id } satisfies ToWorker);
       signal?.addEventListener("abort", abort, { once: true });
+      flow?.listen((held) => this.#worker.post({ type: "hold", id, held } satisfies ToWorker));
       const stop = () => signal?.removeEventListener("abort", abort);
       const fail = (error: unknown) => reject(signal?.aborted && !(error instanceof CpmError) ? signal.reason : error);
       this.#pending.set(id, { resolve: resolve as (value: never) => void, reject: fail, onEvent, stop });
@@ -228,8 +231,9 @@ export class EngineClient implements EngineApi {
     args: readonly unknown[],
     signal?: AbortSignal,
     onEvent?: (event: string, value: unknown) => void,
+    flow?: Flow,
   ): Promise<T> {
-    return this.#ask<T>((id) => ({ type: "call", id, method, args }), signal, onEvent);
+    return this.#ask<T>((id) => ({ type: "call", id, method, args }), signal, onEvent, undefined, flow);
   }
 
   async #serve(id: number, request: FileRequest): Promise<void> {
@@ -272,11 +276,12 @@ export class EngineClient implements EngineApi {
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-    return this.#call("generate", [session, request], hooks.signal, (event, value) => {
+    const onEvent = (event: string, value: unknown) => {
       if (event === "part") hooks.onPart(value as GeneratedPart);
       else if (event === "begin") hooks.onBegin?.(value as Omit<Usage, "completionTokens">);
       else hooks.onPrefill?.(...(value as [number, number]));
-    });
+    };
+    return this.#call("generate", [session, request], hooks.signal, onEvent, hooks.flow);
   }
 
   embed(

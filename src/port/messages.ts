@@ -54,6 +54,7 @@ export type ToWorker =
     }
   | { readonly type: "call"; readonly id: number; readonly method: CallName; readonly args: readonly unknown[] }
   | { readonly type: "abort"; readonly id: number }
+  | { readonly type: "hold"; readonly id: number; readonly held: boolean }
   | { readonly type: "served"; readonly id: number; readonly value?: unknown; readonly error?: WireError }
   | { readonly type: "lanes-started"; readonly error?: WireError };
 

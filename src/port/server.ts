@@ -1,8 +1,10 @@
 // The worker's side: one engine, called by messages.
+
 import { Engine } from "../engine/engine.ts";
 import type { EngineHost } from "../engine/host.ts";
 import type { EmbedOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
+import { Flow } from "../flow.ts";
 import type { Lane } from "../wasm/lane.ts";
 import {
   type CallName,
@@ -28,6 +30,7 @@ export type OpenInput = (input: Exclude<WireInput, { kind: "served" }>) => Model
  */
 export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, openInput: OpenInput): void {
   const aborts = new Map<number, AbortController>();
+  const flows = new Map<number, Flow>();
   const served = new ServedFiles(port);
   const lanes = new ClientLanes(port);
   let engine: Engine | undefined;
@@ -44,6 +47,7 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
       send({ type: "error", id, error: packError(error) });
     } finally {
       aborts.delete(id);
+      flows.delete(id);
     }
   }
 
@@ -64,8 +68,11 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
     if (method === "generate") {
       const [session, request] = args as [number, GenerateRequest];
       const event = (name: "begin" | "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });
+      const flow = new Flow();
+      flows.set(id, flow);
       return target.generate(session, request, {
         signal,
+        flow,
         onBegin: event("begin"),
         onPart: event("part"),
         onPrefill: (done, total) => event("prefill")([done, total]),
@@ -81,6 +88,7 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
   port.listen((raw) => {
     const message = raw as ToWorker;
     if (message.type === "abort") aborts.get(message.id)?.abort();
+    else if (message.type === "hold") flows.get(message.id)?.set(message.held);
     else if (message.type === "served")
       served.answer(message.id, unpackValue(message.value), message.error && unpackError(message.error));
     else if (message.type === "lanes-started") lanes.started(message.error && unpackError(message.error));
