@@ -29,7 +29,7 @@ describe.each(Object.entries(doors))("%s", (_, door) => {
     await parts.next();
     await model.generate(promptOf(30), { ...endless, maxTokens: 200 });
     await parts.return();
-    await expect(generation.catch((error: Error) => Promise.reject(error))).rejects.toMatchObject({ name: "AbortError" });
+    await expect(generation.catch((error: unknown) => Promise.reject(error))).rejects.toMatchObject({ name: "AbortError" });
     expect(generation.partial!.tokens.length).toBeLessThan(MOST);
     expect((await model.generate(promptOf(10), { ...endless, maxTokens: 5 })).tokens).toHaveLength(5);
   });
@@ -46,7 +46,7 @@ describe.each(Object.entries(doors))("%s", (_, door) => {
     const control = new AbortController();
     const first = await held(control.signal);
     control.abort(new Error("enough"));
-    await expect(first.generation.catch((error: Error) => Promise.reject(error))).rejects.toThrow("enough");
+    await expect(first.generation.catch((error: unknown) => Promise.reject(error))).rejects.toThrow("enough");
     const second = await held();
     const ended = second.generation.catch((error: unknown) => (error as { code?: string }).code);
     await model.dispose();
