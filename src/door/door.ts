@@ -80,6 +80,7 @@ export function openDoor(platform: Platform): Door {
   return {
     async load(input, given) {
       const options = withoutNulls(given);
+      engineOptions(options);
       const failed = new AbortController();
       const onProgress = guarded(options.onProgress, (error) => failed.abort(error));
       return withSignals([options.signal, failed.signal], async (signal) => {

@@ -75,6 +75,10 @@ describe.each(Object.entries(doors))("%s", (_, door) => {
         ),
       });
     await expect(door.load(silent, { headers: 7 as never })).rejects.toMatchObject({ code: "bad-option" });
+    for (const wrong of [{ signal: {} }, { signal: 7 }, { onProgress: 7 }, { network: 7 }, { network: { idle: 1 } }] as never[])
+      await expect(door.load(silent, wrong)).rejects.toMatchObject({ name: "CpmError", code: "bad-option" });
+    for (const call of [door.inspect, door.loadTokenizer])
+      await expect(call(silent, { signal: {} as AbortSignal })).rejects.toMatchObject({ name: "CpmError", code: "bad-option" });
   });
 
   test("nothing that is no model gets through, and a missing one is named by its whole path", async () => {
