@@ -2,12 +2,12 @@
 import { uniform } from "./math";
 import { WORDS } from "./params";
 
-export { logit_bias, logit_penalties, logit_stats } from "./logits";
+export { logit_bias, logit_mask, logit_penalties, logit_stats } from "./logits";
 export { lookup_at, lookup_bytes, lookup_find, lookup_open, lookup_push, lookup_truncate } from "./lookup";
 export { sample, sample_scratch_bytes } from "./sample";
 
 export function decide_abi_version(): i32 {
-  return 2;
+  return 3;
 }
 
 export function param_words(): i32 {

@@ -68,6 +68,26 @@ export function logit_stats(logits: usize, vocab: i32, params: usize, scratch: u
   return OK;
 }
 
+// Takes the tokens out whose bit of the mask (vocab bits, low bit first, in words of 32) is 0.
+export function logit_mask(logits: usize, vocab: i32, mask: usize): void {
+  const bits = i32x4(1, 2, 4, 8);
+  const none = f32x4.splat(-Infinity);
+  for (let begin = 0; begin < vocab; begin += 32, mask += 4) {
+    const word = load<u32>(mask);
+    const p = logits + ((<usize>begin) << 2);
+    if (word == 0xffffffff) continue;
+    if (begin + 32 <= vocab) {
+      for (let i = 0; i < 8; i++) {
+        const at = p + ((<usize>i) << 4);
+        const off = i32x4.eq(v128.and(i32x4.splat(<i32>(word >> (i << 2))), bits), i32x4.splat(0));
+        v128.store(at, v128.bitselect(none, v128.load(at), off));
+      }
+    } else {
+      for (let i = 0; begin + i < vocab; i++) if (!((word >> i) & 1)) store<f32>(p + ((<usize>i) << 2), -Infinity);
+    }
+  }
+}
+
 // pairs (count, 2) f64: token, what is added to its logit.
 export function logit_bias(logits: usize, vocab: i32, pairs: usize, count: i32): i32 {
   for (let i = 0; i < count; i++) {

@@ -1,5 +1,8 @@
 // The public names that every runtime's door shares; src/host/ adds load, inspect and loadTokenizer.
 
+export type { ConstraintInput } from "./constrain/compile.ts";
+export { UnsupportedSchemaError } from "./constrain/limits.ts";
+export { Constraint, type ConstraintChoice, type SchemaReading } from "./door/constraint.ts";
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
 export type { Embeddings, EmbedInput } from "./door/embed.ts";

@@ -175,6 +175,10 @@ export function accepting(set: usize): i32 {
   return <i32>(set != 0 && mayEnd(set));
 }
 
+export function must_end(set: usize): i32 {
+  return <i32>(set != 0 && mayEnd(set) && setSize(set) == 0);
+}
+
 /** Bytes that must come next, one after the other, until there is a choice: their number; forced_bytes() says where. */
 export function forced(set: usize, most: i32): i32 {
   clearFailure();

@@ -167,9 +167,11 @@ function fractions(digits: string, sign: 1 | -1, exclusive: boolean): Part[] {
     if (sign < 0 && i > 0) parts.push(head);
   }
   const whole = literal(digits);
-  const zeros = repeat(literal("0"), 0);
-  if (sign > 0) parts.push(exclusive ? seq(whole, zeros, between(1, 9), any) : seq(whole, any));
-  else if (!exclusive) parts.push(seq(whole, zeros));
+  // A point is never the end.
+  const least = digits === "" ? 1 : 0;
+  if (sign > 0 && exclusive) parts.push(seq(whole, repeat(literal("0"), 0), between(1, 9), any));
+  else if (sign > 0) parts.push(seq(whole, repeat(digit, least)));
+  else if (!exclusive) parts.push(seq(whole, repeat(literal("0"), least)));
   return parts;
 }
 
@@ -191,16 +193,14 @@ function positives(low: Bound, high: Bound | undefined): Part[] {
   /** The integer part alone, or with a fraction on one side of `fraction`. */
   const edge = (int: bigint, fraction: string, sign: 1 | -1, exclusive: boolean) => {
     const head = literal(int.toString());
-    const tails = fractions(fraction, sign, exclusive).map((f) => seq(head, point, f));
-    // An empty list of digits behind the point is not written.
-    parts.push(...tails.map((t) => t));
+    parts.push(...fractions(fraction, sign, exclusive).map((f) => seq(head, point, f)));
     const bare = sign > 0 ? fraction === "" && !exclusive : fraction !== "" || !exclusive;
     if (bare) parts.push(head);
   };
   if (b && a.int === b.int) {
     const where = "number";
     const make = (sign: 1 | -1, fraction: string, exclusive: boolean): Dfa =>
-      dfaOf(alt(...fractions(fraction, sign, exclusive), ...(sign > 0 ? [] : [])), where);
+      dfaOf(alt(...fractions(fraction, sign, exclusive)), where);
     const both = combine(make(1, a.fraction, low.exclusive), make(-1, b.fraction, high.exclusive), true, where);
     const nonEmpty = both && combine(both, dfaOf(seq(), where), false, where);
     if (nonEmpty) parts.push(seq(literal(a.int.toString()), point, { kind: "dfa", dfa: nonEmpty }));

@@ -16,6 +16,8 @@ export interface Constraint {
   forced(state: number): Uint8Array;
   /** Whether the text may end here. */
   accepting(state: number): boolean;
+  /** Whether the text must end here. */
+  ended(state: number): boolean;
 }
 
 export const DEAD = 0;
@@ -32,10 +34,14 @@ export class Automaton implements Constraint {
   readonly #constrain: Constrain;
   readonly #memory: WebAssembly.Memory;
   readonly #words: number;
+  /** Tokens behind which a dummy space is dropped. */
+  readonly #special: Uint8Array;
   #machine: Machine | undefined;
   #start = DEAD;
+  #id = "";
 
-  private constructor(constrain: Constrain, memory: WebAssembly.Memory, tokens: number) {
+  private constructor(constrain: Constrain, memory: WebAssembly.Memory, tokens: number, special: Uint8Array) {
+    this.#special = special;
     this.#constrain = constrain;
     this.#memory = memory;
     this.#words = Math.ceil(tokens / 32);
@@ -69,17 +75,24 @@ export class Automaton implements Constraint {
     for (const id of stop) kinds[id] = tokenKind.noText | tokenKind.ends;
     new Uint8Array(memory.buffer, constrain.vocabulary_bytes(), table.bytes.length).set(table.bytes);
     if (constrain.vocabulary_build() !== 0) throw outOfMemory(maxMemory);
-    return new Automaton(constrain, memory, count);
+    return new Automaton(constrain, memory, count, table.special);
+  }
+
+  /** What the machine was loaded as. */
+  get machineId(): string {
+    return this.#id;
   }
 
   /** Takes another machine in place of the one before, whose states are gone. Throws "out-of-memory". */
-  load(machine: Machine): this {
+  load(machine: Machine, id = ""): this {
+    this.#id = "";
     const at = this.#constrain.machine_begin(machine.tables.byteLength);
     if (at === 0) throw outOfMemory(MAX_MEMORY);
     new Int32Array(this.#memory.buffer, at, machine.tables.length).set(machine.tables);
     this.#machine = machine;
     this.#start = this.#constrain.machine_open();
     this.#check(this.#start);
+    this.#id = id;
     return this;
   }
 
@@ -93,7 +106,8 @@ export class Automaton implements Constraint {
 
   advance(state: number, token: number): number {
     const next = this.#constrain.advance(state & ~SPACE, token, state & SPACE);
-    return next === 0 ? this.#check(next) : next;
+    if (next === 0) return this.#check(next);
+    return (this.#special[token]! & 2) !== 0 ? next + SPACE : next;
   }
 
   /** The state behind bytes that tokens may be cut from anywhere, and how many were taken. */
@@ -120,6 +134,10 @@ export class Automaton implements Constraint {
 
   accepting(state: number): boolean {
     return this.#constrain.accepting(state & ~SPACE) !== 0;
+  }
+
+  ended(state: number): boolean {
+    return this.#constrain.must_end(state & ~SPACE) !== 0;
   }
 
   /** Distinct states met so far, and bytes of memory in use. */

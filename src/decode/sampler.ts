@@ -82,17 +82,26 @@ export class Sampler {
    * `historyTokens`: tokens before it, at least the last `penaltyWindow` of them. Throws "bad-option" for a window beyond
    * the history region or a bias that leaves no token, "bad-input" for a token outside the vocabulary, "bad-model" when
    * the logits are all NaN or -Infinity.
+   * `mask`: the tokens that may be drawn at all, a bit each; it holds before bias and penalties, and log-probabilities do not know it.
    */
-  sample(options: SamplingOptions, position: number, historyTokens: Int32Array): SampledToken {
+  sample(options: SamplingOptions, position: number, historyTokens: Int32Array, mask?: Uint32Array): SampledToken {
     const { vocab, params, scratch } = this.#place;
     this.#logits = this.#near.logits(this.#place.logits, vocab);
     this.#writeParams(options, position);
     const raw = options.logprobs >= 0 ? this.#stats(options, historyTokens) : undefined;
+    if (mask) this.#mask(mask);
     this.#addBias(options.logitBias);
     this.#penalize(options, historyTokens);
     const token = this.#decide.sample(this.#logits, vocab, params, scratch);
-    if (token < 0) throw noToken(options);
+    if (token < 0) throw mask ? masked(options) : noToken(options);
     return raw === undefined ? { token } : { token, logprob: { token, logprob: raw.logprobOf(token), top: raw.top } };
+  }
+
+  /** The scratch is at least 8 bytes a token, and free between calls. */
+  #mask(mask: Uint32Array): void {
+    const { vocab, scratch } = this.#place;
+    new Uint32Array(this.#memory.buffer, scratch, mask.length).set(mask);
+    this.#decide.logit_mask(this.#logits, vocab, scratch);
   }
 
   #words(): Float64Array {
@@ -168,6 +177,14 @@ const none = new Int32Array(0);
 function windowOf(options: SamplingOptions, historyTokens: Int32Array): Int32Array {
   const off = options.repetitionPenalty === 1 && options.frequencyPenalty === 0 && options.presencePenalty === 0;
   return off || options.penaltyWindow === 0 ? none : historyTokens.subarray(-options.penaltyWindow);
+}
+
+function masked(options: SamplingOptions): CpmError {
+  const banned = options.logitBias.some(([, bias]) => bias === -Infinity);
+  const todo = banned
+    ? "ban fewer tokens"
+    : "the vocabulary cannot write what the constraint asks for here, or the logits are damaged";
+  return new CpmError("bad-option", `the constraint and logitBias leave no token to choose (${todo})`, { field: "constraint" });
 }
 
 function noToken(options: SamplingOptions, raw = false): CpmError {

@@ -1,10 +1,12 @@
 // A loaded model.
 import { asyncDispose, bytesOf, kindOf } from "../brands.ts";
+import { type ConstraintInput, constraintKinds } from "../constrain/compile.ts";
 import { ANY_SESSION, type EngineApi, type EngineInfo } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { Bytes } from "../file/bytes.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
+import { type Constraint, newConstraint, type SchemaReading } from "./constraint.ts";
 import { type Embeddings, type EmbedInput, embedRequest } from "./embed.ts";
 import type { Generation } from "./generation.ts";
 import { given, messagesOf } from "./given.ts";
@@ -47,6 +49,15 @@ export class Model implements AsyncDisposable {
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     return this.#own().generate(prompt, options);
+  }
+
+  /**
+   * Compiles what a text must be, for generate() and chat() of this model: { constraint }. One of schema, regex, grammar and choices,
+   * as there. Throws UnsupportedSchemaError (a CpmError "unsupported", with path and keyword) for what a schema asks for and cannot
+   * be enforced, unless lenient; "bad-input" for what is no grammar or matches nothing; "bad-option".
+   */
+  constraint(input: ConstraintInput, options: SchemaReading = {}): Constraint {
+    return newConstraint(given(input, constraintKinds), options, this.info.tokenizer);
   }
 
   /** Answers the last message, as generate() would; what earlier calls computed of the conversation is not computed again. */

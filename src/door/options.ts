@@ -6,6 +6,7 @@ import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/typ
 import type { NetworkOptions } from "../file/url.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
+import { type ConstraintChoice, choiceNames } from "./constraint.ts";
 import { checkDraft, type DraftInput } from "./draft.ts";
 import { bad, checkNames, given, type HeadersInput, headersOf } from "./given.ts";
 
@@ -76,7 +77,9 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface GenerateOptions extends SamplingInput {
+export interface GenerateOptions extends SamplingInput, ConstraintChoice {
+  /** Tokens of reasoning, at most: then its end is written, and the answer follows. Default: no bound. */
+  readonly maxReasoningTokens?: number | undefined;
   /** Default: until the model stops or the context is full. */
   readonly maxTokens?: number | undefined;
   /** A text, or texts, that end the generation; they are not part of the result, which says which one it was. May span tokens. */
@@ -208,6 +211,8 @@ const GENERATE_NAMES = [
   "draft",
   "onPrefill",
   "signal",
+  "maxReasoningTokens",
+  ...choiceNames,
   ...samplingKeys,
 ];
 
@@ -227,6 +232,7 @@ export function generateRequest(
     bad("stop", "a text or a list of texts, none empty", stop);
   if (!Array.isArray(stopTokens) || stopTokens.some((t) => !Number.isSafeInteger(t) || t < 0 || t >= vocab))
     bad("stopTokens", `a list of token ids below ${vocab}`, stopTokens);
+  whole("maxReasoningTokens", options.maxReasoningTokens, 0, Number.MAX_SAFE_INTEGER);
   flag("special", special);
   flag("draft", options.draft);
   callback("onPrefill", options.onPrefill);
@@ -238,6 +244,7 @@ export function generateRequest(
     stopTokens,
     special,
     sampling,
+    maxReasoningTokens: options.maxReasoningTokens,
     whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
     draft: options.draft === false ? "off" : call,
   };

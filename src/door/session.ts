@@ -4,6 +4,7 @@ import type { BlockTrace, EngineApi, Profile } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { withSignals } from "../signals.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
+import { constraintOf } from "./constraint.ts";
 import { Generation, type StartGeneration } from "./generation.ts";
 import { given, messagesOf, tokensOf, withoutNulls } from "./given.ts";
 import { checkSignal, type GenerateOptions, generateRequest } from "./options.ts";
@@ -112,9 +113,18 @@ export class Session implements AsyncDisposable {
     request: Omit<Parameters<EngineApi["generate"]>[1], "prompt">,
     options: GenerateOptions,
   ): Generation {
-    const full = { ...request, prompt: typeof prompt === "string" ? prompt : tokensOf("prompt", prompt) };
-    const start: StartGeneration = (signal, hooks) =>
-      this.#call(signal, (id, end) => this.#engine.generate(id, full, { ...hooks, signal: end }));
+    const constraint = constraintOf(withoutNulls(options), this.#engine.info.tokenizer);
+    const full = {
+      ...request,
+      prompt: typeof prompt === "string" ? prompt : tokensOf("prompt", prompt),
+      constraint: constraint?.request(request.thinking),
+    };
+    const start: StartGeneration = async (signal, hooks) => {
+      const result = await this.#call(signal, (id, end) => this.#engine.generate(id, full, { ...hooks, signal: end }));
+      return constraint?.json && result.finishReason === "stop"
+        ? { ...result, parsed: JSON.parse(result.text) as unknown }
+        : result;
+    };
     return new Generation(start, withoutNulls(options));
   }
 

@@ -19,17 +19,20 @@ type Logprobs = TokenLogprob & { readonly top: readonly TokenLogprob[] };
 /** What a generation has given so far. */
 export class Output {
   readonly tokens: number[] = [];
+  reasoningTokens = 0;
   readonly #table: PieceTable;
   readonly #hooks: Pick<GenerateHooks, "onPart">;
   readonly #stream: TextStream;
   /** Log-probabilities of tokens whose text is still held back. */
   readonly #waiting: Logprobs[] = [];
+  readonly #split: boolean;
   #text = "";
   #reasoning = "";
 
   constructor(table: PieceTable, request: TokenRequest, hooks: Pick<GenerateHooks, "onPart">) {
     this.#table = table;
     this.#hooks = hooks;
+    this.#split = request.thinking !== "none";
     this.#stream = new TextStream(table, {
       stop: request.stop,
       thinking: request.thinking,
@@ -41,6 +44,7 @@ export class Output {
   /** Takes a token; true when a stop string was completed. */
   push(token: number, logprob: Logprobs | undefined): boolean {
     this.tokens.push(token);
+    if (this.#stream.inReasoning) this.reasoningTokens++;
     if (logprob) this.#waiting.push(logprob);
     this.#emit(this.#stream.push(token));
     return this.#stream.stopped !== undefined;
@@ -49,6 +53,15 @@ export class Output {
   /** The stop string that ended the text. */
   get stopped(): string | undefined {
     return this.#stream.stopped;
+  }
+
+  /** A leading space of the next token with text will be left out. */
+  get dropsSpace(): boolean {
+    return this.#stream.dropsSpace;
+  }
+
+  get inReasoning(): boolean {
+    return this.#stream.inReasoning;
   }
 
   finish(): void {
@@ -68,6 +81,10 @@ export class Output {
       };
       this.#hooks.onPart(part);
     }
+  }
+
+  get #reasoned(): { readonly reasoningTokens?: number } {
+    return this.#split ? { reasoningTokens: this.reasoningTokens } : {};
   }
 
   #textOf(token: number): string {
@@ -94,7 +111,12 @@ export class Output {
       tokens: this.tokens,
       finishReason,
       ...(this.stopped === undefined ? {} : { stopString: this.stopped }),
-      usage: { promptTokens: m.promptTokens, cachedTokens: m.cachedTokens, completionTokens: this.tokens.length },
+      usage: {
+        promptTokens: m.promptTokens,
+        cachedTokens: m.cachedTokens,
+        completionTokens: this.tokens.length,
+        ...this.#reasoned,
+      },
       timings: {
         prefillMs: m.prefillMs,
         decodeMs: m.decodeMs,

@@ -39,6 +39,27 @@ export class Prompts {
     const ids = step.value;
     return ids.length > 1 && ids[0] === ids[1] && ids[0] === this.#tokenizer.bos ? ids.slice(1) : ids;
   }
+
+  /**
+   * Tokens of a text that stands behind other text: without the dummy space of a beginning. Empty where they cannot be told from
+   * what stands before.
+   */
+  encodeInside(text: string): number[] {
+    this.#tokenizer ??= new Tokenizer(this.#data);
+    const tokenizer = this.#tokenizer;
+    const plain = { bos: false, eos: false, special: false };
+    const ids = tokenizer.encode(`\n${text}`, plain);
+    // The line end is a token of its own, maybe behind the dummy space's.
+    for (let i = 1; i <= Math.min(2, ids.length); i++) if (tokenizer.decode(ids.slice(0, i)) === "\n") return ids.slice(i);
+    return [];
+  }
+
+  /** Tokens that end reasoning. */
+  get endOfReasoning(): readonly number[] {
+    this.#tokenizer ??= new Tokenizer(this.#data);
+    const id = this.#tokenizer.id("</think>");
+    return id === undefined ? this.encodeInside("</think>") : [id];
+  }
 }
 
 /** Throws "bad-input" and "context-overflow" for tokens that cannot follow those of a sequence. */

@@ -4,14 +4,16 @@ import { PUBLISHED_SPARSE } from "../model/sparse.ts";
 import { withSignals } from "../signals.ts";
 import type { Parts } from "./assemble.ts";
 import { Batcher } from "./batcher.ts";
+import { Constraints } from "./constraints.ts";
 import { EmbedRun } from "./embedding.ts";
 import { Gate } from "./gate.ts";
+import { Guide } from "./guide.ts";
 import type { TokenRequest } from "./output.ts";
 import { type Loan, PrefixCache } from "./prefix.ts";
 import { checkTokens, type Prompts } from "./prompts.ts";
 import { type Run, TextRun } from "./run.ts";
 import type { Sequence } from "./sequences.ts";
-import { type Drafting, Speculation } from "./speculate.ts";
+import { type Drafting, Speculation, silentDrafter } from "./speculate.ts";
 import type { Turns } from "./turns.ts";
 import {
   ANY_SESSION,
@@ -38,6 +40,7 @@ export class Requests {
   readonly #batcher: Batcher;
   readonly #gate: Gate;
   readonly #prefixes: PrefixCache;
+  readonly #constraints: Constraints;
   #stepping = false;
 
   constructor(parts: Parts, options: EngineOptions, turns: Turns, prompts: Prompts) {
@@ -55,6 +58,7 @@ export class Requests {
       bytes: options.cacheBytes ?? (host.requestBound ? 0 : Math.min(DEFAULT_CACHE_BYTES, 2 * plan.kvBytes)),
       forget: (sequence) => drafting?.drafter.close(sequence),
     });
+    this.#constraints = new Constraints(host, parts.table, this.#info.tokenizer.stop);
     turns.end.addEventListener("abort", () => this.#batcher.fail(turns.end.reason), { once: true });
   }
 
@@ -72,29 +76,34 @@ export class Requests {
       const most = any ? contextSize : sequences.get(session).contextSize;
       const prompt = typeof text === "string" ? await this.#prompts.encode(text, most, signal) : text;
       let loan: Loan | undefined;
+      const lease = request.constraint && (await this.#constraints.lease(request.constraint));
       try {
+        const guide = lease && new Guide(lease.constraint, (inside) => this.#prompts.encodeInside(inside));
         const run = await this.#turns.inTurn(() => {
           const limit = any ? contextSize : sequences.get(session).contextSize;
           checkTokens(prompt, config.vocab, { contextSize: limit, tokens: [] });
           const wanted = request.whenFull === "slide" ? contextSize : Math.min(contextSize, prompt.length + request.maxTokens);
           if (any) loan = this.#prefixes.borrow(prompt, wanted);
           if (drafting) meter.warmUp();
-          return this.#textRun(loan?.sequence ?? sequences.get(session), { ...request, prompt }, hooks);
+          return this.#textRun(loan?.sequence ?? sequences.get(session), { ...request, prompt }, hooks, guide);
         }, signal);
         return await this.#complete(run, hooks.flow);
       } finally {
+        lease?.release();
         if (loan) this.#prefixes.giveBack(loan, prompt.length);
       }
     };
     return this.#admitted(any ? undefined : session, work, signal);
   }
 
-  #textRun(sequence: Sequence, request: TokenRequest, hooks: GenerateHooks): TextRun {
+  #textRun(sequence: Sequence, request: TokenRequest, hooks: GenerateHooks, guide: Guide | undefined): TextRun {
     const { host, table } = this.#parts;
     const sparse = this.#turnsSparse(request, request.prompt.length);
-    const speculation = new Speculation(this.#draftingFor(request), hooks.signal, sparse);
+    const speculation = new Speculation(this.#draftingFor(request), hooks.signal, sparse, guide);
     const slide = (full: Sequence) => this.#slide(full);
-    const parts = { now: () => host.now(), table, stop: this.#info.tokenizer.stop, speculation, slide };
+    const endOfReasoning = request.maxReasoningTokens === undefined ? undefined : this.#prompts.endOfReasoning;
+    const { stop } = this.#info.tokenizer;
+    const parts = { now: () => host.now(), table, stop, speculation, slide, guide, endOfReasoning };
     return new TextRun(parts, sequence, request, hooks);
   }
 
@@ -233,8 +242,10 @@ export class Requests {
     return sparse !== undefined && Math.min(contextSize, promptLength + maxTokens) >= sparse.denseLen;
   }
 
-  #draftingFor({ draft = "text" }: GenerateRequest): Drafting | undefined {
+  #draftingFor({ draft = "text", constraint }: GenerateRequest): Drafting | undefined {
     const { drafting } = this.#parts;
-    return draft === "off" || (drafting?.chatsOnly && draft !== "chat") ? undefined : drafting;
+    if (draft === "off" || !drafting) return undefined;
+    if (!drafting.chatsOnly || draft === "chat") return drafting;
+    return constraint && { ...drafting, drafter: silentDrafter };
   }
 }

@@ -3,6 +3,7 @@
 import type { DraftTree } from "../decode/draft/tree.ts";
 import type { SampledToken, Sampler } from "../decode/sampler.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
+import type { Guide } from "./guide.ts";
 import { Output, type TokenRequest } from "./output.ts";
 import type { Sequence } from "./sequences.ts";
 import type { Speculation } from "./speculate.ts";
@@ -64,6 +65,10 @@ export interface TextRunParts {
   readonly speculation: Speculation;
   /** Forgets the middle of a full sequence. */
   slide(sequence: Sequence): void;
+  /** What holds the text to a grammar, with what drafts have to know of it. */
+  readonly guide?: Guide | undefined;
+  /** Tokens that end reasoning. */
+  readonly endOfReasoning?: readonly number[] | undefined;
 }
 
 /**
@@ -80,6 +85,8 @@ export class TextRun extends Run<GenerateResult> {
   readonly #started: number;
   readonly #cached: number;
   #decodeStarted = 0;
+  /** Tokens to come whatever the model says: reasoning that is cut off. */
+  #forced: number[] = [];
   #drawn: { readonly token: number; readonly finish: FinishReason | undefined } | undefined;
 
   /** Keeps the prompt's common prefix with the sequence. */
@@ -94,6 +101,7 @@ export class TextRun extends Run<GenerateResult> {
     hooks.onBegin?.({ promptTokens: request.prompt.length, cachedTokens: this.#cached });
     this.#out = new Output(parts.table, request, hooks);
     this.#stop = new Set([...parts.stop, ...request.stopTokens]);
+    parts.guide?.begin(this.#out.dropsSpace);
   }
 
   override get held(): boolean {
@@ -160,11 +168,30 @@ export class TextRun extends Run<GenerateResult> {
     const { sequence } = this;
     const request = this.#request;
     const out = this.#out;
+    const { guide } = this.#p;
+    const forced = this.#nextForced();
     const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
-    const sampled: SampledToken = sampler.sample(request.sampling, this.prompt.length + out.tokens.length, history);
+    const position = this.prompt.length + out.tokens.length;
+    const sampled: SampledToken =
+      forced === undefined ? sampler.sample(request.sampling, position, history, guide?.mask()) : { token: forced };
+    guide?.take(sampled.token);
     this.#p.speculation.drew(sampled.token);
     this.#drawn = { token: sampled.token, finish: this.#take(sampled) };
     return this.#drawn;
+  }
+
+  /** The next token of the end of reasoning, once there has been as much of it as there may be. */
+  #nextForced(): number | undefined {
+    const { maxReasoningTokens } = this.#request;
+    const out = this.#out;
+    if (
+      maxReasoningTokens !== undefined &&
+      this.#forced.length === 0 &&
+      out.inReasoning &&
+      out.reasoningTokens === maxReasoningTokens
+    )
+      this.#forced = [...(this.#p.endOfReasoning ?? [])];
+    return this.#forced.shift();
   }
 
   #take({ token, logprob }: SampledToken): FinishReason | undefined {
@@ -172,6 +199,7 @@ export class TextRun extends Run<GenerateResult> {
     const { maxTokens, whenFull } = this.#request;
     if (this.#stop.has(token)) return "stop";
     if (out.push(token, logprob && out.named(logprob))) return "stop-string";
+    if (this.#p.guide?.ended) return "stop";
     if (out.tokens.length >= maxTokens) return "length";
     return this.#full() && whenFull !== "slide" ? "context" : undefined;
   }

@@ -18,11 +18,32 @@ export interface Drafting {
   now(): number;
 }
 
+/** What a constraint says of drafts. */
+export interface DraftGuide {
+  /** Adds what must come next below the root. */
+  propose(tree: DraftTree, depth: number): void;
+  /** Which nodes may come, with their parents; undefined: all. */
+  allowed(tree: DraftTree): Uint8Array | undefined;
+}
+
+/** Drafts nothing: beside a constraint, which says itself what must come. */
+export const silentDrafter: Drafter<Sequence> = {
+  name: "forced text",
+  readsHidden: false,
+  computes: false,
+  begin: (_, cached) => cached,
+  propose: async () => {},
+  observe: async () => {},
+  cut: () => {},
+  close: () => {},
+};
+
 /** The draft side of one generation. Without `drafting` every tree is its root alone: plain decoding. */
 export class Speculation {
   readonly #drafting: Drafting | undefined;
   readonly #signal: Stop | undefined;
   readonly #chains: boolean;
+  readonly #guide: DraftGuide | undefined;
   /** The text was cut in the middle: nothing is drafted any more. */
   #resting = false;
   #proposal = new DraftTree();
@@ -44,7 +65,8 @@ export class Speculation {
    * `chains`: only the likeliest path of a proposal is verified. Its rows are those of a prefill; rows of a tree would choose
    * other blocks of a sparse cache than plain decoding does.
    */
-  constructor(drafting: Drafting | undefined, signal: Stop | undefined, chains = false) {
+  constructor(drafting: Drafting | undefined, signal: Stop | undefined, chains = false, guide?: DraftGuide) {
+    this.#guide = guide;
     this.#drafting = drafting;
     this.#signal = signal;
     this.#chains = chains;
@@ -101,9 +123,19 @@ export class Speculation {
   async #ask({ drafter, budget }: Drafting, sequence: Sequence, limit: number, free: boolean): Promise<void> {
     const pays = (chance: number, ms: number) => budget.pays(chance, ms);
     const wanted = { limit: maxNodes, depth: limit - 1, free, pays, signal: this.#signal };
-    await drafter.propose(sequence, this.#proposal, wanted);
+    this.#guide?.propose(this.#proposal, limit - 1);
+    if (this.#proposal.size < limit) await drafter.propose(sequence, this.#proposal, wanted);
+    this.#prune();
     if (this.#chains) this.#cutToChain(budget);
     this.#asked = this.#proposal.size > 1;
+  }
+
+  /** Leaves out what the constraint does not take, before anything is spent on it. */
+  #prune(): void {
+    const marks = this.#guide?.allowed(this.#proposal);
+    if (!marks) return;
+    this.#spare.take(this.#proposal, marks);
+    [this.#proposal, this.#spare] = [this.#spare, this.#proposal];
   }
 
   #begin(root: number, alone: boolean): { drafting: Drafting | undefined; tree: DraftTree } {

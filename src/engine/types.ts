@@ -4,6 +4,7 @@ import type { ModelConfig } from "../model/config.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import type { SparseConfig, SparseOption } from "../model/sparse.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
+import type { ConstraintRequest } from "./constraints.ts";
 
 export type KvType = "f16" | "f32" | "q8";
 
@@ -151,6 +152,10 @@ export interface GenerateRequest {
   readonly whenFull?: "stop" | "slide" | undefined;
   /** Emit special tokens as text. */
   readonly special: boolean;
+  /** Only tokens that this grammar takes are drawn, reasoning included. */
+  readonly constraint?: ConstraintRequest | undefined;
+  /** Tokens of reasoning, at most: at the bound its end is written, and the answer follows. */
+  readonly maxReasoningTokens?: number | undefined;
   /** What kind of text this is to a drafter ("text" when absent): prompt lookup is by default for chats alone. Never changes the text. */
   readonly draft?: "off" | "text" | "chat" | undefined;
 }
@@ -178,6 +183,8 @@ export interface Usage {
   /** Prompt tokens that were already in the session's KV cache. */
   readonly cachedTokens: number;
   readonly completionTokens: number;
+  /** Those of completionTokens that were reasoning, its tags included; absent where reasoning is not told apart. */
+  readonly reasoningTokens?: number;
 }
 
 export interface Timings {
@@ -209,6 +216,8 @@ export interface GenerateResult {
   readonly timings: Timings;
   /** Absent when nothing drafted. */
   readonly draft?: DraftStats;
+  /** The text as a value, where a schema held it and it is whole. */
+  readonly parsed?: unknown;
 }
 
 /** A prefill in progress, for long prompts. */

@@ -100,6 +100,11 @@ export class Detokenizer {
     this.#dummy = fresh && table.stripSpace;
   }
 
+  /** A leading space of the next token with text will be left out. */
+  get dropsSpace(): boolean {
+    return this.#dummy;
+  }
+
   /** A view of the bytes of `id`, maybe empty. @throws CpmError "bad-input" for ids outside the vocabulary. */
   bytes(id: number): Uint8Array {
     const { bytes, offsets, special } = this.#table;

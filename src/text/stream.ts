@@ -56,6 +56,16 @@ export class TextStream {
     return this.#stopped;
   }
 
+  /** A leading space of the next token with text will be left out. */
+  get dropsSpace(): boolean {
+    return this.#tokens.dropsSpace;
+  }
+
+  /** What comes now is reasoning. */
+  get inReasoning(): boolean {
+    return this.#kind() === "reasoning";
+  }
+
   /** Pieces that `token` completed: none, one, or one on each side of a tag. */
   push(token: number): GeneratedPiece[] {
     this.#held += this.#decoder.decode(this.#tokens.bytes(token), { stream: true });

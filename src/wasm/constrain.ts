@@ -27,6 +27,8 @@ export interface Constrain {
   refused_at(): number;
   bytes_room(count: number): number;
   accepting(set: number): number;
+  /** Whether the text may end and cannot go on. */
+  must_end(set: number): number;
   /** How many bytes must follow, at `forced_bytes()`. */
   forced(set: number, most: number): number;
   forced_bytes(): number;
@@ -54,6 +56,7 @@ export const constrainArity: Readonly<Record<keyof Constrain, number>> = {
   refused_at: 0,
   bytes_room: 1,
   accepting: 1,
+  must_end: 1,
   forced: 2,
   forced_bytes: 0,
   failure_code: 0,

@@ -1,7 +1,7 @@
 // The deciding module's boundary: what wasm/decide.wasm and wasm/decide.mt.wasm export (sources in assembly/).
 import { CpmError } from "../errors.ts";
 
-export const decideAbiVersion = 2;
+export const decideAbiVersion = 3;
 
 /** Pointers are byte addresses in the shared memory. Functions that return a status give 0 or a negative `decideStatus`. */
 export interface Decide {
@@ -13,6 +13,8 @@ export interface Decide {
   random_uniform(seed: number, position: number): number;
   /** Of the raw logits: words max and logSum, and the `top` most likely tokens behind the words. Status. */
   logit_stats(logits: number, vocab: number, params: number, scratch: number): number;
+  /** mask: a bit a token, in words of 32; a token whose bit is 0 is taken out. */
+  logit_mask(logits: number, vocab: number, mask: number): void;
   /** pairs (count, 2) f64: token, what is added to its logit. Status. */
   logit_bias(logits: number, vocab: number, pairs: number, count: number): number;
   /** history (count) i32. Status. */
@@ -40,6 +42,7 @@ export const decideArity: Readonly<Record<keyof Decide, number>> = {
   sample_scratch_bytes: 1,
   random_uniform: 2,
   logit_stats: 4,
+  logit_mask: 3,
   logit_bias: 4,
   logit_penalties: 6,
   sample: 4,

@@ -99,7 +99,8 @@ test("numbers: texts of random ranges are the numbers in them", () => {
     const dfa = part && dfaOf(part, "");
     const wrong = values.find((v) => (dfa !== undefined && matches(dfa, String(v))) !== contains(range, v));
     expect(wrong, JSON.stringify(range)).toBeUndefined();
-    for (const text of ["00", "01", "-", "1.", "+1", ".5", "1e", "--1", ""])
-      expect(dfa !== undefined && matches(dfa, text), text).toBe(false);
+    // What is no number at all: points at the end, leading zeros, signs.
+    const odd = values.slice(0, 261).flatMap((v) => [`${v}.`, `0${v}`, `+${v}`, `${v}e`]);
+    for (const text of [...odd, "-", "-.", ".5", "--1", ""]) expect(dfa !== undefined && matches(dfa, text), text).toBe(false);
   }
 });

@@ -262,3 +262,34 @@ test("no possible token, tokens outside the vocabulary and a window beyond its r
   for (const token of [8, -1]) expect(codeOf(() => at.sampler.sample(penalised, 0, Int32Array.of(1, token)))).toBe("bad-input");
   expect(codeOf(() => at.sampler.sample(penalised, 0, Int32Array.of(1, 1, 1, 1, 1)))).toBe("bad-option");
 });
+
+test("a mask takes tokens out before all else, and log-probabilities do not know it", async () => {
+  for (const build of builds)
+    for (const vocab of [5, 64, 1000, 1027]) {
+      const at = await rig(build, vocab);
+      const random = generator(vocab);
+      for (let i = 0; i < 20; i++) {
+        const row = Float32Array.from({ length: vocab }, () => 3 * normal(random));
+        const mask = new Uint32Array(Math.ceil(vocab / 32)).map(() =>
+          pick(random, [0, 0xffffffff, Math.floor(random() * 2 ** 32)]),
+        );
+        const lone = Math.floor(random() * vocab);
+        mask[lone >> 5]! |= 1 << (lone & 31);
+        const options = samplingOptions({ ...randomOptions(random, vocab), logitBias: [], penaltyWindow: 0 });
+        const allowed = (t: number) => ((mask[t >> 5]! >>> (t & 31)) & 1) === 1;
+        // The same token as when the others are -Infinity from the start.
+        at.logits.set(row.map((x, t) => (allowed(t) ? x : -Infinity)));
+        const wanted = at.sampler.sample({ ...options, logprobs: -1 }, i, new Int32Array(0)).token;
+        at.logits.set(row);
+        const { token, logprob } = at.sampler.sample({ ...options, logprobs: 2 }, i, new Int32Array(0), mask);
+        expect(token).toBe(wanted);
+        expect(allowed(token)).toBe(true);
+        at.logits.set(row);
+        const raw = at.sampler.sample({ ...options, temperature: 0, logprobs: 2 }, i, new Int32Array(0)).logprob!;
+        expect(logprob!.top).toEqual(raw.top);
+      }
+      expect(at.strayWrite()).toBe(-1);
+      const none = new Uint32Array(Math.ceil(vocab / 32));
+      expect(() => at.sampler.sample(samplingOptions({}), 0, new Int32Array(0), none)).toThrow(/no token/);
+    }
+});
