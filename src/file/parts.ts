@@ -1,7 +1,7 @@
 // GGUF files published in parts: model-00001-of-00003.gguf and its siblings.
 import { modelError } from "../errors.ts";
 import { type Gguf, readGguf } from "./gguf.ts";
-import type { ModelFiles, Source } from "./source.ts";
+import { type ModelFiles, type Source, whereIs } from "./source.ts";
 
 const PART = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
 
@@ -28,7 +28,7 @@ export async function openGguf(files: ModelFiles, source: Source, signal?: Abort
     const opened = part === files.entry ? source : await files.open(part, signal);
     if (!opened)
       throw modelError(
-        { file: part, expected: `all ${count} parts beside each other`, found: "this one is missing" },
+        { file: part, expected: `all ${count} parts beside each other`, found: `this one is missing (${whereIs(files, part)})` },
         "split file",
         "put all parts into one folder",
       );

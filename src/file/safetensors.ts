@@ -2,7 +2,7 @@
 // Source: the safetensors format document. No well-kept reader of the bytes exists, so this is ours.
 import { modelError } from "../errors.ts";
 import { parseObject, shown } from "./json.ts";
-import type { ModelFiles, Source } from "./source.ts";
+import { type ModelFiles, type Source, whereIs } from "./source.ts";
 import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
 
 /** A published model has headers of kilobytes; parsed JSON takes many times its text. */
@@ -136,7 +136,7 @@ export async function openSafetensors(files: ModelFiles, signal?: AbortSignal): 
     const source = await files.open(shard, signal);
     if (!source)
       throw modelError(
-        { file: shard, expected: "every shard that the index names", found: "this one is missing" },
+        { file: shard, expected: "every shard that the index names", found: `this one is missing (${whereIs(files, shard)})` },
         "weights are missing",
         "download the whole folder",
       );

@@ -1,7 +1,7 @@
 // The tokenizer files of a Hugging Face folder -> TokenizerData.
 import { modelError } from "../errors.ts";
 import { parseObject, shown } from "../file/json.ts";
-import type { ModelFiles } from "../file/source.ts";
+import { type ModelFiles, whereIs } from "../file/source.ts";
 import { readSentencePiece } from "../text/sentencepiece.ts";
 import type { JsonVocabulary, PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
 
@@ -107,7 +107,11 @@ async function readVocabulary(
   const bytes = await readBytes(files, name, signal);
   if (!bytes)
     throw modelError(
-      { file: "tokenizer.json", expected: "this file or tokenizer.model", found: "neither" },
+      {
+        file: "tokenizer.json",
+        expected: "this file or tokenizer.model",
+        found: `neither (${whereIs(files, "tokenizer.json")})`,
+      },
       "tokenizer is missing",
       "download the whole folder",
     );

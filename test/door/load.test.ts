@@ -1,10 +1,14 @@
 // Loading, inspecting and reading tokenizers: whatever a source does, a signal ends the wait; secrets and whole names in messages.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { ModelFiles } from "../../src/file/source.ts";
 import { doors } from "../support/door.ts";
-import { tinyGguf } from "../support/tiny.ts";
+import { writeShards } from "../support/folder.ts";
+import { tinyFolder, tinyGguf, tinyModel, tinyStored } from "../support/tiny.ts";
 
 const model = tinyGguf();
 
@@ -95,4 +99,24 @@ describe.each(Object.entries(doors))("%s", (_, door) => {
     expect((await door.loadTokenizer(model, nulls)).size).toBe((await door.loadTokenizer(model)).size);
     await expect(door.loadTokenizer(model, { header: {} } as never)).rejects.toThrow(/did you mean headers\?/);
   });
+});
+
+test("whatever file of a model is missing, the message has its whole path", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "cpm-missing-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const files = { ...tinyFolder(), ...writeShards(tinyStored(tinyModel({ tied: false })), 2) };
+  delete (files as Record<string, unknown>)["model.safetensors"];
+  const { load } = doors["in the caller's thread"];
+  const write = () => {
+    for (const [name, bytes] of Object.entries(files)) writeFileSync(join(folder, name), bytes);
+  };
+  for (const name of ["config.json", "tokenizer.json", "model-00002-of-00002.safetensors"]) {
+    write();
+    rmSync(join(folder, name), { force: true });
+    if (name === "tokenizer.json") rmSync(join(folder, "tokenizer.model"), { force: true });
+    await expect(load(folder), name).rejects.toMatchObject({
+      name: "CpmError",
+      message: expect.stringContaining(join(folder, name)),
+    });
+  }
 });
