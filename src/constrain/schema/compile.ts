@@ -30,11 +30,16 @@ export interface SchemaGrammar {
 export function schemaGrammar(schema: unknown, options: SchemaOptions = {}): SchemaGrammar {
   if (typeof schema !== "boolean" && !isObject(schema))
     throw new UnsupportedSchemaError("", "schema", "expected an object, true or false");
-  checkSize(schema);
-  const reader = new Reader(schema, options.lenient ?? false);
+  const reader = readSchema(schema, options);
   const emitter = new Emitter(reader, options.whitespace ?? "single");
   const part = emitter.value([{ ...reader.document.root, negated: false }], "");
   return { part, ignored: reader.ignored, refused: reader.refused };
+}
+
+/** A schema, checked in size and ready to be read. @throws UnsupportedSchemaError */
+export function readSchema(schema: boolean | Readonly<Record<string, unknown>>, { lenient = false }: SchemaOptions = {}): Reader {
+  checkSize(schema);
+  return new Reader(schema, lenient);
 }
 
 /** Values of a schema, at most. */

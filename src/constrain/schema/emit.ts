@@ -20,6 +20,8 @@ const MAX_COUNTED = 4096;
 const SHARED = 24;
 const INFINITY = Number.POSITIVE_INFINITY;
 
+const JSON_WORDS: Readonly<Record<"true" | "false" | "null", string>> = { true: "true", false: "false", null: "null" };
+
 export class Emitter {
   readonly #reader: Reader;
   readonly #gap: Part | undefined;
@@ -29,9 +31,12 @@ export class Emitter {
   readonly #open: (() => void)[] = [];
   readonly #keys = new Map<string, Part>();
   readonly #dfas = new Map<Dfa, number>();
+  readonly #words: Readonly<Record<"true" | "false" | "null", string>>;
 
-  constructor(reader: Reader, whitespace: Whitespace) {
+  /** `words`: how true, false and null are spelled. */
+  constructor(reader: Reader, whitespace: Whitespace, words = JSON_WORDS) {
     this.#reader = reader;
+    this.#words = words;
     const lines = seq(literal("\n"), repeat(literal(" "), 0, 20));
     this.#gap = whitespace === "none" ? undefined : optional(literal(" "));
     this.#lines = whitespace === "indented" ? optional(lines) : undefined;
@@ -49,7 +54,7 @@ export class Emitter {
     const shape = this.#reader.shape(lazy);
     const key = this.#reader.key(lazy);
     const at = lazy[0] ? this.#reader.named(lazy[0]).path : path;
-    const parts: Part[] = [...shape.words].map((w) => literal(w));
+    const parts: Part[] = [...shape.words].map((w) => literal(this.#words[w]));
     for (const r of shape.numbers) {
       const part = refusing(at, r.multiples.length ? "multipleOf" : "minimum", () => numberPart(r, at));
       if (part) parts.push(part);

@@ -6,6 +6,8 @@ const NUMBER =
   /(?:0[xX][\da-fA-F]+(?:_[\da-fA-F]+)*|0[oO][0-7]+|0[bB][01]+|(?:\d+(?:_\d+)*)?\.\d+(?:[eE][+-]?\d+)?|\d+(?:_\d+)*\.?(?:[eE][+-]?\d+)?)/y;
 const escapes: Readonly<Record<string, string>> = {
   "\\": "\\",
+  // JSON's, which models write and whose strings the grammars of calls have.
+  "/": "/",
   "'": "'",
   '"': '"',
   a: "\x07",

@@ -1,6 +1,39 @@
 // Tools as OpenAI's interface lists them, looked up by name, and what they ask of a call's arguments.
 import { CpmError } from "../../errors.ts";
 
+/** Names of types that are no JSON Schema's, as tool lists of other languages write them. */
+const foreign: Readonly<Record<string, string | undefined>> = {
+  dict: "object",
+  hashmap: "object",
+  hashtable: "object",
+  map: "object",
+  list: "array",
+  tuple: "array",
+  set: "array",
+  arraylist: "array",
+  queue: "array",
+  stack: "array",
+  float: "number",
+  double: "number",
+  int: "integer",
+  long: "integer",
+  short: "integer",
+  byte: "integer",
+  bigint: "integer",
+  bool: "boolean",
+  char: "string",
+  str: "string",
+  none: "null",
+  any: undefined,
+};
+const known = new Set(["object", "array", "number", "integer", "boolean", "string", "null"]);
+
+/** The type of JSON Schema that a name means, also of other languages; undefined: anything. */
+export function schemaType(name: string): string | undefined {
+  const lower = name.toLowerCase();
+  return known.has(lower) ? lower : foreign[lower];
+}
+
 /** A function that a model may call. `parameters`: JSON Schema of an object. */
 export interface ToolDefinition {
   readonly type: "function";
@@ -93,7 +126,7 @@ export class ToolTable {
     const schema = this.#tools.get(name)?.properties[argument];
     if (!isRecord(schema)) return [];
     const own = schema["type"];
-    if (typeof own === "string") return [own];
+    if (typeof own === "string") return [schemaType(own)].filter((t) => t !== undefined);
     if (Array.isArray(own)) return own.filter((t): t is string => typeof t === "string");
     const branches = [schema["anyOf"], schema["oneOf"]].find(Array.isArray) as readonly unknown[] | undefined;
     const listed = branches?.map((b) => (isRecord(b) ? b["type"] : undefined));
