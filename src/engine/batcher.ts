@@ -5,7 +5,7 @@ import type { Sampler } from "../decode/sampler.ts";
 import { CpmError, typed } from "../errors.ts";
 import { causalRows, type Stepper, type StepRow, type Stop } from "./forward.ts";
 import type { CostMeter } from "./measure.ts";
-import type { Run, TextRun } from "./run.ts";
+import { type Run, TextRun } from "./run.ts";
 import { schedule } from "./schedule.ts";
 import { acceptNode, treeRows } from "./verify.ts";
 
@@ -69,6 +69,9 @@ export class Batcher {
     this.#sweep();
     const ready = [...(only ?? this.#runs)].filter((run) => this.#runs.has(run) && !run.held);
     if (ready.length === 0) return;
+    const [first] = ready;
+    // As below, with less ado: what most steps of one user are.
+    if (ready.length === 1 && first instanceof TextRun && first.left === 0) return this.#decodeAlone(first, stop);
     const { stepper, samplers, costs } = this.#p;
     if (ready.length > 1) costs.ready();
     const most = Math.min(stepper.capacity, stepper.logitRows);
@@ -109,6 +112,28 @@ export class Batcher {
     }
     if (texts.length > 1 && beside === 0) costs.costs.sawStep(rows.length, this.#p.now() - started);
     for (const part of parts) await this.#attempt(part.run, () => this.#take(part, samplers));
+    this.#sweep();
+  }
+
+  /** A step for one text that is decoded. */
+  async #decodeAlone(run: TextRun, stop: Stop): Promise<void> {
+    const { stepper, samplers } = this.#p;
+    try {
+      const tree = await run.propose();
+      const wanted: Stop = {
+        throwIfAborted() {
+          stop.throwIfAborted();
+          run.signal?.throwIfAborted();
+        },
+      };
+      await stepper.layers(treeRows(run.sequence, tree), wanted);
+      await stepper.head(all.slice(0, tree.size), wanted);
+      if (!run.settled) await run.verified(tree, 0, samplers, (node) => acceptNode(stepper, run.sequence, tree, node));
+    } catch (error) {
+      // An error of the step's is the engine's, unless it is this run's own: of its abort, its callbacks, its options.
+      this.#failed(run, error);
+    }
+    run.waited = 0;
     this.#sweep();
   }
 
@@ -187,11 +212,16 @@ export class Batcher {
     try {
       return await task();
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError || (error instanceof CpmError && error.code === "engine-failed")) throw error;
-      run.fail(run.signal?.aborted ? run.signal.reason : typed(error));
+      this.#failed(run, error);
       return undefined;
     }
   }
+
+  #failed(run: Run, error: unknown): void {
+    if (error instanceof WebAssembly.RuntimeError || (error instanceof CpmError && error.code === "engine-failed")) throw error;
+    run.fail(run.signal?.aborted ? run.signal.reason : typed(error));
+  }
 }
 
+const all = Array.from({ length: maxNodes }, (_, i) => i);
 const ABANDONED = Symbol("every run of the step was aborted");

@@ -146,10 +146,12 @@ export class Requests {
   async #embedOne(prompt: readonly number[], options: EmbedOptions, signal: AbortSignal): Promise<Float32Array> {
     let loan: Loan | undefined;
     try {
+      // Many at once share a signal: it is looked at, not listened to.
       const run = await this.#turns.inTurn(() => {
+        signal.throwIfAborted();
         loan = this.#prefixes.temporary(prompt.length);
         return new EmbedRun(this.#parts.stepper, loan.sequence, prompt, options, this.#info.config.hidden, signal);
-      }, signal);
+      });
       return await this.#complete(run);
     } finally {
       if (loan) this.#prefixes.drop(loan);
@@ -180,15 +182,16 @@ export class Requests {
     if (this.#parts.host.requestBound) {
       while (!run.settled) {
         if (run.held && !run.signal?.aborted && !this.#turns.end.aborted) await this.#released(run, flow);
-        await this.#step([run]);
+        await this.#steps((signal) => this.#batcher.step(signal, [run]));
       }
       return run.result;
     }
+    this.#wake();
+    if (!flow) return run.result;
     // Neither a release nor an abort of a held text would be seen where no step is running.
-    flow?.listen(() => this.#wake());
+    flow.listen(() => this.#wake());
     const wake = () => this.#wake();
     run.signal?.addEventListener("abort", wake, { once: true });
-    this.#wake();
     return run.result.finally(() => run.signal?.removeEventListener("abort", wake));
   }
 
@@ -213,13 +216,18 @@ export class Requests {
 
   async #keepStepping(): Promise<void> {
     this.#stepping = true;
-    while (this.#batcher.busy) await this.#step();
+    while (this.#batcher.busy)
+      await this.#steps(async (signal) => {
+        // A turn goes on for as long as nobody waits for the next.
+        do await this.#batcher.step(signal);
+        while (this.#batcher.busy && !this.#turns.contended);
+      });
     this.#stepping = false;
   }
 
-  async #step(only?: readonly Run[]): Promise<void> {
+  async #steps(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
     try {
-      await this.#turns.inTurn((signal) => this.#batcher.step(signal, only));
+      await this.#turns.inTurn(task);
     } catch (error) {
       this.#batcher.fail(error);
     }

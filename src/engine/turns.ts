@@ -8,6 +8,7 @@ export class Turns {
   /** The calls of each session take turns, however long one is. */
   readonly #lines = new Map<number, Promise<unknown>>();
   readonly #end = new AbortController();
+  #waiting = 0;
 
   /** `requestBound`: see EngineHost. */
   constructor(requestBound: boolean) {
@@ -17,6 +18,11 @@ export class Turns {
   /** Aborted when the engine is closed or has failed. */
   get end(): AbortSignal {
     return this.#end.signal;
+  }
+
+  /** Whether somebody waits for a turn. */
+  get contended(): boolean {
+    return this.#waiting > 0;
   }
 
   /** Ends what is being computed, and refuses what comes; resolves when nothing is computed any more. */
@@ -30,16 +36,18 @@ export class Turns {
    * signal that the task gets also tells when the engine ends.
    */
   inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
-    const result = this.#turn.then(() =>
-      withSignals([outer, this.#end.signal], async (signal) => {
+    this.#waiting++;
+    const result = this.#turn.then(() => {
+      this.#waiting--;
+      return withSignals([outer, this.#end.signal], async (signal) => {
         signal.throwIfAborted();
         try {
           return await task(signal);
         } catch (error) {
           throw typed(error);
         }
-      }),
-    );
+      });
+    });
     this.#turn = result.catch((error: unknown) => {
       if (error instanceof CpmError && error.code === "engine-failed")
         this.#end.abort(
