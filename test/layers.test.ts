@@ -24,6 +24,7 @@ const order = [
   "index.ts",
   "server",
   "aisdk",
+  "data",
   "host",
   "cli",
 ];

@@ -16,10 +16,24 @@ import { logits } from "./logits.ts";
 import { explain } from "./options.ts";
 import { note, outputFailed, write } from "./output.ts";
 import { run } from "./run.ts";
+import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { tokenize } from "./tokenize.ts";
 
-const commands: readonly Command[] = [run, chat, inspect, tokenize, logits, attention, bench, freq, constrain, serve];
+const commands: readonly Command[] = [
+  run,
+  chat,
+  inspect,
+  tokenize,
+  logits,
+  attention,
+  bench,
+  freq,
+  constrain,
+  serve,
+  score,
+  fold,
+];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.
 

@@ -1,0 +1,7 @@
+// What the data wing gives on every host, beside the functions that need its module.
+export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+export type { Classifier, LinePrediction, LineScorer, Prediction, ScoreOptions } from "./classifier.ts";
+export type { ClassifierInput, DataDoor } from "./data.ts";
+export type { Loss } from "./fasttext.ts";
+export type { FoldOptions } from "./fold.ts";
+export type { ClassifierOptions } from "./load.ts";

@@ -1,0 +1,12 @@
+// The data wing on edge runtimes (workerd): the module is compiled by the platform.
+import module from "../../wasm/data.wasm";
+import { openData } from "./data.ts";
+
+export * from "./api.ts";
+
+const door = openData({ module: async () => module });
+
+/** Reads a classifier from a URL, Blob or bytes; {@link DataDoor.loadClassifier} says how and what it throws. */
+export const loadClassifier = door.loadClassifier;
+/** The folded file of a fastText model; see {@link DataDoor.fold}. */
+export const fold = door.fold;

@@ -1,0 +1,13 @@
+// The data wing where scripts carry the module themselves: pages, workers, and whatever bundles for them.
+import text from "../../wasm/data.wasm.js";
+import { inlined } from "../wasm/inline.ts";
+import { openData } from "./data.ts";
+
+export * from "./api.ts";
+
+const door = openData({ module: inlined("data", text) });
+
+/** Reads a classifier from a URL, Blob or bytes; {@link DataDoor.loadClassifier} says how and what it throws. */
+export const loadClassifier = door.loadClassifier;
+/** The folded file of a fastText model; see {@link DataDoor.fold}. */
+export const fold = door.fold;
