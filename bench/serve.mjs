@@ -1,6 +1,6 @@
 // Requests at the same time: tokens per second in all, time to the first token, and what a shared prefix saves; beside llama.cpp.
 //   node bench/serve.mjs [--model q4_0,tq2_0] [--concurrent 1,2,4,8] [--prompt 128] [--decode 128] [--rounds 3] [--threads 2]
-//                        [--engines llama,relaxed,turbo] [--node PATH]
+//                        [--minutes 60] [--engines llama,relaxed,turbo] [--node PATH]
 // Each engine is a process of its own that stays loaded; a round asks every engine for every number of requests, so that what is
 // compared was measured seconds apart. Prompts differ, nothing is shared or drafted, end tokens are ignored. `npm run build` first.
 import { fork } from "node:child_process";
@@ -130,6 +130,7 @@ async function main() {
       decode: { type: "string", default: "128" },
       rounds: { type: "string", default: "3" },
       threads: { type: "string", default: "2" },
+      minutes: { type: "string", default: "60" },
       engines: { type: "string", default: "llama,relaxed,turbo" },
       node: { type: "string", default: join(here, "../test/runtimes/node_modules/node/bin/node") },
     },
@@ -167,8 +168,10 @@ async function main() {
       engines.set(engine, { worker, ask, about, results: counts.map(() => []), prefix: [] });
     }
     const texts = new Map();
-    // A first round warms compilers up and is not counted.
-    for (let round = -1; round < Number(o.rounds); round++)
+    // A first round warms compilers up and is not counted. No round begins when the minutes are over.
+    const begun = performance.now();
+    const late = (round) => round > 0 && performance.now() - begun > 60_000 * Number(o.minutes);
+    for (let round = -1; round < Number(o.rounds) && !late(round); round++)
       for (const [c, count] of counts.entries())
         for (const [engine, { ask, results }] of engines) {
           const result = await ask({ count });

@@ -48,7 +48,11 @@ function keysOf(args: Parsed): readonly string[] {
 }
 
 function models(args: Parsed): ServedModels {
-  const options = loadOptions(args);
+  const cacheBytes = bytesOf(args, "cache-ram");
+  // As many sequences as requests are planned where a number was asked for.
+  const parallel = args.number("parallel");
+  const own = { ...(parallel === undefined ? {} : { parallel }), ...(cacheBytes === undefined ? {} : { cacheBytes }) };
+  const options = { ...loadOptions(args), ...own };
   const list = args.list("model").length ? args.list("model") : [""];
   const entries = list.map((arg) => {
     const [name, path] = arg === "" ? (["stories", undefined] as const) : named(arg);
@@ -62,7 +66,8 @@ function models(args: Parsed): ServedModels {
           note(dim(`${name}: loaded in ${short(model.info.loadMs)} ms, ${short(model.info.memory.total / 2 ** 20)} MiB`));
           return model;
         },
-        bytes: async () => (await inspect(where, { contextSize, kvType, sparse, headers })).memory?.total ?? 0,
+        bytes: async () =>
+          (await inspect(where, { contextSize, kvType, sparse, parallel, headers })).memory.total + (cacheBytes ?? 0),
       },
     ] as const;
   });
@@ -98,6 +103,12 @@ export const serve: Command = {
     "api-key-file": { type: "string", valueHint: "FILE", description: "Keys, one a line" },
     cors: { type: "string", valueHint: "ORIGIN", description: "Let pages of this origin call, * for all; may be repeated" },
     parallel: { type: "string", valueHint: "N", description: "Requests that generate at once (default 4)" },
+    "cache-ram": {
+      type: "string",
+      valueHint: "B",
+      description:
+        "Finished texts kept for prompts that begin alike, beyond the planned caches; 0: none (default: two sessions' caches)",
+    },
     queue: { type: "string", valueHint: "N", description: "Requests that wait; more are answered with 429 (default 64)" },
     timeout: { type: "string", valueHint: "S", description: "Longest time of a request in seconds (default 600)" },
     "max-body": { type: "string", valueHint: "B", description: "Largest request body (default 8M)" },

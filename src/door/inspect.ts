@@ -19,6 +19,8 @@ export interface InspectOptions {
   readonly threads?: number | undefined;
   /** As for load(): compressed keys take memory. */
   readonly sparse?: SparseOption | undefined;
+  /** As for load(): KV caches that are planned. */
+  readonly parallel?: number | undefined;
   readonly headers?: HeadersInput | undefined;
   readonly network?: NetworkOptions | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -48,7 +50,7 @@ export interface Inspection {
 /** Closes `files`. Rejects as load() does, also for a plan beyond what WebAssembly addresses. */
 export async function inspectFiles(host: EngineHost, files: ModelFiles, options: InspectOptions): Promise<Inspection> {
   try {
-    const names = ["contextSize", "kvType", "threads", "sparse", "headers", "network", "signal"];
+    const names = ["contextSize", "kvType", "threads", "sparse", "parallel", "headers", "network", "signal"];
     const { headers: _, network: __, signal, ...wanted } = given(options, names);
     const engine = { ...engineOptions(wanted), draft: checkDraft(undefined) };
     const model = await readModel(files, signal);

@@ -1,11 +1,12 @@
 // Requests that name no session: they go on from the longest prefix that a finished text left, and say what each says alone.
 import { expect, test } from "vitest";
 import { type DraftInput, draftOptions } from "../../src/door/draft.ts";
+import { inspectFiles } from "../../src/door/inspect.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { ANY_SESSION, type GenerateRequest, type GenerateResult } from "../../src/engine/types.ts";
 import { own, stories } from "../draft/rig.ts";
 import { noise } from "../support/bench.ts";
-import { filesOf, greedy, load } from "../support/engine.ts";
+import { filesOf, greedy, host, load } from "../support/engine.ts";
 import { tinyGguf } from "../support/tiny.ts";
 
 const model = tinyGguf();
@@ -106,6 +107,8 @@ test("a planned number of sequences is taken at load, and one more than fits is 
   const { kvCache, total } = engine.info.memory;
   expect(kvCache).toBe(3 * one.kvCache);
   expect(engine.memoryBytes).toBe(total);
+  const inspected = await inspectFiles(host, await filesOf(model), { parallel: 3, threads: 1, contextSize: 2048 });
+  expect(inspected.memory.kvCache).toBe(kvCache);
   await Promise.all(Array.from({ length: 7 }, (_, i) => any(engine, ask(text(i, 100), 2000))));
   expect(engine.memoryBytes).toBe(total);
   await expect(load(model, { parallel: 3, maxMemoryBytes: total - 1 })).rejects.toMatchObject({ code: "out-of-memory" });

@@ -102,15 +102,26 @@ export class DraftHead {
     return new DraftHead(kernels, arena, at, planned);
   }
 
-  /** A cache for texts of up to `contextSize` tokens, and the tree behind them. */
+  /** A cache for texts of up to `contextSize` tokens, and the tree behind them. Throws "out-of-memory", and then takes nothing. */
   openCache(contextSize: number): HeadCache {
     const capacity = headSlots(contextSize);
+    const taken: (readonly [at: number, bytes: number])[] = [];
+    const take = (bytes: number): number => {
+      const at = this.#arena.take(bytes);
+      taken.push([at, bytes]);
+      return at;
+    };
     const bytes = this.#kernels.kv_bytes(this.#at, capacity);
-    const at = this.#arena.take(STRUCT_BYTES.sequence);
-    const data = this.#arena.take(bytes);
-    const waiting = this.#arena.take(4 * maxNodes * this.width);
-    new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0);
-    return { at, data, bytes, waiting };
+    try {
+      const at = take(STRUCT_BYTES.sequence);
+      const data = take(bytes);
+      const waiting = take(4 * maxNodes * this.width);
+      new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0);
+      return { at, data, bytes, waiting };
+    } catch (error) {
+      for (const piece of taken) this.#arena.free(...piece);
+      throw error;
+    }
   }
 
   closeCache({ at, data, bytes, waiting }: HeadCache): void {
