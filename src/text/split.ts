@@ -1,5 +1,6 @@
 // Pre-tokenisers: regular expressions that cut text into words before byte-level BPE merges inside each word.
 import { CpmError } from "../errors.ts";
+import { casedLetters } from "./cased.ts";
 
 const contractions = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
 const gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -26,6 +27,16 @@ const known: Readonly<Record<string, PreTokenizer>> = {
   minicpm5: { patterns: ["\\p{N}{1,3}", modern("\\p{N}+")], wholeWords: true },
   smollm: { patterns: ["\\p{N}", gpt2] },
   "deepseek-coder": { patterns: ["[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", ideographs, "\\p{N}"] },
+  "deepseek-llm": {
+    patterns: [
+      "[\\r\\n]",
+      `\\s?[${casedLetters}]+`,
+      "\\s?[!-/:-~\\uff01-\\uff0f\\uff1a-\\uff5e\\u2018-\\u201f\\u3000-\\u3002]+",
+      "(?<!\\s)\\s+$",
+      ideographs,
+      "\\p{N}",
+    ],
+  },
   "deepseek-v3": { patterns: ["\\p{N}{1,3}", kana, deepseek3] },
 };
 
