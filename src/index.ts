@@ -2,6 +2,7 @@
 
 export type { ConstraintInput } from "./constrain/compile.ts";
 export { UnsupportedSchemaError } from "./constrain/limits.ts";
+export type { ToolChoice } from "./constrain/tools.ts";
 export { Constraint, type ConstraintChoice, type SchemaReading } from "./door/constraint.ts";
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
 export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
@@ -12,6 +13,7 @@ export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect
 export { Model } from "./door/model.ts";
 export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";
+export type { ToolOptions } from "./door/tools.ts";
 export type { ModelInput } from "./engine/host.ts";
 export type {
   BlockTrace,
@@ -27,6 +29,7 @@ export type {
   ProfileEntry,
   Timings,
   TokenLogprob,
+  ToolCall,
   Usage,
   Variant,
 } from "./engine/types.ts";
@@ -37,5 +40,8 @@ export type { NetworkOptions } from "./file/url.ts";
 export type { ModelConfig } from "./model/config.ts";
 export type { RopeFactors } from "./model/longrope.ts";
 export type { SparseConfig, SparseOption } from "./model/sparse.ts";
+export { type DialectName, dialectNames } from "./text/calls/dialect.ts";
+export { type ParsedCalls, parseCalls } from "./text/calls/parse.ts";
+export type { ToolDefinition } from "./text/calls/tools.ts";
 export type { ChatMessage, TemplateOptions } from "./text/template.ts";
 export { type DecodeOptions, type EncodeOptions, Tokenizer } from "./text/tokenizer.ts";

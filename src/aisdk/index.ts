@@ -1,14 +1,24 @@
 // cpm-wasm/ai-sdk: models of this process as providers of the AI SDK (specification V4). A wing: nothing of the core imports it.
 import { CpmError } from "../errors.ts";
-import type { FinishReason as Ended, GenerateResult, Model } from "../index.ts";
+import type { FinishReason as Ended, GenerateResult, Model, ToolCall } from "../index.ts";
 import { callOf } from "./prompt.ts";
-import type { CallUsage, EmbeddingModel, FinishReason, LanguageModel, StreamPart } from "./types.ts";
+import type { CallUsage, EmbeddingModel, FinishReason, LanguageModel, StreamPart, ToolCallContent } from "./types.ts";
 
 export type { CallOptions, CallResult, EmbeddingModel, LanguageModel, StreamPart, Warning } from "./types.ts";
 
 const provider = "cpm-wasm";
 
-const reasonOf = (raw: Ended): FinishReason => ({ unified: raw === "length" || raw === "context" ? "length" : "stop", raw });
+const reasonOf = (raw: Ended): FinishReason => ({
+  unified: raw === "tool-calls" ? "tool-calls" : raw === "length" || raw === "context" ? "length" : "stop",
+  raw,
+});
+
+const callContent = ({ id, name, arguments: input }: ToolCall): ToolCallContent => ({
+  type: "tool-call",
+  toolCallId: id,
+  toolName: name,
+  input,
+});
 
 function usageOf({ usage }: GenerateResult, reasoning: number): CallUsage {
   const { promptTokens, cachedTokens, completionTokens } = usage;
@@ -38,7 +48,8 @@ export function languageModel(model: Model, modelId = "model"): LanguageModel {
       return {
         content: [
           ...(result.reasoning === "" ? [] : [{ type: "reasoning" as const, text: result.reasoning }]),
-          { type: "text" as const, text: result.text },
+          ...(result.toolCalls && result.text === "" ? [] : [{ type: "text" as const, text: result.text }]),
+          ...(result.toolCalls ?? []).map(callContent),
         ],
         finishReason: reasonOf(result.finishReason),
         usage: usageOf(result, reasoningTokens),
@@ -91,13 +102,26 @@ async function* streamParts(
   try {
     for await (const part of generation) {
       yield* begin();
-      if (open?.kind !== part.type) {
+      if (part.call) {
         if (open) yield { type: `${open.kind}-end`, id: open.id };
-        open = { kind: part.type, id: String(blocks++) };
-        yield { type: `${open.kind}-start`, id: open.id };
+        open = undefined;
+        const { id, name, delta, whole } = part.call;
+        if (whole) {
+          yield { type: "tool-input-end", id };
+          yield callContent(whole);
+        } else if (delta === "") yield { type: "tool-input-start", id, toolName: name };
+        else yield { type: "tool-input-delta", id, delta };
+        continue;
       }
-      if (part.type === "reasoning") reasoningTokens += part.tokens.length;
-      if (part.text !== "") yield { type: `${open.kind}-delta`, id: open.id, delta: part.text };
+      const kind = part.type === "reasoning" ? "reasoning" : "text";
+      if (part.text === "") continue;
+      if (open?.kind !== kind) {
+        if (open) yield { type: `${open.kind}-end`, id: open.id };
+        open = { kind, id: String(blocks++) };
+        yield { type: `${kind}-start`, id: open.id };
+      }
+      if (kind === "reasoning") reasoningTokens += part.tokens.length;
+      yield { type: `${kind}-delta`, id: open.id, delta: part.text };
     }
     const result = await generation;
     yield* begin();
@@ -118,23 +142,10 @@ export function embeddingModel(model: Model, modelId = "model"): EmbeddingModel 
     maxEmbeddingsPerCall: 2048,
     supportsParallelCalls: true,
     async doEmbed({ values, abortSignal }) {
-      const { embeddings, usage } = await embedder(model).embed(values, abortSignal ? { signal: abortSignal } : {});
+      const { embeddings, usage } = await model.embed(values, abortSignal ? { signal: abortSignal } : {});
       return { embeddings: embeddings.map((vector) => Array.from(vector)), usage: { tokens: usage.promptTokens }, warnings: [] };
     },
   };
-}
-
-interface Embedder {
-  embed(
-    texts: readonly string[],
-    options: { readonly signal?: AbortSignal },
-  ): Promise<{ readonly embeddings: readonly Float32Array[]; readonly usage: { readonly promptTokens: number } }>;
-}
-
-function embedder(model: Model): Embedder {
-  const found = model as Model & Partial<Embedder>;
-  if (!found.embed) throw new CpmError("unsupported", "this model gives no embeddings");
-  return found as Embedder;
 }
 
 /** Models by name as a provider: `createCpm({ story: model })("story")`, `.languageModel(id)`, `.embeddingModel(id)`. */

@@ -94,11 +94,21 @@ export interface Call {
   readonly warnings: Warning[];
 }
 
-/** @throws CpmError "unsupported" for what would change the answer's meaning if it were left out: files, tools, JSON output. */
+/** @throws CpmError "unsupported" for what would change the answer's meaning if it were left out: files, tools that run elsewhere. */
 export function callOf(call: CallOptions): Call {
   const warnings: Warning[] = [];
-  if (call.responseFormat?.type === "json") throw refuse("responseFormat");
-  if (call.tools?.length && call.toolChoice?.type !== "none") throw refuse("tools");
+  const { tools = [], toolChoice } = call;
+  for (const tool of tools) if (tool.type !== "function") throw refuse(`tools: a tool of type ${JSON.stringify(tool.type)}`);
+  const tooling = tools.length
+    ? {
+        tools: tools.map(({ name, description, inputSchema }) => ({
+          type: "function",
+          function: { name, ...(description === undefined ? {} : { description }), parameters: inputSchema ?? {} },
+        })),
+        toolChoice: toolChoice?.type === "tool" ? { name: toolChoice.toolName } : (toolChoice?.type ?? "auto"),
+      }
+    : {};
+  const form = call.responseFormat?.type === "json" ? { schema: call.responseFormat.schema ?? true } : {};
   // The SDK itself always names its version there.
   const asked = Object.entries(call.headers ?? {}).filter(
     ([name, value]) => value !== undefined && name.toLowerCase() !== "user-agent",
@@ -107,6 +117,8 @@ export function callOf(call: CallOptions): Call {
   const thinking = call.reasoning === undefined || call.reasoning === "provider-default" ? undefined : call.reasoning !== "none";
   const options: Record<string, unknown> = {
     ...(thinking === undefined ? {} : { enableThinking: thinking }),
+    ...tooling,
+    ...form,
     maxTokens: call.maxOutputTokens,
     temperature: call.temperature,
     topP: call.topP,

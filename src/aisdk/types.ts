@@ -54,7 +54,15 @@ export interface CallUsage {
   outputTokens: { total: number; text: number; reasoning: number };
 }
 
-export type Content = { type: "text"; text: string } | { type: "reasoning"; text: string };
+/** `input`: JSON text. */
+export interface ToolCallContent {
+  type: "tool-call";
+  toolCallId: string;
+  toolName: string;
+  input: string;
+}
+
+export type Content = { type: "text"; text: string } | { type: "reasoning"; text: string } | ToolCallContent;
 
 export interface CallResult {
   content: Content[];
@@ -69,6 +77,10 @@ export type StreamPart =
   | { type: "response-metadata"; id: string; timestamp: Date; modelId: string }
   | { type: "text-start" | "text-end" | "reasoning-start" | "reasoning-end"; id: string }
   | { type: "text-delta" | "reasoning-delta"; id: string; delta: string }
+  | { type: "tool-input-start"; id: string; toolName: string }
+  | { type: "tool-input-delta"; id: string; delta: string }
+  | { type: "tool-input-end"; id: string }
+  | ToolCallContent
   | { type: "finish"; usage: CallUsage; finishReason: FinishReason }
   | { type: "error"; error: unknown };
 

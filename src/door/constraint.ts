@@ -55,10 +55,11 @@ export class Constraint {
   readonly #compiled = new Map<Thinking, ConstraintRequest>();
 
   /** @internal Constraints come from `model.constraint()`. */
-  constructor(input: ConstraintInput, options: ConstraintOptions, tokenizer: TokenizerData) {
+  constructor(input: ConstraintInput | { readonly part: Part }, options: ConstraintOptions, tokenizer: TokenizerData) {
     let known: Tokenizer | undefined;
     const tokenId = (name: string) => (known ??= new Tokenizer(tokenizer)).id(name);
-    const { part, json, ignored, refused } = grammarOf(input, { tokenId, ...options });
+    const { part, json, ignored, refused } =
+      "part" in input ? { part: input.part, json: false, ignored: [], refused: [] } : grammarOf(input, { tokenId, ...options });
     this.json = json;
     this.ignored = ignored;
     this.refused = refused;

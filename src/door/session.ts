@@ -1,13 +1,14 @@
 // A session: tokens with their KV cache, and what can be done with them.
 import { asyncDispose } from "../brands.ts";
-import type { BlockTrace, EngineApi, Profile } from "../engine/types.ts";
+import type { BlockTrace, EngineApi, GeneratedPart, Profile } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { withSignals } from "../signals.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { constraintOf } from "./constraint.ts";
 import { Generation, type StartGeneration } from "./generation.ts";
-import { given, messagesOf, tokensOf, withoutNulls } from "./given.ts";
+import { bad, given, messagesOf, tokensOf, withoutNulls } from "./given.ts";
 import { checkSignal, type GenerateOptions, generateRequest } from "./options.ts";
+import { type ToolOptions, type ToolPlan, toolOptionNames, toolPlan } from "./tools.ts";
 
 export interface ForwardOptions {
   /** Whose logits: "last" (default) gives (vocab), "all" (tokens × vocab), "none" nothing. */
@@ -16,7 +17,7 @@ export interface ForwardOptions {
 }
 
 /** Generation options and what the chat template takes. */
-export interface ChatOptions extends GenerateOptions, TemplateOptions {}
+export interface ChatOptions extends GenerateOptions, Omit<TemplateOptions, "tools">, ToolOptions {}
 
 const closed = (): CpmError => new CpmError("closed", "this session is closed; open another with model.session()");
 
@@ -102,25 +103,39 @@ export class Session implements AsyncDisposable {
 
   /** Answers the last message, with the model's own chat template. Reasoning arrives as parts of type "reasoning". */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    const request = generateRequest(options, this.#engine.info.config.vocab, "chat", templateOptionNames);
-    const template = withoutNulls(options);
-    const { text, thinking } = renderChat(this.#engine.info.tokenizer, messagesOf(messages), template);
-    return this.#generation(text, { ...request, thinking }, options);
+    const { tokenizer, config } = this.#engine.info;
+    const request = generateRequest(options, config.vocab, "chat", [...templateOptionNames, ...toolOptionNames]);
+    const { tools, ...template } = withoutNulls(options);
+    const list = messagesOf(messages);
+    const plan = toolPlan(withoutNulls(options), list, tokenizer);
+    const given = plan?.template ? { ...template, tools } : template;
+    const { text, thinking } = renderChat(tokenizer, plan?.messages ?? list, given as TemplateOptions);
+    return this.#generation(text, { ...request, thinking, special: request.special || (plan?.special ?? false) }, options, plan);
   }
 
   #generation(
     prompt: string | readonly number[],
     request: Omit<Parameters<EngineApi["generate"]>[1], "prompt">,
     options: GenerateOptions,
+    plan?: ToolPlan,
   ): Generation {
-    const constraint = constraintOf(withoutNulls(options), this.#engine.info.tokenizer);
+    const own = constraintOf(withoutNulls(options), this.#engine.info.tokenizer);
+    if (own && plan) bad("tools", "no other constraint beside them", "both");
+    const constraint = own ?? plan?.constraint;
     const full = {
       ...request,
       prompt: typeof prompt === "string" ? prompt : tokensOf("prompt", prompt),
       constraint: constraint?.request(request.thinking),
     };
     const start: StartGeneration = async (signal, hooks) => {
-      const result = await this.#call(signal, (id, end) => this.#engine.generate(id, full, { ...hooks, signal: end }));
+      const reader = plan?.reader();
+      const onPart = reader ? (part: GeneratedPart) => reader.push(part).forEach(hooks.onPart) : hooks.onPart;
+      const result = await this.#call(signal, (id, end) => this.#engine.generate(id, full, { ...hooks, onPart, signal: end }));
+      if (reader) {
+        const ended = reader.end(result);
+        ended.parts.forEach(hooks.onPart);
+        return ended.result;
+      }
       return constraint?.json && result.finishReason === "stop"
         ? { ...result, parsed: JSON.parse(result.text) as unknown }
         : result;

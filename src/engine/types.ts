@@ -168,15 +168,40 @@ export interface TokenLogprob {
 
 /** One piece of the stream: text that is complete, never half a character. */
 export interface GeneratedPart {
-  readonly type: "text" | "reasoning";
+  /** "tool-call": something of a call, which `call` tells; such parts have no text. */
+  readonly type: "text" | "reasoning" | "tool-call";
   readonly text: string;
+  readonly call?: CallProgress;
   /** Tokens that this part's text came from. */
   readonly tokens: readonly number[];
   readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
 }
 
-/** stop: an end-of-text token or one of stopTokens; stop-string; length: maxTokens; context: the context is full. */
-export type FinishReason = "stop" | "stop-string" | "length" | "context";
+/** What a part adds to a call: first its name, then its arguments' JSON piece by piece, at last the whole. */
+export interface CallProgress {
+  readonly id: string;
+  /** In the first part and the last. */
+  readonly name: string;
+  readonly delta: string;
+  readonly whole?: ToolCall;
+}
+
+/** A call that a model made. */
+export interface ToolCall {
+  /** Unique within its conversation. */
+  readonly id: string;
+  readonly name: string;
+  /** JSON of an object, as the model wrote it. */
+  readonly arguments: string;
+  /** The same, parsed. */
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * stop: an end-of-text token or one of stopTokens; stop-string; length: maxTokens; context: the context is full; tool-calls: the
+ * answer is whole and has calls.
+ */
+export type FinishReason = "stop" | "stop-string" | "length" | "context" | "tool-calls";
 
 export interface Usage {
   readonly promptTokens: number;
@@ -216,6 +241,8 @@ export interface GenerateResult {
   readonly timings: Timings;
   /** Absent when nothing drafted. */
   readonly draft?: DraftStats;
+  /** The calls of a chat with tools; absent where there are none. */
+  readonly toolCalls?: readonly ToolCall[];
   /** The text as a value, where a schema held it and it is whole. */
   readonly parsed?: unknown;
 }

@@ -5,7 +5,9 @@ import { readMessages } from "./messages.ts";
 import { invalid, type Params, unsupported } from "./params.ts";
 import { type Limits, MAX_TOP, optionsOf, readWish, type Wish } from "./sampling.ts";
 import { event } from "./sse.ts";
+import { CallDeltas, callOf, readForm, readTools, type WireCall, type WireCallDelta } from "./tools.ts";
 import {
+  type Answer,
   finishOf,
   idOf,
   nowSeconds,
@@ -30,6 +32,7 @@ export interface ChatBody {
       readonly content: string | null;
       readonly refusal: null;
       readonly reasoning_content?: string;
+      readonly tool_calls?: WireCall[];
     };
     readonly logprobs: { readonly content: WireLogprob[]; readonly refusal: null } | null;
     readonly finish_reason: WireFinish;
@@ -67,8 +70,6 @@ function logprobsWanted(params: Params): number | undefined {
   return wanted ? (top ?? 0) : undefined;
 }
 
-const withoutGrammar = "constrained output is not available on this server";
-
 /** Answers one request. @throws Problem, CpmError */
 export async function chatCompletion(job: Job, params: Params, limits: Limits): Promise<Response> {
   const messages = readMessages(params);
@@ -76,12 +77,11 @@ export async function chatCompletion(job: Job, params: Params, limits: Limits): 
   params.ignore("max_tokens");
   const wish = readWish(params, limits, most, logprobsWanted(params));
   params.only("modalities", [["text"]], "these models write text alone");
-  params.only("response_format", [{ type: "text" }], withoutGrammar);
-  params.only("tools", [[]], withoutGrammar);
-  params.only("tool_choice", ["none", "auto"], withoutGrammar);
-  params.only("parallel_tool_calls", [true], withoutGrammar);
+  const tooling = readTools(params);
+  const form = readForm(params);
   params.only("verbosity", ["medium"], "models here have no such setting");
-  const options: ChatOptions = templateOf(params);
+  const options: ChatOptions = { ...templateOf(params), ...tooling, ...form };
+  params.only("cache_prompt", [true], "prompts always go on from what they share; the model was loaded so");
   params.end();
   const generations = Array.from({ length: wish.n }, (_, i) =>
     job.model.chat(messages, { ...optionsOf(wish, i), ...options, signal: job.signal }),
@@ -96,9 +96,10 @@ export async function chatCompletion(job: Job, params: Params, limits: Limits): 
       index,
       message: {
         role: "assistant",
-        content: answer.text,
+        content: contentOf(answer),
         refusal: null,
         ...(answer.reasoning === "" ? {} : { reasoning_content: answer.reasoning }),
+        ...(answer.result!.toolCalls ? { tool_calls: answer.result!.toolCalls.map(callOf) } : {}),
       },
       logprobs: wish.logprobs === undefined ? null : { content: answer.logprobs, refusal: null },
       finish_reason: finishOf(answer.result!.finishReason),
@@ -110,6 +111,9 @@ export async function chatCompletion(job: Job, params: Params, limits: Limits): 
   return Response.json(body);
 }
 
+/** The text of an answer; null where it is calls alone. */
+const contentOf = ({ result }: Answer): string | null => (result!.toolCalls && result!.text === "" ? null : result!.text);
+
 export interface ChatChunk {
   readonly id: string;
   readonly object: "chat.completion.chunk";
@@ -117,7 +121,12 @@ export interface ChatChunk {
   readonly model: string;
   readonly choices: {
     readonly index: number;
-    readonly delta: { readonly role?: "assistant"; readonly content?: string; readonly reasoning_content?: string };
+    readonly delta: {
+      readonly role?: "assistant";
+      readonly content?: string;
+      readonly reasoning_content?: string;
+      readonly tool_calls?: WireCallDelta[];
+    };
     readonly logprobs: { readonly content: WireLogprob[]; readonly refusal: null } | null;
     readonly finish_reason: WireFinish | null;
   }[];
@@ -154,6 +163,7 @@ async function* chunks(
     ...usage,
   });
   const begun = new Set<number>();
+  const calls = generations.map(() => new CallDeltas());
   const ended: { usage: Parameters<typeof usageOf>[0][number]["usage"]; reasoningTokens: number }[] = [];
   let timings: object | undefined;
   for await (const { choice, part, answer, logprobs } of follow(job, generations)) {
@@ -161,9 +171,12 @@ async function* chunks(
       begun.add(choice);
       yield event(chunk(choice, { role: "assistant", content: "" }));
     }
-    if (part) {
+    if (part?.type === "tool-call") {
+      const delta = calls[choice]!.of(part);
+      if (delta) yield event(chunk(choice, { tool_calls: [delta] }, logprobs));
+    } else if (part) {
       const delta = part.type === "reasoning" ? { reasoning_content: part.text } : { content: part.text };
-      yield event(chunk(choice, delta, logprobs));
+      if (part.text !== "" || logprobs.length) yield event(chunk(choice, delta, logprobs));
     } else {
       const result = answer.result!;
       ended.push({ usage: result.usage, reasoningTokens: answer.reasoningTokens });

@@ -4,14 +4,15 @@ import { complete, type Delta, follow, type Job, streamed } from "./job.ts";
 import { invalid, type Params, unsupported } from "./params.ts";
 import { type Limits, optionsOf, readWish, type Wish } from "./sampling.ts";
 import { event } from "./sse.ts";
+import { readForm } from "./tools.ts";
 import {
-  finishOf,
   idOf,
   nowSeconds,
+  textFinishOf,
   timingsOf,
   usageOf,
-  type WireFinish,
   type WireLogprob,
+  type WireTextFinish,
   type WireTimings,
   type WireUsage,
 } from "./wire.ts";
@@ -64,14 +65,14 @@ export interface TextChunk {
     readonly index: number;
     readonly text: string;
     readonly logprobs: WireTextLogprobs | null;
-    readonly finish_reason: WireFinish | null;
+    readonly finish_reason: WireTextFinish | null;
   }[];
   readonly usage?: WireUsage | null;
 }
 
 /** The whole answer of a request that does not stream. */
 export interface TextBody extends Omit<TextChunk, "choices" | "usage"> {
-  readonly choices: (Omit<TextChunk["choices"][number], "finish_reason"> & { readonly finish_reason: WireFinish })[];
+  readonly choices: (Omit<TextChunk["choices"][number], "finish_reason"> & { readonly finish_reason: WireTextFinish })[];
   readonly usage: WireUsage;
   readonly timings: WireTimings;
 }
@@ -85,12 +86,13 @@ export async function textCompletion(job: Job, params: Params, limits: Limits): 
       "n",
       `${prompts.length} prompts with ${wish.n} answers each; this server gives at most ${limits.maxChoices} answers`,
     );
+  const form = readForm(params);
   params.only("echo", [false], "the prompt is not repeated here");
   params.only("suffix", [""], "these models continue, they do not fill in");
   params.only("best_of", [1, wish.n], "every answer is given, none is chosen");
   params.end();
   const generations = prompts.flatMap((prompt) =>
-    Array.from({ length: wish.n }, (_, i) => job.model.generate(prompt, { ...optionsOf(wish, i), signal: job.signal })),
+    Array.from({ length: wish.n }, (_, i) => job.model.generate(prompt, { ...optionsOf(wish, i), ...form, signal: job.signal })),
   );
   const head = { id: idOf("cmpl-"), object: "text_completion" as const, created: nowSeconds(), model: job.id };
   // Each prompt counts once, however many answers it has.
@@ -113,7 +115,7 @@ export async function textCompletion(job: Job, params: Params, limits: Limits): 
       index,
       text,
       logprobs: wish.logprobs === undefined ? null : listed(logprobs, 0),
-      finish_reason: finishOf(result!.finishReason),
+      finish_reason: textFinishOf(result!.finishReason),
     })),
     usage: total(answers.map(({ result }, choice) => ({ usage: result!.usage, reasoningTokens: 0, choice }))),
     timings: timingsOf(answers[0]!.result!),
@@ -143,7 +145,7 @@ async function* chunks(
           index: choice,
           text: part?.text ?? "",
           logprobs: wish.logprobs === undefined || !logprobs.length ? null : listed(logprobs, from),
-          finish_reason: part ? null : finishOf(answer.result!.finishReason),
+          finish_reason: part ? null : textFinishOf(answer.result!.finishReason),
         },
       ],
       ...usage,

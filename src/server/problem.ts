@@ -56,12 +56,13 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof CpmError) {
     const { code, message, detail } = error;
-    if ((code as string) === "busy")
+    if (code === "busy")
       return new Problem(429, message, { type: "rate_limit_error", code: "busy", headers: { "retry-after": "1" } });
     if (code === "context-overflow") return new Problem(400, message, { code: "context_length_exceeded", param: "messages" });
     if (code === "closed") return new Problem(503, message, { code: "model_unavailable", headers: { "retry-after": "1" } });
     if (code === "out-of-memory") return new Problem(503, message, { code: "out_of_memory", headers: { "retry-after": "5" } });
     const status = statuses[code];
+    // What a schema asks for and cannot be enforced: its place and keyword are in the message.
     if (status !== undefined)
       return new Problem(status, message, { code: code.replace("-", "_"), param: wireName(detail.field) });
     return new Problem(500, message, { code: code.replace("-", "_"), headers: final });

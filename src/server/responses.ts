@@ -1,10 +1,11 @@
 // POST /v1/responses, without state: every request brings its whole conversation.
-import type { ChatMessage, ChatOptions } from "../index.ts";
+import type { ChatMessage, ChatOptions, ToolCall } from "../index.ts";
 import { complete, follow, type Job, streamed } from "./job.ts";
 import { textOf } from "./messages.ts";
 import { invalid, Params, unsupported } from "./params.ts";
 import { type Limits, optionsOf, readWish } from "./sampling.ts";
 import { event } from "./sse.ts";
+import { readForm, readTools } from "./tools.ts";
 import { type Answer, finishOf, idOf, nowSeconds, usageOf } from "./wire.ts";
 
 const stateless = "nothing is stored here; send the whole conversation as input";
@@ -108,20 +109,24 @@ export async function response(job: Job, params: Params, limits: Limits): Promis
   params.only("truncation", ["disabled"], "a conversation that does not fit is refused");
   params.only("include", [[]], "this server has nothing to include");
   params.only("max_tool_calls", [], "tools do not run here");
-  params.only("tools", [[]], "constrained output is not available on this server");
-  params.only("tool_choice", ["none", "auto"], "constrained output is not available on this server");
-  params.only("parallel_tool_calls", [true], "constrained output is not available on this server");
+  const tooling = readTools(params, true);
   params.only("top_logprobs", [0], "use /v1/chat/completions for log-probabilities");
   const format = params.object("text");
-  format?.only("format", [{ type: "text" }], "constrained output is not available on this server");
+  const form = format ? readForm(format, "format", true) : {};
   format?.only("verbosity", ["medium"], "models here have no such setting");
   format?.end();
   const thinking = thinkingOf(params);
   const most = params.integer("max_output_tokens", 1);
   const wish = readWish(params, { ...limits, maxChoices: 1 }, most, undefined);
   params.end();
-  const generation = job.model.chat(messages, { ...optionsOf(wish, 0), ...thinking, signal: job.signal });
-  const shell = { ...emptyResponse(job.id, params, most ?? null), parallel_tool_calls: true };
+  const generation = job.model.chat(messages, {
+    ...optionsOf(wish, 0),
+    ...thinking,
+    ...tooling,
+    ...form,
+    signal: job.signal,
+  });
+  const shell = { ...emptyResponse(job.id, params, most ?? null), parallel_tool_calls: tooling.parallelToolCalls ?? true };
   if (wish.stream) return streamed(job, events(job, [generation], shell));
   const [answer] = await complete(job, [generation]);
   job.done();
@@ -151,9 +156,9 @@ const emptyResponse = (model: string, params: Params, most: number | null) => ({
   store: false,
   temperature: params.number("temperature") ?? null,
   top_p: params.number("top_p") ?? null,
-  tool_choice: "auto" as const,
-  tools: [],
-  text: { format: { type: "text" as const } },
+  tool_choice: params.raw("tool_choice") ?? "auto",
+  tools: params.raw("tools") ?? [],
+  text: params.raw("text") ?? { format: { type: "text" } },
   truncation: "disabled" as const,
   usage: null as unknown,
 });
@@ -175,6 +180,15 @@ const reasoningItem = (id: string, status: string, text: string | undefined) => 
   content: text === undefined ? [] : [{ type: "reasoning_text" as const, text }],
 });
 
+const callItem = ({ id, name, arguments: text }: ToolCall, status: string) => ({
+  id: `fc_${id}`,
+  type: "function_call" as const,
+  status,
+  call_id: id,
+  name,
+  arguments: text,
+});
+
 /** What a finished answer adds to the shell. */
 function ending(answer: Answer, ids: Ids) {
   const result = answer.result!;
@@ -186,7 +200,8 @@ function ending(answer: Answer, ids: Ids) {
     incomplete_details: cut ? { reason: "max_output_tokens" as const } : null,
     output: [
       ...(answer.reasoning === "" ? [] : [reasoningItem(ids.reasoning, status, answer.reasoning)]),
-      messageItem(ids.message, status, answer.text),
+      ...(result.toolCalls && result.text === "" ? [] : [messageItem(ids.message, status, result.text)]),
+      ...(result.toolCalls ?? []).map((call) => callItem(call, "completed")),
     ],
     usage: {
       input_tokens: usage.prompt_tokens,
@@ -229,33 +244,53 @@ async function* events(job: Job, generations: Parameters<typeof follow>[1], shel
     send("response.output_item.done", { output_index: open.index, item: item(open, status, open.text) }),
   ];
   let open: Open | undefined;
+  let index = 0;
   let begun = false;
+  let calling: { readonly id: string; readonly name: string; readonly index: number; text: string } | undefined;
   for await (const { part, answer } of follow(job, generations)) {
     if (!begun) {
       begun = true;
       yield send("response.created", { response: shell });
       yield send("response.in_progress", { response: shell });
     }
+    if (part?.call) {
+      if (open) yield* finish(open, "completed");
+      open = undefined;
+      const { id, name, delta, whole } = part.call;
+      if (calling?.id !== id) {
+        calling = { id, name, index: index++, text: "" };
+        const item = callItem({ id, name, arguments: "", input: {} }, "in_progress");
+        yield send("response.output_item.added", { output_index: calling.index, item });
+      }
+      const at = { item_id: `fc_${id}`, output_index: calling.index };
+      if (delta !== "") yield send("response.function_call_arguments.delta", { ...at, delta });
+      if (!whole) continue;
+      yield send("response.function_call_arguments.done", { ...at, name, arguments: whole.arguments });
+      yield send("response.output_item.done", { output_index: calling.index, item: callItem(whole, "completed") });
+      continue;
+    }
     if (part) {
-      if (open?.kind !== part.type) {
+      const kind = part.type === "reasoning" ? "reasoning" : "text";
+      if (part.text === "") continue;
+      if (open?.kind !== kind) {
         if (open) yield* finish(open, "completed");
-        open = { kind: part.type, index: open ? open.index + 1 : 0, text: "" };
+        open = { kind, index: index++, text: "" };
         yield* begin(open);
       }
       open.text += part.text;
-      yield part.type === "text"
+      yield kind === "text"
         ? send("response.output_text.delta", { ...place(open), delta: part.text, logprobs: [] })
         : send("response.reasoning_text.delta", { ...place(open), delta: part.text });
       continue;
     }
     const end = ending(answer, ids);
     // An answer without text is still a message.
-    if (open?.kind !== "text") {
+    if (open?.kind !== "text" && !answer.result!.toolCalls) {
       if (open) yield* finish(open, end.status);
-      open = { kind: "text", index: open ? open.index + 1 : 0, text: "" };
+      open = { kind: "text", index: index++, text: "" };
       yield* begin(open);
     }
-    yield* finish(open, end.status);
+    if (open) yield* finish(open, end.status);
     yield send(end.status === "completed" ? "response.completed" : "response.incomplete", { response: { ...shell, ...end } });
   }
 }

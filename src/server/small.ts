@@ -1,16 +1,7 @@
 // The routes without generation: embeddings, tokens, models.
-import type { Model } from "../index.ts";
 import { readPrompts } from "./completions.ts";
 import type { Job } from "./job.ts";
 import { invalid, type Params, unsupported } from "./params.ts";
-
-/** A model that gives embeddings. */
-interface Embedder {
-  embed(
-    texts: readonly (string | readonly number[])[],
-    options: { readonly signal: AbortSignal },
-  ): Promise<{ readonly embeddings: readonly Float32Array[]; readonly usage: { readonly promptTokens: number } }>;
-}
 
 /** Little-endian floats in base64, whatever the machine. */
 function base64(vector: Float32Array): string {
@@ -40,9 +31,7 @@ export async function embeddings(job: Job, params: Params): Promise<Response> {
   const size = job.model.info.config.hidden;
   if (dimensions !== undefined && dimensions !== size)
     throw unsupported("dimensions", `these embeddings have ${size} dimensions and cannot be cut`);
-  const model = job.model as Model & Partial<Embedder>;
-  if (!model.embed) throw unsupported("model", "this model gives no embeddings");
-  const { embeddings: vectors, usage } = await model.embed(inputs, { signal: job.signal });
+  const { embeddings: vectors, usage } = await job.model.embed(inputs, { signal: job.signal });
   const body: EmbeddingsBody = {
     object: "list",
     model: job.id,

@@ -30,9 +30,15 @@ export interface WireLogprob extends WireTop {
   readonly top_logprobs: WireTop[];
 }
 
-export type WireFinish = "stop" | "length";
+export type WireFinish = "stop" | "length" | "tool_calls";
 
-export const finishOf = (reason: FinishReason): WireFinish => (reason === "length" || reason === "context" ? "length" : "stop");
+export const finishOf = (reason: FinishReason): WireFinish =>
+  reason === "tool-calls" ? "tool_calls" : reason === "length" || reason === "context" ? "length" : "stop";
+
+/** Plain texts call no tools. */
+export type WireTextFinish = Exclude<WireFinish, "tool_calls">;
+
+export const textFinishOf = (reason: FinishReason): WireTextFinish => (finishOf(reason) === "length" ? "length" : "stop");
 
 /** One answer's share, summed over the answers of a request; its prompt counts once. */
 export function usageOf(all: readonly { readonly usage: Usage; readonly reasoningTokens: number }[]): WireUsage {
@@ -82,7 +88,7 @@ export class Answer {
     if (part.type === "reasoning") {
       this.reasoning += part.text;
       this.reasoningTokens += part.tokens.length;
-    } else this.text += part.text;
+    } else if (part.type === "text") this.text += part.text;
     for (const one of logprobs) this.logprobs.push(one);
   }
 }

@@ -4,6 +4,7 @@ import { Cursor, Incomplete, Wrong } from "./cursor.ts";
 import { type Dialect, type DialectName, dialectNames } from "./dialect.ts";
 import { hermes, llama3, mistral, plain } from "./jsoncalls.ts";
 import { minicpm4, pythonicList } from "./pythoncalls.ts";
+import { Thoughts } from "./thoughts.ts";
 import { ToolTable } from "./tools.ts";
 import { minicpm5, qwen3Coder } from "./xmlcalls.ts";
 
@@ -46,6 +47,8 @@ export interface ToolCall {
 /** What a text turned out to hold, in order. */
 export type CallPart =
   | { readonly type: "text"; readonly text: string }
+  /** Between the markers that the format has for it. */
+  | { readonly type: "reasoning"; readonly text: string }
   | { readonly type: "call-begin"; readonly id: string; readonly name: string }
   | { readonly type: "call-delta"; readonly id: string; readonly delta: string }
   | { readonly type: "call-end"; readonly call: ToolCall }
@@ -93,26 +96,34 @@ export class CallStream {
   #held = "";
   /** The calls of the block that is open, as far as they were told. */
   #told: Told[] = [];
+  readonly #thoughts: Thoughts;
   #called = false;
   /** Text between two calls that belongs to neither is dropped when a call follows. */
   #blank = "";
 
   constructor({ dialect, tools, strict = false, newId = randomId }: CallStreamOptions) {
     this.#dialect = dialectOf(dialect);
+    this.#thoughts = new Thoughts(this.#dialect.thinking);
     this.#tools = new ToolTable(tools);
     this.#strict = strict;
     this.#newId = newId;
   }
 
   push(text: string): CallPart[] {
+    const { thought, answer } = this.#thoughts.push(text, false);
     const open = this.#held !== "";
-    this.#held += text;
-    return open && !COMPLETES.test(text) && this.#opener(0, false) === 0 ? [] : this.#read(false);
+    this.#held += answer;
+    const parts: CallPart[] = thought === "" ? [] : [{ type: "reasoning", text: thought }];
+    if (this.#held === "" || (open && !COMPLETES.test(answer) && this.#opener(0, false) === 0)) return parts;
+    return [...parts, ...this.#read(false)];
   }
 
   /** The text is over: what is still held is told. */
   end(): CallPart[] {
-    const parts = this.#read(true);
+    const { thought, answer } = this.#thoughts.push("", true);
+    this.#held += answer;
+    const parts: CallPart[] = thought === "" ? [] : [{ type: "reasoning", text: thought }];
+    parts.push(...this.#read(true));
     const rest = this.#blank;
     this.#blank = "";
     return rest === "" ? parts : [...parts, { type: "text", text: rest }];
@@ -244,6 +255,8 @@ export class CallStream {
 
 /** A whole text, read. */
 export interface ParsedCalls {
+  /** What was thought before, where the format marks it in a way of its own; else "". */
+  readonly reasoning: string;
   /** What is no call; without white space at its ends when there are calls. */
   readonly content: string;
   readonly calls: readonly ToolCall[];
@@ -258,6 +271,7 @@ export function parseCalls(text: string, options: CallStreamOptions): ParsedCall
   const calls = parts.flatMap((part) => (part.type === "call-end" ? [part.call] : []));
   const content = parts.map((part) => (part.type === "text" ? part.text : "")).join("");
   return {
+    reasoning: parts.map((part) => (part.type === "reasoning" ? part.text : "")).join(""),
     content: calls.length ? content.trim() : content,
     calls,
     problems: parts.flatMap((part) => (part.type === "problem" ? [part.message] : [])),
