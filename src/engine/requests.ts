@@ -67,7 +67,7 @@ export class Requests {
   }
 
   generate(session: number, request: GenerateRequest, hooks: GenerateHooks): Promise<GenerateResult> {
-    const { sequences, drafting, meter } = this.#parts;
+    const { sequences, meter } = this.#parts;
     const { contextSize, config } = this.#info;
     const { signal } = hooks;
     const any = session === ANY_SESSION;
@@ -84,7 +84,7 @@ export class Requests {
           checkTokens(prompt, config.vocab, { contextSize: limit, tokens: [] });
           const wanted = request.whenFull === "slide" ? contextSize : Math.min(contextSize, prompt.length + request.maxTokens);
           if (any) loan = this.#prefixes.borrow(prompt, wanted);
-          if (drafting) meter.warmUp();
+          meter.warmUp();
           return this.#textRun(loan?.sequence ?? sequences.get(session), { ...request, prompt }, hooks, guide);
         }, signal);
         return await this.#complete(run, hooks.flow);

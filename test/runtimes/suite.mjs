@@ -266,6 +266,25 @@ function* tests({ load, inspect, loadTokenizer, CpmError }, s) {
   ];
 
   yield [
+    "texts at once say what each says alone, one more than fits is busy, and embeddings do not depend on neighbours",
+    () =>
+      having(load, bytes, { parallel: 4, queue: 1 }, async (model) => {
+        const asked = expected.greedy.slice(0, 3).map(({ prompt, tokens }) => ({ prompt, tokens }));
+        const generate = ({ prompt, tokens }) => model.generate(prompt, { ...greedy, maxTokens: tokens.length });
+        const sampled = () => model.generate(asked[0].prompt, { seed: 5, maxTokens: 20 });
+        const [alone, vectors] = [await sampled(), await model.embed(asked.map(({ prompt }) => prompt))];
+        const together = await Promise.all([...asked.map(generate), sampled(), model.embed(asked[1].prompt)]);
+        for (const [i, { tokens }] of asked.entries()) equal(arrayOf(together[i].tokens), tokens, `tokens of text ${i}`);
+        equal(arrayOf(together[3].tokens), arrayOf(alone.tokens), "sampled tokens");
+        equal(bits(together[4].embeddings[0]), bits(vectors.embeddings[1]), "bits of an embedding beside texts");
+        const many = await Promise.allSettled(Array.from({ length: 6 }, sampled));
+        const refused = many.filter(({ status }) => status === "rejected");
+        equal(refused.length, 1, "refused of six");
+        isCpmError(refused[0].reason, "busy", "one more than run and wait");
+      }),
+  ];
+
+  yield [
     "streamed parts make up the text, as an iteration and as a web stream",
     () =>
       within1(async (model) => {
