@@ -30,5 +30,7 @@ export async function* happenings(generations: readonly Generation[]): AsyncGene
   } finally {
     for (const waiting of pending.values()) waiting.catch(() => {});
     await Promise.allSettled([...pending.keys()].map((i) => sources[i]!.return()));
+    // Leaving a generation asks it to end; where work belongs to requests, a request must last until it has.
+    await Promise.allSettled(generations.map((generation) => generation.catch(() => {})));
   }
 }

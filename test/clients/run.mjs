@@ -25,7 +25,7 @@ function report({ title, ok, ms, error }) {
 }
 
 const main = join(dist, "cli/main.js");
-const serve = ["serve", "--port", "0", "--host", "127.0.0.1"];
+const serve = ["serve", "--port", "0", "--host", "127.0.0.1", "--ctx", "2048"];
 const commands = {
   node26: [bin("node"), [main, ...serve]],
   deno: [bin("deno"), ["run", "--allow-all", main, ...serve]],
@@ -45,6 +45,7 @@ function listening([command, args]) {
     });
     ended.then(() => reject(new Error(`it ended before it listened: ${log}`)));
   });
+  url.catch(() => {});
   return {
     url,
     async end() {

@@ -3,8 +3,61 @@ import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { AIMessage, HumanMessage } from "@langchain/core/messages";
 import { ChatOpenAI } from "@langchain/openai";
-import { embedMany, generateText, streamText } from "ai";
+import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import OpenAI from "openai";
+import { zodResponseFormat } from "openai/helpers/zod";
+import { z } from "zod";
+
+/** Short: the embedded model's context is, too. */
+export const weatherInput = z.object({ city: z.string().max(12), days: z.number().int().min(1).max(9) });
+const tools = [
+  {
+    type: "function",
+    function: {
+      name: "get_weather",
+      parameters: {
+        type: "object",
+        properties: { city: { type: "string", maxLength: 12 }, days: { type: "integer", minimum: 1, maximum: 9 } },
+        required: ["city", "days"],
+      },
+    },
+  },
+];
+/** Strict: the embedded model would add members of its own without end. */
+export const answerShape = z.strictObject({ kind: z.enum(["a", "b"]), sure: z.boolean() });
+
+/** What the AI SDK does with tools and schemas, over HTTP and in process. */
+export async function toolLoop(model) {
+  const called = [];
+  const weather = tool({
+    description: "Weather.",
+    inputSchema: weatherInput,
+    execute: async (input) => {
+      called.push(weatherInput.parse(input));
+      return "20 degrees";
+    },
+  });
+  const common = { model, prompt: "Weather?", temperature: 0, maxOutputTokens: 150, maxRetries: 0 };
+  const looped = await generateText({
+    ...common,
+    tools: { weather },
+    stopWhen: stepCountIs(2),
+    prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? "required" : "none" }),
+  });
+  assert.ok(called.length >= 1);
+  assert.equal(looped.steps.length, 2);
+  assert.equal(looped.steps[0].finishReason, "tool-calls");
+  const streamed = streamText({ ...common, tools: { weather }, toolChoice: "required" });
+  const types = new Set();
+  for await (const part of streamed.fullStream) {
+    types.add(part.type);
+    if (part.type === "error") throw part.error;
+  }
+  for (const type of ["tool-input-start", "tool-input-delta", "tool-input-end", "tool-call", "tool-result"])
+    assert.ok(types.has(type), type);
+  const { output } = await generateText({ ...common, output: Output.object({ schema: answerShape }) });
+  answerShape.parse(output);
+}
 
 const messages = [{ role: "user", content: "Tell me of a dog." }];
 
@@ -15,7 +68,7 @@ async function all(stream) {
 }
 
 /** [title, work] for a server at `baseURL` ("…/v1") that `fetch` reaches; `text` is the greedy answer of 20 tokens, `model` its name. */
-export function scenarios({ baseURL, fetch, model, text, embeds }) {
+export function scenarios({ baseURL, fetch, model, text }) {
   const client = new OpenAI({ baseURL, apiKey: "none", fetch, maxRetries: 0 });
   const wish = { model, messages, temperature: 0, max_completion_tokens: 20 };
   const compatible = createOpenAICompatible({ name: "cpm", baseURL, fetch, includeUsage: true });
@@ -165,25 +218,73 @@ export function scenarios({ baseURL, fetch, model, text, embeds }) {
         assert.ok(done);
       },
     ],
-    ...(embeds
-      ? [
-          [
-            "embeddings: openai (base64 and floats) and AI SDK give the same vectors",
-            async () => {
-              const input = ["a dog", "a cat"];
-              const packed = await client.embeddings.create({ model, input });
-              const plain = await client.embeddings.create({ model, input, encoding_format: "float" });
-              assert.equal(packed.data.length, 2);
-              for (const [i, { embedding }] of plain.data.entries())
-                assert.deepEqual(Array.from(packed.data[i].embedding), Array.from(Float32Array.from(embedding)));
-              const { embeddings } = await embedMany({ model: compatible.embeddingModel(model), values: input, maxRetries: 0 });
-              assert.deepEqual(
-                embeddings,
-                plain.data.map((d) => d.embedding),
-              );
-            },
-          ],
-        ]
-      : []),
+    [
+      "openai: tool calls, whole, streamed through its helper, and a schema parsed by zod",
+      async () => {
+        const call = { ...wish, max_completion_tokens: 150, tools, parallel_tool_calls: false };
+        const whole = await client.chat.completions.create({ ...call, tool_choice: "required" });
+        const [made] = whole.choices[0].message.tool_calls;
+        weatherInput.parse(JSON.parse(made.function.arguments));
+        assert.equal(whole.choices[0].finish_reason, "tool_calls");
+        const stream = client.chat.completions.stream({
+          ...call,
+          tool_choice: { type: "function", function: { name: "get_weather" } },
+        });
+        const final = await stream.finalChatCompletion();
+        assert.deepEqual(final.choices[0].message.tool_calls[0].function.arguments, made.function.arguments);
+        const parsed = await client.chat.completions.parse({
+          ...wish,
+          max_completion_tokens: 150,
+          response_format: zodResponseFormat(answerShape, "answer"),
+        });
+        answerShape.parse(parsed.choices[0].message.parsed);
+        const again = await client.chat.completions.create({
+          ...wish,
+          messages: [...messages, whole.choices[0].message, { role: "tool", tool_call_id: made.id, content: "20 degrees" }],
+          tools,
+          tool_choice: "none",
+        });
+        assert.equal(again.choices[0].finish_reason, "length");
+      },
+    ],
+    [
+      "AI SDK over HTTP: a loop of tools, and an object of a schema",
+      async () => {
+        const structured = createOpenAICompatible({ name: "cpm", baseURL, fetch, supportsStructuredOutputs: true });
+        await toolLoop(structured(model));
+      },
+    ],
+    [
+      "LangChain: bindTools and withStructuredOutput",
+      async () => {
+        const definition = {
+          type: "function",
+          function: { name: "get_weather", description: "Weather.", parameters: tools[0].function.parameters },
+        };
+        const bound = chain({ maxTokens: 150 }).bindTools([definition], { tool_choice: "required" });
+        const answer = await bound.invoke([new HumanMessage(prompt)]);
+        weatherInput.parse(answer.tool_calls[0].args);
+        const held = await chain({ maxTokens: 150 })
+          .withStructuredOutput(answerShape, { method: "jsonSchema" })
+          .invoke([new HumanMessage(prompt)]);
+        answerShape.parse(held);
+      },
+    ],
+    [
+      "embeddings: openai (base64 and floats) and AI SDK give the same vectors",
+      async () => {
+        const input = ["a dog", "a cat"];
+        const packed = await client.embeddings.create({ model, input });
+        const plain = await client.embeddings.create({ model, input, encoding_format: "float" });
+        assert.equal(packed.data.length, 2);
+        for (const [i, { embedding }] of plain.data.entries())
+          assert.deepEqual(Array.from(packed.data[i].embedding), Array.from(Float32Array.from(embedding)));
+        const { embeddings } = await embedMany({ model: compatible.embeddingModel(model), values: input, maxRetries: 0 });
+        assert.deepEqual(
+          embeddings,
+          plain.data.map((d) => d.embedding),
+        );
+      },
+    ],
   ];
 }

@@ -6,7 +6,7 @@ import { createHandler } from "cpm-wasm/server";
 let handler;
 export default {
   fetch(request, _env, context) {
-    handler ??= createHandler({ stories: { load: () => load(bytes) } });
+    handler ??= createHandler({ stories: { load: () => load(bytes, { contextSize: 2048 }) } });
     return handler(request, context);
   },
 };
