@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { assemble } from "../dist/engine/assemble.js";
 import { causalRows } from "../dist/engine/forward.js";
 import { pathFiles } from "../dist/host/node.files.js";
-import { nodeHost } from "../dist/host/node.host.js";
+import { nodePlatform } from "../dist/host/node.platform.js";
 import { median } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
 
@@ -29,7 +29,7 @@ console.log(`|---|---|---|${rows.map(() => "---|").join("")}`);
 for (const threads of numbers(o.threads)) {
   const draft = { lookup: "off", eagle: undefined, model: { depth: 1, width: 1, size: 64 }, adaptive: true, size: 64 };
   const options = { contextSize: context + 64, kvType: "f16", threads, variant: "auto", turbo: o.turbo, batchSize: 256, draft };
-  const parts = await assemble(await nodeHost("node"), await pathFiles(path), options, {}, undefined);
+  const parts = await assemble(await nodePlatform("node").host(), await pathFiles(path), options, {}, undefined);
   const { stepper, sequences, plan } = parts;
   const sequence = sequences.get(sequences.open(context + 64));
   const step = async (n) => {

@@ -1,6 +1,6 @@
 // Runs the tests, or (--check) format, lint and types. Installs the test packages on first use.
 //   node test/run.mjs [vitest arguments]   the tests
-//   node test/run.mjs --check              biome and tsc over everything
+//   node test/run.mjs --check              biome and tsc over everything, publint and attw over what is packed
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -28,6 +28,8 @@ export function install(folder) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   install(join(root, "test"));
+  // Tests of the command and the examples' types look into dist/.
+  if (run(process.execPath, [join(root, "src/build.mjs"), "--if-stale"]) !== 0) process.exit(1);
   const args = process.argv.slice(2);
   if (args[0] === "--check") {
     const tsc = join(root, "node_modules/typescript/bin/tsc");
@@ -36,6 +38,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       run(process.execPath, [tsc, "--noEmit", "-p", root]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "test")]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "examples")]),
+      run(process.execPath, [join(root, "test/packed.mjs")]),
     ].filter((status) => status !== 0).length;
     process.exitCode = failed ? 1 : 0;
   } else {

@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    exclude: ["**/node_modules/**", "test/runtimes/**"],
+    exclude: ["**/node_modules/**", "test/runtimes/**", "test/bundlers/**"],
     // Two cores: more workers would only take turns.
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -5,9 +5,9 @@ import { Engine } from "../../dist/engine/engine.js";
 import { TextRun } from "../../dist/engine/run.js";
 import { Speculation } from "../../dist/engine/speculate.js";
 import { pathFiles } from "../../dist/host/node.files.js";
-import { nodeHost } from "../../dist/host/node.host.js";
+import { nodePlatform } from "../../dist/host/node.platform.js";
 
-export const host = await nodeHost("node");
+export const host = await nodePlatform("node").host();
 export const greedy = {
   temperature: 0,
   topK: 0,

@@ -1,17 +1,27 @@
 // The package on a page, or in a worker of one.
 import { openDoor } from "../door/door.ts";
+import { packageFile, servedApart } from "./browser.files.ts";
 import { browserHost } from "./browser.host.ts";
-import { webEngine, webLane } from "./web.ts";
+import { fetchedModule } from "./browser.modules.ts";
+import { startWeb, webEngine, webLane } from "./web.ts";
 
 export * from "../index.ts";
 
+const apart = servedApart(import.meta.url);
+const scripts = apart && {
+  engine: `${apart}dist/host/browser.worker.js`,
+  lane: `${apart}dist/host/browser.lane.js`,
+};
+
 // Spelled out, so that bundlers see each file.
-const engine = () => new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" });
-const lane = () => new Worker(new URL("./browser.lane.js", import.meta.url), { type: "module" });
+const engine = () =>
+  scripts ? startWeb(scripts.engine) : new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" });
+const lane = () =>
+  scripts ? startWeb(scripts.lane) : new Worker(new URL("./browser.lane.js", import.meta.url), { type: "module" });
 
 const door = openDoor({
-  host: () => browserHost(false),
-  startWorker: async () => webEngine(engine(), () => webLane(lane())),
+  host: () => browserHost(fetchedModule, false),
+  startWorker: async () => webEngine(engine, () => webLane(lane)),
   base: () => globalThis.location?.href,
 });
 
@@ -23,4 +33,8 @@ export const inspect = door.inspect;
 export const loadTokenizer = door.loadTokenizer;
 
 /** The embedded story model (int4, 2.3 MB): see models/README.md. */
-export const defaultModel = new URL("../../models/stories-q4_0.gguf", import.meta.url);
+export const defaultModel: URL = /* @__PURE__ */ packageFile(
+  "models/stories-q4_0.gguf",
+  () => new URL("../../models/stories-q4_0.gguf", import.meta.url),
+  import.meta.url,
+);

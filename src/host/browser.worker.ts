@@ -2,8 +2,9 @@
 import { openInput } from "../file/open.ts";
 import { serveEngine } from "../port/server.ts";
 import { browserHost } from "./browser.host.ts";
+import { fetchedModule } from "./browser.modules.ts";
 import { webPort } from "./web.ts";
 
-serveEngine(webPort(), browserHost(true), (input) =>
+serveEngine(webPort(), browserHost(fetchedModule, true), (input) =>
   openInput(input, undefined, input.kind === "url" ? input.headers : undefined),
 );

@@ -6,7 +6,7 @@ import type { EngineHost } from "../engine/host.ts";
 import { startLanes } from "../port/lanes.ts";
 import { likelyCores, physicalCores, topology } from "./cores.ts";
 import { modules } from "./deno.modules.js";
-import { laneScript, laneWorker } from "./threads.ts";
+import { laneScript, startLane } from "./threads.files.ts";
 
 interface DenoPermissions {
   readonly permissions: { query(what: { name: "read"; path: URL }): Promise<{ state: "granted" | "prompt" | "denied" }> };
@@ -20,7 +20,7 @@ export async function mayRead(file: URL): Promise<boolean> {
 }
 
 export async function denoHost(): Promise<EngineHost> {
-  const threads = await mayRead(laneScript);
+  const threads = await mayRead(laneScript());
   const logical = navigator.hardwareConcurrency;
   return {
     name: "deno",
@@ -29,7 +29,7 @@ export async function denoHost(): Promise<EngineHost> {
       artifact === "kernels64.relaxed.mt" ? (await import("./deno.modules64.js")).kernels64 : modules[artifact],
     cores: !threads ? 1 : (await mayRead(topology)) ? await physicalCores(logical) : likelyCores(logical),
     ...(threads
-      ? { startLanes: startLanes(laneWorker), leads: true }
+      ? { startLanes: startLanes(startLane), leads: true }
       : { threadsNote: "threads need --allow-read for the package's folder" }),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now,

@@ -3,6 +3,7 @@ import process from "node:process";
 import { openDoor } from "../door/door.ts";
 import { denoHost, mayRead } from "./deno.host.ts";
 import { pathFiles } from "./node.files.ts";
+import { startLane } from "./threads.files.ts";
 import { engineWorker } from "./threads.ts";
 
 export * from "../index.ts";
@@ -13,7 +14,7 @@ const door = openDoor({
   windows: process.platform === "win32",
   startWorker: async () => {
     const script = new URL("./deno.worker.js", import.meta.url);
-    return (await mayRead(script)) ? engineWorker(script) : undefined;
+    return (await mayRead(script)) ? engineWorker(script, startLane) : undefined;
   },
 });
 

@@ -6,6 +6,7 @@ import { after, now } from "../clock.ts";
 import { openDoor } from "../door/door.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
+import type { ModelFiles } from "../file/source.ts";
 
 export * from "../index.ts";
 
@@ -54,3 +55,30 @@ export const load = door.load;
 export const inspect = door.inspect;
 /** The tokenizer of a file alone; see {@link Door.loadTokenizer}. */
 export const loadTokenizer = door.loadTokenizer;
+
+/**
+ * The embedded story model, where it is among the worker's modules as data under its file's name (workerd: `(name = "stories-q4_0.gguf",
+ * data = embed …)`). Loading it is refused with "io" where it is not; what a bundler gives for an import of "cpm-wasm/models/stories-q4_0.gguf"
+ * can be loaded as it is.
+ */
+export const defaultModel: ModelFiles = {
+  entry: "stories-q4_0.gguf",
+  async open(name) {
+    if (name !== "stories-q4_0.gguf") return undefined;
+    // Not spelled out: bundlers would want a rule for such files from everybody.
+    const module = `./${name}`;
+    const bytes = await import(/* @vite-ignore */ /* webpackIgnore: true */ module).then(
+      (found: { default: ArrayBuffer }) => new Uint8Array(found.default),
+      (cause: unknown) => {
+        throw new CpmError(
+          "io",
+          `${name} is not among this worker's modules; add it to them as data (wrangler: rules = [{ type = "Data", globs = ["**/*.gguf"] }]), import it from "cpm-wasm/models/${name}" and load that`,
+          { file: name },
+          { cause },
+        );
+      },
+    );
+    return { name, size: bytes.length, read: async (offset, length) => bytes.slice(offset, offset + length), async close() {} };
+  },
+  async close() {},
+};

@@ -1,14 +1,17 @@
 // An engine's surroundings in Node and Bun: modules from disk, lanes as worker threads.
-import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { setImmediate } from "node:timers";
 import { setFlagsFromString } from "node:v8";
 import { now } from "../clock.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
-import { startLanes } from "../port/lanes.ts";
+import { type LaneWorker, startLanes } from "../port/lanes.ts";
+import { compileModule } from "../wasm/inline.ts";
 import { physicalCores } from "./cores.ts";
-import { laneWorker } from "./threads.ts";
+import { mayStartWorkers } from "./threads.ts";
+
+/** Gives the bytes of a module. */
+export type ReadModule = (artifact: Artifact) => Promise<Uint8Array<ArrayBuffer>>;
 
 const modules = new Map<string, Promise<WebAssembly.Module>>();
 
@@ -21,15 +24,13 @@ const marked = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
   return all;
 };
 
-function compiled(artifact: Artifact, turbo = false): Promise<WebAssembly.Module> {
+function compiled(read: ReadModule, artifact: Artifact, turbo = false): Promise<WebAssembly.Module> {
   const key = `${artifact} ${turbo}`;
   let module = modules.get(key);
   if (!module) {
     // For the whole process, and for good: functions are optimised long after this, when they have become hot.
     if (turbo) setFlagsFromString("--experimental-wasm-revectorize");
-    module = readFile(new URL(`../../wasm/${artifact}.wasm`, import.meta.url)).then((bytes) =>
-      WebAssembly.compile(turbo ? marked(bytes) : bytes),
-    );
+    module = read(artifact).then((bytes) => compileModule(artifact, turbo ? marked(bytes) : bytes));
     module.catch(() => modules.delete(key));
     modules.set(key, module);
   }
@@ -39,11 +40,13 @@ function compiled(artifact: Artifact, turbo = false): Promise<WebAssembly.Module
 /** V8's own budget, in bytes of code run, before a function is optimised in the background; and a small one. */
 const TIERING = { "in time": [13_000_000, "--no-wasm-sync-tier-up"], "at once": [1000, "--wasm-sync-tier-up"] } as const;
 
-export async function nodeHost(name: "node" | "bun"): Promise<EngineHost> {
+/** `read`: where modules come from; `lane`: starts a lane. */
+export async function nodeHost(name: "node" | "bun", read: ReadModule, lane: () => LaneWorker): Promise<EngineHost> {
+  const threads = mayStartWorkers();
   return {
     name,
     version: process.versions[name],
-    module: compiled,
+    module: (artifact, turbo) => compiled(read, artifact, turbo),
     turbo: name === "node" && Number(process.versions.node.split(".")[0]) >= 24,
     ...(name === "node"
       ? {
@@ -54,9 +57,10 @@ export async function nodeHost(name: "node" | "bun"): Promise<EngineHost> {
           },
         }
       : {}),
-    cores: await physicalCores(availableParallelism()),
-    startLanes: startLanes(laneWorker),
-    leads: true,
+    cores: threads ? await physicalCores(availableParallelism()) : 1,
+    ...(threads
+      ? { startLanes: startLanes(lane), leads: true }
+      : { threadsNote: "threads need --allow-worker beside --permission" }),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now,
   };

@@ -3,11 +3,12 @@ import process from "node:process";
 import type { Platform } from "../door/door.ts";
 import { pathFiles } from "./node.files.ts";
 import { nodeHost } from "./node.host.ts";
-import { engineWorker } from "./threads.ts";
+import { moduleFromDisk, startEngine } from "./node.package.ts";
+import { startLane } from "./threads.files.ts";
 
 export const nodePlatform = (name: "node" | "bun"): Platform => ({
-  host: () => nodeHost(name),
+  host: () => nodeHost(name, moduleFromDisk, startLane),
   openPath: pathFiles,
   windows: process.platform === "win32",
-  startWorker: async () => engineWorker(new URL("./node.worker.js", import.meta.url)),
+  startWorker: startEngine,
 });

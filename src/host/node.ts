@@ -1,5 +1,6 @@
 // The package in Node.
 import { openDoor } from "../door/door.ts";
+import { embeddedModel } from "./node.package.ts";
 import { nodePlatform } from "./node.platform.ts";
 
 export * from "../index.ts";
@@ -14,4 +15,4 @@ export const inspect = door.inspect;
 export const loadTokenizer = door.loadTokenizer;
 
 /** The embedded story model (int4, 2.3 MB): see models/README.md. */
-export const defaultModel = new URL("../../models/stories-q4_0.gguf", import.meta.url);
+export const defaultModel: URL = embeddedModel;

@@ -1,14 +1,21 @@
 // Engines and lanes as worker threads (node:worker_threads), in Node, Deno and Bun.
+import { Buffer } from "node:buffer";
+import process from "node:process";
 import { parentPort, Worker } from "node:worker_threads";
 import type { EngineWorker } from "../port/client.ts";
 import type { LaneWorker } from "../port/lanes.ts";
 import type { Port } from "../port/messages.ts";
 
-export const laneScript = new URL("./threads.lane.js", import.meta.url);
+/** The address of a script that is a text. */
+export const scriptOf = (text: string): URL => new URL(`data:text/javascript;base64,${Buffer.from(text).toString("base64")}`);
+
+/** Node's permission model (--permission) allows workers only with --allow-worker; asking does not warn. */
+export const mayStartWorkers = (): boolean =>
+  (process as { permission?: { has(scope: string): boolean } }).permission?.has("worker") !== false;
 
 /** A worker for a lane. Once ready it does not keep the process alive: it sleeps in wasm. */
-export function laneWorker(): LaneWorker {
-  const worker = new Worker(laneScript, { execArgv: [], name: "cpm lane" });
+export function laneWorker(script: URL): LaneWorker {
+  const worker = new Worker(script, { execArgv: [], name: "cpm lane" });
   return {
     start: (lane) => worker.postMessage(lane),
     ask(request) {
@@ -30,9 +37,12 @@ export function laneWorker(): LaneWorker {
   };
 }
 
-/** A worker for an engine, whose entry is `script`. It keeps the process alive while calls are pending. */
-export function engineWorker(script: URL): EngineWorker {
-  const worker = new Worker(script, { execArgv: [], name: "cpm engine" });
+/**
+ * A worker for an engine, whose entry is `script` and whose lanes are what `lane` starts; `workerData` is what its script expects. It
+ * keeps the process alive while calls are pending.
+ */
+export function engineWorker(script: URL, lane: () => LaneWorker, workerData?: unknown): EngineWorker {
+  const worker = new Worker(script, { execArgv: [], name: "cpm engine", workerData });
   worker.unref();
   return {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
@@ -41,7 +51,7 @@ export function engineWorker(script: URL): EngineWorker {
       worker.once("error", handler);
       worker.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
     },
-    lane: laneWorker,
+    lane,
     async terminate() {
       await worker.terminate();
     },

@@ -1,4 +1,5 @@
 // Engines and lanes as web workers, on pages.
+import { CpmError } from "../errors.ts";
 import type { EngineWorker } from "../port/client.ts";
 import type { LaneWorker } from "../port/lanes.ts";
 import type { Port } from "../port/messages.ts";
@@ -12,13 +13,38 @@ interface WorkerScope {
 
 const scope = () => globalThis as unknown as WorkerScope;
 
-const failure = (event: ErrorEvent): Error =>
-  new Error(
-    event.message ||
-      'its script could not be loaded (the package\'s files must be served beside each other; vite dev needs optimizeDeps.exclude: ["cpm-wasm"])',
-  );
+const TODO = [
+  "the package's files must be served beside each other and allowed by worker-src of the page's Content-Security-Policy",
+  'with esbuild, Rollup, bun build and whatever else leaves new URL("./file", import.meta.url) alone, import from "cpm-wasm/embedded", which carries the script (worker-src blob:)',
+  'with Vite\'s dev server in an unusual folder, set optimizeDeps: { exclude: ["cpm-wasm"] }',
+].join("; ");
 
-export function webEngine(worker: Worker, lane: () => LaneWorker): EngineWorker {
+const failure = (event: ErrorEvent): Error => new Error(event.message || `its script could not be loaded: ${TODO}`);
+
+/** A module worker; apart, since bundlers look for such calls and would take this address for a file of theirs. */
+export function startWeb(address: string): Worker {
+  const Started = Worker;
+  return new Started(address, { type: "module" });
+}
+
+/** Starts a worker. Browsers refuse in two ways: by an exception (old ones, and addresses of other origins) or later, by an error event. */
+function started(create: () => Worker): Worker {
+  try {
+    return create();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CpmError(
+      "unsupported",
+      `this page may not start a worker (${why}): ${TODO}; or load with worker: false`,
+      {},
+      { cause },
+    );
+  }
+}
+
+/** An engine in the worker that `create` starts. Throws CpmError "unsupported" where the page may not start it. */
+export function webEngine(create: () => Worker, lane: () => LaneWorker): EngineWorker {
+  const worker = started(create);
   return {
     lane,
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
@@ -35,7 +61,8 @@ export function webEngine(worker: Worker, lane: () => LaneWorker): EngineWorker 
   };
 }
 
-export function webLane(worker: Worker): LaneWorker {
+export function webLane(create: () => Worker): LaneWorker {
+  const worker = started(create);
   return {
     start: (lane) => worker.postMessage(lane),
     listen(onReady, onDeath) {

@@ -9,3 +9,9 @@ declare module "*.wasm.js" {
   const text: string;
   export default text;
 }
+
+// Scripts as text, to start workers from: src/build.mjs writes them.
+declare module "*.text.js" {
+  const text: string;
+  export default text;
+}

@@ -4,6 +4,8 @@ import { setFlagsFromString } from "node:v8";
 import { expect, test } from "vitest";
 import { CpmError, defaultModel, load } from "../../dist/host/node.js";
 import { nodeHost } from "../../src/host/node.host.ts";
+import { moduleFromDisk } from "../../src/host/node.package.ts";
+import { startLane } from "../../src/host/threads.files.ts";
 import { type Build, staysRight, WARM_ROUNDS } from "../../src/wasm/features.ts";
 import { heapBase, instantiateKernels } from "../../src/wasm/instance.ts";
 import { floatResults } from "../../src/wasm/warm.ts";
@@ -78,7 +80,7 @@ const isOptimised = (): ((f: unknown) => boolean) => {
 test("the code that the check has seen is the optimising compiler's", async () => {
   if (!capable) return;
   const optimised = isOptimised();
-  const { tierUp, module } = await nodeHost("node");
+  const { tierUp, module } = await nodeHost("node", moduleFromDisk, startLane);
   tierUp!("at once");
   try {
     const probeMemory = new WebAssembly.Memory({ initial: 16, maximum: 65536 });

@@ -32,7 +32,7 @@ function chromiumPath() {
 let profiles = 0;
 
 /** Opens a page in a browser of its own until `ended()` is true. */
-async function visit(project, url, ended, limitMs) {
+export async function visit(project, url, ended, limitMs) {
   const browser = serve(chromiumPath(), [...FLAGS, `--user-data-dir=${join(project, `profile-${profiles++}`)}`, url]);
   try {
     await until(() => ended() || browser.ended, limitMs);

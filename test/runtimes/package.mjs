@@ -30,11 +30,11 @@ function built() {
 
 /**
  * Packs the package and installs the tarball in a new project, beside the suite, its expected values, the model as a
- * module of bytes, and the examples. Gives { project, files, tarballBytes, unpackedBytes }.
+ * module of bytes, and the examples, in a new folder of `parent`. Gives { project, files, tarballBytes, unpackedBytes }.
  */
-export function installedPackage() {
+export function installedPackage(parent = tmpdir()) {
   built();
-  const project = mkdtempSync(join(tmpdir(), "cpm-runtimes-"));
+  const project = mkdtempSync(join(parent, "cpm-runtimes-"));
   // Scripts are off: the build ran above, and installing must not need any.
   const [packed] = JSON.parse(npm(["pack", "--ignore-scripts", "--json", "--pack-destination", project], root));
   writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));

@@ -1,7 +1,7 @@
 // The runtimes: where their programs are, and what is run on each.
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { chromium } from "./chromium.mjs";
 import { root } from "./package.mjs";
 import { run } from "./process.mjs";
@@ -119,15 +119,39 @@ async function packaged(context) {
   const { files, tarballBytes, unpackedBytes, project, test } = context;
   await test("the tarball has what the package needs and nothing else", () => {
     const allowed =
-      /^(dist\/.+\.(js|d\.ts)|wasm\/.+\.(wasm|wasm\.js|json)|models\/(README\.md|stories-q4_0\.gguf)|package\.json|README\.md|LICENSE)$/;
+      /^(dist\/.+\.(js|d\.ts)|wasm\/.+\.(wasm|wasm\.js|json)|models\/(README\.md|stories-q4_0\.gguf)|docs\/[\w-]+\.md|examples\/.+|bench\/RESULTS\.md|package\.json|[A-Z]+\.md|LICENSE)$/;
     const wrong = files.filter((file) => !allowed.test(file));
     if (wrong.length) throw new Error(`not expected: ${wrong.join(", ")}`);
-    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-    const named = Object.values(exports["."]).flatMap((entry) => (typeof entry === "string" ? [entry] : Object.values(entry)));
+    const { exports, main, browser, types, bin } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const leaves = (entry) => (typeof entry === "string" ? [entry] : Object.values(entry).flatMap(leaves));
+    const named = leaves([exports, main, browser, types, bin]).filter((file) => !file.includes("*"));
     const missing = named.filter((file) => !files.includes(file.slice(2)));
     if (missing.length) throw new Error(`exports name missing files: ${missing.join(", ")}`);
     if (tarballBytes > 4_000_000) throw new Error(`${tarballBytes} bytes`);
     return `${files.length} files, ${(tarballBytes / 1e6).toFixed(2)} MB packed, ${(unpackedBytes / 1e6).toFixed(2)} MB unpacked`;
+  });
+  await test("what README and the packed pages link to is in the tarball", () => {
+    const broken = files
+      .filter((file) => file.endsWith(".md"))
+      .flatMap((file) =>
+        [...readFileSync(join(root, file), "utf8").matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)].flatMap(([, link]) => {
+          const path = join(dirname(file), link).replace(/\/$/, "");
+          return files.some((known) => known === path || known.startsWith(`${path}/`)) ? [] : [`${file}: ${link}`];
+        }),
+      );
+    if (broken.length) throw new Error(broken.join("\n"));
+  });
+  await test("installing the tarball warns of nothing", async () => {
+    const folder = join(project, "fresh");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "package.json"), '{"private":true}');
+    const tarball = join(project, `cpm-wasm-${JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version}.tgz`);
+    const { code, output } = await run("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", tarball], {
+      cwd: folder,
+    });
+    if (code !== 0 || /warn/i.test(output)) throw new Error(output);
+    const { code: help, output: said } = await run("npx", ["--no-install", "cpm-wasm", "--help"], { cwd: folder });
+    if (help !== 0 || !/chat/.test(said)) throw new Error(said);
   });
   const tsc = join(root, "node_modules/typescript/bin/tsc");
   const common = [
