@@ -23,14 +23,18 @@ export function checkNames(what: string, options: unknown, names: readonly strin
 
 /** Options of any names; null and undefined mean absent. Throws CpmError "bad-option" for what are no options. */
 export function withoutNulls<T extends object>(options: T | null | undefined): T {
-  return given(options, Object.keys(options ?? {}));
+  const names: string[] = [];
+  // What an object inherits counts as given.
+  for (const name in options) names.push(name);
+  return given(options, names);
 }
 
 /** Options with known names; null and undefined mean absent. Throws CpmError "bad-option". */
 export function given<T extends object>(options: T | null | undefined, names: readonly string[], what = "options"): T {
   const all = options ?? {};
   checkNames(what, all, names);
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null && value !== undefined)) as T;
+  const values = names.map((name) => [name, (all as Record<string, unknown>)[name]] as const);
+  return Object.fromEntries(values.filter(([, value]) => value !== null && value !== undefined)) as T;
 }
 
 /** Names and texts, as fetch takes them: a record, Headers, a Map, or pairs. */

@@ -64,6 +64,10 @@ test("null is absent, and options that are no record are refused", () => {
   const wanted = { temperature: null, stop: null, stopTokens: null, maxTokens: null, seed: 1, onPrefill: null };
   expect(generateRequest(wanted as never, 10, "text")).toEqual(generateRequest({ seed: 1 }, 10, "text"));
   expect(given(null, [])).toEqual({});
+  expect(generateRequest(Object.create({ seed: 7, maxTokens: 3 }), 10, "text"), "what is inherited").toMatchObject({
+    maxTokens: 3,
+    sampling: { seed: 7 },
+  });
   for (const wrong of [new Map([["threads", 1]]), [], "x", 7])
     expect(() => engineOptions(wrong as never)).toThrow(refused("options"));
 });
