@@ -10,6 +10,8 @@ import { rolldown } from "rolldown";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
 const mark = join(root, "dist/.built");
+/** Packages whose code is in whole scripts: name -> folder. */
+const carried = new Map();
 
 if (!process.argv.includes("--if-stale") || stale()) await build();
 
@@ -57,6 +59,10 @@ async function whole(file, minify) {
   try {
     const { output } = await bundle.generate({ format: "esm", minify, comments: false });
     if (output.length !== 1) throw new Error(`${file} was split into ${output.map(({ fileName }) => fileName).join(", ")}`);
+    for (const id of output[0].moduleIds) {
+      const found = /^(.*\/node_modules\/((?:@[^/]+\/)?[^/]+))\//.exec(id.replaceAll("\\", "/"));
+      if (found) carried.set(found[2], found[1]);
+    }
     return output[0].code;
   } finally {
     await bundle.close();
@@ -75,6 +81,14 @@ async function scripts() {
   }
   for (const file of ["browser.worker.js", "browser.lane.js"])
     writeFileSync(join(root, "dist/host", file), await whole(file, false));
+  const licences = [...carried].sort().map(([name, folder]) => {
+    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    return `${name} ${version} (${license})\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
+  });
+  writeFileSync(
+    join(root, "dist/licences.txt"),
+    `The workers' scripts in dist/host/ carry code of these packages.\n\n${licences.join(`\n${"-".repeat(80)}\n\n`)}`,
+  );
 }
 
 /** Declarations name src/wasm/js.ts where sources say WebAssembly, whose types only lib "dom" and its like declare. */
