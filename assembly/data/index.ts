@@ -24,7 +24,20 @@ export {
   line_words,
 } from "./line";
 export { fold_rows, rows_begin, rows_open, rows_total } from "./rows";
-export { score_best, score_open } from "./score";
+export { score_best, score_open, sigmoid_open } from "./score";
+export {
+  train_fill,
+  train_local,
+  train_loss,
+  train_negatives,
+  train_open,
+  train_restart,
+  train_seed,
+  train_take,
+  train_told,
+  train_tree,
+  train_why,
+} from "./train";
 
 export function data_abi_version(): i32 {
   return 1;

@@ -1,9 +1,11 @@
 // What is done with the rows of a line: they are summed (folded: a few float32 a row, in float64; dense: a row of the input matrix,
 // in float32 and in order, as fastText does), or kept for training.
 import { rowCount } from "./line";
+import { keepRows } from "./train";
 
 const FOLDED: i32 = 0;
 const DENSE: i32 = 1;
+const KEPT: i32 = 2;
 
 let mode: i32 = FOLDED;
 let table: usize = 0;
@@ -33,6 +35,7 @@ export function rows_total(): f64 {
 
 export function rowsAreFull(rows: usize, count: i32): void {
   total += <f64>count;
+  if (mode == KEPT) return keepRows(count);
   const end = rows + ((<usize>count) << 2);
   if (mode == DENSE) for (let p = rows; p < end; p += 4) addRow(sums, table + ((<usize>(load<u32>(p) * <u32>width)) << 2), width);
   else if (mode == FOLDED) {

@@ -5,3 +5,6 @@ export type { ClassifierInput, DataDoor } from "./data.ts";
 export type { Loss } from "./fasttext.ts";
 export type { FoldOptions } from "./fold.ts";
 export type { ClassifierOptions } from "./load.ts";
+export { finish, normalise, type PieceTokenizer, Preprocessor } from "./preprocess.ts";
+export { type Decision, decide, languageOf, QualityFilter, type QualityOptions } from "./quality.ts";
+export type { Trained, TrainOptions, TrainProgress } from "./train.ts";

@@ -278,8 +278,8 @@ function checked({ k = 1, threshold = 0 }: ScoreOptions, labels: number): { k: n
   return { k: Math.min(k, labels), threshold };
 }
 
-/** Lays the dictionary into memory. */
-export function open(data: DataInstance, vocabulary: Vocabulary): void {
+/** Lays the dictionary into memory; gives where a line's rows gather, `room` of them at a time. */
+export function open(data: DataInstance, vocabulary: Vocabulary, room = ROWS): number {
   const { words, labels, entries, pruned, wordNgrams, bucket, minn, maxn } = vocabulary;
   const slots = slotsFor(words + labels.length);
   const table = data.allocate(16 * slots);
@@ -288,12 +288,13 @@ export function open(data: DataInstance, vocabulary: Vocabulary): void {
   data.exports.dictionary_open(table, slots);
   data.exports.dictionary_clear();
   data.exports.dictionary_fill(text, words + labels.length);
-  const rows = data.allocate(4 * ROWS);
+  const rows = data.allocate(4 * room);
   // Without buckets there is nothing for an n-gram to be.
-  data.exports.line_open(rows, ROWS, words, bucket, bucket === 0 ? 1 : wordNgrams, minn, bucket === 0 ? 0 : maxn);
-  if (!pruned) return;
+  data.exports.line_open(rows, room, words, bucket, bucket === 0 ? 1 : wordNgrams, minn, bucket === 0 ? 0 : maxn);
+  if (!pruned) return rows;
   const pairs = data.allocate(pruned.byteLength);
   data.i32(pairs, pruned.length).set(pruned);
   const pruneSlots = slotsFor(pruned.length / 2);
   data.exports.line_prune(data.allocate(8 * pruneSlots), pruneSlots, pairs, pruned.length / 2);
+  return rows;
 }

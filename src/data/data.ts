@@ -9,6 +9,7 @@ import { type FoldOptions, foldFile } from "./fold.ts";
 import { writeFolded } from "./folded.ts";
 import { type ClassifierOptions, readClassifier } from "./load.ts";
 import { DataInstance } from "./module.ts";
+import { type Trained, type TrainOptions, trainOn } from "./train.ts";
 
 /** A classifier's file: a path (where there are files), URL, Blob or bytes. */
 export type ClassifierInput = string | URL | Blob | ArrayBuffer | Uint8Array;
@@ -33,6 +34,12 @@ export interface DataDoor {
    * model of 2 GB. Throws as `loadClassifier` does.
    */
   fold(input: ClassifierInput, options?: FoldOptions): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Trains a classifier on texts, one after another, of lines `__label__NAME words…`; `pieces()` of the result are a .bin that fastText loads. The dictionary is
+   * fastText's to the byte, as are its numbers with one thread and the same seed.
+   * @throws CpmError "bad-option", "bad-input", "out-of-memory", "io"; an abort rejects with its reason.
+   */
+  train(files: ClassifierInput | readonly ClassifierInput[], options?: TrainOptions): Promise<Trained>;
 }
 
 /** The wing over a platform. */
@@ -58,5 +65,39 @@ export function openData(platform: DataPlatform): DataDoor {
         const data = await instance();
         return writeFolded(data, await foldFile(data, source, await readFastText(source, options?.signal), options));
       }),
+    async train(files, options) {
+      const sources: Source[] = [];
+      const withAll = (rest: readonly ClassifierInput[]): Promise<Trained> =>
+        rest.length > 0
+          ? withSource(rest[0]!, async (source) => {
+              sources.push(source);
+              return await withAll(rest.slice(1));
+            })
+          : (async () => await trainOn(await platform.module(), chained(sources), options))();
+      return await withAll(Array.isArray(files) ? files : [files as ClassifierInput]);
+    },
+  };
+}
+
+/** Sources one after another as one. */
+function chained(sources: readonly Source[]): Source {
+  if (sources.length === 1) return sources[0]!;
+  const ends: number[] = [];
+  for (const { size } of sources) ends.push((ends.at(-1) ?? 0) + size);
+  return {
+    name: sources.map(({ name }) => name).join(", "),
+    size: ends.at(-1) ?? 0,
+    async read(offset, length, signal) {
+      const out = new Uint8Array(length);
+      for (let done = 0; done < length; ) {
+        const i = ends.findIndex((end) => end > offset + done);
+        const begin = ends[i]! - sources[i]!.size;
+        const part = Math.min(length - done, ends[i]! - offset - done);
+        out.set(await sources[i]!.read(offset + done - begin, part, signal), done);
+        done += part;
+      }
+      return out;
+    },
+    async close() {},
   };
 }

@@ -11,3 +11,5 @@ const door = openData({ module: inlined("data", text) });
 export const loadClassifier = door.loadClassifier;
 /** The folded file of a fastText model; see {@link DataDoor.fold}. */
 export const fold = door.fold;
+/** Trains a classifier that fastText loads; see {@link DataDoor.train}. */
+export const train = door.train;

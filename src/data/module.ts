@@ -41,6 +41,30 @@ export interface DataExports {
     tree: number,
   ): void;
   score_best(k: number, threshold: number): number;
+  sigmoid_open(): void;
+  train_seed(seed: number): void;
+  train_fill(at: number, count: number, bound: number): void;
+  train_open(
+    loss: number,
+    floats: number,
+    labels: number,
+    input: number,
+    output: number,
+    rows: number,
+    room: number,
+    targets: number,
+    hidden: number,
+    grad: number,
+    outputs: number,
+  ): void;
+  train_negatives(at: number, count: number, draws: number): void;
+  train_tree(parents: number): void;
+  train_restart(): void;
+  train_take(at: number, end: number, last: number, hashes: number, lr: number, updates: number): number;
+  train_why(): number;
+  train_local(): number;
+  train_told(): void;
+  train_loss(): number;
   hash_begin(state: number, seed: bigint): void;
   hash_stripes(state: number, at: number, length: number): void;
   hash_end(state: number, at: number, length: number): bigint;

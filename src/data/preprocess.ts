@@ -15,7 +15,6 @@ export function normalise(text: string): string {
   if (text.includes("\n\n\n")) text = text.replace(/\n{3,}/g, "\n\n");
   text = text.toLowerCase();
   // ASCII stays as it is, and most text is ASCII.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII is meant
   return /[^\x00-\x7f]/.test(text) ? text.normalize("NFKD").replace(/\p{Mn}+/gu, "") : text;
 }
 

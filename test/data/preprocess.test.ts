@@ -52,6 +52,7 @@ const python = spawnSync("python3", ["-c", "import unicodedata; print(unicodedat
 
 test.skipIf(python.status !== 0)(
   `every code point, alone and between letters, as Python's tables of Unicode ${python.stdout?.trim() ?? "(no python3)"} say`,
+  { timeout: 180_000 },
   () => {
     const script = `
 import sys, unicodedata
@@ -76,9 +77,10 @@ for c in range(0x110000):
     }
     expect(count).toBe(0x110000 - 0x800);
     // What the two tables disagree on is what only one of them has assigned.
-    expect(
-      differ.filter((entry) => !entry.endsWith(" Cn") && !/^\p{Cn}$/u.test(String.fromCodePoint(Number.parseInt(entry, 16)))),
-    ).toEqual([]);
+    const unassigned = (entry: string) =>
+      entry.endsWith(" Cn") || /^\p{Cn}$/u.test(String.fromCodePoint(Number.parseInt(entry, 16)));
+    // U+1171E became Mc in Unicode 15.
+    expect(differ.filter((entry) => !unassigned(entry) && entry !== "1171e Mn")).toEqual([]);
     if (differ.length > 0)
       console.log(`Unicode tables differ at ${differ.length} code points: ${differ.slice(0, 20).join(", ")}`);
   },
