@@ -467,7 +467,7 @@ function* tests({ load, inspect, loadTokenizer, CpmError }, s) {
           { topP: 2 },
           { topK: 1.5 },
           { seed: -1 },
-          { stop: "x" },
+          { stop: [1] },
           { stopTokens: [9999] },
           { temprature: 1 },
         ]) {
