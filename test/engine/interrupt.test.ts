@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { joinSignals } from "../../src/signals.ts";
 import { Merger } from "../../src/text/merge.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
-import { greedy, host, load } from "../support/engine.ts";
+import { firstDifference, greedy, host, load } from "../support/engine.ts";
 import { tinyGguf } from "../support/tiny.ts";
 
 /** Texts whose words can be cut, and whose cannot. */
@@ -163,7 +163,7 @@ test("lanes that lead give the same bits as an engine's own thread, and the thre
   const [own, led] = [await load(tinyGguf(), { threads: 2 }), await load(tinyGguf(), { threads: 2 }, {}, undefined, true)];
   expect(host.leads).toBeFalsy();
   const results = await Promise.all([own, led].map(async (engine) => engine.forward(await engine.open(), tokens, "all")));
-  expect(results[1]).toEqual(results[0]);
+  expect(firstDifference(results[1]!, results[0]!)).toBe(-1);
   expect((await led.generate(await led.open(), greedy(tokens, 20), { onPart: () => {} })).tokens).toEqual(
     (await own.generate(await own.open(), greedy(tokens, 20), { onPart: () => {} })).tokens,
   );
