@@ -25,7 +25,7 @@ import {
   words,
 } from "./machine";
 import { listed, maskOf, openMasks } from "./mask";
-import { clearFailure, failedAt, failure, OUT_OF_MEMORY, rewind, setLimit, take, top } from "./memory";
+import { clearFailure, fail, failedAt, failure, OUT_OF_MEMORY, rewind, setLimit, take, top } from "./memory";
 import { vocabulary_build as build, bytesOf, hasText, isEnd, lengthOf, tokens } from "./vocabulary";
 
 export { vocabulary_begin, vocabulary_bytes, vocabulary_kinds } from "./vocabulary";
@@ -70,7 +70,10 @@ export function machine_begin(bytes: i32): usize {
 /** The set that a text begins with, 0 and a failure. */
 export function machine_open(): usize {
   clearFailure();
-  if (openTables(tables) || openMasks()) return 0;
+  if (openTables(tables) || openMasks()) {
+    fail(OUT_OF_MEMORY, 0);
+    return 0;
+  }
   return (first = begin());
 }
 

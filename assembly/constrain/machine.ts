@@ -29,6 +29,8 @@ const FRAME_BYTES: usize = 24;
 const BUCKETS: usize = 1 << 14;
 let frameBuckets: usize = 0;
 let setBuckets: usize = 0;
+/** A word for each configuration of a set being made. */
+let marks: usize = 0;
 /** Frames made since the last mark, for release. */
 let lastFrame: usize = 0;
 export const DEPTH: i32 = 256;
@@ -45,10 +47,11 @@ export function openTables(at: usize): i32 {
   loops = at + ((<usize>load<u32>(at, LOOPS)) << 2);
   frameBuckets = takeZeroed(BUCKETS << 2);
   setBuckets = takeZeroed(BUCKETS << 2);
+  marks = take((<usize>ROOM) << 2);
   lastFrame = 0;
   frames = 0;
   sets = 0;
-  return frameBuckets && setBuckets ? 0 : OUT_OF_MEMORY;
+  return frameBuckets && setBuckets && marks ? 0 : OUT_OF_MEMORY;
 }
 
 export function startState(): i32 {
@@ -240,8 +243,6 @@ export function leave(frame: usize): void {
   const back = returnOf(frame);
   const parent = parentOf(frame);
   if (loop == 0) return add(back, parent);
-  // A body that was entered here has taken nothing, so it has not ended.
-  if (has(bodyOf(loop), frame)) return;
   if (countOf(frame) == FAR) {
     add(back, parent);
     return add(bodyOf(loop), frame);
@@ -290,6 +291,44 @@ export function add(state: i32, frame: usize): void {
   }
 }
 
+/** Sets of more configurations are looked through for needless ones. */
+const FEW: i32 = 4;
+
+/** Whether `a` differs from `b` by a higher count alone, where both may leave the loop: then it allows nothing that `b` does not. */
+function slower(a: usize, b: usize): bool {
+  const loop = loopOf(a);
+  return (
+    loop != 0 &&
+    loop == loopOf(b) &&
+    parentOf(a) == parentOf(b) &&
+    returnOf(a) == returnOf(b) &&
+    countOf(b) >= leastOf(loop) &&
+    countOf(a) > countOf(b)
+  );
+}
+
+/** Drops configurations of loops that have gone round more often than another; how many are left. */
+function withoutSlower(n: i32): i32 {
+  let kept = 0;
+  for (let i = 0; i < n; i++) {
+    const p = set + ((<usize>i) << 3);
+    const frame = <usize>load<u32>(p, 4);
+    let needless = false;
+    for (let j = 0; j < n && !needless; j++) {
+      const q = set + ((<usize>j) << 3);
+      needless = load<i32>(q) == load<i32>(p) && slower(frame, <usize>load<u32>(q, 4));
+    }
+    // Marked for now: others are still compared with it.
+    store<i32>(marks + ((<usize>i) << 2), <i32>needless);
+  }
+  for (let i = 0; i < n; i++) {
+    if (load<i32>(marks + ((<usize>i) << 2))) continue;
+    store<u64>(set + ((<usize>kept) << 3), load<u64>(set + ((<usize>i) << 3)));
+    kept++;
+  }
+  return kept;
+}
+
 /** Ends the set being made: leaves configurations that can take something; their number, 0 also after a failure. */
 export function endSet(state: i32): i32 {
   let n = 0;
@@ -300,6 +339,7 @@ export function endSet(state: i32): i32 {
     n++;
     if (to != p) store<u64>(to, load<u64>(p));
   }
+  if (n > FEW) n = withoutSlower(n);
   if (n > MOST_CONFIGS) {
     fail(TOO_MANY_CONFIGS, state);
     return 0;

@@ -1,6 +1,7 @@
 // cpm run: continues a prompt.
 import process from "node:process";
 import type { Command } from "./args.ts";
+import { constraintArgs, constraintInput } from "./constrain.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
 import { draftArgs, generateOptions, jsonArg, loadArgs, loadOptions, modelArg, samplingArgs, textOf } from "./options.ts";
@@ -18,6 +19,7 @@ export const run: Command = {
     "prompt-file": { type: "string", valueHint: "FILE", description: "Read the prompt from a file, as it is" },
     ...samplingArgs,
     "max-tokens": { ...samplingArgs["max-tokens"], description: `Tokens to generate, at most (default ${DEFAULT_TOKENS})` },
+    ...constraintArgs,
     special: { type: "boolean", description: "Write special tokens by name" },
     ...draftArgs,
     ...loadArgs,
@@ -28,8 +30,9 @@ export const run: Command = {
     const json = args.flag("json");
     const prompt = (await textOf(args, "prompt")) ?? DEFAULT_PROMPT;
     const { maxTokens = DEFAULT_TOKENS, ...sampling } = generateOptions(args);
+    const constraint = await constraintInput(args);
     await using model = await openModel(args.positionals[0], loadOptions(args), json);
-    const options = { ...sampling, maxTokens, special: args.flag("special"), signal: interrupt.signal };
+    const options = { ...sampling, maxTokens, special: args.flag("special"), ...constraint, signal: interrupt.signal };
     const generation = model.generate(prompt, options);
     // A prompt that is refused leaves stdout empty.
     let begun = false;

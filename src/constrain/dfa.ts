@@ -1,6 +1,6 @@
 // Deterministic automata over bytes, and how they are made.
 import type { Part, Rule } from "./grammar.ts";
-import { MAX_SET_WORK, tooLarge } from "./limits.ts";
+import { MAX_SET_WORK, MAX_STATES, tooLarge } from "./limits.ts";
 import { byteRanges } from "./utf8.ts";
 
 /** State 0 is the start. A missing edge is death. */
@@ -81,7 +81,7 @@ export class Nfa {
   }
 
   /** Words that are texts, as a tree of their common beginnings, from `from` to `to`. */
-  words(from: number, words: readonly Uint8Array[], to: number): void {
+  words(from: number, words: readonly Uint8Array[], to: number, where = ""): void {
     const children = new Map<number, Map<number, number>>();
     for (const word of words) {
       let at = from;
@@ -97,6 +97,7 @@ export class Nfa {
         at = next;
       }
       this.join(at, to);
+      if (this.edges.length > MAX_STATES) throw tooLarge(where, `its texts take more than ${MAX_STATES} states`);
     }
   }
 
@@ -471,7 +472,7 @@ export function addPart(nfa: Nfa, part: Part, from: number, unrolled: number, lo
 
 function addRepeat(
   nfa: Nfa,
-  { part, least, most }: Part & { kind: "repeat" },
+  { part, least, most, counted }: Part & { kind: "repeat" },
   from: number,
   unrolled: number,
   loop?: (body: Part) => Rule,
@@ -479,7 +480,7 @@ function addRepeat(
   const endless = most === Number.POSITIVE_INFINITY;
   const copies = endless ? least : most;
   const to = nfa.state();
-  if (loop && copies > 1 && copies * sizeOf(part, unrolled) > unrolled) {
+  if (loop && (counted || (copies > 1 && copies * sizeOf(part, unrolled) > unrolled))) {
     const begin = nfa.state();
     nfa.join(from, begin);
     push(nfa.calls, begin, { rule: undefined, loop: { body: loop(part), least, most }, target: to });

@@ -12,8 +12,13 @@ const minute = "[0-5]\\d";
 const time = `(?:${hour}:${minute}:${minute}(?:\\.\\d+)?(?:[Zz]|[+-]${hour}:${minute})|23:59:60(?:\\.\\d+)?(?:[Zz]|[+-]00:00))`;
 const octet = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
 const ipv4 = `${octet}(?:\\.${octet}){3}`;
-const label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-const hostname = `(?:${label}\\.)*${label}`;
+// No "--" in the third and fourth place: labels of international names (xn--) would have to be decoded to be told right from wrong.
+const label =
+  "[A-Za-z0-9](?:[A-Za-z0-9]|[A-Za-z0-9-][A-Za-z0-9](?:[A-Za-z0-9-]{0,59}[A-Za-z0-9])?|[A-Za-z0-9-]-[A-Za-z0-9](?:[A-Za-z0-9-]{0,58}[A-Za-z0-9])?)?";
+const short =
+  "[A-Za-z0-9](?:[A-Za-z0-9]|[A-Za-z0-9-][A-Za-z0-9](?:[A-Za-z0-9-]{0,11}[A-Za-z0-9])?|[A-Za-z0-9-]-[A-Za-z0-9](?:[A-Za-z0-9-]{0,10}[A-Za-z0-9])?)?";
+// At most 253 characters by their form: three labels of any length, one among ten others of at most 15, or fifteen of those.
+const hostname = `(?:${label}(?:\\.${label}){0,2}|(?:${short}\\.){0,5}${label}(?:\\.${short}){0,5}|${short}(?:\\.${short}){0,14})`;
 // The domain of an address: its labels' lengths are not counted, so that a bound on the whole stays cheap.
 const domain = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*";
 const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
@@ -62,8 +67,14 @@ export const formats: Readonly<Record<string, string>> = {
   "relative-json-pointer": "(?:0|[1-9]\\d*)(?:#|(?:/(?:[^~/]|~[01])*)*)",
 };
 
-/** Most code points of a format. */
-export const formatLengths: Readonly<Record<string, number>> = { hostname: 253 };
+/**
+ * What a format beside a bound of its length is: its usual form, which is a part of it, since counting multiplies the states of all
+ * the unusual ones.
+ */
+export const plainFormats: Readonly<Record<string, string>> = {
+  email: `${atom}(?:\\.${atom})*@${domain}`,
+  uri: `[A-Za-z][A-Za-z0-9+.-]*:(?://(?:[A-Za-z0-9._~!$&'()*+,;=-]|${percent})*(?::\\d*)?${pathAbEmpty}|${pchar}+${pathAbEmpty})${rest}`,
+};
 
 /** Formats of numbers (OpenAPI's registry): the kind, and bounds. */
 export const numberFormats: Readonly<Record<string, { integer: boolean; low?: number; high?: number }>> = {

@@ -10,7 +10,7 @@ export type Part =
   | { readonly kind: "chars"; readonly set: CodePoints }
   | { readonly kind: "seq"; readonly parts: readonly Part[] }
   | { readonly kind: "alt"; readonly parts: readonly Part[] }
-  | { readonly kind: "repeat"; readonly part: Part; readonly least: number; readonly most: number }
+  | { readonly kind: "repeat"; readonly part: Part; readonly least: number; readonly most: number; readonly counted?: boolean }
   | { readonly kind: "call"; readonly rule: Rule }
   | { readonly kind: "token"; readonly token: number }
   | { readonly kind: "not-tokens"; readonly tokens: readonly number[] }
@@ -55,8 +55,15 @@ export const seq = (...parts: readonly Part[]): Part => (parts.length === 1 ? pa
 export const alt = (...parts: readonly Part[]): Part => (parts.length === 1 ? parts[0]! : { kind: "alt", parts });
 
 /** `part` from `least` to `most` times (Infinity: no bound). */
-export const repeat = (part: Part, least: number, most = Number.POSITIVE_INFINITY): Part =>
-  most === 0 ? nothing : { kind: "repeat", part, least, most };
+export function repeat(part: Part, least: number, most = Number.POSITIVE_INFINITY): Part {
+  if (most === 0) return nothing;
+  // Of what may be empty as many as are wanted are there: the two bounds are one.
+  if (part.kind === "repeat" && part.least === 0) return { ...part, most: part.most * most };
+  return { kind: "repeat", part, least, most };
+}
+
+/** As repeat, by a loop that counts however short it is: for characters of strings, of which masks know whole sets by length. */
+export const counted = (part: Part, least: number, most: number): Part => ({ kind: "repeat", part, least, most, counted: true });
 
 export const optional = (part: Part): Part => repeat(part, 0, 1);
 

@@ -2,12 +2,12 @@
 import { CpmError } from "../errors.ts";
 
 /** States of one automaton over a string's bytes, and of a whole machine. */
-export const MAX_STRING_STATES = 20_000;
+export const MAX_STRING_STATES = 40_000;
 export const MAX_STATES = 400_000;
 /** Ranges of bytes of a whole machine. */
 export const MAX_RANGES = 3_000_000;
 /** Sets that determinising may come to hold, elements in all. */
-export const MAX_SET_WORK = 8_000_000;
+export const MAX_SET_WORK = 2_000_000;
 /** Nesting of a grammar's parts, or of a schema. */
 export const MAX_NESTING = 500;
 /** Bytes of a schema or grammar as text. */

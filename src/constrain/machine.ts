@@ -145,12 +145,29 @@ export function compileMachine(root: Part | Rule, path = ""): Machine {
   b.indexOf(root instanceof Rule ? root : new Rule(path, root));
   for (let i = 0; i < b.rules.length; i++) b.add(i);
   const nullable = nullableRules(b);
-  for (const loop of b.loops) if (nullable[loop.rule]) loop.least = 0;
+  emptyBodies(b, nullable);
   refuseLeftRecursion(b, nullable);
   const live = liveStates(b);
   if (!live[b.starts[0]!])
     throw badGrammar(b.rules[0]!.path || "/", "nothing matches it", "its parts contradict one another, or recursion has no end");
   return serialise(b, live);
+}
+
+/**
+ * Bodies of loops that may be empty: counting needs bodies that take something. As many empty ones as are wanted can always be
+ * there, so the loop has no lower bound, and its body is made one that takes something.
+ */
+function emptyBodies(b: Builder, nullable: boolean[]): void {
+  const bodies = b.loops.filter((loop) => nullable[loop.rule]);
+  if (bodies.length === 0) return;
+  for (const loop of bodies) {
+    loop.least = 0;
+    b.accepts[b.starts[loop.rule]!] = false;
+  }
+  const again = nullableRules(b);
+  for (const loop of bodies)
+    if (again[loop.rule]) throw tooLarge(b.rules[loop.rule]!.path, "a counted repetition of rules that may all be empty");
+  nullable.splice(0, nullable.length, ...again);
 }
 
 /** Which rules match the empty text. */

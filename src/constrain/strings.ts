@@ -1,6 +1,6 @@
 // Sets of texts as automata over their UTF-8 bytes, and the same texts as JSON strings.
 import { addPart, type Dfa, determinise, edgesOf, Nfa } from "./dfa.ts";
-import { alt, automaton, chars, literal, type Part, repeat, seq, shared } from "./grammar.ts";
+import { alt, automaton, chars, counted, literal, type Part, repeat, seq, shared } from "./grammar.ts";
 import { MAX_STRING_STATES, tooLarge } from "./limits.ts";
 import { ALL } from "./utf8.ts";
 
@@ -158,7 +158,7 @@ export const stringTail: Part = automaton(dfaOf(seq(repeat(jsonCharacter, 0), li
 
 /** As stringTail, of `least` to `most` code points: counted where that is more than a few. */
 export const stringTailOf = (least: number, most: number, path: string): Part =>
-  shared(path, seq(repeat(jsonCharacter, least, most), literal('"')));
+  shared(path, seq(counted(jsonCharacter, least, most), literal('"')));
 
 const ESCAPES: readonly (readonly [letter: number, byte: number])[] = [
   [0x22, 0x22],

@@ -138,9 +138,9 @@ describe("states", async () => {
     expect(a.forced(DEAD).length).toBe(0);
   });
 
-  test("of loops without taking anything are one", () => {
+  test("of loops over what may be empty in part", () => {
     const empty = new Rule("empty", optional(literal("x")));
-    a.load(compileMachine(seq(repeat(call(empty), 300, 1_000_000_000), literal("."))));
+    a.load(compileMachine(seq(repeat(seq(call(empty), literal("x")), 2, 1_000_000_000), literal("."))));
     let state = a.start();
     for (const c of "xx.") state = a.advance(state, c.charCodeAt(0));
     expect(a.accepting(state)).toBe(true);
@@ -187,5 +187,43 @@ describe("grammars that cannot be run", () => {
       (_, i) => new Rule(`r${i}`, seq(literal("aa"), chars([0x30 + (i % 10), 0x30 + (i % 10)]))),
     );
     expect(() => a.load(compileMachine(alt(...rules.map((r, i) => seq(call(r), literal(`x${i}`))))))).toThrow(/too ambiguous/);
+  });
+});
+
+describe("loops", async () => {
+  const a = await automaton(tiny);
+  /** Every text of up to `most` letters: what the grammar takes against an expression of the runtime. */
+  const same = (part: Part, own: RegExp, most: number, letters = "xy."): void => {
+    a.load(compileMachine(part));
+    const visit = (text: string, state: number): void => {
+      expect(state !== DEAD && a.accepting(state), JSON.stringify(text)).toBe(own.test(text));
+      if (text.length < most) for (const c of letters) visit(text + c, state === DEAD ? DEAD : a.advance(state, c.charCodeAt(0)));
+    };
+    visit("", a.start());
+  };
+  const x = chars([0x78, 0x79]);
+  /** Written out by no means: bodies count from 300 on. */
+  const long = (part: Part, least: number): Part => repeat(part, least, 300);
+
+  test("that begin again while one of them runs", () => {
+    const b = new Rule("b", seq(literal("x"), long(x, 0)));
+    const c = new Rule("c", seq(long(x, 2), optional(call(b))));
+    same(repeat(alt(call(b), call(c)), 1), /^(x[xy]{0,300}|[xy]{2,300}(x[xy]{0,300})?)+$/, 7);
+    same(repeat(seq(call(b), optional(literal("."))), 0), /^(x[xy]{0,300}\.?)*$/, 7);
+  });
+
+  test("of bodies that may be empty", () => {
+    same(seq(long(seq(optional(literal("x")), optional(literal("y"))), 3), literal(".")), /^(x?y?){3,300}\.$/, 7);
+    same(seq(long(repeat(literal("x"), 0, 2), 5), literal(".")), /^x{0,600}\.$/, 7);
+    same(repeat(long(seq(literal("x"), optional(literal("y"))), 2), 0), /^((xy?){2,300})*$/, 7);
+    const maybe = new Rule("maybe", optional(call(new Rule("z", literal("x")))));
+    expect(() => compileMachine(seq(long(call(maybe), 1), literal(".")))).toThrow(/counted repetition/);
+  });
+
+  test("with both bounds close", () => {
+    a.load(compileMachine(seq(repeat(seq(literal("x"), optional(literal("y"))), 299, 301), literal("."))));
+    const run = (n: number) =>
+      [..."xy".repeat(n), "."].reduce((s, c) => (s === DEAD ? s : a.advance(s, c.charCodeAt(0))), a.start());
+    expect([298, 299, 300, 301, 302].map((n) => run(n) !== DEAD)).toEqual([false, true, true, true, false]);
   });
 });

@@ -12,6 +12,8 @@ export type Whitespace = "none" | "single" | "indented";
 
 /** Nodes of one object's graph, at most. */
 const MAX_NODES = 20_000;
+/** Names that a schema gives one object, at most. */
+const MAX_NAMES = 5000;
 /** Patterns of one object that are told apart. */
 const MAX_PATTERNS = 6;
 /** Lengths up to which an automaton over a string's bytes counts, where other things are said of it, too. */
@@ -197,6 +199,8 @@ export class Emitter {
   #object(set: ObjectSet, path: string): Part {
     const order = new Set(set.groups.flatMap((g) => [...g.names.keys()]));
     for (const name of set.required) order.add(name);
+    if (order.size > MAX_NAMES)
+      throw new UnsupportedSchemaError(path, "properties", `more than ${MAX_NAMES} names of one object`);
     const allowed = (name: string) => set.nameSets.every((s) => hasString(s, name));
     const members = [...order].filter((name) => allowed(name) && !this.#reader.isEmpty(memberOf(set, name)));
     if ([...set.required].some((name) => !members.includes(name))) return alt();

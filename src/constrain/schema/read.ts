@@ -1,6 +1,6 @@
 // Keywords -> shapes, for a schema and for its opposite.
 import type { Dfa } from "../dfa.ts";
-import { formatLengths, formats, numberFormats } from "../formats.ts";
+import { formats, numberFormats, plainFormats } from "../formats.ts";
 import { refusing, UnsupportedSchemaError } from "../limits.ts";
 import { anyNumber, type NumberRange } from "../numbers.ts";
 import { regexDfa } from "../regex.ts";
@@ -392,7 +392,7 @@ export class Reader {
         if (shape === any) return none;
         if (shape.numbers !== any.numbers) return refuse();
         const [set] = shape.strings;
-        if (!set?.dfa || set.most !== Number.POSITIVE_INFINITY) return refuse();
+        if (!set?.dfa) return refuse();
         return only({ strings: this.#notDfa(set.dfa, path) });
       }
       case "minItems":
@@ -498,8 +498,9 @@ export class Reader {
         "format",
         `${JSON.stringify(value)} is not enforced; the known ones are ${Object.keys(formats).join(", ")}`,
       );
-    const dfa = regexDfa(pattern, place.path, true, "format");
-    return but({ strings: dfa ? [{ ...anyString, dfa, most: formatLengths[value] ?? Number.POSITIVE_INFINITY }] : [] });
+    const bounded = "maxLength" in schema || "minLength" in schema;
+    const dfa = regexDfa((bounded && plainFormats[value]) || pattern, place.path, true, "format");
+    return but({ strings: dfa ? [{ ...anyString, dfa }] : [] });
   }
 
   /** `items` and what stands before and behind it, read together where the first of them stands. */
