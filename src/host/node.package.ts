@@ -6,13 +6,24 @@ import type { ReadModule } from "./node.host.ts";
 import { startLane } from "./threads.files.ts";
 import { engineWorker, mayStartWorkers } from "./threads.ts";
 
+const TODO =
+  'keep the package out of the bundle (esbuild: --external:cpm-wasm; webpack: externals; Next: serverExternalPackages: ["cpm-wasm"]), or import from "cpm-wasm/embedded", which needs no other file';
+
 const unreadable = (what: string, file: string, cause: unknown): CpmError =>
   new CpmError(
     "io",
-    `${file}: ${what} cannot be read (${cause instanceof Error ? cause.message : cause}); keep the package out of the bundle (esbuild: --external:cpm-wasm; webpack: externals; Next: serverExternalPackages: ["cpm-wasm"]), or import from "cpm-wasm/embedded", which needs no other file; under --permission, allow its folder with --allow-fs-read`,
+    `${file}: ${what} cannot be read (${cause instanceof Error ? cause.message : cause}); ${TODO}; under --permission, allow its folder with --allow-fs-read`,
     { file },
     { cause },
   );
+
+/** What a worker died of; what to do where its script was taken along by a bundler, but not what it imports. */
+const explained = (cause: Error): Error =>
+  /outside a module|Cannot find (module|package)|ERR_MODULE_NOT_FOUND/.test(
+    `${cause.message} ${(cause as { code?: string }).code}`,
+  )
+    ? new Error(`its script was bundled apart from what it imports (${cause.message}): ${TODO}`, { cause })
+    : cause;
 
 /** The address of a file of the package. A bundle in CommonJS knows no address: then it is a file that does not exist. */
 function located(spelled: () => URL, path: string): URL {
@@ -38,7 +49,8 @@ export async function startEngine(): Promise<EngineWorker | undefined> {
     await access(script).catch((cause: unknown) => {
       throw unreadable("the engine's script", script.href, cause);
     });
-  return engineWorker(script, startLane);
+  const worker = engineWorker(script, startLane);
+  return { ...worker, onDeath: (handler) => worker.onDeath((cause) => handler(explained(cause))) };
 }
 
 export const embeddedModel: URL = /* @__PURE__ */ located(

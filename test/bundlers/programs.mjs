@@ -19,11 +19,12 @@ main().catch((error) => {
 `;
 
 /** Runs what was built, alone with a model, and gives what it printed. */
-async function alone(project, file, command) {
+async function alone(project, file, command, beside = []) {
   const folder = mkdtempSync(join(tmpdir(), "cpm-alone-"));
   try {
     cpSync(file, join(folder, file.split("/").at(-1)));
     cpSync(join(project, "node_modules/cpm-wasm/models/stories-q4_0.gguf"), join(folder, "model.gguf"));
+    for (const other of beside) cpSync(other, join(folder, other.split("/").at(-1)));
     const [name, ...args] = command(join(folder, file.split("/").at(-1)));
     const { output } = await run(name, [...args, join(folder, "model.gguf")], { cwd: folder });
     const line = output.split("\n").find((text) => text.startsWith("{"));
@@ -67,6 +68,13 @@ async function node({ project, expected, test }) {
       return seen.message.slice(0, 100);
     });
   }
+  await test("a worker's script that was taken along without its imports says which line to change", async () => {
+    // As Turbopack does with a route handler's packages.
+    const script = join(project, "node_modules/cpm-wasm/dist/host/node.worker.js");
+    const seen = await alone(project, join(folder, "left.mjs"), (file) => [process.execPath, file], [script]);
+    if (seen.name !== "CpmError" || !/serverExternalPackages/.test(seen.message)) throw new Error(JSON.stringify(seen));
+    return seen.message.slice(0, 100);
+  });
 }
 
 async function bunPrograms({ project, here, expected, test }) {
