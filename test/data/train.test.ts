@@ -81,7 +81,7 @@ function floatsDiffer(a: Buffer, b: Buffer, dim: number) {
   return { count, most, total };
 }
 
-test.skipIf(!hasGolden)("golden training text: the recorded model comes out", { timeout: 60_000 }, async () => {
+test.skipIf(!hasGolden)("golden training text: the recorded model comes out", async () => {
   const found = await bytesOf(join(golden, "unigram.train.txt"), { seed: 104, dim: 3, epoch: 3, minCount: 2, lr: 0.1 });
   const expected = readFileSync(join(golden, "unigram.bin"));
   expect(found.length).toBe(expected.length);

@@ -21,7 +21,7 @@ function start(command, args, { cwd, env = {} }) {
  * Runs a program to its end. Gives { code, output, ms }: code null when it was ended after `limitMs`.
  * `onObject` gets what it printed as MARK and JSON on a line of their own; everything else is in `output`.
  */
-export function run(command, args, { cwd, env = {}, limitMs = 120_000, onObject = () => {} } = {}) {
+export function run(command, args, { cwd, env = {}, limitMs = 480_000, onObject = () => {} } = {}) {
   const started = performance.now();
   const child = start(command, args, { cwd, env });
   let output = "";
@@ -95,7 +95,7 @@ function endGroup(child) {
 const quiet = { DENO_NO_UPDATE_CHECK: "1", DENO_NO_PROMPT: "1", DO_NOT_TRACK: "1", NO_COLOR: "1", NODE_OPTIONS: "" };
 
 /** Tries `work` until it gives something, for at most `limitMs`. */
-export async function until(work, limitMs = 15_000) {
+export async function until(work, limitMs = 60_000) {
   const end = performance.now() + limitMs;
   for (;;) {
     const value = await work();

@@ -33,7 +33,7 @@ const suite = (context, prefix, command, args, surroundings) =>
   script(context, prefix, command, [...args, "script.mjs", JSON.stringify(surroundings)]);
 
 /** A program of the project must exit with 0 by itself, soon, and have printed `pattern`. */
-async function ends({ project }, command, args, pattern, limitMs = 20_000) {
+async function ends({ project }, command, args, pattern, limitMs = 120_000) {
   const { code, output, ms } = await run(command, args, { cwd: project, limitMs });
   if (code === null) throw new Error(`it did not end in ${limitMs / 1000} s: ${output}`);
   if (code !== 0 || !pattern.test(output)) throw new Error(`exit code ${code}: ${output}`);

@@ -21,7 +21,7 @@ export async function runSuite({ load, inspect, loadTokenizer, CpmError }, surro
     const started = performance.now();
     let result;
     try {
-      const note = await within(60_000, test());
+      const note = await within(240_000, test());
       result = { title, ok: true, ...(note ? { note } : {}) };
     } catch (error) {
       result = { title, ok: false, error: `${error?.name ?? "Error"}: ${error?.message ?? error}\n${error?.stack ?? ""}` };

@@ -78,7 +78,7 @@ function expectSameChoice(
 }
 
 for (const build of builds)
-  test(`random configurations of ${build} choose and attend as defined, draft trees included`, { timeout: 300_000 }, async () => {
+  test(`random configurations of ${build} choose and attend as defined, draft trees included`, async () => {
     for (let seed = 1; seed <= 40; seed++) {
       const random = noise(seed * 7919);
       const shape = randomShape(random);
