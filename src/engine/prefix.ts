@@ -21,10 +21,13 @@ export interface Loan {
   readonly sequence: Sequence;
 }
 
-/** A finished sequence. */
-interface Kept extends Loan {
-  /** Tokens from this one on were computed with sparse attention. */
+/** Tokens from `sparseFrom` on were computed with sparse attention. */
+interface Computed extends Loan {
   readonly sparseFrom: number;
+}
+
+/** A finished sequence. */
+interface Kept extends Computed {
   /** The higher, the later it ended. */
   readonly ended: number;
 }
@@ -42,6 +45,8 @@ function sizeClass(tokens: number): number {
 export class PrefixCache {
   readonly #p: PrefixParts;
   readonly #kept: Kept[] = [];
+  /** Sequences on loan, by their ids. */
+  readonly #lent = new Map<number, Computed>();
   #ended = 0;
 
   constructor(parts: PrefixParts) {
@@ -62,25 +67,35 @@ export class PrefixCache {
   }
 
   /**
-   * A sequence for a request of at most `most` tokens in all, holding the longest part of `prompt` that a finished one holds: that one
-   * itself where at least half of it is shared, else a copy. Throws "out-of-memory" when there is no room for one more.
+   * A sequence for a request of at most `most` tokens in all, holding the longest part of `prompt` that another one holds: a finished one
+   * itself where at least half of it is shared, else a copy, as of one that is still at work. Throws "out-of-memory" when there is no
+   * room for one more.
    */
   borrow(prompt: readonly number[], most: number): Loan {
-    let best: Kept | undefined;
+    const { keep, denseLen } = this.#p;
+    const loan = keep ? this.#from(prompt, most) : this.#fresh(most);
+    const sparseFrom = denseLen === undefined ? Number.POSITIVE_INFINITY : prompt.length >= denseLen ? 0 : denseLen - 1;
+    this.#lent.set(loan.id, { ...loan, sparseFrom });
+    return loan;
+  }
+
+  #from(prompt: readonly number[], most: number): Loan {
+    let best: Computed | undefined;
     let shared = 0;
-    for (const kept of this.#kept) {
-      const n = this.#shared(kept, prompt);
+    for (const one of [...this.#kept, ...this.#lent.values()]) {
+      const n = this.#shared(one, prompt);
       if (n < shared || n === 0) continue;
-      if (n === shared && best && best.sequence.tokens.length <= kept.sequence.tokens.length) continue;
-      best = kept;
+      if (n === shared && best && best.sequence.tokens.length <= one.sequence.tokens.length) continue;
+      best = one;
       shared = n;
     }
-    if (best && 2 * shared >= best.sequence.tokens.length && best.sequence.contextSize >= most) {
-      this.#kept.splice(this.#kept.indexOf(best), 1);
-      return this.#cut(best, shared);
+    const kept = this.#kept.find((one) => one === best);
+    if (kept && 2 * shared >= kept.sequence.tokens.length && kept.sequence.contextSize >= most) {
+      this.#kept.splice(this.#kept.indexOf(kept), 1);
+      return this.#cut(kept, shared);
     }
     if (!best || shared < TILE) return this.#fresh(most);
-    const loan = this.#fresh(most, best);
+    const loan = this.#fresh(most, kept);
     this.#p.sequences.copyTokens(best.sequence, loan.sequence, shared - (shared % TILE));
     return this.#cut(loan, loan.sequence.tokens.length);
   }
@@ -90,16 +105,18 @@ export class PrefixCache {
     return this.#open(Math.min(this.#p.contextSize, sizeClass(most)));
   }
 
-  /** Gives back a sequence that ran a prompt of `promptLength` tokens; it is kept, or closed. */
-  giveBack(loan: Loan, promptLength: number): void {
-    const { keep, bytes, denseLen, forget } = this.#p;
-    if (!keep || loan.sequence.tokens.length === 0) {
-      this.drop(loan);
+  /** Gives back what was borrowed; it is kept, or closed. */
+  giveBack({ id }: Loan): void {
+    const computed = this.#lent.get(id);
+    if (!computed) return;
+    this.#lent.delete(id);
+    const { keep, bytes, forget } = this.#p;
+    if (!keep || computed.sequence.tokens.length === 0) {
+      this.drop(computed);
       return;
     }
-    if (!loan.sequence.planned) forget(loan.sequence);
-    const sparseFrom = denseLen === undefined ? Number.POSITIVE_INFINITY : promptLength >= denseLen ? 0 : denseLen - 1;
-    this.#kept.push({ ...loan, sparseFrom, ended: ++this.#ended });
+    if (!computed.sequence.planned) forget(computed.sequence);
+    this.#kept.push({ ...computed, ended: ++this.#ended });
     while (this.#bytes > bytes) this.#evict(this.#oldest(({ sequence }) => !sequence.planned)!);
   }
 
@@ -108,8 +125,8 @@ export class PrefixCache {
     this.#p.sequences.close(id);
   }
 
-  /** Leading tokens of `prompt` whose keys and values are in a finished sequence, bit for bit as this prompt would give them. */
-  #shared({ sequence, sparseFrom }: Kept, prompt: readonly number[]): number {
+  /** Leading tokens of `prompt` whose keys and values are in a sequence, bit for bit as this prompt would give them. */
+  #shared({ sequence, sparseFrom }: Computed, prompt: readonly number[]): number {
     const { denseLen } = this.#p;
     const { tokens } = sequence;
     // Which way a prompt attends decides the values that its tokens pass on.

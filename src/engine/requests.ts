@@ -90,7 +90,7 @@ export class Requests {
         return await this.#complete(run, hooks.flow);
       } finally {
         lease?.release();
-        if (loan) this.#prefixes.giveBack(loan, prompt.length);
+        if (loan) this.#prefixes.giveBack(loan);
       }
     };
     return this.#admitted(any ? undefined : session, work, signal);

@@ -231,9 +231,7 @@ test("more than run and wait is refused at once, one that waits can be aborted, 
   const running = [start(0), start(1)];
   const abort = new AbortController();
   const waiting = start(2, abort.signal);
-  const before = performance.now();
   await expect(start(3)).rejects.toMatchObject({ name: "CpmError", code: "busy", detail: { field: "queue" } });
-  expect(performance.now()).toBeGreaterThanOrEqual(before);
   abort.abort("no longer");
   await expect(waiting).rejects.toBe("no longer");
   await new Promise((resolve) => setImmediate(resolve));

@@ -66,7 +66,7 @@ test("any cut of a shared prefix, by a shorter or a longer text, changes nothing
   }
 });
 
-test("many at once share what is finished, and none what runs", async () => {
+test("many at once share what is finished, by copies", async () => {
   const engine = await load(model, { cacheBytes: 64 << 20 });
   await any(engine, ask(long, 300));
   const prompts = Array.from({ length: 6 }, (_, i) => [...long.slice(0, 100 + 7 * i), ...text(20 + i, 30)]);
@@ -75,6 +75,23 @@ test("many at once share what is finished, and none what runs", async () => {
     expect(usage.cachedTokens).toBe(100 + 7 * i - ((100 + 7 * i) % 32));
     expect(tokens).toEqual(await alone(engine, ask(prompts[i]!)));
   }
+});
+
+test("what a text that is still at work has computed is copied, and neither changes the other", async () => {
+  const engine = await load(model);
+  const expected = await alone(engine, ask(long, 150));
+  let second: Promise<GenerateResult> | undefined;
+  let parts = 0;
+  const next = [...long.slice(0, 150), ...text(3, 20)];
+  const first = engine.generate(ANY_SESSION, ask(long, 150), {
+    onPart() {
+      if (++parts === 5) second = any(engine, ask(next, 60));
+    },
+  });
+  expect((await first).tokens).toEqual(expected);
+  const result = await second!;
+  expect(result.usage.cachedTokens).toBe(128);
+  expect(result.tokens).toEqual(await alone(engine, ask(next, 60)));
 });
 
 test("with cacheBytes 0 nothing is shared", async () => {
