@@ -17,12 +17,14 @@ const MOST = 8;
 /** A prompt of its own for every request. */
 const promptOf = (index, count, vocab) => promptIds(count + 31 * index, vocab).slice(-count);
 
-/** Runs requests together: { tokensPerSecond, decodeTokensPerSecond, firstMs, texts }. `start(i, onToken)` resolves when request i has ended. */
+/** Runs requests together: { tokensPerSecond, decodeTokensPerSecond, cpuMs (of the process, a token), firstMs, texts }. `start(i, onToken)` resolves when request i has ended. */
 async function together(count, decode, start) {
   const begun = performance.now();
+  const used = process.cpuUsage();
   const times = Array.from({ length: count }, () => []);
   const texts = await Promise.all(times.map((list, i) => start(i, () => list.push(performance.now() - begun))));
   const ended = performance.now() - begun;
+  const { user, system } = process.cpuUsage(used);
   // While all decode: from the last first token to the first end.
   const from = Math.max(...times.map((list) => list[0]));
   const to = Math.min(...times.map((list) => list.at(-1)));
@@ -30,6 +32,7 @@ async function together(count, decode, start) {
   return {
     tokensPerSecond: (1000 * count * decode) / ended,
     decodeTokensPerSecond: to > from ? (1000 * during) / (to - from) : Number.NaN,
+    cpuMs: (user + system) / 1000 / (count * decode),
     firstMs: times.reduce((sum, list) => sum + list[0], 0) / count,
     texts,
   };
@@ -183,8 +186,10 @@ async function main() {
     for (const [engine, { ask, prefix }] of engines)
       for (let i = 0; engine !== "llama" && i < Number(o.rounds); i++) prefix.push(await ask({ prefix: 512 }));
     console.log(`\n### ${model.split("/").at(-1)}: ${o.prompt} + ${o.decode} tokens a request, ${o.threads} threads\n`);
-    console.log("| engine | requests | tokens/s in all | decoding, tokens/s | × one request | × llama.cpp | first token, ms |");
-    console.log("|---|---|---|---|---|---|---|");
+    console.log(
+      "| engine | requests | tokens/s in all | decoding, tokens/s | × one request | × llama.cpp | CPU ms a token | first token, ms |",
+    );
+    console.log("|---|---|---|---|---|---|---|---|");
     for (const [engine, { results }] of engines)
       for (const [c, count] of counts.entries()) {
         const all = results[c];
@@ -193,7 +198,7 @@ async function main() {
         const native = engines.get("llama");
         const of = (key) => shown(all.map((one) => one[key]));
         console.log(
-          `| ${engine} | ${count} | ${of("tokensPerSecond")} | ${of("decodeTokensPerSecond")} | ${ratio(results[0])} | ${native ? ratio(native.results[c]) : ""} | ${of("firstMs")} |`,
+          `| ${engine} | ${count} | ${of("tokensPerSecond")} | ${of("decodeTokensPerSecond")} | ${ratio(results[0])} | ${native ? ratio(native.results[c]) : ""} | ${of("cpuMs")} | ${of("firstMs")} |`,
         );
       }
     for (const [engine, { prefix, about }] of engines)
