@@ -24,6 +24,8 @@ export interface Command {
   readonly repeated?: readonly string[];
   /** A repeated option that also takes arguments beyond the positional ones: all of them in a command that has none, else where it is given. */
   readonly more?: string;
+  /** The option that an argument "-" gives: its value is standard input. */
+  readonly input?: string;
   run(args: Parsed): Promise<void>;
 }
 
@@ -43,6 +45,11 @@ export function parse(command: Command, raw: readonly string[]): Parsed {
   const { values, positionals } = strictly(command, raw, options);
   if (command.more !== undefined && positionals.length > places.length && (values.has(command.more) || places.length === 0))
     values.set(command.more, [...(values.get(command.more) ?? []), ...positionals.splice(places.length)]);
+  const dash = command.input === undefined ? -1 : positionals.indexOf("-");
+  if (dash >= 0) {
+    if (values.has(command.input!)) throw new UsageError(`cpm ${command.name}: give - or --${command.input}, not both`);
+    values.set(command.input!, positionals.splice(dash, 1));
+  }
   if (positionals.length > places.length)
     throw new UsageError(`cpm ${command.name}: "${positionals[places.length]}" is one argument too many`);
   const text = (name: string) => values.get(name)?.at(-1);
@@ -69,10 +76,16 @@ function strictly(command: Command, raw: readonly string[], options: Options) {
   const fail = (what: string) => {
     throw new UsageError(`cpm ${command.name}: ${what}`);
   };
+  let last: string | undefined;
   for (const token of tokens) {
-    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind === "option-terminator") last = undefined;
+    if (token.kind === "positional") {
+      if (last !== undefined && last === command.more) values.get(last)!.push(token.value);
+      else positionals.push(token.value);
+    }
     if (token.kind !== "option") continue;
     const { name, rawName, value, inlineValue } = token;
+    last = name;
     const option = Object.hasOwn(options, name) ? options[name]! : undefined;
     const known = Object.keys(options).map((o) => `--${o}`);
     if (!option)

@@ -6,6 +6,7 @@ import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg, textOf } from "./options.ts";
 import { note, printJson } from "./output.ts";
 import { painter, pictureOf, runsOf, save } from "./picture.ts";
+import { visibleLine } from "./visible.ts";
 
 /** Positions of a picture, unless asked for others. */
 const POSITIONS = 96;
@@ -47,7 +48,7 @@ function titleOf({ config, sparse }: EngineInfo, tokens: number): string {
     : tokens < sparse.denseLen
       ? `dense attention (sparse from ${sparse.denseLen} tokens)`
       : "sparse attention";
-  return `${config.name}: ${how} over ${tokens} tokens`;
+  return `${visibleLine(config.name)}: ${how} over ${tokens} tokens`;
 }
 
 const summary = ({ layers, kvHeads, blockSize, positions }: BlockTrace, tokens: number) => ({

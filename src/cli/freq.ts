@@ -1,7 +1,7 @@
 // cpm freq: counts a corpus's tokens and writes the most frequent ones, for a draft head to choose from (FR-Spec).
 // Source: FR-Spec (arXiv 2502.14856): most of what a model says are few of its tokens, and a head needs rows for those only.
 import { createReadStream } from "node:fs";
-import { stat, writeFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import process from "node:process";
 import { loadTokenizer } from "cpm-wasm";
 import { CpmError, type Tokenizer } from "../index.ts";
@@ -9,8 +9,8 @@ import { type Command, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { headers, jsonArg, loadArgs, modelArg } from "./options.ts";
-import { note, plural, printJson, short } from "./output.ts";
-import { ProgressBar } from "./progress.ts";
+import { note, plural, printJson, short, writeFileWhole } from "./output.ts";
+import { megabytes, ProgressBar } from "./progress.ts";
 
 const DEFAULT_SIZE = 32768;
 /** A line longer than this is counted in parts. */
@@ -39,7 +39,7 @@ export const freq: Command = {
     const tokenizer = await loadTokenizer(modelOf(args.positionals[0]), { headers: headers(args), signal: interrupt.signal });
     const counts = await count(tokenizer, files);
     const tokens = ranked(counts, size, tokenizer.data.stop);
-    await writeFile(output, `${JSON.stringify(tokens)}\n`);
+    await writeFileWhole(output, `${JSON.stringify(tokens)}\n`, "--output");
     const total = counts.reduce((a, b) => a + b, 0);
     const covered = tokens.reduce((sum, token) => sum + counts[token]!, 0);
     const distinct = counts.reduce((n, c) => n + (c > 0 ? 1 : 0), 0);
@@ -72,7 +72,7 @@ async function count(tokenizer: Tokenizer, files: readonly string[]): Promise<Fl
         // A file without line breaks must not pile up.
         for (; rest.length > LONGEST_LINE; rest = rest.slice(LONGEST_LINE)) add(rest.slice(0, LONGEST_LINE));
         bytes += (chunk as Uint8Array).length;
-        bar?.show({ phase: "weights", bytes, totalBytes, tensor: file });
+        bar?.show({ what: "counting", done: bytes, total: totalBytes, more: [megabytes(bytes, totalBytes), file] });
         interrupt.signal.throwIfAborted();
       }
       add(rest + decoder.decode());

@@ -6,6 +6,7 @@ import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
 import { jsonValue, printJson, table, write } from "./output.ts";
+import { visibleLine } from "./visible.ts";
 
 export const inspect: Command = {
   name: "inspect",
@@ -81,9 +82,12 @@ function line(value: unknown): string {
   const plain = (v: unknown) => JSON.stringify(v, (key, inner) => rounded(jsonValue(key, inner))) ?? "";
   const isSummary = typeof value === "object" && value !== null && "first" in value;
   const { length, first } = value as Summary;
-  const all = isSummary ? `${length}: ${first.map(plain).join(", ")}, …` : typeof value === "string" ? value : plain(value);
-  const text = all.replace(/\s+/g, " ");
-  return text.length > 100 ? `${text.slice(0, 99)}…` : text;
+  const all = isSummary
+    ? `${length}: ${first.map(plain).join(", ")}, …`
+    : typeof value === "string"
+      ? value.slice(0, 400)
+      : plain(value);
+  return visibleLine(all.replace(/\s+/g, " "), 100);
 }
 
 /** Numbers of a file are float32: seven digits are what it says. */

@@ -19,6 +19,7 @@ import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { tokenize } from "./tokenize.ts";
+import { visible, visibleJson } from "./visible.ts";
 
 const commands: readonly Command[] = [
   run,
@@ -77,7 +78,7 @@ function report(error: unknown): number {
   if (process.env["CPM_DEBUG"]) console.error(error);
   const { code, message, detail } = failure(error);
   const json = process.argv.includes("--json");
-  note(json ? JSON.stringify({ error: { code, message, detail } }) : message);
+  note(json ? visibleJson(JSON.stringify({ error: { code, message, detail } })) : visible(message));
   if (code === "failed" && !json && !process.env["CPM_DEBUG"]) note("CPM_DEBUG=1 shows where this came from.");
   return code === "usage" || code === "bad-option" ? 2 : 1;
 }

@@ -4,6 +4,7 @@ import type { ArgsDef } from "citty";
 import { generateRequest } from "../door/options.ts";
 import { CpmError, type DraftInput, type EagleInput, type GenerateOptions, type LoadOptions } from "../index.ts";
 import { type Parsed, UsageError } from "./args.ts";
+import { readInput } from "./stdin.ts";
 
 export const modelArg = {
   model: {
@@ -165,10 +166,11 @@ export function generateOptions(args: Parsed): GenerateOptions {
   return options;
 }
 
-/** The text of option `name` or of the file that `name`-file names. @throws UsageError when both are given; CpmError "io" */
+/** The text of option `name` or of the file that `name`-file names; "-" is standard input. @throws UsageError when both are given; CpmError "io" */
 export async function textOf(args: Parsed, name: string): Promise<string | undefined> {
   const [text, file] = [args.text(name), args.text(`${name}-file`)];
   if (text !== undefined && file !== undefined) throw new UsageError(`give --${name} or --${name}-file, not both`);
+  if (file === "-" || (file === undefined && text === "-")) return readInput();
   if (file === undefined) return text;
   try {
     return await readFile(file, "utf8");

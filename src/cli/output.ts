@@ -1,6 +1,9 @@
 // What commands write: text on stdout, everything else on stderr.
 import { once } from "node:events";
+import { rename, rm, stat, writeFile } from "node:fs/promises";
 import process from "node:process";
+import { CpmError } from "../index.ts";
+import { visible, visibleJson, visibleLine } from "./visible.ts";
 
 /** Dim where it will be seen on a terminal, else as it is. */
 export const dim = (text: string, stream: { isTTY?: boolean } = process.stderr): string =>
@@ -18,10 +21,31 @@ export async function write(text: string): Promise<void> {
   if (!more) await once(process.stdout, "drain");
 }
 
+/** Writes what a model said: as it is, but a terminal gets no controls. */
+export const writeSaid = (text: string): Promise<void> => write(process.stdout.isTTY ? visible(text) : text);
+
+/**
+ * Writes a file whole or not at all: beside it first, then renamed. What is no ordinary file (a pipe, /dev/stdout) is written to.
+ * Rejects with CpmError "io", naming `option`.
+ */
+export async function writeFileWhole(path: string, text: string | Uint8Array, option: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  const place = found && !found.isFile() ? path : `${path}.${process.pid}.partial`;
+  try {
+    await writeFile(place, text, found?.isFile() ? { mode: found.mode } : {});
+    if (place !== path) await rename(place, path);
+  } catch (cause) {
+    if (place !== path) await rm(place, { force: true }).catch(() => {});
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why = code === "ENOSPC" || code === "EDQUOT" ? "the disk is full" : code === "EISDIR" ? "this is a folder" : message;
+    throw new CpmError("io", `${path}: could not be written (${why}); check ${option}`, { file: path }, { cause });
+  }
+}
+
 /** Ends the process. Whoever reads our output may stop reading: that is no failure. */
 export function outputFailed(error: NodeJS.ErrnoException): never {
   if (error.code === "EPIPE") process.exit(0);
-  note(`the output could not be written: ${error.message}`);
+  note(`the output could not be written: ${error.code === "ENOSPC" ? "the disk is full" : error.message}`);
   process.exit(1);
 }
 
@@ -29,7 +53,7 @@ export const note = (text: string): void => {
   process.stderr.write(`${text}\n`);
 };
 
-export const printJson = (value: unknown): Promise<void> => write(`${JSON.stringify(value, jsonValue)}\n`);
+export const printJson = (value: unknown): Promise<void> => write(`${visibleJson(JSON.stringify(value, jsonValue))}\n`);
 
 /** Typed arrays as lists, big integers as numbers where they fit, else as text. */
 export function jsonValue(_: string, value: unknown): unknown {
@@ -37,8 +61,9 @@ export function jsonValue(_: string, value: unknown): unknown {
   return ArrayBuffer.isView(value) ? Array.from(value as unknown as ArrayLike<unknown>) : value;
 }
 
-/** Columns side by side, numbers to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns side by side, numbers to the right. Cells hold what files say: each is one line without controls. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map((cell) => visibleLine(cell)));
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
   const numeric = widths.map((_, i) => rows.length > 1 && rows.slice(1).every((row) => /^-?[\d.]*$/.test(row[i]!)));
   const padded = (cell: string, i: number) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!));

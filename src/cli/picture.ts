@@ -1,7 +1,7 @@
 // Pictures: which blocks each position attended to, where the time of a token goes. Vega-Lite specifications, and SVGs of them
 // where Vega is installed.
-import { writeFile } from "node:fs/promises";
 import { type BlockTrace, CpmError, type Profile } from "../index.ts";
+import { writeFileWhole } from "./output.ts";
 
 /** A run of neighbouring blocks that one position attended to, in one layer and KV head: tokens [first, end). */
 export interface Run {
@@ -106,15 +106,8 @@ export async function save(
   picture: Record<string, unknown>,
   to: { readonly spec: string | undefined; readonly svg: string | undefined; readonly paint: Painter | undefined },
 ): Promise<void> {
-  const write = async (path: string, text: string) => {
-    try {
-      await writeFile(path, text);
-    } catch (cause) {
-      throw new CpmError("io", `${path}: ${(cause as Error).message}; check the path`, { file: path }, { cause });
-    }
-  };
-  if (to.spec) await write(to.spec, `${JSON.stringify(picture)}\n`);
-  if (to.svg && to.paint) await write(to.svg, await to.paint(picture));
+  if (to.spec) await writeFileWhole(to.spec, `${JSON.stringify(picture)}\n`, "--spec");
+  if (to.svg && to.paint) await writeFileWhole(to.svg, await to.paint(picture), "--svg");
 }
 
 interface Vega {

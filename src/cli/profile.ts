@@ -1,10 +1,11 @@
 // A profile as a table.
 import type { EngineInfo, Profile, ProfileEntry } from "../index.ts";
 import { plural, short, table } from "./output.ts";
+import { visibleLine } from "./visible.ts";
 
 export function profileTitle({ config, variant, turbo }: EngineInfo, { stepMs, context, threads, steps }: Profile): string {
   const how = `${plural(threads, "thread")}, ${variant} kernels${turbo ? " with turbo" : ""}`;
-  return `${config.name}: ${short(stepMs)} ms per token after ${context} tokens (${how}; median of ${plural(steps, "step")})`;
+  return `${visibleLine(config.name)}: ${short(stepMs)} ms per token after ${context} tokens (${how}; median of ${plural(steps, "step")})`;
 }
 
 /** Milliseconds a token by kind of operation; what was read and multiplied a second, and its share of this machine's peak. */

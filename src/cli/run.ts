@@ -3,9 +3,10 @@ import process from "node:process";
 import type { Command } from "./args.ts";
 import { constraintArgs, constraintInput } from "./constrain.ts";
 import { interrupt } from "./interrupt.ts";
-import { openModel } from "./model.ts";
+import { openModel, PromptProgress } from "./model.ts";
 import { draftArgs, generateOptions, jsonArg, loadArgs, loadOptions, modelArg, samplingArgs, textOf } from "./options.ts";
-import { dim, note, peakMemoryBytes, plural, printJson, short, write } from "./output.ts";
+import { dim, note, peakMemoryBytes, plural, printJson, short, write, writeSaid } from "./output.ts";
+import { leaveInput, pipedText } from "./stdin.ts";
 
 const DEFAULT_PROMPT = "Once upon a time";
 const DEFAULT_TOKENS = 200;
@@ -15,7 +16,12 @@ export const run: Command = {
   description: "Continue a prompt",
   args: {
     ...modelArg,
-    prompt: { type: "string", alias: "p", valueHint: "TEXT", description: `What to continue (default "${DEFAULT_PROMPT}")` },
+    prompt: {
+      type: "string",
+      alias: "p",
+      valueHint: "TEXT",
+      description: `What to continue; - is standard input (default: what is piped in, else "${DEFAULT_PROMPT}")`,
+    },
     "prompt-file": { type: "string", valueHint: "FILE", description: "Read the prompt from a file, as it is" },
     ...samplingArgs,
     "max-tokens": { ...samplingArgs["max-tokens"], description: `Tokens to generate, at most (default ${DEFAULT_TOKENS})` },
@@ -26,27 +32,46 @@ export const run: Command = {
     ...jsonArg,
   },
   repeated: ["stop", "header"],
+  input: "prompt",
   async run(args) {
     const json = args.flag("json");
-    const prompt = (await textOf(args, "prompt")) ?? DEFAULT_PROMPT;
     const { maxTokens = DEFAULT_TOKENS, ...sampling } = generateOptions(args);
     const constraint = await constraintInput(args);
-    await using model = await openModel(args.positionals[0], loadOptions(args), json);
-    const options = { ...sampling, maxTokens, special: args.flag("special"), ...constraint, signal: interrupt.signal };
+    const given = await textOf(args, "prompt");
+    // The model loads while a pipe's writer is at work.
+    const piped = given === undefined ? pipedText(json) : undefined;
+    piped?.catch(() => {});
+    await using model = await openModel(args.positionals[0], loadOptions(args), json).catch((error: unknown) => {
+      if (piped) leaveInput();
+      throw error;
+    });
+    const prompt = given ?? (await piped) ?? DEFAULT_PROMPT;
+    const progress = new PromptProgress();
+    const { onPrefill } = progress;
+    const options = {
+      ...sampling,
+      maxTokens,
+      special: args.flag("special"),
+      ...constraint,
+      signal: interrupt.signal,
+      ...(json ? {} : { onPrefill }),
+    };
     const generation = model.generate(prompt, options);
     // A prompt that is refused leaves stdout empty.
     let begun = false;
     try {
       if (!json)
         for await (const part of generation) {
-          await write(begun ? part.text : prompt + part.text);
+          progress.close();
+          await writeSaid(begun ? part.text : prompt + part.text);
           begun = true;
         }
     } finally {
+      progress.close();
       if (begun) await write("\n");
     }
     const { text, tokens, usage, finishReason, draft, timings: measured } = await generation;
-    if (!json && !begun) await write(`${prompt}\n`);
+    if (!json && !begun) await writeSaid(`${prompt}\n`);
     const { prefillTokensPerSecond, decodeTokensPerSecond } = measured;
     const { loadMs, variant, threads, threadsNote } = model.info;
     const timings = { loadMs, prefillTokensPerSecond, decodeTokensPerSecond, peakMemoryBytes: peakMemoryBytes() };

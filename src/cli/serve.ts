@@ -10,6 +10,7 @@ import { claimInterrupts, interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { draftArgs, loadArgs, loadOptions } from "./options.ts";
 import { dim, note, short } from "./output.ts";
+import { visible } from "./visible.ts";
 
 const DEFAULT_PORT = 8080;
 const loopback = ["localhost", "127.0.0.1", "[::1]"];
@@ -183,7 +184,9 @@ async function listen(handler: ReturnType<typeof createHandler>, { host, port, n
   const body = JSON.stringify({ model: names[0], messages: [{ role: "user", content: "Hello" }] });
   note(dim(`try: curl ${url}/v1/chat/completions${authorization} -d '${body}'`));
   if (preload)
-    await Promise.all(names.map((name) => handler.load(name).catch((error: Error) => note(`${name}: ${error.message}`))));
+    await Promise.all(
+      names.map((name) => handler.load(name).catch((error: Error) => note(visible(`${name}: ${error.message}`)))),
+    );
   await new Promise<void>((resolve) => {
     const end = (): boolean => {
       resolve();

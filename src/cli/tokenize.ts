@@ -19,6 +19,7 @@ export const tokenize: Command = {
     ...jsonArg,
   },
   repeated: ["header"],
+  input: "text",
   async run(args) {
     const text = await textOf(args, "text");
     if (text === undefined) throw new UsageError("cpm tokenize: give --text or --text-file");

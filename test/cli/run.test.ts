@@ -129,3 +129,17 @@ test("a load shows a progress bar on a terminal only, and takes it away", async 
   expect(out).toContain("\r\u001b[Kreading the header");
   expect(out).toContain(`\r\u001b[KOnce upon a time${wanted.text.slice(0, 9)}`);
 });
+
+test("what is piped in is the prompt, - waits for it anywhere a text is asked for, and options come first", async () => {
+  const piped = await cpm(["run", ...greedy], "Once upon a time\n");
+  expect({ status: piped.status, out: piped.out }).toEqual({ status: 0, out: `Once upon a time${wanted.text}\n` });
+  for (const args of [["-"], [story, "-"], ["-p", "-"], ["--prompt-file", "-"]]) {
+    const { status, out } = await cpm(["run", ...args, ...greedy], "Once upon a time");
+    expect({ args, status, out }).toEqual({ args, status: 0, out: `Once upon a time${wanted.text}\n` });
+  }
+  const given = await cpm(["run", "-p", "Once upon a time", ...greedy], "not this");
+  expect(given.out).toBe(`Once upon a time${wanted.text}\n`);
+  const tokens = await cpm(["tokenize", "-", "--json"], "Once");
+  expect(JSON.parse(tokens.out)).toMatchObject({ decoded: "Once" });
+  expect(await cpm(["run", "-", "-p", "a"])).toMatchObject({ status: 2, err: expect.stringMatching(/- or --prompt, not both/) });
+});
