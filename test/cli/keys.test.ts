@@ -16,7 +16,11 @@ function rig() {
     keys,
     type,
     tick,
-    take: () => [seen, (seen = "")][0],
+    take(): string {
+      const found = seen;
+      seen = "";
+      return found;
+    },
     interrupts: () => interrupts,
   };
 }

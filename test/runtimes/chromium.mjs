@@ -1,5 +1,5 @@
 // Headless Chromium: the suite and the browser example, built by Vite without configuration, with threads and without.
-import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { root } from "./package.mjs";
@@ -96,8 +96,28 @@ function drivenExample(project) {
   cpSync(join(project, "examples/browser"), folder, { recursive: true });
   cpSync(join(project, "pages/drive.js"), join(folder, "drive.js"));
   const html = readFileSync(join(folder, "index.html"), "utf8");
+  // Beside the page: a model to drop.
+  mkdirSync(join(folder, "public"), { recursive: true });
+  cpSync(join(root, "models/stories-q4_0.gguf"), join(folder, "public/stories.gguf"));
   writeFileSync(join(folder, "index.html"), html.replace("</head>", '<script type="module" src="./drive.js"></script></head>'));
   return folder;
+}
+
+/** What the page says where nothing was chosen, nothing is there, something is stopped, and a file is dropped. */
+function checkSteps({ error, steps, finished, status }) {
+  const right =
+    error === "" &&
+    finished === "length" &&
+    /^Done: 64 tokens/.test(status) &&
+    /^Choose a model first/.test(steps.nothingChosen) &&
+    steps.textThen === "" &&
+    /none\.gguf/.test(steps.missing) &&
+    steps.enterAlone === "Generate" &&
+    steps.stopped === "Stopped|" &&
+    steps.percent &&
+    steps.dropped === "stories.gguf, 2.3 MB true" &&
+    !steps.jumped;
+  if (!right) throw new Error(`the page behaved otherwise: ${JSON.stringify({ error, finished, status, steps })}`);
 }
 
 async function example({ project, expected, test }) {
@@ -112,6 +132,7 @@ async function example({ project, expected, test }) {
       served(built, isolated, async (origin, results) => {
         await visit(project, origin, () => results.length > 0, 30_000);
         const [seen] = results;
+        checkSteps(seen);
         if (seen.text !== text) throw new Error(`expected the text "${text}", found ${JSON.stringify(seen)}`);
         if (seen.isolated !== (isolated ? "yes" : "no")) throw new Error(`isolated: ${seen.isolated}`);
         if (!isolated && (seen.threads !== "1" || !seen.note.includes("cross-origin")))
