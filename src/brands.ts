@@ -25,6 +25,9 @@ export function bytesOf(value: unknown): Uint8Array | undefined {
   return isArrayBuffer(value) ? new Uint8Array(value) : undefined;
 }
 
+/** A DataView of exactly these bytes. */
+export const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
 /** A copy, in memory of its own that is not shared. */
 export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const copy = new Uint8Array(bytes.length);

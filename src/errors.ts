@@ -1,3 +1,5 @@
+import { printable } from "./shown.ts";
+
 /** What went wrong, as a closed set that callers can switch on. */
 export type ErrorCode =
   | "bad-model" // the file contradicts its format or itself
@@ -22,6 +24,17 @@ export interface ErrorDetail {
   found?: string;
 }
 
+/** A message holds texts of files, addresses and callers: none makes it longer, or steers the terminal that shows it. */
+const LONGEST = 4000;
+const LONGEST_DETAIL = 1000;
+
+function printableDetail(detail: ErrorDetail): ErrorDetail {
+  const shown = { ...detail };
+  for (const key of ["file", "field", "expected", "found"] as const)
+    if (typeof shown[key] === "string") shown[key] = printable(shown[key], LONGEST_DETAIL);
+  return shown;
+}
+
 /**
  * Every failure this package reports, except aborts (which reject with the signal's own reason).
  * The message says what happened, where, and what to do; `code` and `detail` say it to programs.
@@ -31,10 +44,10 @@ export class CpmError extends Error {
   readonly detail: ErrorDetail;
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}, options?: ErrorOptions) {
-    super(message, options);
+    super(printable(message, LONGEST, "\n\t"), options);
     this.name = "CpmError";
     this.code = code;
-    this.detail = detail;
+    this.detail = printableDetail(detail);
   }
 }
 
@@ -125,10 +138,11 @@ export function typed(error: unknown): unknown {
 
 /** "file.gguf at byte 4096: tensor count: expected at most 65536, found 2^63 (the file is damaged or not a model)". */
 export function modelError(
-  detail: ErrorDetail,
+  from: ErrorDetail,
   what: string,
   todo = "the file is damaged or was written by something else; download or convert it again",
 ): CpmError {
+  const detail = printableDetail(from);
   const where = [detail.file, detail.offset === undefined ? undefined : `at byte ${detail.offset}`].filter(Boolean).join(" ");
   const facts = [detail.expected && `expected ${detail.expected}`, detail.found && `found ${detail.found}`]
     .filter(Boolean)

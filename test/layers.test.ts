@@ -7,6 +7,7 @@ import { stale } from "../cpp/build.mjs";
 
 const src = fileURLToPath(new URL("../src/", import.meta.url));
 const order = [
+  "shown.ts",
   "errors.ts",
   "brands.ts",
   "signals.ts",

@@ -3,14 +3,14 @@
 //   node test/run.mjs --check              biome and tsc over everything, publint and attw over what is packed
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const modules = join(root, "test/node_modules");
 
-function run(command, args, cwd = root) {
-  const { status, error } = spawnSync(command, args, { cwd, stdio: "inherit", shell: process.platform === "win32" });
+function run(command, args, cwd = root, env = process.env) {
+  const { status, error } = spawnSync(command, args, { cwd, env, stdio: "inherit", shell: process.platform === "win32" });
   if (error) throw error;
   return status ?? 1;
 }
@@ -33,8 +33,17 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const args = process.argv.slice(2);
   if (args[0] === "--check") {
     const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const bin = join(modules, ".bin");
+    const typed = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` };
     const failed = [
       run(process.execPath, [join(modules, "@biomejs/biome/bin/biome"), "check", "."]),
+      // By types: no value of unknown make becomes text but through shown().
+      run(
+        process.execPath,
+        [join(modules, "oxlint/bin/oxlint"), "-c", "test/lint/oxlint.json", "--type-aware", "src"],
+        root,
+        typed,
+      ),
       run(process.execPath, [tsc, "--noEmit", "-p", root]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "test")]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "examples")]),

@@ -74,7 +74,7 @@ function accepts(
     const before = performance.now();
     const mask = automaton.mask(state);
     times.push(1000 * (performance.now() - before));
-    const bytes = table.bytes.slice(
+    const bytes = table.bytes.subarray(
       table.offsets[id]! + (space && table.bytes[table.offsets[id]!] === 0x20 ? 1 : 0),
       table.offsets[id + 1],
     );

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-// The command cpm.
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { didYouMean } from "../errors.ts";
 import { CpmError } from "../index.ts";
+// The command cpm.
+import { reasonOf } from "../shown.ts";
 import { type Command, parse, UsageError, usage } from "./args.ts";
 import { attention } from "./attention.ts";
 import { bench } from "./bench.ts";
@@ -67,8 +68,7 @@ interface Failure {
 
 function failure(error: unknown): Failure {
   if (error instanceof UsageError) return { code: "usage", message: error.message, detail: {} };
-  if (!(error instanceof CpmError))
-    return { code: "failed", message: error instanceof Error ? error.message : String(error), detail: {} };
+  if (!(error instanceof CpmError)) return { code: "failed", message: reasonOf(error), detail: {} };
   return { code: error.code, message: explain(error), detail: error.detail };
 }
 

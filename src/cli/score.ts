@@ -1,8 +1,10 @@
 // cpm score and cpm fold: classifiers of text, fastText's and folded ones.
+
 import { createReadStream } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { CpmError } from "../index.ts";
+import { reasonOf } from "../shown.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { jsonArg } from "./options.ts";
@@ -28,7 +30,7 @@ export async function* bytesOf(file: string): AsyncGenerator<Uint8Array> {
     yield* stream as AsyncIterable<Uint8Array>;
   } catch (cause) {
     interrupt.signal.throwIfAborted();
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = reasonOf(cause);
     throw new CpmError("io", `${file}: ${why}; check the path`, { file }, { cause });
   }
 }

@@ -1,5 +1,6 @@
 // Standard Schema objects (zod, valibot, arktype and others): their own JSON Schema.
 import { CpmError } from "../errors.ts";
+import { reasonOf } from "../shown.ts";
 
 const object = (value: unknown): Record<string, unknown> | undefined =>
   (typeof value === "object" && value !== null) || typeof value === "function" ? (value as Record<string, unknown>) : undefined;
@@ -24,7 +25,7 @@ export function jsonSchemaOf(schema: unknown): unknown {
       if (typeof method === "function") return method.call(own);
     }
   } catch (cause) {
-    throw bad(`the schema of ${vendor} has no JSON Schema: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw bad(`the schema of ${vendor} has no JSON Schema: ${reasonOf(cause)}`, cause);
   }
   throw bad(
     `this schema of ${vendor} does not convert itself; give JSON Schema (zod: z.toJSONSchema(schema); valibot: toStandardJsonSchema(schema) of @valibot/to-json-schema)`,

@@ -1,5 +1,7 @@
 // A classifier in the data module's memory: texts to labels and probabilities.
+
 import { CpmError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import { type Loss, lossNumber, type Vocabulary } from "./fasttext.ts";
 import type { FoldedModel } from "./fold.ts";
 import { type DataInstance, slotsFor } from "./module.ts";
@@ -267,10 +269,10 @@ const badText = (found: unknown): CpmError =>
 
 function checked({ k = 1, threshold = 0 }: ScoreOptions, labels: number): { k: number; threshold: number } {
   const bad = (field: string, expected: string, found: unknown) =>
-    new CpmError("bad-option", `${field}: expected ${expected}, found ${String(found)}`, {
+    new CpmError("bad-option", `${field}: expected ${expected}, found ${shown(found)}`, {
       field,
       expected,
-      found: String(found),
+      found: shown(found),
     });
   if (k !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(k) || k < 1))
     throw bad("k", "a whole number from 1, or Infinity", k);

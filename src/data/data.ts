@@ -1,8 +1,10 @@
 // The data wing's entrance: what every host gives it, and what it gives.
+
 import type { ModelInput } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
 import { inputKind, openInput } from "../file/open.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
+import { shown } from "../shown.ts";
 import type { Classifier } from "./classifier.ts";
 import { readFastText } from "./fasttext.ts";
 import { type FoldOptions, foldFile } from "./fold.ts";
@@ -49,7 +51,7 @@ export function openData(platform: DataPlatform): DataDoor {
     const files = await openInput(inputKind(input as ModelInput), platform.openPath);
     try {
       const source = await files.open(files.entry);
-      if (!source) throw new CpmError("io", `${files.entry || String(input)}: there is no such file`, { file: files.entry });
+      if (!source) throw new CpmError("io", `${files.entry || shown(input)}: there is no such file`, { file: files.entry });
       return await use(source);
     } finally {
       await files.close();

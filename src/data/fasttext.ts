@@ -1,5 +1,6 @@
 // fastText's files, .bin and .ftz: arguments, dictionary, places of the matrices. Layout as fastText 0.9.2 writes it (version 12);
 // version 11 is read as it reads it. Everything is untrusted: sizes are checked against the file before anything is allocated.
+import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
 import { type Matrix, readMatrix } from "./matrix.ts";
@@ -171,7 +172,7 @@ async function readEntries(reader: Reader, size: number, words: number) {
     names.push(new TextDecoder().decode(word.subarray(0, end)));
     counts.push(count);
   }
-  return { bytes: bytes.slice(0, used), names, counts };
+  return { bytes: copyOf(bytes.subarray(0, used)), names, counts };
 }
 
 async function readPruned(reader: Reader, count: number): Promise<Int32Array> {

@@ -3,9 +3,12 @@
 //   entries (words, labels, each ended by NUL), pairs of pruned n-grams (i32), table (f32).
 // Each part after the header begins at a multiple of 16. The header holds sizes, labels, how texts become rows, XXH64 of everything
 // behind it, and which file was folded.
+
+import { viewOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import { parseObject } from "../file/json.ts";
 import type { Source } from "../file/source.ts";
+import { shown } from "../shown.ts";
 import { checkRows, type Loss, losses, type Vocabulary } from "./fasttext.ts";
 import { checkFinite, type FoldedModel, foldedValues } from "./fold.ts";
 import { type DataInstance, StreamHash } from "./module.ts";
@@ -63,8 +66,8 @@ export function writeFolded(data: DataInstance, model: FoldedModel): Uint8Array<
   });
   const out = new Uint8Array(size);
   out.set(MAGIC);
-  new DataView(out.buffer).setUint32(8, VERSION, true);
-  new DataView(out.buffer).setUint32(12, header.length, true);
+  viewOf(out).setUint32(8, VERSION, true);
+  viewOf(out).setUint32(12, header.length, true);
   out.set(header, FIXED);
   parts.forEach((part, i) => {
     out.set(part, places[i]);
@@ -109,12 +112,12 @@ export async function readFolded(data: DataInstance, source: Source, signal?: Ab
   const entries = buffers[0]!;
   if (count(entries) !== vocabulary.words + vocabulary.labels.length || (entries.length > 0 && entries.at(-1) !== 0))
     throw reader.fail("entries", `${vocabulary.words + vocabulary.labels.length} ended by NUL`, count(entries));
-  const pruned = vocabulary.pruned ? new Int32Array(buffers[1]!.buffer) : undefined;
+  const pruned = vocabulary.pruned ? over(Int32Array, buffers[1]!) : undefined;
   const whole = { ...vocabulary, entries, pruned };
   checkRows(whole, rows, (field, expected, what) => {
     throw reader.fail(field, expected, what);
   });
-  const table = new Float32Array(buffers[2]!.buffer);
+  const table = over(Float32Array, buffers[2]!);
   checkFinite(table, source.name);
   return { loss, vocabulary: whole, rows, values, table, source: header.source };
 }
@@ -129,11 +132,11 @@ function checkHeader(header: Record<string, unknown>, reader: Reader) {
   const whole = (field: string, most: number, least = 0): number => {
     const value = header[field];
     if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most)
-      throw reader.fail(field, `${least} to ${most}`, JSON.stringify(value) ?? "nothing");
+      throw reader.fail(field, `${least} to ${most}`, shown(value));
     return value;
   };
   const { loss, labels, labelCounts, xxh64, source } = header;
-  if (!Object.values(losses).includes(loss as Loss)) throw reader.fail("loss", Object.values(losses).join(", "), String(loss));
+  if (!Object.values(losses).includes(loss as Loss)) throw reader.fail("loss", Object.values(losses).join(", "), shown(loss));
   if (!Array.isArray(labels) || labels.length === 0 || !labels.every((label) => typeof label === "string"))
     throw reader.fail("labels", "texts", typeof labels);
   const numbers = Array.isArray(labelCounts) && labelCounts.length === labels.length;
@@ -165,6 +168,14 @@ function checkHeader(header: Record<string, unknown>, reader: Reader) {
     entryBytes: whole("entryBytes", size),
     pairs: 2 * (pruned ?? 0),
     xxh64,
-    source: { xxh64: String(facts["xxh64"] ?? ""), bytes: Number(facts["bytes"] ?? 0) },
+    source: { xxh64: typeof facts["xxh64"] === "string" ? facts["xxh64"].slice(0, 64) : "", bytes: Number(facts["bytes"] ?? 0) },
   };
+}
+
+/** An array over bytes that were allocated for it. */
+function over<T>(
+  kind: new (buffer: ArrayBuffer, offset: number, length: number) => T,
+  { buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>,
+): T {
+  return new kind(buffer, byteOffset, byteLength / 4);
 }

@@ -3,6 +3,7 @@
 import { isRecord, kindOf } from "../brands.ts";
 import type { SamplingOptions } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
+import { shown } from "../shown.ts";
 import { maxTop } from "../wasm/decide.ts";
 
 /** Any of SamplingOptions; logitBias as pairs (a list, a Map, any iterable) or { token: added }, seed drawn at random when absent. */
@@ -54,16 +55,14 @@ const ranges: Readonly<Record<Exclude<keyof SamplingOptions, "logitBias">, Range
 /** The names samplingOptions() takes, to pick them from a larger options object. */
 export const samplingKeys = [...Object.keys(ranges), "logitBias"] as readonly (keyof SamplingOptions)[];
 
-function shown(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  return typeof value === "object" && value !== null ? kindOf(value) : String(value);
-}
+const shortly = (value: unknown): string =>
+  (typeof value === "object" && value !== null) || value === undefined ? kindOf(value) : shown(value);
 
 function badOption(field: string, expected: string, found: unknown, hint = ""): CpmError {
-  return new CpmError("bad-option", `${field}: expected ${expected}, found ${shown(found)}${hint}`, {
+  return new CpmError("bad-option", `${field}: expected ${expected}, found ${shortly(found)}${hint}`, {
     field,
     expected,
-    found: shown(found),
+    found: shortly(found),
   });
 }
 

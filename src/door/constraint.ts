@@ -74,6 +74,7 @@ export class Constraint {
     let made = this.#compiled.get(mode);
     if (!made) {
       const { tables, paths, states } = compileMachine(this.#whole(mode));
+      // biome-ignore lint/plugin: the compiler's own array, made for this; it has no offset
       made = { id: `${origin}-${++count}`, tables: tables.buffer as ArrayBuffer, paths, states };
       this.#compiled.set(mode, made);
     }

@@ -2,16 +2,12 @@
 // headers of any kind, callbacks that may fail.
 import { isRecord, kindOf } from "../brands.ts";
 import { CpmError, didYouMean } from "../errors.ts";
+import { shown } from "../shown.ts";
 import type { ChatMessage } from "../text/template.ts";
 
 export function bad(field: string, expected: string, found: unknown, hint = ""): never {
-  const shown =
-    typeof found === "string"
-      ? JSON.stringify(found.length > 80 ? `${found.slice(0, 80)}…` : found)
-      : typeof found === "object" && found !== null
-        ? kindOf(found)
-        : String(found);
-  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown}${hint}`, { field, expected, found: shown });
+  const what = (typeof found === "object" && found !== null) || found === undefined ? kindOf(found) : shown(found);
+  throw new CpmError("bad-option", `${field}: expected ${expected}, found ${what}${hint}`, { field, expected, found: what });
 }
 
 /** Refuses options that do not exist: a misspelt one would be ignored silently. */

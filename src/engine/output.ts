@@ -89,7 +89,7 @@ export class Output {
 
   #textOf(token: number): string {
     const { bytes, offsets } = this.#table;
-    return new TextDecoder().decode(bytes.slice(offsets[token], offsets[token + 1]));
+    return new TextDecoder().decode(bytes.subarray(offsets[token], offsets[token + 1]));
   }
 
   named(raw: { token: number; logprob: number; top: readonly { token: number; logprob: number }[] }): Logprobs {

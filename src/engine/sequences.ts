@@ -1,5 +1,5 @@
 // Sequences of an engine: which tokens they hold, where their KV caches lie, and how they are saved.
-import { copyOf } from "../brands.ts";
+import { copyOf, viewOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { slots } from "../model/plan.ts";
@@ -137,7 +137,7 @@ export class Sequences {
     const regions = this.#regions(sequence, sequence.tokens.length);
     const size = HEADER_BYTES + 4 * sequence.tokens.length + regions.reduce((sum, r) => sum + r.bytes, 0);
     const out = new Uint8Array(size);
-    const view = new DataView(out.buffer);
+    const view = viewOf(out);
     for (const [i, value] of [MAGIC, ABI_VERSION, KV_TYPES[this.#kvType], sequence.contextSize, sequence.tokens.length].entries())
       view.setUint32(4 * i, value, true);
     view.setBigUint64(24, this.#options.fingerprint, true);

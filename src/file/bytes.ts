@@ -1,6 +1,7 @@
 // Sources over what is already in this process: byte arrays and Blobs.
-import { bytesOf, copyOf, isBlob, isError } from "../brands.ts";
+import { bytesOf, copyOf, isBlob } from "../brands.ts";
 import { CpmError } from "../errors.ts";
+import { reasonOf } from "../shown.ts";
 import type { ModelFiles, Source } from "./source.ts";
 
 /** Throws "io" when [offset, offset + length) is not inside the source. */
@@ -60,7 +61,7 @@ export function blobSource(name: string, blob: Blob): Source {
           { cause },
         );
       const buffer = await contentOf(blob.slice(offset, offset + length)).catch((cause: unknown) =>
-        Promise.reject(fail(isError(cause) ? cause.message : String(cause), cause)),
+        Promise.reject(fail(reasonOf(cause), cause)),
       );
       signal?.throwIfAborted();
       if (buffer.byteLength !== length) throw fail(`only ${buffer.byteLength} could be read`);

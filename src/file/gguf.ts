@@ -1,6 +1,7 @@
 // GGUF v2 and v3. A reader of our own: files are untrusted, errors name the byte, and sources are read in ranges.
 // Source: the GGUF specification (ggml). Every length is checked against the file before anything is allocated.
 import { modelError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import { type GgufValue, MAX, Reader, readString, readValue } from "./metadata.ts";
 import type { Source } from "./source.ts";
 import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
@@ -97,7 +98,7 @@ export async function readGguf(source: Source, signal?: AbortSignal): Promise<Gg
 /** Turns entries into tensors with absolute offsets; all lie in the file, aligned, apart from each other. */
 function placeTensors(r: Reader, entries: readonly TensorEntry[], alignment: GgufValue): FileTensor[] {
   if (typeof alignment !== "number" || alignment < 1 || alignment > 1 << 20 || alignment & (alignment - 1))
-    r.fail("general.alignment", "alignment", "a power of two", String(alignment), 0);
+    r.fail("general.alignment", "alignment", "a power of two", shown(alignment), 0);
   const start = Math.ceil(r.at / alignment) * alignment;
   const names = new Set<string>();
   for (const e of entries) {

@@ -1,7 +1,9 @@
 // Requests that end: every wait has a deadline, every body a length, failures are tried again where that can help.
+
 import { isError } from "../brands.ts";
 import { after, cancelTimer, now, type Timer } from "../clock.ts";
 import { CpmError } from "../errors.ts";
+import { reasonOf } from "../shown.ts";
 import { joinSignals, untilAborted } from "../signals.ts";
 
 /** How long a server may take. A request that takes longer fails as one that was cut: it is tried again, then refused with "io". */
@@ -274,7 +276,7 @@ export async function request<T>(
 function refusal(url: string, cause: unknown, attempts: number | undefined): CpmError {
   const shown = shownUrl(url);
   const why =
-    [...new Set([...chain(cause)].map((e) => e.message).filter(Boolean))].join(": ").replaceAll(url, shown) || String(cause);
+    [...new Set([...chain(cause)].map((e) => e.message).filter(Boolean))].join(": ").replaceAll(url, shown) || reasonOf(cause);
   const tried = attempts === undefined ? "" : ` (tried ${attempts} ${attempts === 1 ? "time" : "times"})`;
   const { status, retryAfterMs } = cause instanceof HttpFailure ? cause : { status: 0, retryAfterMs: undefined };
   const credentials = status === 401 || status === 403;

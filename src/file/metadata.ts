@@ -1,5 +1,5 @@
 // The values of a GGUF header, read forward through a window over the file.
-import { copyOf } from "../brands.ts";
+import { copyOf, viewOf } from "../brands.ts";
 import { modelError } from "../errors.ts";
 import type { Source } from "./source.ts";
 
@@ -22,16 +22,31 @@ export type GgufArray =
 const VALUE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8];
 const STRING = 8;
 const ARRAY = 9;
-/** Published headers have about 10 MB. `items` is for arrays that become JavaScript arrays, 8 bytes an element and more. */
-export const MAX = { pairs: 65536, tensors: 65536, name: 512, text: 64 << 20, header: 128 << 20, items: 1 << 24, depth: 4 };
+/**
+ * Published headers have about 10 MB. `items` counts the elements of all arrays of a file that become JavaScript arrays, 8 bytes an element
+ * and more (an element can be one byte of the file); `arrays` counts arrays within arrays, some 200 bytes each, which no published file has.
+ * Together they keep what a header becomes below 8 times its bytes and 64 MiB.
+ */
+export const MAX = {
+  pairs: 65536,
+  tensors: 65536,
+  name: 512,
+  text: 64 << 20,
+  header: 128 << 20,
+  items: 1 << 24,
+  arrays: 4096,
+  depth: 4,
+};
 
 /** Reads forward through a window that grows on demand. */
 export class Reader {
   readonly source: Source;
   readonly #signal: AbortSignal | undefined;
   #bytes = new Uint8Array(0);
-  #view = new DataView(this.#bytes.buffer);
+  #view = viewOf(this.#bytes);
   #start = 0;
+  #items = 0;
+  #arrays = 0;
   at = 0;
   // A piece may be U+FEFF itself.
   readonly #text = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -42,7 +57,7 @@ export class Reader {
   }
 
   fail(field: string, what: string, expected: string, found: string | number | bigint, at = this.at): never {
-    throw modelError({ file: this.source.name, offset: at, field, expected, found: String(found) }, what);
+    throw modelError({ file: this.source.name, offset: at, field, expected, found: `${found}` }, what);
   }
 
   /** Makes `bytes` bytes from `at` available synchronously. */
@@ -54,8 +69,19 @@ export class Reader {
     const length = Math.min(Math.max(bytes, 1 << 20), this.source.size - this.at);
     this.#bytes = (await this.source.read(this.at, length, this.#signal)) as Uint8Array<ArrayBuffer>;
     this.#signal?.throwIfAborted();
-    this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    this.#view = viewOf(this.#bytes);
     this.#start = this.at;
+  }
+
+  /** Counts what is about to be made of a header, before it is. */
+  charge(field: string, items: number, arrays: number): void {
+    this.#items += items;
+    this.#arrays += arrays;
+    const where = this.at - 8;
+    if (this.#items > MAX.items)
+      this.fail(field, "array length", `at most ${MAX.items} texts, flags and 64-bit integers in all arrays`, this.#items, where);
+    if (this.#arrays > MAX.arrays)
+      this.fail(field, "arrays inside arrays", `at most ${MAX.arrays} in a file`, this.#arrays, where);
   }
 
   available(bytes: number): boolean {
@@ -151,7 +177,7 @@ async function readArray(r: Reader, field: string, depth: number): Promise<GgufA
     await r.need(count * bytes, field);
     return typed(r.raw(count * bytes));
   }
-  if (count > MAX.items) r.fail(field, "array length", `at most ${MAX.items}`, count, r.at - 8);
+  r.charge(field, count, type === ARRAY ? count : 0);
   if (type === STRING) return readStrings(r, field, count);
   const values: unknown[] = [];
   for (let i = 0; i < count; i++) {

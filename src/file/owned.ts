@@ -1,6 +1,7 @@
 // Files that a caller brings: what they give is checked and copied here, so that nothing further in trusts them.
 import { bytesOf, copyOf, isError, kindOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import type { ModelFiles, Source } from "./source.ts";
 
 function broken(name: string, what: string, cause?: unknown): CpmError {
@@ -42,8 +43,7 @@ function ownSource(file: string, source: Source): Source {
   if (typeof source !== "object") throw broken(file, `open: expected a source, found ${kindOf(source)}`);
   const { size } = source;
   const name = typeof source.name === "string" && source.name !== "" ? source.name : file;
-  if (!Number.isSafeInteger(size) || size < 0)
-    throw broken(name, `size: expected a whole number of bytes, found ${String(size).slice(0, 40)}`);
+  if (!Number.isSafeInteger(size) || size < 0) throw broken(name, `size: expected a whole number of bytes, found ${shown(size)}`);
   if (typeof source.read !== "function") throw broken(name, `read: expected a function, found ${kindOf(source.read)}`);
   const { readInto } = source;
   return {

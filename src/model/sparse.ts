@@ -1,5 +1,6 @@
 // Sparse attention (InfLLM v2): its configuration, out of a model file and out of options, checked against what the kernels run.
 import { CpmError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** What each query attends to once a sequence is `denseLen` tokens long. Source: InfLLM-V2 (arXiv 2509.24663). */
@@ -53,7 +54,7 @@ const FIELDS = Object.keys(SPARSE_NAMES) as (keyof SparseConfig)[];
 const MOST = 1 << 24;
 
 function refuse(code: "bad-option" | "bad-model", field: string, expected: string, found: unknown): never {
-  throw new CpmError(code, `${field}: expected ${expected}, found ${String(found)}`, { field, expected, found: String(found) });
+  throw new CpmError(code, `${field}: expected ${expected}, found ${shown(found)}`, { field, expected, found: shown(found) });
 }
 
 /** The configuration that a model file carries, in our names; undefined when it carries none. */

@@ -17,9 +17,17 @@ async function readBytes(files: ModelFiles, name: string, signal?: AbortSignal):
   return source.read(0, source.size, signal);
 }
 
-async function readJson(files: ModelFiles, name: string, signal?: AbortSignal): Promise<Record<string, unknown> | undefined> {
+/** Members of a tokenizer.json that are read; whatever else stands there is skipped. */
+const TOKENIZER_KEYS = ["version", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"];
+
+async function readJson(
+  files: ModelFiles,
+  name: string,
+  signal?: AbortSignal,
+  keep?: readonly string[],
+): Promise<Record<string, unknown> | undefined> {
   const bytes = await readBytes(files, name, signal);
-  return bytes && parseObject(new TextDecoder().decode(bytes), name);
+  return bytes && parseObject(new TextDecoder().decode(bytes), name, 0, keep);
 }
 
 interface Added {
@@ -85,7 +93,7 @@ async function readVocabulary(
   signal?: AbortSignal,
 ) {
   const map = await readJson(files, "added_tokens.json", signal);
-  const json = entry?.endsWith(".model") ? undefined : await readJson(files, entry ?? "tokenizer.json", signal);
+  const json = entry?.endsWith(".model") ? undefined : await readJson(files, entry ?? "tokenizer.json", signal, TOKENIZER_KEYS);
   if (json) {
     if (typeof json["model"] !== "object" || json["model"] === null)
       throw modelError(

@@ -4,6 +4,7 @@ import { bytesOf, copyOf, isError, isPlainBuffer, typedArrayName } from "../bran
 import type { EngineOptions } from "../engine/types.ts";
 import { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
 import type { NetworkOptions } from "../file/url.ts";
+import { reasonOf } from "../shown.ts";
 import type { Lane } from "../wasm/lane.ts";
 
 /** A two-way channel. Messages are structured clones; `transfer` moves buffers instead of copying them. */
@@ -85,7 +86,7 @@ export interface WireError {
 }
 
 export function packError(error: unknown): WireError {
-  if (!isError(error)) return { name: "Error", message: String(error), stack: undefined };
+  if (!isError(error)) return { name: "Error", message: reasonOf(error), stack: undefined };
   const wire = { name: error.name, message: error.message, stack: error.stack };
   return error instanceof CpmError ? { ...wire, code: error.code, detail: error.detail } : wire;
 }
@@ -118,8 +119,9 @@ export function packValue(value: unknown): { value: unknown; transfer: ArrayBuff
   const array = typedArrayName(value) as keyof typeof arrayTypes | undefined;
   if (!array || !Object.hasOwn(arrayTypes, array)) return { value, transfer: [] };
   const view = value as Uint8Array | Int32Array | Float32Array;
-  const whole = isPlainBuffer(view.buffer) && view.byteLength === view.buffer.byteLength;
-  const buffer = whole ? (view.buffer as ArrayBuffer) : copyOf(bytesOf(view)!).buffer;
+  // Only a buffer that is all the value's is given away.
+  const { buffer: all, byteLength } = view;
+  const buffer = isPlainBuffer(all) && byteLength === all.byteLength ? all : copyOf(bytesOf(view)!).buffer;
   return { value: { array, buffer } satisfies WireArray, transfer: [buffer] };
 }
 

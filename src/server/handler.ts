@@ -1,5 +1,7 @@
 // From a Request to a Response: OpenAI's routes over models of this package, on any runtime that has fetch's types.
+
 import type { GenerateResult } from "../index.ts";
+import { reasonOf } from "../shown.ts";
 import { Admission, type Release } from "./admission.ts";
 import { readBody } from "./body.ts";
 import { chatCompletion } from "./chat.ts";
@@ -316,7 +318,7 @@ class Work {
       ms: Math.round(this.#now() - this.#began),
       ...(this.model === undefined ? {} : { model: this.model }),
       ...this.#usage,
-      ...(error === undefined ? {} : { error: error instanceof Error ? error.message : String(error) }),
+      ...(error === undefined ? {} : { error: reasonOf(error) }),
     });
   }
 }

@@ -7,7 +7,7 @@ import { invalid, type Params, unsupported } from "./params.ts";
 function base64(vector: Float32Array): string {
   const view = new DataView(new ArrayBuffer(4 * vector.length));
   for (const [i, value] of vector.entries()) view.setFloat32(4 * i, value, true);
-  const bytes = new Uint8Array(view.buffer);
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   let binary = "";
   for (let at = 0; at < bytes.length; at += 0x8000) binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
   return btoa(binary);

@@ -1,5 +1,6 @@
 // tokenizer.json files that are plain BPE, reduced to the recipe that GGUF vocabularies have.
 import { CpmError, modelError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
 import { byteLevelPattern, splitter } from "./split.ts";
 import type { JsonVocabulary } from "./vocabulary.ts";
@@ -52,7 +53,8 @@ export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
 }
 
 function unsupported(field: string, expected: string, value: unknown): CpmError {
-  const found = (JSON.stringify(value) ?? "nothing").slice(0, 120);
+  const type = record(value)?.type;
+  const found = typeof type === "string" ? `type ${shown(type)}` : shown(value);
   const message = `tokenizer.json: ${field}: expected ${expected}, found ${found} (this tokenizer type is not supported; use a GGUF or tokenizer.model of the model)`;
   return new CpmError("unsupported", message, { file: "tokenizer.json", field, expected, found });
 }
@@ -127,7 +129,7 @@ function readPieces(tokenizer: Json, model: Json, form: "spaces" | "bytes"): { p
       types[id as number] = type;
     } else
       throw modelError(
-        { field: "vocabulary", expected: `ids below ${limit}`, found: `${String(id)} for ${JSON.stringify(piece)}` },
+        { field: "vocabulary", expected: `ids below ${limit}`, found: `${shown(id)} for ${shown(piece)}` },
         "a broken entry",
       );
   };
@@ -146,11 +148,10 @@ function readMerges(model: Json): { merges: string[]; separator: string } {
   if (merges.every((merge) => typeof merge === "string")) return { merges, separator: " " };
   const separator = "\uffff";
   const joined = merges.map((merge) => {
-    if (Array.isArray(merge) && merge.length === 2) return `${merge[0]}${separator}${merge[1]}`;
-    throw modelError(
-      { field: "model.merges", expected: "pairs", found: JSON.stringify(merge)?.slice(0, 60) ?? "nothing" },
-      "a broken entry",
-    );
+    const [left, right] = (Array.isArray(merge) ? merge : []) as unknown[];
+    if (Array.isArray(merge) && merge.length === 2 && typeof left === "string" && typeof right === "string")
+      return `${left}${separator}${right}`;
+    throw modelError({ field: "model.merges", expected: "pairs of texts", found: shown(merge) }, "a broken entry");
   });
   return { merges: joined, separator };
 }

@@ -1,5 +1,7 @@
 // The bytes of every token, and their way back to text.
+import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
+import { shown } from "../shown.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
 import { recipeOf } from "./reduce.ts";
 import type { PieceTable, TokenizerData } from "./vocabulary.ts";
@@ -55,7 +57,7 @@ export function tableOf({ pieces, types, form, prefix }: Recipe): PieceTable {
     const hides = isToken && type !== addedType && !reasoningTags.has(pieces[id]!);
     special[id] = (hides ? hidden : 0) | (isToken && stripSpace && prefix === "every" ? spaceFollows : 0);
   }
-  return { bytes: bytes.slice(0, at), offsets, special, stripSpace };
+  return { bytes: copyOf(bytes.subarray(0, at)), offsets, special, stripSpace };
 }
 
 const utf8 = new TextEncoder();
@@ -77,10 +79,10 @@ function writePiece(bytes: Uint8Array, at: number, piece: string, form: "spaces"
 /** The error for an id outside a vocabulary of `size` tokens. */
 export function badToken(id: unknown, size: number): CpmError {
   const expected = `an integer below ${size}`;
-  return new CpmError("bad-input", `token id: expected ${expected}, found ${String(id)}`, {
+  return new CpmError("bad-input", `token id: expected ${expected}, found ${shown(id)}`, {
     field: "token",
     expected,
-    found: String(id),
+    found: shown(id),
   });
 }
 

@@ -1,5 +1,6 @@
 // Messages -> a prompt, through the model's own Jinja chat template, or ChatML when it has none.
 import { CpmError } from "../errors.ts";
+import { reasonOf } from "../shown.ts";
 import { TemplateRefusal } from "./globals.ts";
 import { JinjaTemplate } from "./jinja.ts";
 import type { TokenizerData } from "./vocabulary.ts";
@@ -161,7 +162,7 @@ function render(source: string, variables: Readonly<Record<string, unknown>>): s
 }
 
 function templateError(code: "bad-model" | "bad-input", what: string, cause: unknown): CpmError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = reasonOf(cause);
   const todo = code === "bad-input" ? "change the messages" : "pass text rendered by other means to generate()";
   return new CpmError(code, `the model's chat template ${what}: ${why} (${todo})`, { field: "chat_template" }, { cause });
 }

@@ -1,6 +1,7 @@
 // Modules that travel as text in the script itself, so that no bundler can leave them behind: wasm/NAME.wasm.js has the bytes of
 // wasm/NAME.wasm in base64 (src/build.mjs writes it).
 import { CpmError } from "../errors.ts";
+import { reasonOf } from "../shown.ts";
 
 /** The bytes of a text in base64. */
 export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
@@ -18,7 +19,7 @@ export async function compileModule(name: string, bytes: BufferSource): Promise<
   try {
     return await WebAssembly.compile(bytes);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = reasonOf(cause);
     if (
       cause instanceof WebAssembly.CompileError &&
       !/content security policy|unsafe-eval|\bCSP\b|disallowed by embedder/i.test(why)
