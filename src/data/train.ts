@@ -1,6 +1,8 @@
 // Training a classifier as fastText's `supervised` does: with one thread and the same seed, its dictionary to the byte and its numbers.
+import { viewOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
+import { shown } from "../shown.ts";
 import { open } from "./classifier.ts";
 import { countWords, type Dictionary } from "./count.ts";
 import { fastTextMagic, type Loss, lossNumber, type Vocabulary } from "./fasttext.ts";
@@ -71,10 +73,10 @@ export function checkTraining(options: TrainOptions): Checked {
   const whole = (field: keyof TrainOptions, value: unknown, least: number, most: number): number => {
     if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;
     const expected = `a whole number from ${least} to ${most}`;
-    throw new CpmError("bad-option", `${field}: expected ${expected}, found ${String(value)}`, {
+    throw new CpmError("bad-option", `${field}: expected ${expected}, found ${shown(value)}`, {
       field,
       expected,
-      found: String(value),
+      found: shown(value),
     });
   };
   const { lr = 0.1, loss = "softmax", wordNgrams = 1, maxn = 0 } = options;
@@ -266,8 +268,8 @@ function finished(data: DataInstance, dictionary: Dictionary, options: Checked, 
   const { dim } = options;
   const matrix = (rows: number) => {
     const bytes = new Uint8Array(17);
-    new DataView(bytes.buffer).setBigInt64(1, BigInt(rows), true);
-    new DataView(bytes.buffer).setBigInt64(9, BigInt(dim), true);
+    viewOf(bytes).setBigInt64(1, BigInt(rows), true);
+    viewOf(bytes).setBigInt64(9, BigInt(dim), true);
     return bytes;
   };
   const [inputBytes, outputBytes] = [4 * places.rows * dim, 4 * labels.length * dim];
@@ -292,7 +294,7 @@ function finished(data: DataInstance, dictionary: Dictionary, options: Checked, 
 function header({ entries, words, labels, counts, tokens }: Dictionary, options: Checked): Uint8Array<ArrayBuffer> {
   const size = words + labels.length;
   const out = new Uint8Array(8 + 56 + 28 + entries.length + 9 * size);
-  const view = new DataView(out.buffer);
+  const view = viewOf(out);
   const { dim, epoch, minCount, neg, wordNgrams, loss, bucket, minn, maxn, lrUpdateRate } = options;
   const ws = 5;
   const supervised = 3;

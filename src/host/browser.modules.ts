@@ -1,6 +1,8 @@
 // The built modules on a page: files of the package, fetched when they are asked for.
+
 import type { Artifact } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
+import { reasonOf } from "../shown.ts";
 import { compileModule } from "../wasm/inline.ts";
 import { packageFile } from "./browser.files.ts";
 
@@ -24,7 +26,7 @@ const TODO =
 async function fetched(artifact: Artifact): Promise<WebAssembly.Module> {
   const url = packageFile(`wasm/${artifact}.wasm`, urls[artifact], import.meta.url);
   const response = await fetch(url).catch((cause: unknown) => {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = reasonOf(cause);
     throw new CpmError("io", `${url}: ${why}; ${TODO}`, { file: url.href }, { cause });
   });
   if (!response.ok) throw new CpmError("io", `${url}: HTTP status ${response.status}; ${TODO}`, { file: url.href });

@@ -1,7 +1,9 @@
 // The package on edge runtimes (workerd): modules compiled by the platform, one lane, in the request's own thread.
+
 import decide from "../../wasm/decide.wasm";
 import kernelsRelaxed from "../../wasm/kernels.relaxed.wasm";
 import kernels from "../../wasm/kernels.wasm";
+import { copyOf } from "../brands.ts";
 import { after, now } from "../clock.ts";
 import { openDoor } from "../door/door.ts";
 import type { Artifact, EngineHost } from "../engine/host.ts";
@@ -78,7 +80,12 @@ export const defaultModel: ModelFiles = {
         );
       },
     );
-    return { name, size: bytes.length, read: async (offset, length) => bytes.slice(offset, offset + length), async close() {} };
+    return {
+      name,
+      size: bytes.length,
+      read: async (offset, length) => copyOf(bytes.subarray(offset, offset + length)),
+      async close() {},
+    };
   },
   async close() {},
 };

@@ -1,7 +1,9 @@
 // The package's own files in Node and Bun: modules, the engine's script, the embedded model.
+
 import { access, readFile } from "node:fs/promises";
 import { CpmError } from "../errors.ts";
 import type { EngineWorker } from "../port/client.ts";
+import { reasonOf } from "../shown.ts";
 import type { ReadModule } from "./node.host.ts";
 import { startLane } from "./threads.files.ts";
 import { engineWorker, mayStartWorkers } from "./threads.ts";
@@ -12,7 +14,7 @@ const TODO =
 const unreadable = (what: string, file: string, cause: unknown): CpmError =>
   new CpmError(
     "io",
-    `${file}: ${what} cannot be read (${cause instanceof Error ? cause.message : cause}); ${TODO}; under --permission, allow its folder with --allow-fs-read`,
+    `${file}: ${what} cannot be read (${reasonOf(cause)}); ${TODO}; under --permission, allow its folder with --allow-fs-read`,
     { file },
     { cause },
   );

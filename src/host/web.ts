@@ -1,8 +1,10 @@
 // Engines and lanes as web workers, on pages.
+
 import { CpmError } from "../errors.ts";
 import type { EngineWorker } from "../port/client.ts";
 import type { LaneWorker } from "../port/lanes.ts";
 import type { Port } from "../port/messages.ts";
+import { reasonOf } from "../shown.ts";
 import { type Lane, runLane } from "../wasm/lane.ts";
 
 /** The global scope of a dedicated worker. */
@@ -32,7 +34,7 @@ function started(create: () => Worker): Worker {
   try {
     return create();
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = reasonOf(cause);
     throw new CpmError(
       "unsupported",
       `this page may not start a worker (${why}): ${TODO}; or load with worker: false`,
