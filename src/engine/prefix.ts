@@ -162,16 +162,21 @@ export class PrefixCache {
     }
   }
 
-  /** Opens a sequence; what was kept makes room where there is none. */
+  /** Opens a sequence; where there is no room, in planned memory, or in that of what was kept. */
   #open(size: number, pinned?: Kept): Loan {
-    const { sequences } = this.#p;
+    const { sequences, contextSize } = this.#p;
     for (;;) {
       try {
         const id = sequences.open(size);
         return { id, sequence: sequences.get(id) };
       } catch (error) {
+        if (!(error instanceof CpmError) || error.code !== "out-of-memory") throw error;
+        if (sequences.plannedFree) {
+          size = contextSize;
+          continue;
+        }
         const oldest = this.#oldest((kept) => kept !== pinned);
-        if (!oldest || !(error instanceof CpmError) || error.code !== "out-of-memory") throw error;
+        if (!oldest) throw error;
         this.#evict(oldest);
       }
     }

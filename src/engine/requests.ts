@@ -1,4 +1,6 @@
 // Requests: texts to generate and to embed, from the gate to their result. Sessions' other calls are the engine's.
+
+import { CpmError } from "../errors.ts";
 import type { Flow } from "../flow.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
 import { withSignals } from "../signals.ts";
@@ -121,12 +123,23 @@ export class Requests {
       for (const prompt of prompts) checkTokens(prompt, vocab, { contextSize, tokens: [] });
       onBegin?.({ promptTokens: prompts.reduce((sum, { length }) => sum + length, 0), cachedTokens: 0 });
       const out = new Float32Array(hidden * prompts.length);
-      // One that fails ends the others.
+      // One that fails ends the others; one that finds no memory beside others is left to them.
       const failed = new AbortController();
-      let next = 0;
+      const indices = prompts.map((_, i) => i).reverse();
+      let active = 0;
       const some = async (both: AbortSignal) => {
-        for (let i = next++; i < prompts.length; i = next++)
-          out.set(await this.#embedOne(prompts[i]!, options, both), hidden * i);
+        for (let i = indices.pop(); i !== undefined; i = indices.pop()) {
+          active++;
+          try {
+            out.set(await this.#embedOne(prompts[i]!, options, both), hidden * i);
+          } catch (error) {
+            if (active === 1 || !(error instanceof CpmError) || error.code !== "out-of-memory") throw error;
+            indices.push(i);
+            return;
+          } finally {
+            active--;
+          }
+        }
       };
       await withSignals([signal, failed.signal], async (both) => {
         const tasks = Array.from({ length: Math.min(EMBEDDED_AT_ONCE, prompts.length) }, () =>
@@ -158,20 +171,30 @@ export class Requests {
     }
   }
 
-  /** Lets `work` through the gate, in its session's line where it has one. */
+  /** Lets `work` through the gate, in its session's line where it has one. Who is aborted while waiting gives its place back at once. */
   async #admitted<T>(session: number | undefined, work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     this.#gate.admit();
+    let [begun, left] = [false, false];
+    const leave = () => {
+      if (!left) this.#gate.leave();
+      left = true;
+    };
+    const abort = () => {
+      if (!begun) leave();
+    };
+    signal?.addEventListener("abort", abort, { once: true });
     const admitted = async () => {
       try {
         signal?.throwIfAborted();
         this.#turns.end.throwIfAborted();
+        begun = true;
         return await this.#gate.run(work, signal);
       } finally {
-        this.#gate.leave();
+        signal?.removeEventListener("abort", abort);
+        leave();
       }
     };
-    if (session !== undefined) return this.#turns.inSession(session, admitted, signal);
-    const result = admitted();
+    const result = session === undefined ? admitted() : this.#turns.inSession(session, admitted);
     return this.#turns.heard(result, signal);
   }
 

@@ -239,7 +239,14 @@ test("more than run and wait is refused at once, one that waits can be aborted, 
   const [a, b, c] = await Promise.all([...running, last]);
   expect(a!.tokens).toEqual(b!.tokens);
   expect(c!.tokens).toEqual(a!.tokens);
-  // What waits for its own session counts as well.
+  // What waits for its own session counts as well, until it is aborted.
+  for (let i = 0; i < 4; i++) {
+    const [head, control] = [start(0), new AbortController()];
+    const behind = [start(0, control.signal), start(0, control.signal)];
+    control.abort(i);
+    for (const one of behind) await expect(one).rejects.toBe(i);
+    expect((await head).tokens).toEqual(a!.tokens);
+  }
   const queued = [start(0), start(0), start(0)];
   await expect(start(0)).rejects.toMatchObject({ code: "busy" });
   for (const one of queued) expect((await one).tokens).toEqual(a!.tokens);

@@ -131,3 +131,15 @@ test("a call takes one place of those that run and wait", async () => {
   expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected"]);
   expect(outcomes[2]).toMatchObject({ reason: { code: "busy" } });
 });
+
+test("where there is memory for one text alone they are computed one after another", async () => {
+  const model = tinyGguf();
+  const { total } = (await load(model, { contextSize: 1024 })).info.memory;
+  const engine = await load(model, { contextSize: 1024, maxMemoryBytes: total });
+  const texts = Array.from({ length: 9 }, (_, i) => text(i, 900 + i));
+  const vectors = await embed(engine, texts);
+  expect(firstDifference(vectors, await embed(await load(model, { contextSize: 1024 }), texts))).toBe(-1);
+  // A session has the planned memory now.
+  await engine.open();
+  await expect(embed(engine, [text(1, 1000)])).rejects.toMatchObject({ code: "out-of-memory" });
+});
