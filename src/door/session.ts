@@ -109,8 +109,13 @@ export class Session implements AsyncDisposable {
     const list = messagesOf(messages);
     const plan = toolPlan(withoutNulls(options), list, tokenizer);
     const given = plan?.template ? { ...template, tools } : template;
-    const { text, thinking } = renderChat(tokenizer, plan?.messages ?? list, given as TemplateOptions);
-    return this.#generation(text, { ...request, thinking, special: request.special || (plan?.special ?? false) }, options, plan);
+    const { text, thinking, ends } = renderChat(tokenizer, plan?.messages ?? list, given as TemplateOptions);
+    return this.#generation(
+      text,
+      { ...request, thinking, ends, special: request.special || (plan?.special ?? false) },
+      options,
+      plan,
+    );
   }
 
   #generation(

@@ -50,7 +50,7 @@ export function toolPlan(options: ToolOptions, messages: readonly ChatMessage[],
     if (named || toolChoice === "required") bad("toolChoice", "tools to call beside it", toolChoice);
     return undefined;
   }
-  const template = tokenizer.chatTemplate;
+  const template = tokenizer.chatTemplates?.["tool_use"] ?? tokenizer.chatTemplate;
   const dialect = toolFormat ?? dialectOfTemplate(template);
   const words = new Tokenizer(tokenizer);
   const special = (text: string): number | undefined => {

@@ -22,9 +22,11 @@ export class Prompts {
    * A prompt's tokens; a BOS that the text already spells is not doubled. Looks at the signal and the event loop on the way, and refuses
    * as soon as there are more tokens than fit.
    */
-  async encode(text: string, most: number, signal: Stop | undefined): Promise<number[]> {
+  async encode(text: string, most: number, signal: Stop | undefined, ends?: "template" | "chat"): Promise<number[]> {
     this.#tokenizer ??= new Tokenizer(this.#data);
-    const steps = this.#tokenizer.encodeSteps(text);
+    // A template of the model's own says everything that stands in a prompt; a chat's prompt never ends in EOS.
+    const plain = ends === "template" ? { bos: false, eos: false } : ends === "chat" ? { eos: false } : {};
+    const steps = this.#tokenizer.encodeSteps(text, plain);
     let step = steps.next();
     for (; !step.done; step = steps.next()) {
       if (step.value.length > most + 1)

@@ -76,7 +76,7 @@ export class Requests {
     const work = async () => {
       const text = request.prompt;
       const most = any ? contextSize : sequences.get(session).contextSize;
-      const prompt = typeof text === "string" ? await this.#prompts.encode(text, most, signal) : text;
+      const prompt = typeof text === "string" ? await this.#prompts.encode(text, most, signal, request.ends) : text;
       let loan: Loan | undefined;
       const lease = request.constraint && (await this.#constraints.lease(request.constraint));
       try {

@@ -148,6 +148,8 @@ export interface GenerateRequest {
   readonly stop: readonly string[];
   /** Split `<think>…</think>` off as reasoning; "open": the prompt already ended inside <think>. */
   readonly thinking: "none" | "split" | "open";
+  /** How a text begins and ends: as the model asks (undefined), as it stands ("template"), or without EOS only ("chat"). */
+  readonly ends?: "template" | "chat" | undefined;
   /** When the context is full: stop, or forget the middle and go on. Undefined: stop. */
   readonly whenFull?: "stop" | "slide" | undefined;
   /** Emit special tokens as text. */

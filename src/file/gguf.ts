@@ -2,6 +2,7 @@
 // Source: the GGUF specification (ggml). Every length is checked against the file before anything is allocated.
 import { modelError } from "../errors.ts";
 import { shown } from "../shown.ts";
+import { refusePointer } from "./json.ts";
 import { type GgufValue, MAX, Reader, readString, readValue } from "./metadata.ts";
 import type { Source } from "./source.ts";
 import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
@@ -66,6 +67,7 @@ async function readTensorEntry(r: Reader): Promise<TensorEntry> {
 /** Reads one file's header. Throws CpmError "bad-model" with the byte offset of whatever is wrong. */
 export async function readGguf(source: Source, signal?: AbortSignal): Promise<Gguf> {
   const r = new Reader(source, signal);
+  refusePointer(await source.read(0, Math.min(64, source.size), signal), source.name);
   await r.need(24, "header");
   const magic = r.u32();
   if (magic !== 0x46554747) r.fail("magic", "not a GGUF file", '"GGUF"', `0x${magic.toString(16).padStart(8, "0")}`, 0);

@@ -1,7 +1,7 @@
 // Safetensors: an 8-byte length, a JSON header, raw tensors. Also the index of a sharded set.
 // Source: the safetensors format document. No well-kept reader of the bytes exists, so this is ours.
-import { modelError } from "../errors.ts";
-import { parseObject, shown } from "./json.ts";
+import { CpmError, modelError } from "../errors.ts";
+import { parseObject, refusePointer, shown } from "./json.ts";
 import { type ModelFiles, type Source, whereIs } from "./source.ts";
 import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
 
@@ -26,6 +26,7 @@ async function header(
   source: Source,
   signal: AbortSignal | undefined,
 ): Promise<{ json: Record<string, unknown>; start: number }> {
+  refusePointer(await source.read(0, Math.min(64, source.size), signal), source.name);
   if (source.size < 10)
     throw modelError(
       { file: source.name, offset: 0, expected: "at least 10 bytes", found: String(source.size) },
@@ -120,31 +121,89 @@ export async function openSafetensors(files: ModelFiles, signal?: AbortSignal): 
   const map = index && (await readIndex(index, signal));
   const shards = [...new Set(map?.values())];
   // A file named beside an index that is not about it is a model by itself.
-  if (!map || (files.entry.endsWith(".safetensors") && !shards.includes(files.entry))) {
-    const source = await files.open(single, signal);
-    if (!source)
-      throw modelError(
-        { file: single, expected: "this file or model.safetensors.index.json", found: "neither" },
-        "weights are missing",
-        "download the whole folder",
-      );
-    return readSafetensors(source, signal);
-  }
+  if (map && (!files.entry.endsWith(".safetensors") || shards.includes(files.entry)))
+    return readShards(files, shards, map, signal);
+  const siblings = shardNames(files.entry);
+  if (siblings) return readShards(files, siblings, undefined, signal);
+  const source = await files.open(single, signal);
+  if (source) return readSafetensors(source, signal);
+  const unindexed = await findShards(files, signal);
+  if (unindexed) return readShards(files, unindexed, undefined, signal);
+  throw await noWeights(files, single, signal);
+}
+
+/** The tensors of several files; with an index only those that it says are there, without one all, each name once. */
+async function readShards(
+  files: ModelFiles,
+  shards: readonly string[],
+  map: ReadonlyMap<string, string> | undefined,
+  signal?: AbortSignal,
+): Promise<Safetensors> {
   const tensors = new Map<string, FileTensor>();
   const unreadable = new Map<string, string>();
   for (const shard of shards) {
     const source = await files.open(shard, signal);
     if (!source)
       throw modelError(
-        { file: shard, expected: "every shard that the index names", found: `this one is missing (${whereIs(files, shard)})` },
+        {
+          file: shard,
+          expected: `every shard that ${map ? "the index names" : "the names count"}`,
+          found: `this one is missing (${whereIs(files, shard)})`,
+        },
         "weights are missing",
         "download the whole folder",
       );
     const part = await readSafetensors(source, signal);
-    for (const [name, tensor] of part.tensors) if (map.get(name) === shard) tensors.set(name, tensor);
+    for (const [name, tensor] of part.tensors) {
+      if (map ? map.get(name) !== shard : tensors.has(name)) {
+        if (map) continue;
+        throw modelError({ file: shard, field: name, expected: "each tensor in one shard", found: "it twice" }, "shards");
+      }
+      tensors.set(name, tensor);
+    }
     for (const [name, dtype] of part.unreadable) unreadable.set(name, dtype);
   }
   return { tensors, unreadable };
+}
+
+const SHARD = /^(.*-)(\d{5})-of-(\d{5})\.safetensors$/;
+/** Folders without an index are searched for shards by name, up to so many. */
+const MOST_UNINDEXED = 64;
+
+/** All names of a set of shards, from one of them. */
+function shardNames(name: string): string[] | undefined {
+  const [, stem, , total] = SHARD.exec(name) ?? [];
+  const count = Number(total);
+  if (stem === undefined || !(count >= 1 && count <= 10_000)) return undefined;
+  return Array.from({ length: count }, (_, i) => `${stem}${String(i + 1).padStart(5, "0")}-of-${total}.safetensors`);
+}
+
+/** The shards of a folder whose index is missing. Names are tried: files cannot be listed everywhere. */
+async function findShards(files: ModelFiles, signal?: AbortSignal): Promise<string[] | undefined> {
+  for (let count = 1; count <= MOST_UNINDEXED; count++) {
+    const names = shardNames(`model-00001-of-${String(count).padStart(5, "0")}.safetensors`)!;
+    if (await files.open(names[0]!, signal)) return names;
+  }
+  return undefined;
+}
+
+/** The error for a folder without safetensors: what lies there instead, and what to do about it. */
+async function noWeights(files: ModelFiles, single: string, signal?: AbortSignal): Promise<CpmError> {
+  const pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "model.ckpt.index"];
+  for (const name of pickled) {
+    if (!(await files.open(name, signal))) continue;
+    return new CpmError(
+      "unsupported",
+      `${name}: weights in PyTorch's own format are not read, because such files can run code; convert them once with ` +
+        "transformers (model.save_pretrained(folder, safe_serialization=True)) or to GGUF, or download a safetensors version",
+      { file: name, expected: "model.safetensors", found: name },
+    );
+  }
+  return modelError(
+    { file: single, expected: "this file or model.safetensors.index.json", found: "neither" },
+    "weights are missing",
+    "download the whole folder",
+  );
 }
 
 /** Which file each tensor is in. */

@@ -52,6 +52,8 @@ export type WeightFile =
       readonly qweight: FileTensor;
       readonly scales: FileTensor;
       readonly zeros: FileTensor | undefined;
+      /** The group of every column, where the file says it (g_idx). */
+      readonly order?: FileTensor | undefined;
       readonly zeroPlusOne: boolean;
     };
 

@@ -6,7 +6,8 @@ import type { ModelFiles } from "../file/source.ts";
 import type { FileTensor } from "../file/tensor.ts";
 import type { ModelConfig, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
-import { type Gptq, readGptq, readLinear, readText, readWeight } from "./huggingface.ts";
+import { inOrder } from "./gptq.ts";
+import { type Gptq, quantizeConfig, readGptq, readLinear, readText, readWeight } from "./huggingface.ts";
 import { TensorTable } from "./shapes.ts";
 
 type Linears = { readonly [K in "fc" | "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: WeightFile };
@@ -61,9 +62,11 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
       target.residualScale === 1 ? 1 : (target.residualScale * Math.sqrt(target.layers)) / Math.sqrt(target.layers + 1),
   };
   const shape = { heads, kvHeads, headDim: target.headDim, hidden: target.hidden };
-  return version === 3
-    ? { ...common, ...(await readThird(table, shape, readGptq(f), target, signal)) }
-    : { ...common, ...readSecond(table, shape, readGptq(f)) };
+  const gptq = readGptq(f, await quantizeConfig(files, f, signal));
+  const read = version === 3 ? await readThird(table, shape, gptq, target, signal) : readSecond(table, shape, gptq);
+  const linears = { ...read.linears };
+  for (const name of Object.keys(linears) as (keyof typeof linears)[]) linears[name] = await inOrder(linears[name], signal);
+  return { ...common, ...read, linears };
 }
 
 /** What the head computes with must be what the target computes with. */

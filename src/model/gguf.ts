@@ -1,8 +1,8 @@
 // A GGUF container -> a model. Keys and defaults as llama.cpp writes and reads them.
 import { CpmError } from "../errors.ts";
 import type { Gguf } from "../file/gguf.ts";
+import { shown } from "../file/json.ts";
 import type { GgufValue } from "../file/metadata.ts";
-import type { FileTensor } from "../file/tensor.ts";
 import type { PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
@@ -25,7 +25,6 @@ export async function modelOfGguf(file: string, gguf: Gguf, signal?: AbortSignal
   const tokenizer = tokenizerOfGguf(file, gguf.metadata);
   const table = new TensorTable(file, new Map(gguf.tensors.map((t) => [t.name, t])));
   const config = await readConfig(fields, architecture, table, tokenizer, signal);
-  refuseExtras(file, gguf.tensors);
   const { hidden, heads, kvHeads, vocab } = config;
   const shapes = linearShapes(config);
   const plain = (name: string, shape: readonly number[], ropeHeads = 0): WeightFile => ({
@@ -47,31 +46,22 @@ export async function modelOfGguf(file: string, gguf: Gguf, signal?: AbortSignal
       down: plain(`${b}ffn_down.weight`, shapes.down),
     };
   });
-  return {
-    config,
+  const rest = {
     embedding: plain("token_embd.weight", [vocab, hidden]),
     norm: table.get("output_norm.weight", [hidden]),
     head: config.tied ? undefined : plain("output.weight", [vocab, hidden]),
+  };
+  // llama.cpp itself passes over the rotation angles that old converters stored.
+  table.refuseUnused(/^blk\.\d+\.attn_rot_embd$/);
+  return {
+    config,
+    ...rest,
     layers,
     tokenizer,
     metadata: Object.fromEntries(gguf.metadata),
     tensors: gguf.tensors,
     format: `GGUF v${gguf.version}`,
   };
-}
-
-/** Tensors that would change the result if they were ignored. */
-function refuseExtras(file: string, tensors: readonly FileTensor[]): void {
-  const extra = tensors.find(
-    (t) =>
-      /\.(bias|ffn_gate_inp|ffn_gate_exps|attn_q_norm|attn_k_norm|attn_qkv|ssm_|attn_kv_a)/.test(t.name) ||
-      t.name.endsWith(".bias"),
-  );
-  if (extra)
-    throw new CpmError("unsupported", `${file}: tensor ${extra.name}: biases, expert and q/k-norm layers are not supported`, {
-      file,
-      field: extra.name,
-    });
 }
 
 async function readConfig(
@@ -84,8 +74,8 @@ async function readConfig(
   const key = (name: string) => `${architecture}.${name}`;
   const layers = f.count(key("block_count"), 1, LIMITS.layers);
   const hidden = f.count(key("embedding_length"), 1, LIMITS.hidden);
-  const heads = f.count(key("attention.head_count"), 1, LIMITS.heads);
-  const kvHeads = f.count(key("attention.head_count_kv"), 1, heads, heads);
+  const heads = perLayer(f, key("attention.head_count"), layers).count(LIMITS.heads);
+  const kvHeads = perLayer(f, key("attention.head_count_kv"), layers).count(heads, heads);
   if (heads % kvHeads) f.fail(key("attention.head_count_kv"), `a divisor of ${heads}`, kvHeads);
   const headDim =
     f.raw(key("attention.key_length")) === undefined ? hidden / heads : f.count(key("attention.key_length"), 2, LIMITS.headDim);
@@ -101,9 +91,8 @@ async function readConfig(
       { file: f.file, field: key("rope.dimension_count") },
     );
   const pieces = tokenizer.vocabulary.kind === "pieces" ? tokenizer.vocabulary.pieces.length : 0;
-  const vocab = f.count(key("vocab_size"), 1, LIMITS.vocab, pieces);
-  if (vocab !== pieces)
-    f.fail(key("vocab_size"), `${pieces}, the number of tokenizer.ggml.tokens`, vocab, "vocabulary and tokenizer disagree");
+  // The tokens decide, and the embedding is held to them; vocab_size is often left over from before tokens were added.
+  const vocab = pieces;
   const minicpm = architecture === "minicpm";
   const contextLength = f.count(key("context_length"), 1, LIMITS.context);
   const logitScale = f.raw(key("logit_scale"));
@@ -112,7 +101,7 @@ async function readConfig(
     name: f.text("general.name") ?? f.file,
     layers,
     hidden,
-    intermediate: f.count(key("feed_forward_length"), 1, LIMITS.inner),
+    intermediate: perLayer(f, key("feed_forward_length"), layers).count(LIMITS.inner),
     heads,
     kvHeads,
     headDim,
@@ -128,6 +117,26 @@ async function readConfig(
     tied: !table.has("output.weight"),
     sparse: readSparse(f, architecture),
   };
+}
+
+/** A count that files give once, or once for each layer. Layers that differ are not supported. */
+function perLayer(f: Fields, key: string, layers: number): { count(most: number, fallback?: number): number } {
+  const value = f.raw(key);
+  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as ArrayLike<unknown>) : undefined;
+  if (list === undefined) return { count: (most, fallback) => f.count(key, 1, most, fallback) };
+  if (list.length !== layers) f.fail(key, `one value, or ${layers}: one for each layer`, value);
+  for (let i = 1; i < list.length; i++)
+    if (list[i] !== list[0])
+      throw new CpmError(
+        "unsupported",
+        `${f.file}: ${key}: layers of different shapes are not supported, found ${shown(value)}`,
+        {
+          file: f.file,
+          field: key,
+        },
+      );
+  const one = new Fields(f.file, () => list[0]);
+  return { count: (most) => one.count(key, 1, most) };
 }
 
 /** InfLLM v2 keys of this project, `<arch>.sparse.<name>` with the names of sparse_config; llama.cpp writes none. */
@@ -200,23 +209,61 @@ export function tokenizerOfGguf(file: string, metadata: Metadata): TokenizerData
     ...(scores && kind === "llama" ? { scores: Float32Array.from(scores) } : {}),
     ...(kind === "gpt2" ? { merges: merges!, pre: f.text(key("pre")) ?? "default" } : {}),
   };
-  const id = (name: string) => (f.raw(key(name)) === undefined ? undefined : f.count(key(name), 0, pieces.length - 1));
-  const stop = [id("eos_token_id"), id("eot_token_id"), id("eom_token_id"), find(pieces, "<|im_end|>"), find(pieces, "</s>")];
+  const id = (name: string, fallback?: number) => {
+    const value = f.raw(key(name));
+    // What converters write for "none".
+    if (value === undefined || value === UNSET) return fallback;
+    return f.count(key(name), 0, pieces.length - 1);
+  };
+  const usual = (at: number) => (kind === "llama" && at < pieces.length ? at : undefined);
+  const bos = id("bos_token_id", usual(1));
+  const eos = id("eos_token_id", usual(2));
+  const addsBos = kind === "llama" || addsBosByName.has(f.text(key("pre")) ?? "");
+  const templates = [...metadata].flatMap(([name, value]): [string, string][] => {
+    const at = /^tokenizer\.chat_template\.(\w[\w.-]*)$/.exec(name)?.[1];
+    return at !== undefined && typeof value === "string" ? [[at, value]] : [];
+  });
   return {
     vocabulary,
-    bos: id("bos_token_id"),
-    stop: [...new Set(stop.filter((t) => t !== undefined))],
+    bos,
+    eos,
+    stop: stopTokens(pieces, [eos, id("eot_token_id"), id("eom_token_id")]),
     unk: id("unknown_token_id"),
-    addBos: f.flag(key("add_bos_token"), kind === "llama") && id("bos_token_id") !== undefined,
+    addBos: f.flag(key("add_bos_token"), addsBos) && bos !== undefined,
     addEos: f.flag(key("add_eos_token"), false),
     chatTemplate: f.text("tokenizer.chat_template"),
+    ...(templates.length > 0 ? { chatTemplates: Object.fromEntries(templates) } : {}),
   };
 }
 
-const find = (pieces: readonly string[], piece: string): number | undefined => {
-  const at = pieces.indexOf(piece);
-  return at < 0 ? undefined : at;
-};
+const UNSET = 0xffffffff;
+
+/** Pre-tokenisers whose vocabularies begin texts with BOS unless the file says otherwise, as llama.cpp has them. */
+const addsBosByName: ReadonlySet<string> = new Set(
+  "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split(" "),
+);
+
+/** Tokens that end a generation by their name, as llama.cpp has them. */
+const endNames =
+  "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> <EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response>".split(
+    " ",
+  );
+/** What else ends one there: the marks of code infilling. */
+const infillNames = "<|fim_pad|> <fim-pad> <fim_pad> <PAD> <|fim_repo|> <|repo_name|> <fim-repo> <REPO> <|file_sep|>".split(" ");
+
+/** The stop tokens: those a file names, then those whose names say so. */
+function stopTokens(pieces: readonly string[], named: readonly (number | undefined)[]): number[] {
+  const ids = new Map<string, number>();
+  for (const [id, piece] of pieces.entries()) if (!ids.has(piece)) ids.set(piece, id);
+  const has = (name: string) => ids.has(name);
+  const stop = new Set(named.filter((id) => id !== undefined));
+  for (const name of [...endNames, ...infillNames]) if (has(name)) stop.add(ids.get(name)!);
+  const calls = has("<|call|>") || has("<|calls|>");
+  // Where messages end in <|return|> or <|call|>, <|end|> only parts them; beside <|tool_response>, </s> is text.
+  if (calls && (has("<|return|>") || has("<|flush|>")) && has("<|end|>")) stop.delete(ids.get("<|end|>")!);
+  if (has("<|tool_response>") && has("</s>")) stop.delete(ids.get("</s>")!);
+  return [...stop];
+}
 
 function strings(f: Fields, key: string): readonly string[] | undefined {
   const value = f.raw(key);

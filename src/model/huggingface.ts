@@ -6,6 +6,7 @@ import { type ModelFiles, whereIs } from "../file/source.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
+import { inOrder } from "./gptq.ts";
 import { attentionFactor } from "./longrope.ts";
 import { linearShapes, TensorTable } from "./shapes.ts";
 import { tokenizerOfFolder } from "./tokenizer.ts";
@@ -37,7 +38,8 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
   const { tensors, unreadable } = await openSafetensors(files, signal);
   const table = new TensorTable("model.safetensors", tensors, unreadable);
   const config = readConfig(f, table);
-  const gptq = readGptq(f);
+  const gptq = readGptq(f, await quantizeConfig(files, f, signal));
+  if (!gptq) refusePacked(table);
   const shapes = linearShapes(config);
   const layers = Array.from({ length: config.layers }, (_, i): LayerFiles => {
     const p = `model.layers.${i}.`;
@@ -61,12 +63,16 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
     tensor: table.get(name, [config.vocab, config.hidden]),
     ropeHeads: 0,
   });
-  return {
-    config,
+  const rest = {
     embedding: matrix("model.embed_tokens.weight"),
     norm: table.get("model.norm.weight", [config.hidden]),
     head: config.tied ? undefined : matrix("lm_head.weight"),
-    layers,
+  };
+  table.refuseUnused(config.tied ? /\.rotary_emb\.inv_freq$|^lm_head\.weight$/ : /\.rotary_emb\.inv_freq$/);
+  return {
+    config,
+    ...rest,
+    layers: await withGroups(layers, signal),
     tokenizer,
     metadata: json,
     tensors: [...tensors.values()],
@@ -201,12 +207,36 @@ function factorList(s: Fields, key: string, headDim: number): Float32Array {
 }
 
 export interface Gptq {
+  /** Columns that share a scale; infinite: all of a row. */
   readonly group: number;
   readonly zeroPlusOne: boolean;
 }
 
-export function readGptq(f: Fields): Gptq | undefined {
-  const object = f.object("quantization_config");
+/** quantize_config.json, which older GPTQ tools wrote instead of a part of config.json. */
+export async function quantizeConfig(
+  files: ModelFiles,
+  f: Fields,
+  signal?: AbortSignal,
+): Promise<Record<string, unknown> | undefined> {
+  if (f.object("quantization_config")) return undefined;
+  const text = await readText(files, "quantize_config.json", signal);
+  return text === undefined ? undefined : { quant_method: "gptq", ...parseObject(text, "quantize_config.json") };
+}
+
+/** Packed weights that no configuration explains. */
+function refusePacked(table: TensorTable): void {
+  const name = "model.layers.0.self_attn.q_proj.qweight";
+  if (table.has(name))
+    throw modelError(
+      { file: "config.json", field: "quantization_config", expected: `the layout of ${name}`, found: "nothing" },
+      "quantisation",
+      "put quantize_config.json beside config.json, or download the folder again",
+    );
+}
+
+/** How linears are packed; `beside`: what quantize_config.json says. */
+export function readGptq(f: Fields, beside?: Record<string, unknown>): Gptq | undefined {
+  const object = f.object("quantization_config") ?? beside;
   if (!object) return undefined;
   const q = inside(object);
   const refuse = (key: string, expected: string): never => {
@@ -218,11 +248,11 @@ export function readGptq(f: Fields): Gptq | undefined {
   };
   if (q.text("quant_method") !== "gptq") refuse("quant_method", '"gptq"');
   if (q.raw("bits") !== 4) refuse("bits", "4");
-  if (q.flag("desc_act", false)) refuse("desc_act", "false");
   const format = q.text("checkpoint_format") ?? "gptq";
   if (format !== "gptq" && format !== "gptq_v2") refuse("checkpoint_format", '"gptq" or "gptq_v2"');
-  const group = q.count("group_size", 32, 1 << 20, 128);
-  if (group % 32) refuse("group_size", "a multiple of 32");
+  const whole = q.raw("group_size") === -1;
+  const group = whole ? Number.POSITIVE_INFINITY : q.count("group_size", 32, 1 << 20, 128);
+  if (!whole && group % 32) refuse("group_size", "a multiple of 32, or -1 for one group a row");
   return { group, zeroPlusOne: format === "gptq" };
 }
 
@@ -246,7 +276,8 @@ export function readWeight(
 ): WeightFile {
   if (!gptq || !table.has(`${name}.qweight`))
     return { kind: "plain", tensor: table.get(`${name}.weight`, [rows, cols]), ropeHeads: 0 };
-  const { group, zeroPlusOne } = gptq;
+  const { zeroPlusOne } = gptq;
+  const group = Math.min(gptq.group, cols);
   if (cols % group || cols % 32 || rows % 8)
     throw modelError(
       {
@@ -267,5 +298,25 @@ export function readWeight(
     qweight: table.get(`${name}.qweight`, [cols / 8, rows], { integer: true }),
     scales,
     zeros: table.has(`${name}.qzeros`) ? table.get(`${name}.qzeros`, [cols / group, rows / 8], { integer: true }) : undefined,
+    order: table.has(`${name}.g_idx`) ? table.get(`${name}.g_idx`, [cols], { integer: true }) : undefined,
   };
+}
+
+/** The layers with every linear whose g_idx is out of order as plain numbers. */
+async function withGroups(layers: readonly LayerFiles[], signal?: AbortSignal): Promise<LayerFiles[]> {
+  const done: LayerFiles[] = [];
+  for (const layer of layers) {
+    const { q, k, v, o, gate, up, down } = layer;
+    const [Q, K, V, O, G, U, D] = [
+      await inOrder(q, signal),
+      await inOrder(k, signal),
+      await inOrder(v, signal),
+      await inOrder(o, signal),
+      await inOrder(gate, signal),
+      await inOrder(up, signal),
+      await inOrder(down, signal),
+    ];
+    done.push({ ...layer, q: Q, k: K, v: V, o: O, gate: G, up: U, down: D });
+  }
+  return done;
 }

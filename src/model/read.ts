@@ -1,6 +1,7 @@
 // Any model file -> a ModelFile: sniffs the container and hands over to its reader.
 import { CpmError, modelError } from "../errors.ts";
 import { readGguf } from "../file/gguf.ts";
+import { refusePointer } from "../file/json.ts";
 import { openGguf } from "../file/parts.ts";
 import { type ModelFiles, type Source, whereIs } from "../file/source.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
@@ -34,6 +35,7 @@ export async function readModel(files: ModelFiles, signal?: AbortSignal): Promis
   if (isFolder(files)) return modelOfFolder(files, signal);
   const source = await openEntry(files, signal);
   if (await isGguf(source, signal)) return modelOfGguf(source.name, await openGguf(files, source, signal), signal);
+  refusePointer(await source.read(0, Math.min(64, source.size), signal), source.name);
   const head = [...(await source.read(0, Math.min(4, source.size), signal))]
     .map((b) => b.toString(16).padStart(2, "0"))
     .join(" ");
@@ -61,6 +63,7 @@ export async function readTokenizer(
     const { metadata } = await readGguf(source, signal);
     return { tokenizer: tokenizerOfGguf(source.name, metadata), metadata: Object.fromEntries(metadata) };
   }
+  refusePointer(await source.read(0, Math.min(64, source.size), signal), source.name);
   const name = files.entry;
   if (name.endsWith(".json") || name.endsWith(".model"))
     return { tokenizer: await tokenizerOfFolder(files, undefined, signal, name), metadata: {} };

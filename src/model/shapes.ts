@@ -1,6 +1,7 @@
 // Finding a model's tensors by name and holding them to the shape that the configuration says.
 import { copyOf } from "../brands.ts";
-import { modelError } from "../errors.ts";
+import { CpmError, modelError } from "../errors.ts";
+import { shown } from "../file/json.ts";
 import { type FileTensor, isInteger } from "../file/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 
@@ -10,6 +11,8 @@ export class TensorTable {
   readonly #tensors: ReadonlyMap<string, FileTensor>;
   /** Tensors that exist but have a type that cannot be read. */
   readonly #unreadable: ReadonlyMap<string, string>;
+
+  readonly #used = new Set<string>();
 
   constructor(file: string, tensors: ReadonlyMap<string, FileTensor>, unreadable: ReadonlyMap<string, string> = new Map()) {
     this.#file = file;
@@ -22,6 +25,7 @@ export class TensorTable {
   }
 
   find(name: string): FileTensor | undefined {
+    this.#used.add(name);
     const dtype = this.#unreadable.get(name);
     if (dtype)
       throw modelError(
@@ -30,6 +34,21 @@ export class TensorTable {
         "convert the model",
       );
     return this.#tensors.get(name);
+  }
+
+  /**
+   * Refuses tensors that nothing has asked for: a model computed without them would be another one, silently.
+   * `harmless`: names that change nothing. @throws CpmError "unsupported".
+   */
+  refuseUnused(harmless: RegExp): void {
+    for (const name of [...this.#tensors.keys(), ...this.#unreadable.keys()])
+      if (!this.#used.has(name) && !harmless.test(name))
+        throw new CpmError(
+          "unsupported",
+          `${this.#file}: tensor ${shown(name)}: this architecture has no such tensor, and its result would be wrong without it ` +
+            "(biases, expert and q/k-norm layers, further norms and multi-token heads are not supported; use another model)",
+          { file: this.#file, field: name.slice(0, 120) },
+        );
   }
 
   /** The tensor of this name and shape; `anyRows` lets the first size be larger. Integers are not weights. */

@@ -41,13 +41,14 @@ function addedTokens(
   tokenizer: Record<string, unknown> | undefined,
   config: Record<string, unknown>,
   map: Record<string, unknown> | undefined,
+  specials: ReadonlySet<string>,
 ): Map<number, Added> {
   const added = new Map<number, Added>();
   const add = (id: unknown, content: unknown, special: boolean) => {
     if (typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < 1 << 22 && typeof content === "string" && content)
       added.set(id, { id, content, special });
   };
-  for (const [content, id] of Object.entries(map ?? {})) add(id, content, true);
+  for (const [content, id] of Object.entries(map ?? {})) add(id, content, specials.has(content));
   const decoder = config["added_tokens_decoder"];
   if (typeof decoder === "object" && decoder !== null)
     for (const [id, value] of Object.entries(decoder))
@@ -90,6 +91,7 @@ async function readVocabulary(
   files: ModelFiles,
   entry: string | undefined,
   config: Record<string, unknown>,
+  specials: ReadonlySet<string>,
   signal?: AbortSignal,
 ) {
   const map = await readJson(files, "added_tokens.json", signal);
@@ -100,7 +102,7 @@ async function readVocabulary(
         { file: entry ?? "tokenizer.json", field: "model", expected: "an object", found: shown(json["model"]) },
         "tokenizer",
       );
-    const added = addedTokens(json, config, map);
+    const added = addedTokens(json, config, map, specials);
     const listed = new Map(
       (Array.isArray(json["added_tokens"]) ? (json["added_tokens"] as ({ id?: unknown } | null)[]) : []).map((t) => [t?.id, t]),
     );
@@ -123,7 +125,7 @@ async function readVocabulary(
       "tokenizer is missing",
       "download the whole folder",
     );
-  const added = addedTokens(undefined, config, map);
+  const added = addedTokens(undefined, config, map, specials);
   const vocabulary = { ...readSentencePiece(bytes, name), addSpacePrefix: config["add_prefix_space"] !== false };
   return { vocabulary: withAdded(vocabulary, added), added };
 }
@@ -132,13 +134,84 @@ async function readVocabulary(
 const ids = (value: unknown): number[] =>
   (Array.isArray(value) ? value : [value]).filter((v): v is number => typeof v === "number" && Number.isSafeInteger(v) && v >= 0);
 
-function templateOf(config: Record<string, unknown>): string | undefined {
-  const value = config["chat_template"];
-  if (typeof value === "string") return value;
-  if (!Array.isArray(value)) return undefined;
-  const named = value as ({ name?: unknown; template?: unknown } | null)[];
-  const template = (named.find((t) => t?.name === "default") ?? named[0])?.template;
-  return typeof template === "string" ? template : undefined;
+interface Templates {
+  readonly chatTemplate: string | undefined;
+  readonly chatTemplates?: Readonly<Record<string, string>>;
+}
+
+/** Templates beside the default one that are looked for, as files have no list. */
+const NAMED = ["tool_use", "rag"];
+
+/** The folder's templates: its own files first, which then are all there are, else tokenizer_config.json's, one or a list. */
+async function templatesOf(files: ModelFiles, config: Record<string, unknown>, signal?: AbortSignal): Promise<Templates> {
+  const own: Record<string, string> = {};
+  for (const [name, file] of [
+    ["default", "chat_template.jinja"],
+    ...NAMED.map((name) => [name, `additional_chat_templates/${name}.jinja`]),
+  ] as [string, string][]) {
+    const bytes = await readBytes(files, file, signal);
+    if (bytes) own[name] = new TextDecoder().decode(bytes);
+  }
+  if (Object.keys(own).length > 0) return named(own);
+  const value = config["chat_template"] ?? (await readJson(files, "chat_template.json", signal))?.["chat_template"];
+  if (typeof value === "string") return { chatTemplate: value };
+  const pairs = Array.isArray(value)
+    ? (value as ({ name?: unknown; template?: unknown } | null)[]).map((t) => [t?.name, t?.template])
+    : Object.entries(typeof value === "object" && value !== null ? value : {});
+  const list = pairs.filter((pair): pair is [string, string] => typeof pair[0] === "string" && typeof pair[1] === "string");
+  return named(Object.fromEntries(list), list[0]?.[1]);
+}
+
+function named(all: Readonly<Record<string, string>>, first?: string): Templates {
+  const { default: chatTemplate = first, ...chatTemplates } = all;
+  return Object.keys(chatTemplates).length > 0 ? { chatTemplate, chatTemplates } : { chatTemplate };
+}
+
+const SPECIAL_KEYS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/** The special tokens that the folder names, by key: tokenizer_config.json before special_tokens_map.json. */
+function specialTokens(config: Record<string, unknown>, map: Record<string, unknown>): Record<string, string | string[]> {
+  const tokens: Record<string, string | string[]> = {};
+  for (const key of SPECIAL_KEYS) {
+    const name = nameOf(key in config ? config[key] : map[key]);
+    if (name !== undefined) tokens[key] = name;
+  }
+  const more = config["additional_special_tokens"] ?? map["additional_special_tokens"];
+  if (Array.isArray(more)) tokens["additional_special_tokens"] = more.map(nameOf).filter((name) => name !== undefined);
+  return tokens;
+}
+
+/**
+ * What the post-processor puts before and behind a text. `known`: it has one of a kind that says so.
+ * Source: the tokenizers library's TemplateProcessing, BertProcessing, RobertaProcessing and Sequence.
+ */
+function postProcessor(value: unknown): { readonly before: number[]; readonly after: number[]; readonly known: boolean } {
+  const step = typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  const list = step["processors"];
+  if (step["type"] === "Sequence" && Array.isArray(list)) {
+    const parts = list.map((inner) => postProcessor(inner));
+    // Each wraps what the ones before have made.
+    return {
+      before: parts.flatMap((_, i) => parts[parts.length - 1 - i]!.before),
+      after: parts.flatMap((part) => part.after),
+      known: parts.some((part) => part.known),
+    };
+  }
+  if (step["type"] === "BertProcessing" || step["type"] === "RobertaProcessing") {
+    const id = (pair: unknown) => ids(Array.isArray(pair) ? pair[1] : undefined);
+    return { before: id(step["cls"]), after: id(step["sep"]), known: true };
+  }
+  const single = step["single"];
+  if (step["type"] !== "TemplateProcessing" || !Array.isArray(single)) return { before: [], after: [], known: false };
+  const table = (step["special_tokens"] ?? {}) as Readonly<Record<string, { readonly ids?: unknown } | null>>;
+  const sides: [number[], number[]] = [[], []];
+  let side: 0 | 1 = 0;
+  for (const part of single as ({ SpecialToken?: { id?: unknown }; Sequence?: unknown } | null)[]) {
+    const name = part?.SpecialToken?.id;
+    if (part?.Sequence !== undefined) side = 1;
+    else if (typeof name === "string" && Object.hasOwn(table, name)) sides[side].push(...ids(table[name]?.ids));
+  }
+  return { before: sides[0], after: sides[1], known: true };
 }
 
 /** Reads tokenizer.json or tokenizer.model (or `entry`) with what lies beside it; `configText` is the model's config.json. */
@@ -149,37 +222,48 @@ export async function tokenizerOfFolder(
   entry?: string,
 ): Promise<TokenizerData> {
   const config = (await readJson(files, "tokenizer_config.json", signal)) ?? {};
-  const { vocabulary, added } = await readVocabulary(files, entry, config, signal);
+  const templateTokens = specialTokens(config, (await readJson(files, "special_tokens_map.json", signal)) ?? {});
+  const { vocabulary, added } = await readVocabulary(files, entry, config, new Set(Object.values(templateTokens).flat()), signal);
   const model = configText === undefined ? {} : parseObject(configText, "config.json");
   const generation = (await readJson(files, "generation_config.json", signal)) ?? {};
-  const template = await readBytes(files, "chat_template.jinja", signal);
   const find = pieceFinder(vocabulary, added);
-  const named = (key: string) => {
-    const name = nameOf(config[key]);
-    return name === undefined ? undefined : find(name);
+  const token = (key: string) => {
+    const name = templateTokens[key];
+    return typeof name === "string" ? find(name) : undefined;
   };
-  const bos = named("bos_token") ?? ids(model["bos_token_id"])[0] ?? (vocabulary.kind === "pieces" ? find("<s>") : undefined);
+  const bos = token("bos_token") ?? ids(model["bos_token_id"])[0] ?? (vocabulary.kind === "pieces" ? find("<s>") : undefined);
   const stop = [
     ...ids(generation["eos_token_id"]),
     ...ids(model["eos_token_id"]),
-    named("eos_token"),
+    token("eos_token"),
     find("<|im_end|>"),
     find("</s>"),
   ].filter((t) => t !== undefined);
-  const addBos = config["add_bos_token"];
-  if (addBos !== undefined && addBos !== null && typeof addBos !== "boolean")
-    throw modelError(
-      { file: "tokenizer_config.json", field: "add_bos_token", expected: "true or false", found: shown(addBos) },
-      "value",
-    );
+  const flag = (key: string): boolean | undefined => {
+    const value = config[key] ?? undefined;
+    if (value !== undefined && typeof value !== "boolean")
+      throw modelError({ file: "tokenizer_config.json", field: key, expected: "true or false", found: shown(value) }, "value");
+    return value;
+  };
+  const eos = token("eos_token") ?? stop[0];
+  const post = postProcessor(
+    vocabulary.kind === "json" ? (vocabulary.tokenizer as Record<string, unknown>)["post_processor"] : undefined,
+  );
   return {
     vocabulary,
     bos,
     stop: [...new Set(stop)],
-    unk: named("unk_token"),
-    addBos: (addBos ?? vocabulary.kind === "pieces") === true && bos !== undefined,
-    addEos: config["add_eos_token"] === true,
-    chatTemplate: template ? new TextDecoder().decode(template) : templateOf(config),
+    unk: token("unk_token"),
+    ...(eos === undefined ? {} : { eos }),
+    ...(post.before.length > 0 ? { before: post.before } : {}),
+    ...(post.after.length > 0 ? { after: post.after } : {}),
+    // What tokenizer_config.json says comes first, then the post-processor; a tokenizer.model has neither and begins with BOS.
+    addBos:
+      (flag("add_bos_token") ?? (vocabulary.kind === "pieces" || post.before.length > 0)) &&
+      (bos ?? post.before[0]) !== undefined,
+    addEos: flag("add_eos_token") ?? post.after.length > 0,
+    ...(await templatesOf(files, config, signal)),
+    templateTokens,
   };
 }
 

@@ -14,7 +14,7 @@ export function recipeOf(data: TokenizerData): Recipe {
   const { vocabulary } = data;
   const recipe = vocabulary.kind === "json" ? reduceJson(vocabulary) : fromPieces(vocabulary);
   const size = recipe.pieces.length;
-  for (const id of [data.bos, data.unk, ...data.stop]) {
+  for (const id of [data.bos, data.eos, data.unk, ...data.stop, ...(data.before ?? []), ...(data.after ?? [])]) {
     if (id === undefined || (Number.isInteger(id) && id >= 0 && id < size)) continue;
     throw modelError({ field: "special token", expected: `an id below ${size}`, found: `${id}` }, "outside the vocabulary");
   }

@@ -1,8 +1,10 @@
 // Messages -> a prompt, through the model's own Jinja chat template, or ChatML when it has none.
 import { CpmError } from "../errors.ts";
 import { reasonOf } from "../shown.ts";
-import { TemplateRefusal } from "./globals.ts";
-import { JinjaTemplate } from "./jinja.ts";
+import { TemplateRefusal } from "./jinja/globals.ts";
+import { fromJson } from "./jinja/json.ts";
+import { JinjaTemplate } from "./jinja/template.ts";
+import { PyDict, PyList } from "./jinja/values.ts";
 import type { TokenizerData } from "./vocabulary.ts";
 
 /** A message, with the names that OpenAI-compatible APIs and chat templates use. Further fields reach the template, too. */
@@ -36,10 +38,12 @@ export interface RenderedChat {
   readonly text: string;
   /** "open": the prompt ends inside `<think>`, so the reply begins with reasoning; "split": it may open one itself. */
   readonly thinking: "split" | "open";
+  /** Whether BOS and EOS are the model's own template's business, or ("chat", no template) only EOS is left out. */
+  readonly ends: "template" | "chat";
 }
 
 /** Source: ChatML, as MiniCPM4's published template writes it. */
-const chatMl = `{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}`;
+const chatMl = `{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}`;
 
 /**
  * Renders a conversation.
@@ -51,20 +55,26 @@ export function renderChat(data: TokenizerData, messages: readonly ChatMessage[]
   checkOptions(options);
   const thinking = options.enableThinking ?? askedFor(messages);
   const variables = {
+    // Defined without a value, as transformers calls templates.
+    tools: null,
+    documents: null,
+    ...data.templateTokens,
     ...options.templateArguments,
     messages: messages.map((message) => ({
       ...message,
-      content: message.content ?? "",
       ...(message.tool_calls ? { tool_calls: message.tool_calls.map(withParsedArguments) } : {}),
     })),
     add_generation_prompt: options.addGenerationPrompt ?? true,
     bos_token: pieceOf(data, data.bos),
-    eos_token: pieceOf(data, data.stop[0]),
+    eos_token: pieceOf(data, data.eos ?? data.stop[0]),
     ...(thinking === undefined ? {} : { enable_thinking: thinking }),
     ...(options.tools ? { tools: options.tools } : {}),
   };
-  const text = render(data.chatTemplate ?? chatMl, variables);
-  return { text, thinking: /<think>\s*$/.test(text) ? "open" : "split" };
+  // Where a model has a template for tools, they go there and all else to the default one.
+  const named = options.tools ? data.chatTemplates?.["tool_use"] : undefined;
+  const template = named ?? data.chatTemplate ?? data.chatTemplates?.["tool_use"];
+  const text = render(template ?? chatMl, variables);
+  return { text, thinking: /<think>\s*$/.test(text) ? "open" : "split", ends: template === undefined ? "chat" : "template" };
 }
 
 function refuse(code: "bad-input" | "bad-option", field: string, expected: string, value: unknown): never {
@@ -111,17 +121,16 @@ function checkPlain(code: "bad-input" | "bad-option", field: string, value: unkn
     for (const inner of Object.values(value)) checkPlain(code, field, inner, depth + 1);
 }
 
-/** A call with its arguments as an object: templates go through them, APIs often pass them as JSON text. */
+/**
+ * A call whose arguments, where they are JSON text, are an object to templates that go through them and that text to templates
+ * that print or join it: APIs pass text, most templates expect an object.
+ */
 function withParsedArguments(call: unknown): unknown {
   if (typeof call !== "object" || call === null) return call;
   const { function: inner, arguments: text } = call as { readonly function?: unknown; readonly arguments?: unknown };
   if (inner !== undefined) return { ...call, function: withParsedArguments(inner) };
-  if (typeof text !== "string") return call;
-  try {
-    return { ...call, arguments: JSON.parse(text) as unknown };
-  } catch {
-    return call;
-  }
+  const parsed = typeof text === "string" ? fromJson(text) : undefined;
+  return parsed instanceof PyDict || parsed instanceof PyList ? { ...call, arguments: parsed } : call;
 }
 
 /** What the last user message asks for by ending in `/think` or `/no_think`. The text stays: models are trained on it. */

@@ -12,7 +12,7 @@ export interface EncodeOptions {
   readonly special?: boolean | undefined;
   /** Begin with the BOS token. Default: what the model asks for. */
   readonly bos?: boolean | undefined;
-  /** End with the first stop token. Default: what the model asks for. */
+  /** End with the EOS token. Default: what the model asks for. */
   readonly eos?: boolean | undefined;
 }
 
@@ -97,7 +97,8 @@ export class Tokenizer {
       throw new CpmError("bad-input", `text: expected a string, found ${found}`, { field: "text", expected: "a string", found });
     }
     const out: number[] = [];
-    if (bos && this.bos !== undefined) out.push(this.bos);
+    const { before, after, eos: end = this.stop[0] } = this.data;
+    if (bos) out.push(...(before ?? (this.bos === undefined ? [] : [this.bos])));
     const whole = text.replace(/\p{Surrogate}/gu, "\ufffd");
     const matcher = special ? (this.#specials ??= this.#matcher(true)) : (this.#added ??= this.#matcher(false));
     this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.#unknown());
@@ -115,7 +116,7 @@ export class Tokenizer {
       out.push(match.id);
       at = looked = match.end;
     }
-    if (eos && this.stop[0] !== undefined) out.push(this.stop[0]);
+    if (eos) out.push(...(after ?? (end === undefined ? [] : [end])));
     return out;
   }
 

@@ -32,10 +32,19 @@ export interface TokenizerData {
   /** Tokens that end a generation. */
   readonly stop: readonly number[];
   readonly unk: number | undefined;
+  /** What ends a text, and a template's eos_token. Absent: the first stop token. */
+  readonly eos?: number | undefined;
+  /** Tokens put before and behind a text where BOS and EOS are added, when they are others than `bos` and `eos` alone. */
+  readonly before?: readonly number[] | undefined;
+  readonly after?: readonly number[] | undefined;
   readonly addBos: boolean;
   readonly addEos: boolean;
   /** The model's own Jinja template, when it has one. */
   readonly chatTemplate: string | undefined;
+  /** Further templates by name: "tool_use" is taken where tools are given. */
+  readonly chatTemplates?: Readonly<Record<string, string>> | undefined;
+  /** Special tokens that templates may name: "pad_token", "additional_special_tokens", … */
+  readonly templateTokens?: Readonly<Record<string, string | readonly string[]>> | undefined;
 }
 
 /** The bytes of every token, flat: token i is bytes[offsets[i], offsets[i + 1]). Enough to decode. */

@@ -178,7 +178,6 @@ const replaced = (name: RegExp, change: (t: StoredTensor) => StoredTensor): Chec
 
 const broken: Readonly<Record<string, readonly [Checkpoint, Record<string, unknown>]>> = {
   "8 bits": [sound, { bits: 8 }],
-  "act-order": [sound, { desc_act: true }],
   "another method": [sound, { quant_method: "awq" }],
   "a format that is not known": [sound, { checkpoint_format: "marlin" }],
   "groups of 48": [sound, { group_size: 48 }],

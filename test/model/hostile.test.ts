@@ -168,7 +168,6 @@ const contradictions: Readonly<Record<string, Uint8Array>> = {
     ),
   ),
   "pieces that are numbers": withMetadata("tokenizer.ggml.tokens", list(5, pieces(270).types.map(i32))),
-  "a vocabulary size that is not the tokenizer's": withMetadata("minicpm.vocab_size", u32(271)),
   "a BOS token outside the vocabulary": withMetadata("tokenizer.ggml.bos_token_id", u32(270)),
   "no layers": zeroed("block_count"),
   "2^31 layers": withMetadata("minicpm.block_count", u32(2 ** 31)),

@@ -109,7 +109,7 @@ test("a template sees messages, options, tools, further arguments and the names 
     templateArguments: { language: "en", messages: "mine" },
   };
   expect(render(template, options, [{ ...user, name: "Ann" }]).text).toBe("<s>|</s>|user|Ann|2|False|False|en");
-  expect(render("{{ enable_thinking is defined }}{{ tools is defined }}").text).toBe("FalseFalse");
+  expect(render("{{ enable_thinking is defined }} {{ tools }} {{ documents }}").text).toBe("False None None");
   const data = json(
     { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] },
     { added_tokens: [{ id: 2, content: "<e>" }] },
@@ -204,7 +204,7 @@ test("what a template refuses is said in its own words", () => {
 test("a template that is none, or fails, is the model's fault", () => {
   for (const template of ["{% for x in %}", "{{ a", "{% if true %}", "{% frobnicate %}", `${"{% if true %}".repeat(50_000)}`])
     expect(() => render(template), template.slice(0, 20)).toThrow(refusal("bad-model", /does not parse/));
-  for (const template of ["{{ 1 + none }}", "{{ 'a'|frobnicate }}", "{{ f() }}", "{{ []|min }}"])
+  for (const template of ["{{ 1 + none }}", "{{ 'a'|frobnicate }}", "{{ f() }}", "{{ undef.x.y }}"])
     expect(() => render(template), template).toThrow(refusal("bad-model", /failed: /));
 });
 
@@ -244,7 +244,7 @@ describe("a template cannot run for ever or fill the memory:", () => {
     ["an indentation of half a gigabyte", "{{ [[[[1]]]]|tojson(indent=400000000) }}{{ 'a\nb\nc'|indent(width=500000000) }}"],
   ])("%s", (_, template) => {
     expect(() => render(template)).toThrow(
-      refusal("bad-model", /failed: .*(steps|characters|items|range|string length|stack|function)/),
+      refusal("bad-model", /failed: .*(steps|characters|items|range|string length|stack|function|serializable|deep)/),
     );
   });
 });
