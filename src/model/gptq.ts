@@ -29,7 +29,8 @@ export async function inOrder(weight: WeightFile, signal?: AbortSignal): Promise
 
 async function words(tensor: FileTensor, signal?: AbortSignal): Promise<Int32Array> {
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
-  return new Int32Array(Uint8Array.from(bytes).buffer);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Int32Array.from({ length: bytes.length >> 2 }, (_, i) => view.getInt32(4 * i, true));
 }
 
 /** A float32 tensor [rows, cols] whose bytes are computed when they are read. The packed parts are held from the first read to the last row. */
