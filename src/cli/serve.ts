@@ -10,6 +10,7 @@ import { claimInterrupts, interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { draftArgs, loadArgs, loadOptions } from "./options.ts";
 import { dim, note, short } from "./output.ts";
+import { pageFile } from "./site.ts";
 import { visible } from "./visible.ts";
 
 const DEFAULT_PORT = 8080;
@@ -146,6 +147,7 @@ export const serve: Command = {
       maxBodyBytes: bytesOf(args, "max-body"),
       maxTokens: args.number("max-tokens"),
       maxMemoryBytes: bytesOf(args, "max-memory"),
+      page: pageFile,
       log: log(args.flag("log-json") || !process.stderr.isTTY),
     });
     await listen(handler, { host, port, names: Object.keys(served), key: apiKeys.length > 0, preload: args.flag("preload") });
@@ -182,6 +184,7 @@ async function listen(handler: ReturnType<typeof createHandler>, { host, port, n
   note(`serving ${names.join(", ")} at ${url}/v1`);
   const authorization = key ? ' -H "authorization: Bearer $CPM_API_KEY"' : "";
   const body = JSON.stringify({ model: names[0], messages: [{ role: "user", content: "Hello" }] });
+  if (await pageFile("/")) note(dim(`chat: ${url}/`));
   note(dim(`try: curl ${url}/v1/chat/completions${authorization} -d '${body}'`));
   if (preload)
     await Promise.all(

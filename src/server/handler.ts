@@ -52,6 +52,8 @@ export interface HandlerOptions extends GateOptions {
   readonly maxChoices?: number | undefined;
   /** Bytes that models from a {@link ModelSource} may take together. Default: no limit. */
   readonly maxMemoryBytes?: number | undefined;
+  /** Answers GET requests of paths that no route has, without a key: a page, say. Undefined: there is nothing. */
+  readonly page?: ((path: string) => Promise<Response | undefined>) | undefined;
   /** Called once a request. Default: nothing is logged. */
   readonly log?: ((entry: LogEntry) => void) | undefined;
   /** Milliseconds, monotonic. Default: performance.now. */
@@ -143,6 +145,10 @@ class Server {
     const model = /^\/models\/(.+)$/.exec(route)?.[1];
     work.route =
       post || ["/health", "/models", "/metrics"].includes(route) ? route : model === undefined ? "other" : "/models/{id}";
+    if (work.route === "other" && this.#options.page && (method === "GET" || method === "HEAD")) {
+      const found = await this.#options.page(new URL(request.url).pathname);
+      if (found) return work.gives(found);
+    }
     if (work.route === "other") throw new Problem(404, `there is no ${route.slice(0, 100)} here`, { code: "not_found" });
     if (method === "OPTIONS") return work.gives(this.#gate.preflight(request));
     const wanted = post ? "POST" : "GET";

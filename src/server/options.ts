@@ -11,7 +11,7 @@ const numbers = {
   maxChoices: 1,
   maxMemoryBytes: 1,
 } as const;
-const others = ["apiKeys", "cors", "hosts", "log", "now"];
+const others = ["apiKeys", "cors", "hosts", "log", "now", "page"];
 
 const bad = (field: string, expected: string): CpmError =>
   new CpmError("bad-option", `${field}: expected ${expected}`, { field, expected });
@@ -31,6 +31,6 @@ export function checkOptions(models: object, options: object): void {
     const isList = Array.isArray(value) && value.every((one) => typeof one === "string" && one !== "");
     if ((name === "apiKeys" || name === "hosts") && !isList) throw bad(name, "a list of texts, none empty");
     if (name === "cors" && value !== "*" && !isList) throw bad(name, '"*" or a list of origins');
-    if ((name === "log" || name === "now") && typeof value !== "function") throw bad(name, "a function");
+    if (["log", "now", "page"].includes(name) && typeof value !== "function") throw bad(name, "a function");
   }
 }

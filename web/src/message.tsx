@@ -1,0 +1,202 @@
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { copyText, markdown } from "./markdown.ts";
+import * as state from "./state.ts";
+import type { Message } from "./store.ts";
+import { StreamView } from "./stream.ts";
+
+/** What an answer says: written as it comes while it runs, read as a whole afterwards. */
+function Body({ message }: { readonly message: Message }) {
+  const host = useRef<HTMLDivElement>(null);
+  const live = message.status === "running";
+  useLayoutEffect(() => {
+    const node = host.current!;
+    if (!live) {
+      node.replaceChildren(...markdown(message.text));
+      return;
+    }
+    const view = new StreamView(node);
+    const listen = (id: string, piece: { type: string; text: string }) => {
+      if (id === message.id && piece.type === "text") view.append(piece.text);
+    };
+    state.listeners.add(listen);
+    return () => {
+      view.dispose();
+      state.listeners.delete(listen);
+    };
+  }, [message.id, live, live ? "" : message.text]);
+  return <div class="body" dir="auto" ref={host} />;
+}
+
+/** Thinking: open while it comes, folded when the answer begins. */
+function Reasoning({ message }: { readonly message: Message }) {
+  const [text, setText] = useState(message.reasoning);
+  const [open, setOpen] = useState(false);
+  const live = message.status === "running";
+  useEffect(() => {
+    if (!live) {
+      setText(message.reasoning);
+      return;
+    }
+    let all = "";
+    const listen = (id: string, piece: { type: string; text: string }) => {
+      if (id !== message.id) return;
+      if (piece.type === "reasoning") {
+        all += piece.text;
+        setText(all);
+        setOpen(true);
+      } else setOpen(false);
+    };
+    state.listeners.add(listen);
+    return () => {
+      state.listeners.delete(listen);
+    };
+  }, [message.id, live, message.reasoning]);
+  if (text === "") return null;
+  const seconds = message.thoughtMs === undefined ? "" : ` for ${(message.thoughtMs / 1000).toFixed(0)} s`;
+  return (
+    <details class="reasoning" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>{live && open ? "Thinking" : `Thought${seconds}`}</summary>
+      <p>{text}</p>
+    </details>
+  );
+}
+
+const endings: Readonly<Record<string, string>> = {
+  length: "Stopped at the limit of tokens. Raise it in the settings.",
+  context: "The context is full. Begin a new chat, or load the model with a larger context.",
+};
+
+function Foot({ message, onEdit }: { readonly message: Message; readonly onEdit: () => void }) {
+  const all = state.siblings(message);
+  const at = all.findIndex(({ id }) => id === message.id);
+  const [copied, setCopied] = useState(false);
+  const busy = state.running.value !== undefined;
+  const ended = message.ended;
+  return (
+    <div class="foot">
+      {all.length > 1 ? (
+        <span class="branches">
+          <button
+            type="button"
+            aria-label="Previous version"
+            disabled={at <= 0 || busy}
+            onClick={() => void state.show(all[at - 1]!)}
+          >
+            ‹
+          </button>
+          {at + 1}/{all.length}
+          <button
+            type="button"
+            aria-label="Next version"
+            disabled={at >= all.length - 1 || busy}
+            onClick={() => void state.show(all[at + 1]!)}
+          >
+            ›
+          </button>
+        </span>
+      ) : null}
+      <button
+        type="button"
+        onClick={() =>
+          void copyText(message.text).then((done) => {
+            setCopied(done);
+            setTimeout(() => setCopied(false), 1500);
+          })
+        }
+      >
+        {copied ? "Copied" : "Copy"}
+      </button>
+      {message.role === "user" ? (
+        <button type="button" disabled={busy} onClick={onEdit}>
+          Edit
+        </button>
+      ) : (
+        <button type="button" disabled={busy} onClick={() => void state.regenerate(message)}>
+          Regenerate
+        </button>
+      )}
+      {ended ? (
+        <span class="figures">
+          {ended.completionTokens} tokens{ended.tokensPerSecond > 0 ? `, ${ended.tokensPerSecond.toFixed(1)} tokens/s` : ""}
+        </span>
+      ) : null}
+    </div>
+  );
+}
+
+export function MessageView({ message, last }: { readonly message: Message; readonly last: boolean }) {
+  const [editing, setEditing] = useState<string | undefined>(undefined);
+  const area = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    const onEdit = (event: Event) => {
+      if ((event as CustomEvent<string>).detail === message.id) setEditing(message.text);
+    };
+    addEventListener("cpm-edit", onEdit);
+    return () => removeEventListener("cpm-edit", onEdit);
+  }, [message]);
+  useEffect(() => {
+    if (editing !== undefined) area.current?.focus();
+  }, [editing !== undefined]);
+  const resend = async () => {
+    const text = editing!;
+    setEditing(undefined);
+    await state.send(text, message.parent);
+  };
+  const mine = message.role === "user";
+  return (
+    <article class={`message ${message.role} ${last ? "last" : ""}`}>
+      <h2 class="offscreen">{mine ? "You" : "Answer"}</h2>
+      {editing !== undefined ? (
+        <form
+          class="edit"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void resend();
+          }}
+        >
+          <textarea
+            ref={area}
+            value={editing}
+            aria-label="Edit the message"
+            onInput={(event) => setEditing(event.currentTarget.value)}
+            onKeyDown={(event) => {
+              if (event.isComposing || event.keyCode === 229) return;
+              if (event.key === "Escape") {
+                event.stopPropagation();
+                setEditing(undefined);
+              } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+                event.preventDefault();
+                void resend();
+              }
+            }}
+          />
+          <button type="submit">Send again</button>
+          <button type="button" onClick={() => setEditing(undefined)}>
+            Cancel
+          </button>
+        </form>
+      ) : mine ? (
+        <p class="body plain" dir="auto">
+          {message.text}
+        </p>
+      ) : (
+        <>
+          <Reasoning message={message} />
+          <Body message={message} />
+        </>
+      )}
+      {message.status === "stopped" ? <p class="state">{message.error?.words ?? "Stopped"}</p> : null}
+      {message.ended && endings[message.ended.finishReason] ? <p class="state">{endings[message.ended.finishReason]}</p> : null}
+      {message.status === "failed" && message.error ? (
+        <div class="failed" role="alert">
+          {message.error.words}
+          <details>
+            <summary>Details</summary>
+            <code>{message.error.detail}</code>
+          </details>
+        </div>
+      ) : null}
+      {message.status === "running" ? <div class="foot" /> : <Foot message={message} onEdit={() => setEditing(message.text)} />}
+    </article>
+  );
+}

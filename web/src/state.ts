@@ -1,0 +1,327 @@
+// What is shown, and what can be done. Components read signals and call these functions; nothing else changes anything.
+import { computed, signal } from "@preact/signals";
+import { type Backend, type Info, type LoadState, type Piece, type Sampling, Trouble, type Turn } from "./backend.ts";
+import { type Conversation, type Message, newId, readSampling, Store, writeSampling } from "./store.ts";
+
+export interface Alert {
+  readonly words: string;
+  readonly detail: string;
+}
+
+export const conversations = signal<readonly Conversation[]>([]);
+export const current = signal<string | undefined>(undefined);
+export const messages = signal<readonly Message[]>([]);
+export const info = signal<Info | undefined>(undefined);
+export const models = signal<readonly string[]>([]);
+export const loading = signal<LoadState | undefined>(undefined);
+export const reading = signal<{ readonly done: number; readonly total: number } | undefined>(undefined);
+export const sampling = signal<Sampling>(readSampling());
+export const alert = signal<Alert | undefined>(undefined);
+/** Said politely to those who hear the page. */
+export const spoken = signal("");
+/** The id of the answer that is being written. */
+export const running = signal<string | undefined>(undefined);
+/** A conversation that was deleted and can be brought back. */
+export const deleted = signal<{ readonly conversation: Conversation; readonly messages: readonly Message[] } | undefined>(
+  undefined,
+);
+
+export const conversation = computed(() => conversations.value.find(({ id }) => id === current.value));
+
+/** From the first message to the leaf. */
+export const path = computed<readonly Message[]>(() => {
+  const byId = new Map(messages.value.map((message) => [message.id, message]));
+  const out: Message[] = [];
+  for (let at = conversation.value?.leaf; at !== undefined && out.length <= byId.size; ) {
+    const message = byId.get(at);
+    if (!message) break;
+    out.unshift(message);
+    at = message.parent;
+  }
+  return out;
+});
+
+/** Pieces of the running answer go here directly, without a render. */
+export const listeners = new Set<(id: string, piece: Piece) => void>();
+
+let store: Store;
+export let backend: Backend;
+let stopper: AbortController | undefined;
+
+export async function start(home: Backend): Promise<void> {
+  backend = home;
+  store = await Store.open();
+  conversations.value = await store.conversations();
+  // Whatever still "runs" was cut off when its page went away.
+  for (const { id } of conversations.value)
+    for (const message of await store.messages(id))
+      if (message.status === "running")
+        await store.putMessage({
+          ...message,
+          status: "stopped",
+          error: { words: "Interrupted: the page was closed.", detail: "" },
+        });
+  if (!store.lasting) alert.value = { words: "This browser keeps no conversations for this page; they end with it.", detail: "" };
+  const [latest] = conversations.value;
+  if (latest) await open(latest.id);
+  else await create();
+  await refreshModels();
+}
+
+export async function refreshModels(): Promise<void> {
+  try {
+    models.value = await backend.models();
+    if (!info.value && models.value[0] !== undefined) await choose(models.value[0]);
+  } catch (error) {
+    report(error);
+  }
+}
+
+function report(error: unknown): void {
+  if (error instanceof Trouble) alert.value = { words: error.message, detail: error.detail };
+  else alert.value = { words: "Something went wrong.", detail: error instanceof Error ? error.message : String(error) };
+}
+
+/** Makes a model ready: one of the list, a file of the user's, or an address. */
+export async function choose(name: string, source?: File | string): Promise<void> {
+  stop();
+  loading.value?.phase && loader?.abort(new DOMException("another model was chosen", "AbortError"));
+  const control = new AbortController();
+  loader = control;
+  loading.value = { phase: "open", bytes: 0, totalBytes: 0 };
+  alert.value = undefined;
+  try {
+    info.value = await backend.load(
+      name,
+      source,
+      (state) => {
+        if (loader === control) loading.value = state;
+      },
+      control.signal,
+    );
+    spoken.value = `${info.value.model} is ready`;
+  } catch (error) {
+    if (!control.signal.aborted) report(error);
+  } finally {
+    if (loader === control) loading.value = undefined;
+  }
+}
+let loader: AbortController | undefined;
+
+export function cancelLoad(): void {
+  loader?.abort(new DOMException("cancelled", "AbortError"));
+  loading.value = undefined;
+}
+
+async function change(id: string, fields: Partial<Conversation>): Promise<void> {
+  const old = conversations.value.find((one) => one.id === id);
+  if (!old) return;
+  const next = { ...old, ...fields };
+  conversations.value = conversations.value.map((one) => (one.id === id ? next : one));
+  await store.putConversation(next);
+}
+
+export async function create(): Promise<void> {
+  stop();
+  const empty = conversations.value.find((one) => one.leaf === undefined);
+  if (empty) return open(empty.id);
+  const now = Date.now();
+  const fresh: Conversation = {
+    id: newId(),
+    title: "New chat",
+    created: now,
+    changed: now,
+    leaf: undefined,
+    system: "",
+    draft: "",
+  };
+  conversations.value = [fresh, ...conversations.value];
+  const opened = open(fresh.id);
+  await store.putConversation(fresh);
+  await opened;
+}
+
+export async function open(id: string): Promise<void> {
+  if (current.value === id && messages.value.length > 0) return;
+  // At once, so that what is typed now belongs to it.
+  if (current.value !== id) {
+    stop();
+    messages.value = [];
+    current.value = id;
+  }
+  const found = await store.messages(id);
+  if (current.value === id) messages.value = found;
+}
+
+export async function remove(id: string): Promise<void> {
+  const gone = conversations.value.find((one) => one.id === id);
+  if (!gone) return;
+  deleted.value = { conversation: gone, messages: await store.messages(id) };
+  if (current.value === id) stop();
+  conversations.value = conversations.value.filter((one) => one.id !== id);
+  await store.remove(id);
+  if (current.value === id) {
+    const [next] = conversations.value;
+    if (next) await open(next.id);
+    else await create();
+  }
+}
+
+export async function undoRemove(): Promise<void> {
+  const back = deleted.value;
+  if (!back) return;
+  deleted.value = undefined;
+  await store.putConversation(back.conversation);
+  for (const message of back.messages) await store.putMessage(message);
+  conversations.value = await store.conversations();
+  await open(back.conversation.id);
+}
+
+export const keepDraft = (draft: string): Promise<void> => (current.value ? change(current.value, { draft }) : Promise.resolve());
+export const setSystem = (system: string): Promise<void> =>
+  current.value ? change(current.value, { system }) : Promise.resolve();
+export const rename = (id: string, title: string): Promise<void> => change(id, { title: title.trim() || "Chat" });
+
+export function setSampling(fields: Partial<Sampling>): void {
+  sampling.value = { ...sampling.value, ...fields };
+  writeSampling(sampling.value);
+}
+
+/** Messages with the same parent, oldest first. */
+export const siblings = (message: Message): readonly Message[] =>
+  messages.value
+    .filter((one) => one.parent === message.parent && one.role === message.role)
+    .sort((a, b) => a.created - b.created);
+
+/** Shows a sibling, with the newest that follows it. */
+export async function show(message: Message): Promise<void> {
+  stop();
+  let leaf = message;
+  for (;;) {
+    const children = messages.value.filter((one) => one.parent === leaf.id).sort((a, b) => b.created - a.created);
+    if (!children[0]) break;
+    leaf = children[0];
+  }
+  await change(message.conversation, { leaf: leaf.id });
+}
+
+async function put(message: Message): Promise<void> {
+  const known = messages.value.some((one) => one.id === message.id);
+  if (message.conversation === current.value)
+    messages.value = known ? messages.value.map((one) => (one.id === message.id ? message : one)) : [...messages.value, message];
+  await store.putMessage(message);
+}
+
+function fresh(role: "user" | "assistant", parent: string | undefined, text: string, status: Message["status"]): Message {
+  return {
+    id: newId(),
+    conversation: current.value!,
+    parent,
+    role,
+    text,
+    reasoning: "",
+    thoughtMs: undefined,
+    status,
+    error: undefined,
+    model: info.value?.model ?? "",
+    ended: undefined,
+    created: Date.now(),
+  };
+}
+
+/** Sends a text after the leaf; `parent`: in place of a message, as its sibling. Whether it was taken. */
+export async function send(text: string, parent = conversation.value?.leaf): Promise<boolean> {
+  if (sending || running.value !== undefined || text.trim() === "" || !current.value) return false;
+  if (!info.value) {
+    alert.value = { words: "No model is ready yet. Choose one first; your text stays.", detail: "" };
+    return false;
+  }
+  sending = true;
+  const message = fresh("user", parent, text, "done");
+  await put(message);
+  const first = path.value.length === 0;
+  await change(current.value, {
+    leaf: message.id,
+    changed: Date.now(),
+    draft: "",
+    ...(first ? { title: text.trim().split("\n")[0]!.slice(0, 60) } : {}),
+  });
+  void answer(message).finally(() => {
+    sending = false;
+  });
+  return true;
+}
+/** Between a click and the answer's beginning a second click does nothing. */
+let sending = false;
+
+/** Another answer to the message that this one answers. */
+export async function regenerate(message: Message): Promise<void> {
+  if (running.value !== undefined) return;
+  const asked = messages.value.find((one) => one.id === message.parent);
+  if (asked) await answer(asked);
+}
+
+export function stop(): void {
+  stopper?.abort(new DOMException("stopped", "AbortError"));
+}
+
+/** Writes an answer below `asked`. What is shown is exactly what is sent. */
+async function answer(asked: Message): Promise<void> {
+  const control = new AbortController();
+  stopper = control;
+  let message = fresh("assistant", asked.id, "", "running");
+  running.value = message.id;
+  await put(message);
+  await change(message.conversation, { leaf: message.id, changed: Date.now() });
+  const turns: Turn[] = path.value.filter((one) => one.id !== message.id).map(({ role, text }) => ({ role, content: text }));
+  const system = conversation.value?.system.trim();
+  if (system) turns.unshift({ role: "system", content: system });
+  spoken.value = "Answering";
+  const began = Date.now();
+  let saved = began;
+  let [text, reasoning, thoughtMs] = ["", "", undefined as number | undefined];
+  const onPiece = (piece: Piece) => {
+    reading.value = undefined;
+    if (piece.type === "reasoning") reasoning += piece.text;
+    else {
+      if (reasoning !== "" && thoughtMs === undefined) thoughtMs = Date.now() - began;
+      text += piece.text;
+    }
+    for (const listen of listeners) listen(message.id, piece);
+    if (Date.now() - saved > 1000) {
+      saved = Date.now();
+      void store.putMessage({ ...message, text, reasoning, thoughtMs });
+    }
+  };
+  const onReading = (done: number, total: number) => {
+    if (Date.now() - began > 300) reading.value = { done, total };
+  };
+  try {
+    const ended = await backend.chat(turns, sampling.value, onPiece, onReading, control.signal);
+    message = { ...message, text, reasoning, thoughtMs, status: "done", ended };
+    spoken.value = `Answer finished, ${text.split(/\s+/).filter(Boolean).length} words`;
+  } catch (error) {
+    const stopped = control.signal.aborted;
+    const trouble =
+      error instanceof Trouble
+        ? error
+        : new Trouble("The answer could not be finished.", String((error as Error)?.message ?? error));
+    message = {
+      ...message,
+      text,
+      reasoning,
+      thoughtMs,
+      status: stopped ? "stopped" : "failed",
+      error: stopped ? undefined : { words: trouble.message, detail: trouble.detail },
+    };
+    spoken.value = stopped ? "Stopped" : trouble.message;
+  }
+  reading.value = undefined;
+  if (stopper === control) stopper = undefined;
+  await put(message);
+  running.value = undefined;
+}
+
+export function exported(): string {
+  return JSON.stringify({ format: "cpm-chat", version: 1, conversation: conversation.value, messages: messages.value }, null, 2);
+}

@@ -1,0 +1,19 @@
+// The page: one build for both homes. The runtime is a chunk of its own, loaded only where the model runs in the page.
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vite";
+
+const at = (path) => fileURLToPath(new URL(path, import.meta.url));
+export default defineConfig({
+  root: at("."),
+  base: "./",
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  resolve: { alias: { "cpm-wasm": at("../dist/host/browser.js") } },
+  build: {
+    outDir: at("../dist/web"),
+    emptyOutDir: true,
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+  worker: { format: "es" },
+});
