@@ -23,6 +23,7 @@ export {
   line_take,
   line_words,
 } from "./line";
+export { minhash, minhash_bands } from "./minhash";
 export { fold_rows, rows_begin, rows_open, rows_total } from "./rows";
 export { score_best, score_open, sigmoid_open } from "./score";
 export {

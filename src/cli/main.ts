@@ -9,6 +9,7 @@ import { type Command, parse, UsageError, usage } from "./args.ts";
 import { attention } from "./attention.ts";
 import { bench } from "./bench.ts";
 import { chat } from "./chat.ts";
+import { clean } from "./clean.ts";
 import { constrain } from "./constrain.ts";
 import { freq } from "./freq.ts";
 import { inspect } from "./inspect.ts";
@@ -35,6 +36,7 @@ const commands: readonly Command[] = [
   serve,
   score,
   fold,
+  clean,
 ];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.

@@ -1,9 +1,24 @@
 // What the data wing gives on every host, beside the functions that need its module.
 export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
 export type { Classifier, LinePrediction, LineScorer, Prediction, ScoreOptions } from "./classifier.ts";
+export {
+  type CleanOptions,
+  type CleanReport,
+  count,
+  type DropReason,
+  earlyVerdict,
+  emptyReport,
+  mergeReports,
+  reportPicture,
+  type Verdict,
+  verdictOf,
+} from "./clean.ts";
 export type { ClassifierInput, DataDoor } from "./data.ts";
+export { type DedupKind, type Deduplicator, type MinHash, similarity } from "./dedup.ts";
 export type { Loss } from "./fasttext.ts";
 export type { FoldOptions } from "./fold.ts";
+export { type HeuristicReason, type Heuristics, heuristicReason, repetition, symbols } from "./heuristics.ts";
+export { type Line, linesOf, parseRecord, type TextRecord, textOf, withFields } from "./jsonlines.ts";
 export type { ClassifierOptions } from "./load.ts";
 export { finish, normalise, type PieceTokenizer, Preprocessor } from "./preprocess.ts";
 export { type Decision, decide, languageOf, QualityFilter, type QualityOptions } from "./quality.ts";

@@ -6,6 +6,7 @@ import { inputKind, openInput } from "../file/open.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import { shown } from "../shown.ts";
 import type { Classifier } from "./classifier.ts";
+import { type DedupKind, Deduplicator, MinHash } from "./dedup.ts";
 import { readFastText } from "./fasttext.ts";
 import { type FoldOptions, foldFile } from "./fold.ts";
 import { writeFolded } from "./folded.ts";
@@ -37,6 +38,13 @@ export interface DataDoor {
    */
   fold(input: ClassifierInput, options?: FoldOptions): Promise<Uint8Array<ArrayBuffer>>;
   /**
+   * What remembers texts and tells their repetitions: "exact" (but for case and white space), "near" (MinHash over five-word shingles,
+   * 14 bands of 8; about 0.75 similar), or both.
+   */
+  createDeduplicator(kinds: readonly DedupKind[]): Promise<Deduplicator>;
+  /** MinHash signatures of texts. */
+  createMinHash(): Promise<MinHash>;
+  /**
    * Trains a classifier on texts, one after another, of lines `__label__NAME words…`; `pieces()` of the result are a .bin that fastText loads. The dictionary is
    * fastText's to the byte, as are its numbers with one thread and the same seed.
    * @throws CpmError "bad-option", "bad-input", "out-of-memory", "io"; an abort rejects with its reason.
@@ -67,6 +75,8 @@ export function openData(platform: DataPlatform): DataDoor {
         const data = await instance();
         return writeFolded(data, await foldFile(data, source, await readFastText(source, options?.signal), options));
       }),
+    createDeduplicator: async (kinds) => new Deduplicator(await instance(), kinds),
+    createMinHash: async () => new MinHash(await instance()),
     async train(files, options) {
       const sources: Source[] = [];
       const withAll = (rest: readonly ClassifierInput[]): Promise<Trained> =>

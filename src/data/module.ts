@@ -65,6 +65,8 @@ export interface DataExports {
   train_local(): number;
   train_told(): void;
   train_loss(): number;
+  minhash(at: number, end: number, signature: number): number;
+  minhash_bands(signature: number, keys: number): void;
   hash_begin(state: number, seed: bigint): void;
   hash_stripes(state: number, at: number, length: number): void;
   hash_end(state: number, at: number, length: number): bigint;

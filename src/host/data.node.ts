@@ -14,3 +14,7 @@ export const loadClassifier = door.loadClassifier;
 export const fold = door.fold;
 /** Trains a classifier that fastText loads; see {@link DataDoor.train}. */
 export const train = door.train;
+/** What remembers texts and tells their repetitions; see {@link DataDoor.createDeduplicator}. */
+export const createDeduplicator = door.createDeduplicator;
+/** MinHash signatures of texts. */
+export const createMinHash = door.createMinHash;

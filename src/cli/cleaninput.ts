@@ -1,0 +1,203 @@
+// What cpm clean reads: JSON lines (plain, gzip, zstd), Parquet, folders of texts, standard input.
+import { createReadStream } from "node:fs";
+import { open, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { Readable, type Transform } from "node:stream";
+import * as zlib from "node:zlib";
+import { linesOf, parseRecord, type TextRecord, textOf } from "cpm-wasm/data";
+import { CpmError } from "../index.ts";
+import { interrupt } from "./interrupt.ts";
+
+/** A record, or what is wrong with it, and where it stands. */
+export interface Placed {
+  readonly file: string;
+  /** Line of a text, row of a table; from 1. */
+  readonly line: number;
+  readonly record?: TextRecord;
+  readonly error?: string;
+}
+
+export interface InputOptions {
+  readonly field: string | undefined;
+  /** Bytes of a record, at most. */
+  readonly mostBytes: number;
+  /** Told of bytes read from files. */
+  readonly read?: (bytes: number) => void;
+}
+
+/** Files of the paths given: folders become the files below them, in order. */
+export async function inputFiles(paths: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const path of paths) {
+    if (path === "-") files.push(path);
+    else if ((await stat(path).catch((cause: Error) => Promise.reject(failure(path, cause)))).isDirectory())
+      for (const entry of await readdir(path, { withFileTypes: true, recursive: true })) {
+        if (entry.isFile()) files.push(join(entry.parentPath ?? entry.path, entry.name));
+      }
+    else files.push(path);
+  }
+  return [...new Set(files)].sort();
+}
+
+function failure(file: string, cause: unknown, line?: number): CpmError {
+  interrupt.signal.throwIfAborted();
+  if (cause instanceof CpmError) return cause;
+  const why = (cause as Error).message;
+  const where = line === undefined ? file : `${file}, after record ${line}`;
+  return new CpmError(
+    "io",
+    `${where}: ${why}; check the file, or leave it out`,
+    { file, field: `record ${line ?? 0}` },
+    { cause },
+  );
+}
+
+/** The records of a file, by its name's ending; what is no record is told and passed over. @throws CpmError "io" where the file breaks off. */
+export async function* recordsOf(file: string, options: InputOptions): AsyncGenerator<Placed> {
+  if (/\.parquet$/i.test(file)) yield* parquetRecords(file, options);
+  else if (/\.(txt|md|html?)$/i.test(file)) yield await textRecord(file, options);
+  else yield* jsonRecords(file, options);
+}
+
+async function textRecord(file: string, { mostBytes, read }: InputOptions): Promise<Placed> {
+  const { size } = await stat(file);
+  if (size > mostBytes) return { file, line: 1, error: `${size} bytes; at most ${mostBytes} are read` };
+  const bytes = await readFile(file).catch((cause: Error) => Promise.reject(failure(file, cause)));
+  read?.(bytes.length);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return { file, line: 1, record: { json: undefined, fields: { text }, text } };
+  } catch {
+    return { file, line: 1, error: "not UTF-8" };
+  }
+}
+
+async function* jsonRecords(file: string, { field, mostBytes, read }: InputOptions): AsyncGenerator<Placed> {
+  let line = 0;
+  try {
+    for await (const { number, bytes, length } of linesOf(await pieces(file, read), mostBytes)) {
+      line = number;
+      if (bytes === undefined) {
+        yield { file, line, error: `a record of ${length} bytes; at most ${mostBytes} are read` };
+        continue;
+      }
+      let placed: Placed;
+      try {
+        placed = { file, line, record: parseRecord(bytes, field) };
+      } catch (error) {
+        placed = { file, line, error: (error as Error).message };
+      }
+      yield placed;
+    }
+  } catch (cause) {
+    throw failure(file, cause, line);
+  }
+}
+
+/** Bytes of a file or of standard input, unpacked by the name's ending. */
+async function pieces(file: string, read: ((bytes: number) => void) | undefined): Promise<AsyncIterable<Uint8Array>> {
+  const stream: Readable =
+    file === "-" ? process.stdin : createReadStream(file, { highWaterMark: 1 << 18, signal: interrupt.signal });
+  const counted = (async function* () {
+    for await (const piece of stream as AsyncIterable<Uint8Array>) {
+      read?.(piece.length);
+      yield piece;
+    }
+  })();
+  if (/\.(gz|gzip)$/i.test(file)) return through(counted, zlib.createGunzip());
+  if (!/\.(zst|zstd)$/i.test(file)) return counted;
+  const native = (zlib as unknown as { createZstdDecompress?: () => Transform }).createZstdDecompress;
+  return native ? through(counted, native()) : fzstd(counted);
+}
+
+/** Unpacked pieces; what fails at either end fails the reader. */
+function through(source: AsyncIterable<Uint8Array>, unpack: Transform): AsyncIterable<Uint8Array> {
+  const readable = Readable.from(source, { objectMode: true });
+  readable.on("error", (error) => unpack.destroy(error));
+  return readable.pipe(unpack) as AsyncIterable<Uint8Array>;
+}
+
+interface Fzstd {
+  Decompress: new (take: (piece: Uint8Array, last: boolean) => void) => { push(piece: Uint8Array, last?: boolean): void };
+}
+
+/** Node before 22.15 has no zstd of its own. */
+async function* fzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const { Decompress } = await optional<Fzstd>("fzstd", "to read .zst with this Node");
+  let out: Uint8Array[] = [];
+  const unpack = new Decompress((piece) => out.push(piece));
+  for await (const piece of source) {
+    unpack.push(piece);
+    yield* out.splice(0);
+  }
+  unpack.push(new Uint8Array(0), true);
+  yield* out;
+  out = [];
+}
+
+/** A package that is not installed with this one. @throws CpmError "unsupported" that says how to get it. */
+export async function optional<T>(name: string, what: string): Promise<T> {
+  try {
+    return (await import(name)) as T;
+  } catch (cause) {
+    throw new CpmError("unsupported", `${name} is needed ${what}: npm install ${name}`, { field: name }, { cause });
+  }
+}
+
+interface Hyparquet {
+  parquetMetadataAsync(file: AsyncBuffer): Promise<{ row_groups: readonly { num_rows: bigint }[] }>;
+  parquetReadObjects(options: object): Promise<Record<string, unknown>[]>;
+}
+interface AsyncBuffer {
+  readonly byteLength: number;
+  slice(start: number, end?: number): Promise<ArrayBuffer>;
+}
+
+/** Row groups one after another: one of them lies in memory. */
+async function* parquetRecords(file: string, { field, read }: InputOptions): AsyncGenerator<Placed> {
+  const { parquetMetadataAsync, parquetReadObjects } = await optional<Hyparquet>("hyparquet", "to read Parquet");
+  const { compressors } = await optional<{ compressors: unknown }>("hyparquet-compressors", "to read Parquet").catch(() => ({
+    compressors: undefined,
+  }));
+  let line = 0;
+  const handle = await open(file, "r").catch((cause: Error) => Promise.reject(failure(file, cause)));
+  try {
+    const { size } = await handle.stat();
+    const buffer: AsyncBuffer = {
+      byteLength: size,
+      async slice(start, end = size) {
+        const memory = new ArrayBuffer(Math.max(0, Math.min(end, size) - start));
+        const bytes = new Uint8Array(memory);
+        const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
+        if (bytesRead < bytes.length) throw new Error("the file became shorter");
+        read?.(bytes.length);
+        return memory;
+      },
+    };
+    const metadata = await parquetMetadataAsync(buffer);
+    for (const group of metadata.row_groups) {
+      const rows = await parquetReadObjects({
+        file: buffer,
+        metadata,
+        compressors,
+        rowStart: line,
+        rowEnd: line + Number(group.num_rows),
+      });
+      for (const fields of rows) {
+        line++;
+        let placed: Placed;
+        try {
+          placed = { file, line, record: { json: undefined, fields, text: textOf(fields, field) } };
+        } catch (error) {
+          placed = { file, line, error: (error as Error).message };
+        }
+        yield placed;
+      }
+    }
+  } catch (cause) {
+    throw failure(file, cause, line);
+  } finally {
+    await handle.close();
+  }
+}

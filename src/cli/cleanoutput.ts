@@ -1,0 +1,151 @@
+// What cpm clean writes: records under temporary names, a state to go on from after a kill, a manifest once all is done.
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { type FileHandle, open, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { CleanReport } from "cpm-wasm/data";
+
+/** What a run went through when its state was written. */
+export interface State {
+  readonly settings: string;
+  /** Records and errors of the input that were dealt with. */
+  readonly done: number;
+  /** Bytes of each file then. */
+  readonly sizes: Readonly<Record<string, number>>;
+  readonly report: CleanReport;
+}
+
+export interface Manifest {
+  readonly settings: string;
+  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+  readonly report: Omit<CleanReport, "samples">;
+}
+
+const FLUSH = 1 << 20;
+
+/** Appends to a file under a temporary name. */
+class Appender {
+  readonly path: string;
+  readonly #handle: FileHandle;
+  #held: string[] = [];
+  #heldSize = 0;
+  size: number;
+
+  private constructor(path: string, handle: FileHandle, size: number) {
+    this.path = path;
+    this.#handle = handle;
+    this.size = size;
+  }
+
+  static async open(path: string, size: number): Promise<Appender> {
+    const handle = await open(path, "a");
+    await truncate(path, size);
+    return new Appender(path, handle, size);
+  }
+
+  async write(line: string): Promise<void> {
+    this.#held.push(line);
+    this.#heldSize += line.length;
+    if (this.#heldSize > FLUSH) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const bytes = Buffer.from(this.#held.join(""));
+    [this.#held, this.#heldSize] = [[], 0];
+    if (bytes.length > 0) await this.#handle.appendFile(bytes);
+    this.size += bytes.length;
+  }
+
+  async close(): Promise<void> {
+    await this.flush();
+    await this.#handle.sync();
+    await this.#handle.close();
+  }
+}
+
+/** The outputs of one shard in a folder. */
+export class Outputs {
+  readonly #folder: string;
+  readonly #suffix: string;
+  readonly #settings: string;
+  readonly #appenders: Map<string, Appender>;
+
+  private constructor(folder: string, suffix: string, settings: string, appenders: Map<string, Appender>) {
+    this.#folder = folder;
+    this.#suffix = suffix;
+    this.#settings = settings;
+    this.#appenders = appenders;
+  }
+
+  /** The manifest of a shard that was finished with these settings. */
+  static async finished(folder: string, suffix: string, settings: string): Promise<Manifest | undefined> {
+    const manifest = await readJson<Manifest>(join(folder, `manifest${suffix}.json`));
+    return manifest?.settings === settings ? manifest : undefined;
+  }
+
+  /** Opens the outputs: those of a run that was cut off, if its settings were the same, or new ones. */
+  static async open(
+    folder: string,
+    suffix: string,
+    settings: string,
+    names: readonly string[],
+  ): Promise<{ outputs: Outputs; state: State | undefined }> {
+    const found = await readJson<State>(join(folder, `.state${suffix}.json`));
+    const state = found?.settings === settings ? found : undefined;
+    const appenders = new Map<string, Appender>();
+    for (const name of names)
+      appenders.set(name, await Appender.open(join(folder, `.${name}${suffix}.jsonl.tmp`), state?.sizes[name] ?? 0));
+    return { outputs: new Outputs(folder, suffix, settings, appenders), state };
+  }
+
+  async write(name: string, line: string): Promise<void> {
+    await this.#appenders.get(name)?.write(`${line}\n`);
+  }
+
+  /** Writes down how far the run came. */
+  async save(done: number, report: CleanReport): Promise<void> {
+    const sizes: Record<string, number> = {};
+    for (const [name, appender] of this.#appenders) {
+      await appender.flush();
+      sizes[name] = appender.size;
+    }
+    const state: State = { settings: this.#settings, done, sizes, report };
+    await replace(join(this.#folder, `.state${this.#suffix}.json`), JSON.stringify(state));
+  }
+
+  /** Gives the files their names, and writes the manifest last: a shard is done when it has one. */
+  async finish(report: CleanReport): Promise<Manifest> {
+    const files: Record<string, { bytes: number; sha256: string }> = {};
+    for (const [name, appender] of this.#appenders) {
+      await appender.close();
+      const path = `${name}${this.#suffix}.jsonl`;
+      files[path] = { bytes: appender.size, sha256: await sha256(appender.path) };
+      await rename(appender.path, join(this.#folder, path));
+    }
+    const { samples: _, ...numbers } = report;
+    const manifest: Manifest = { settings: this.#settings, files, report: numbers };
+    await replace(join(this.#folder, `manifest${this.#suffix}.json`), `${JSON.stringify(manifest, null, 2)}\n`);
+    await rm(join(this.#folder, `.state${this.#suffix}.json`), { force: true });
+    return manifest;
+  }
+}
+
+export async function replace(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  await writeFile(temporary, text);
+  await rename(temporary, path);
+}
+
+async function readJson<T>(path: string): Promise<T | undefined> {
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as T;
+  } catch {
+    return undefined;
+  }
+}
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
+  return hash.digest("hex");
+}

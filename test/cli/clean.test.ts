@@ -1,0 +1,224 @@
+// cpm clean and cpm score, as commands: containers, shards, resuming, standard input and output, bad input.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { expect, test } from "vitest";
+import { door } from "../data/rig.ts";
+import { cpm, json, start, temporary } from "./command.ts";
+
+const folder = temporary();
+
+function records(count: number, seed = 1): string[] {
+  let state = seed;
+  const next = () => (state = (state * 48271) % 2147483647) / 2147483647;
+  return Array.from({ length: count }, (_, i) => {
+    const words = Array.from({ length: 30 }, () => `word${Math.floor(next() * 5000)}`);
+    return JSON.stringify({ id: i, big: 12345678901234567890n.toString(), text: words.join(" "), source: `s${i % 3}` });
+  });
+}
+
+const model = join(folder, "quality.bin");
+
+async function trained(): Promise<string> {
+  const lines = records(400, 9).map((line, i) => {
+    const { text } = JSON.parse(line) as { text: string };
+    return `__label__${i % 2 ? "pos" : "neg"} ${i % 2 ? `good ${text} good` : `bad ${text} bad`}`;
+  });
+  const { pieces } = await door.train(new TextEncoder().encode(`${lines.join("\n")}\n`), { dim: 8, epoch: 10, lr: 0.5 });
+  writeFileSync(model, Buffer.concat([...pieces()]));
+  return model;
+}
+const ready = trained();
+
+const read = (...path: string[]) => readFileSync(join(folder, ...path), "utf8");
+interface Report {
+  records: number;
+  kept: number;
+  dropped: number;
+  errors: number;
+  reasons: Record<string, number>;
+  sources: Record<string, { records: number; kept: number }>;
+  histogram: number[];
+}
+
+test("bad records become errors with their place; rules, duplicates and the classifier are counted", async () => {
+  await ready;
+  const lines = records(60);
+  lines[3] = lines[2]!;
+  lines[5] = "{broken";
+  lines[7] = JSON.stringify({ text: "short" });
+  lines[9] = JSON.stringify({ other: 1 });
+  lines[11] = JSON.stringify({ text: "same line here\n".repeat(20) });
+  lines[13] = `{"text":"${"x".repeat(3000)}"}`;
+  const input = join(folder, "mixed.jsonl");
+  writeFileSync(input, Buffer.concat([Buffer.from(`${lines.join("\n")}\n`), Buffer.from([0x7b, 0xff, 0x7d, 10])]));
+  const args = ["clean", input, "-o", join(folder, "mixed"), "--dropped", "--dedup", "exact,near", "--max-record", "2000"];
+  const report = await json<Report>([...args, "--classifier", model]);
+  expect(report.reasons).toMatchObject({ short: 1, repetition: 1, "duplicate-exact": 1 });
+  expect(report.errors).toBe(4);
+  expect(report.kept + report.dropped).toBe(report.records);
+  expect(report.histogram.reduce((a, b) => a + b, 0)).toBe(report.records - 3);
+  const errors = read("mixed", "errors.jsonl")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { line: number; file: string });
+  expect(errors.map(({ line }) => line)).toEqual([6, 10, 14, 61]);
+  const kept = read("mixed", "kept.jsonl").trimEnd().split("\n");
+  expect(kept.length).toBe(report.kept);
+  expect(kept[0]).toMatch(/^\{"id":\d+,.*,"cpm_score":[\d.]+\}$/);
+  expect(read("mixed", "report.svg")).toContain("<svg");
+  // Done is done: the same command does nothing more.
+  const again = await json<Report>([...args, "--classifier", model]);
+  expect(again.records).toBe(report.records);
+});
+
+test("gzip, zstd's absence or presence, a truncated gzip, text folders", async () => {
+  const plain = `${records(20).join("\n")}\n`;
+  writeFileSync(join(folder, "a.jsonl"), plain);
+  writeFileSync(join(folder, "a.jsonl.gz"), gzipSync(plain));
+  writeFileSync(join(folder, "cut.jsonl.gz"), gzipSync(plain).subarray(0, 300));
+  for (const name of ["a.jsonl", "a.jsonl.gz"]) await json(["clean", join(folder, name), "-o", join(folder, `out-${name}`)]);
+  expect(read("out-a.jsonl.gz", "kept.jsonl")).toBe(read("out-a.jsonl", "kept.jsonl"));
+  const cut = await cpm(["clean", join(folder, "cut.jsonl.gz"), "-o", join(folder, "cut"), "--json"]);
+  expect(cut.status).toBe(1);
+  expect(JSON.parse(cut.err)).toMatchObject({ error: { code: "io", detail: { file: join(folder, "cut.jsonl.gz") } } });
+  mkdirSync(join(folder, "texts/deep"), { recursive: true });
+  writeFileSync(join(folder, "texts/a.txt"), "A text that is long enough to be kept by the rules, surely so.");
+  writeFileSync(join(folder, "texts/deep/b.md"), "Another text that is long enough to be kept by the rules too.");
+  expect(await json<Report>(["clean", join(folder, "texts"), "-o", join(folder, "texts-out")])).toMatchObject({ kept: 2 });
+});
+
+/** Zstandard of bytes in raw blocks: what any encoder may write. */
+function rawZstd(bytes: Buffer): Buffer {
+  // Magic, a frame header with a content size of 4 bytes and a window of 8 MiB, the size.
+  const head = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x68, 0, 0, 0, 0]);
+  head.writeUInt32LE(bytes.length, 6);
+  const parts: Buffer[] = [head];
+  for (let at = 0; at < bytes.length; at += 65536) {
+    const block = bytes.subarray(at, at + 65536);
+    const last = at + 65536 >= bytes.length ? 1 : 0;
+    const size = Buffer.alloc(3);
+    size.writeUIntLE((block.length << 3) | last, 0, 3);
+    parts.push(size, block);
+  }
+  return Buffer.concat(parts);
+}
+
+test("zstd and Parquet give the records of JSON lines", async () => {
+  const lines = records(50);
+  const plain = Buffer.from(`${lines.join("\n")}\n`);
+  writeFileSync(join(folder, "z.jsonl"), plain);
+  writeFileSync(join(folder, "z.jsonl.zst"), rawZstd(plain));
+  writeFileSync(join(folder, "zcut.jsonl.zst"), rawZstd(plain).subarray(0, 500));
+  await json(["clean", join(folder, "z.jsonl"), "-o", join(folder, "z-plain")]);
+  await json(["clean", join(folder, "z.jsonl.zst"), "-o", join(folder, "z-zst")]);
+  expect(read("z-zst", "kept.jsonl")).toBe(read("z-plain", "kept.jsonl"));
+  const cut = await cpm(["clean", join(folder, "zcut.jsonl.zst"), "-o", join(folder, "z-cut"), "--json"]);
+  expect({ status: cut.status, code: (JSON.parse(cut.err) as { error: { code: string } }).error.code }).toEqual({
+    status: 1,
+    code: "io",
+  });
+  const { parquetWriteBuffer } = await import("hyparquet-writer");
+  const rows = lines.map((line) => JSON.parse(line) as { id: number; text: string; source: string });
+  const parquet = Buffer.from(
+    parquetWriteBuffer({
+      columnData: [
+        { name: "id", data: rows.map(({ id }) => id), type: "INT32" },
+        { name: "text", data: rows.map(({ text }) => text), type: "STRING" },
+        { name: "source", data: rows.map(({ source }) => source), type: "STRING" },
+      ],
+      rowGroupSize: 20,
+    }),
+  );
+  writeFileSync(join(folder, "p.parquet"), parquet);
+  writeFileSync(join(folder, "pcut.parquet"), parquet.subarray(0, parquet.length - 100));
+  const report = await json<Report>(["clean", join(folder, "p.parquet"), "-o", join(folder, "p")]);
+  expect(report).toMatchObject({ records: 50, kept: 50, sources: { s0: { records: 17 } } });
+  const broken = await cpm(["clean", join(folder, "pcut.parquet"), "-o", join(folder, "pc"), "--json"]);
+  expect(broken.status).toBe(1);
+  expect(JSON.parse(broken.err)).toMatchObject({ error: { code: "io" } });
+});
+
+test("shards together are the whole, and a killed run goes on to the same bytes", { timeout: 120_000 }, async () => {
+  await ready;
+  const input = join(folder, "many.jsonl");
+  writeFileSync(input, `${records(20_000, 4).join("\n")}\n`);
+  const common = ["clean", input, "--classifier", model, "--dedup", "exact", "--dropped"];
+  await json([...common, "-o", join(folder, "whole")]);
+  // Killed whenever it has written down how far it came, until it is done.
+  const killed = join(folder, "killed");
+  const state = join(killed, ".state.json");
+  const doneSoFar = () => (existsSync(state) ? (JSON.parse(readFileSync(state, "utf8")) as { done: number }).done : 0);
+  let kills = 0;
+  for (let ended = false; !ended; ) {
+    const before = doneSoFar();
+    const run = start([...common, "-o", killed, "--json"]);
+    const watch = setInterval(() => {
+      if (doneSoFar() > before) run.child.kill("SIGKILL");
+    }, 2);
+    ended = (await run.ended).status === 0;
+    clearInterval(watch);
+    if (!ended) kills++;
+  }
+  expect(kills).toBeGreaterThan(0);
+  for (const name of ["kept.jsonl", "dropped.jsonl", "errors.jsonl", "report.json"])
+    expect(readFileSync(join(killed, name)).equals(readFileSync(join(folder, "whole", name)))).toBe(true);
+  // Shards, without duplicates' memory: each record is judged by itself.
+  const alone = ["clean", input, "--classifier", model];
+  await json([...alone, "-o", join(folder, "one")]);
+  const names: string[] = [];
+  for (let i = 0; i < 3; i++) await json([...alone, "-o", join(folder, "three"), "--shard", `${i}/3`]);
+  for (const name of readdirSync(join(folder, "three"))) if (name.startsWith("kept-")) names.push(name);
+  expect(names).toEqual(["kept-00000-of-00003.jsonl", "kept-00001-of-00003.jsonl", "kept-00002-of-00003.jsonl"]);
+  const lines = (text: string) => text.trimEnd().split("\n").sort();
+  expect(lines(names.map((name) => read("three", name)).join(""))).toEqual(lines(read("one", "kept.jsonl")));
+});
+
+test("--stdio: one line in, one line out, in order; bad lines too", async () => {
+  await ready;
+  const lines = records(5);
+  const input = `${[lines[0], "nonsense", "", lines[1]].join("\n")}\n`;
+  const { status, out } = await cpm(["clean", "--stdio", "--classifier", model], input);
+  expect(status).toBe(0);
+  const answers = out
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(answers.map((answer) => [answer["id"], typeof answer["cpm_keep"], answer["cpm_line"]])).toEqual([
+    [0, "boolean", undefined],
+    [undefined, "undefined", 2],
+    [undefined, "undefined", 3],
+    [1, "boolean", undefined],
+  ]);
+});
+
+test("cpm score prints a line a prediction; cpm fold's file gives the same", async () => {
+  await ready;
+  const lines = join(folder, "lines.txt");
+  writeFileSync(lines, "good word1 word2\nbad word3\n\nend </s> again");
+  const scored = await cpm(["score", model, "-f", lines, "--k", "2", "--json"]);
+  expect(scored.status).toBe(0);
+  const rows = scored.out
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { line: number; labels: string[]; probabilities: number[] });
+  expect(rows.map(({ line }) => line)).toEqual([1, 2, 3, 4, 4]);
+  expect(rows[0]!.labels).toEqual(["__label__pos", "__label__neg"]);
+  const folded = join(folder, "quality.fold");
+  expect((await json<{ bytes: number }>(["fold", model, "-o", folded])).bytes).toBe(readFileSync(folded).length);
+  const other = (await cpm(["score", folded, "-f", lines, "--k", "2", "--json"])).out.trimEnd().split("\n");
+  other.forEach((line, i) => {
+    const { labels, probabilities } = JSON.parse(line) as { labels: string[]; probabilities: number[] };
+    expect(labels).toEqual(rows[i]!.labels);
+    probabilities.forEach((p, j) => {
+      expect(Math.abs(p - rows[i]!.probabilities[j]!)).toBeLessThan(1.2e-5);
+    });
+  });
+});
+
+test("wrong use is told", async () => {
+  expect((await cpm(["clean", join(folder, "nowhere.jsonl"), "-o", join(folder, "n")])).status).toBe(1);
+  expect((await cpm(["clean", "-o", join(folder, "n")])).status).toBe(2);
+  expect((await cpm(["clean", "x", "-o", join(folder, "n"), "--shard", "3/3"])).status).toBe(2);
+  expect((await cpm(["score"])).status).toBe(2);
+});
