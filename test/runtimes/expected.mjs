@@ -51,6 +51,30 @@ const prompt = model.formatChat(messages);
 const answer = await model.chat(messages, { ...greedy, maxTokens: 40 });
 expected.chat = { messages, prompt, tokens: answer.tokens, text: answer.text };
 
+const schema = {
+  type: "object",
+  properties: {
+    name: { type: "string", minLength: 2, maxLength: 20 },
+    animal: { enum: ["a big dog", "a small cat", "🐉"] },
+    tags: { type: "array", items: { type: "string", pattern: "^[a-z]{2,6}$" }, maxItems: 3 },
+    size: { type: "number", minimum: -1, maximum: 99.5, multipleOf: 0.25 },
+    next: { anyOf: [{ $ref: "#" }, { type: "null" }] },
+  },
+  required: ["name", "animal", "size"],
+  additionalProperties: false,
+};
+expected.constrained = [];
+for (const constraint of [
+  { schema },
+  { regex: "(cat|dog)s? [0-9]{2,4} (é|漢|\\w)+\\." },
+  { grammar: 'root ::= "yes" | "no, " [a-z ]{3,300} "."' },
+  { choices: ["happy", "sad", "not sure"] },
+]) {
+  const options = { temperature: 1.2, topK: 0, topP: 1, seed: 7, maxTokens: 120 };
+  const { tokens, text, finishReason } = await model.generate("Lily", { ...options, ...constraint });
+  expected.constrained.push({ constraint, options, tokens, text, finishReason });
+}
+
 expected.encodings = ["Once upon a time", "Naïve café 🐉 → 東京", " two  spaces\n\ttab", "<s>"].map((text) => ({
   text,
   ids: model.tokenizer.encode(text),

@@ -116,6 +116,26 @@ function* tests({ load, inspect, loadTokenizer, CpmError }, s) {
     }
   }
 
+  yield [
+    "text under a schema, an expression, a grammar and a choice is the expected one, and is what it must be",
+    () =>
+      within1(async (model) => {
+        for (const { constraint, options, tokens, text, finishReason } of expected.constrained) {
+          const what = Object.keys(constraint)[0];
+          const result = await model.generate("Lily", { ...options, ...constraint });
+          equal(arrayOf(result.tokens), tokens, `tokens under a ${what}`);
+          equal([result.text, result.finishReason], [text, finishReason], `text under a ${what}`);
+          if (constraint.schema && finishReason === "stop") equal(result.parsed, JSON.parse(text), "the parsed value");
+          const again = model.constraint(constraint);
+          const both = await Promise.all([1, 2].map(() => model.generate("Lily", { ...options, constraint: again })));
+          for (const one of both) equal(one.text, text, `text under a ${what} that was compiled before`);
+        }
+        const refused = await failure(() => model.generate("Lily", { schema: { items: { uniqueItems: true } } }));
+        isCpmError(refused, "unsupported", "a keyword that is not enforced");
+        equal([refused.path, refused.keyword], ["/items", "uniqueItems"], "where it stands");
+      }),
+  ];
+
   yield s.memory64Expected
     ? [
         "64-bit memory gives the expected tokens",

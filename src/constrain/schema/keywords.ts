@@ -37,7 +37,6 @@ export const ENFORCED = new Set([
   "dependentSchemas",
   "dependencies",
   "$ref",
-  "nullable",
 ]);
 
 /** Refused unless what they say is nothing. */

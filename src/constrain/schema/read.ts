@@ -238,9 +238,6 @@ export class Reader {
     switch (keyword) {
       case "type":
         return union(this.#types(value, bad).map((t) => ofType(t)));
-      case "nullable":
-        // OpenAPI 3.0: says something only with a type, which it widens; that is read there.
-        return any;
       case "enum":
         return union((Array.isArray(value) ? value : bad("a list")).map((v, i) => this.#value(v, under(path, keyword, i))));
       case "const":
@@ -343,7 +340,6 @@ export class Reader {
           : [types.has("integer") ? { ...anyNumber, kind: "fraction" } : anyNumber];
         return union([...rest, only({ numbers })]);
       }
-      case "nullable":
       case "then":
       case "else":
         return none;
