@@ -267,17 +267,22 @@ test("an abort ends a request at whatever stage it is, at once, with the reason"
 
 test("closing a source ends its requests that are under way", async () => {
   let closed = 0;
+  let arrived: () => void = () => {};
+  const underWay = new Promise<void>((resolve) => {
+    arrived = resolve;
+  });
   const { url } = await serve((request, response) => {
     const [begin, end] = range(request, data.length);
     if (begin === 0)
       return void response.writeHead(206, { "content-range": `bytes 0-${end - 1}/${data.length}` }).end(data.subarray(0, end));
     response.on("close", () => closed++);
+    arrived();
   });
   const files = urlFiles(`${url}/a.gguf`);
   const source = (await files.open("a.gguf"))!;
   const reading = source.read(600_000, 1000);
   const failed = expect(reading).rejects.toMatchObject({ code: "closed" });
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await underWay;
   await files.close();
   await failed;
   while (closed === 0) await new Promise((resolve) => setImmediate(resolve));
