@@ -21,5 +21,13 @@ export { type HeuristicReason, type Heuristics, heuristicReason, repetition, sym
 export { type Line, linesOf, parseRecord, type TextRecord, textOf, withFields } from "./jsonlines.ts";
 export type { ClassifierOptions } from "./load.ts";
 export { finish, normalise, type PieceTokenizer, Preprocessor } from "./preprocess.ts";
-export { type Decision, decide, languageOf, QualityFilter, type QualityOptions } from "./quality.ts";
+export {
+  type Decision,
+  decide,
+  languageOf,
+  QualityFilter,
+  type QualityOptions,
+  type TunedThreshold,
+  tuneThreshold,
+} from "./quality.ts";
 export type { Trained, TrainOptions, TrainProgress } from "./train.ts";

@@ -78,3 +78,41 @@ export class QualityFilter {
     return { keep: least === undefined ? keep : score >= least, score, language };
   }
 }
+
+export interface TunedThreshold {
+  readonly threshold: number;
+  /** Of what scores at least the threshold, on the lines given. */
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+}
+
+/**
+ * The threshold of "pos" with the highest F1 on held-out lines `__label__pos text` and `__label__neg text`; of equals the highest.
+ * @throws CpmError "bad-input" for lines without positives.
+ */
+export function tuneThreshold(classifier: Classifier, lines: Iterable<string>): TunedThreshold {
+  const scored: { score: number; positive: boolean }[] = [];
+  for (const line of lines) {
+    const match = /^__label__(pos|neg)\s+(.*)$/s.exec(line.trim());
+    if (!match) continue;
+    const { labels, probabilities } = classifier.score(match[2]!, { k: Number.POSITIVE_INFINITY });
+    const at = labels.indexOf(POSITIVE);
+    scored.push({ score: at < 0 ? 0 : Math.min(probabilities[at]!, 1), positive: match[1] === "pos" });
+  }
+  const positives = scored.filter(({ positive }) => positive).length;
+  if (positives === 0)
+    throw new CpmError("bad-input", "lines: none begins with __label__pos, so that there is nothing to find", { field: "lines" });
+  scored.sort((a, b) => b.score - a.score);
+  let best: TunedThreshold = { threshold: 1, precision: 0, recall: 0, f1: 0 };
+  let hits = 0;
+  scored.forEach(({ score, positive }, i) => {
+    if (positive) hits++;
+    // Equal scores fall on one side.
+    if (scored[i + 1]?.score === score) return;
+    const [precision, recall] = [hits / (i + 1), hits / positives];
+    const f1 = hits === 0 ? 0 : (2 * precision * recall) / (precision + recall);
+    if (f1 > best.f1) best = { threshold: score, precision, recall, f1 };
+  });
+  return best;
+}

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { finish, normalise, Preprocessor } from "../../src/data/preprocess.ts";
-import { decide, languageOf, QualityFilter } from "../../src/data/quality.ts";
+import { decide, languageOf, QualityFilter, tuneThreshold } from "../../src/data/quality.ts";
 import { loadTokenizer } from "../../src/host/node.ts";
 import { door, golden, hasGolden, shared } from "./rig.ts";
 
@@ -105,4 +105,25 @@ test.skipIf(!hasGolden)("a filter keeps by label, or by a threshold, with a clas
     expect(strict.judge(line).keep).toBe(languageOf(line) === "zh" || score >= 0.9);
   }
   expect(() => new QualityFilter({ classifier, threshold: 2 })).toThrow(expect.objectContaining({ code: "bad-option" }));
+});
+
+test.skipIf(!hasGolden)("a tuned threshold has the highest F1 that any has", async () => {
+  const classifier = await door.loadClassifier(join(golden, "unigram.bin"));
+  const lines = readFileSync(join(golden, "unigram.train.txt"), "utf8").split("\n").slice(0, 200);
+  const { threshold, f1 } = tuneThreshold(classifier, lines);
+  const scores = lines
+    .filter((line) => line !== "")
+    .map((line) => {
+      const { labels, probabilities } = classifier.score(line.replace(/^\S+\s/, ""), { k: 2 });
+      return { positive: line.startsWith("__label__pos"), score: Math.min(1, probabilities[labels.indexOf("__label__pos")]!) };
+    });
+  const f1At = (least: number) => {
+    const kept = scores.filter(({ score }) => score >= least);
+    const hits = kept.filter(({ positive }) => positive).length;
+    return (2 * hits) / (kept.length + scores.filter(({ positive }) => positive).length);
+  };
+  expect(f1At(threshold)).toBeCloseTo(f1, 12);
+  for (const { score } of scores) expect(f1At(score)).toBeLessThanOrEqual(f1 + 1e-12);
+  expect(f1).toBeGreaterThan(0.8);
+  expect(() => tuneThreshold(classifier, ["__label__neg a"])).toThrow(expect.objectContaining({ code: "bad-input" }));
 });

@@ -1,0 +1,5 @@
+// A folded classifier that the platform hands over as bytes.
+declare module "*.fold" {
+  const bytes: ArrayBuffer;
+  export default bytes;
+}
