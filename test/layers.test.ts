@@ -20,6 +20,7 @@ const order = [
   "constrain",
   "decode",
   "engine",
+  "hub",
   "port",
   "door",
   "index.ts",

@@ -99,7 +99,8 @@ async function qualityFilter(args: Parsed): Promise<QualityFilter | undefined> {
   const load = async (path: string): Promise<Classifier> => await loadClassifier(path, { signal });
   if (english === undefined && chinese === undefined) return undefined;
   const file = args.text("tokenizer");
-  const tokenizer = file === undefined ? undefined : await (await import("cpm-wasm")).loadTokenizer(modelOf(file), { signal });
+  const tokenizer =
+    file === undefined ? undefined : await (await import("cpm-wasm")).loadTokenizer(await modelOf(file, true), { signal });
   const classifier =
     english !== undefined && chinese !== undefined
       ? { en: await load(english), zh: await load(chinese) }

@@ -153,7 +153,10 @@ export const constrain: Command = {
       if (typeof value !== "string") throw new UsageError(`${file}, line ${i + 1}: --raw takes JSON strings`);
       return value;
     });
-    const tokenizer = await loadTokenizer(modelOf(args.positionals[0]), { headers: headers(args), signal: interrupt.signal });
+    const tokenizer = await loadTokenizer(await modelOf(args.positionals[0], args.flag("json")), {
+      headers: headers(args),
+      signal: interrupt.signal,
+    });
     const table = pieceTable(tokenizer.data);
     const module = await WebAssembly.compile(await readFile(new URL("../../wasm/constrain.wasm", import.meta.url)));
     const automaton = await Automaton.create(module, table, tokenizer.stop);

@@ -36,7 +36,10 @@ export const freq: Command = {
     if (files.length === 0) throw new UsageError("cpm freq: --corpus is missing");
     if (output === undefined) throw new UsageError("cpm freq: --output (-o) is missing");
     if (!Number.isSafeInteger(size) || size < 1) throw new UsageError(`--size: expected a whole number of tokens, found ${size}`);
-    const tokenizer = await loadTokenizer(modelOf(args.positionals[0]), { headers: headers(args), signal: interrupt.signal });
+    const tokenizer = await loadTokenizer(await modelOf(args.positionals[0], args.flag("json")), {
+      headers: headers(args),
+      signal: interrupt.signal,
+    });
     const counts = await count(tokenizer, files);
     const tokens = ranked(counts, size, tokenizer.data.stop);
     await writeFileWhole(output, `${JSON.stringify(tokens)}\n`, "--output");

@@ -25,7 +25,10 @@ export const inspect: Command = {
   async run(args) {
     const { contextSize, kvType, threads, sparse, headers } = loadOptions(args);
     const options = { contextSize, kvType, threads: threads === "auto" ? undefined : threads, sparse, headers };
-    const found = await inspectModel(modelOf(args.positionals[0]), { ...options, signal: interrupt.signal });
+    const found = await inspectModel(await modelOf(args.positionals[0], args.flag("json")), {
+      ...options,
+      signal: interrupt.signal,
+    });
     const metadata = Object.fromEntries(Object.entries(found.metadata).map(([key, value]) => [key, summary(value)]));
     if (args.flag("json")) return printJson({ ...found, metadata });
     await write(`${sections(found, args.flag("tensors")).join("\n\n")}\n`);

@@ -12,6 +12,7 @@ import { chat } from "./chat.ts";
 import { clean } from "./clean.ts";
 import { constrain } from "./constrain.ts";
 import { freq } from "./freq.ts";
+import { hubCommands } from "./hub.ts";
 import { inspect } from "./inspect.ts";
 import { interrupt, onInterrupt } from "./interrupt.ts";
 import { logits } from "./logits.ts";
@@ -37,6 +38,7 @@ const commands: readonly Command[] = [
   score,
   fold,
   clean,
+  ...hubCommands,
 ];
 
 const overview = (): string => `cpm runs MiniCPM4 and llama models in WebAssembly.

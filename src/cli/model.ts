@@ -1,27 +1,48 @@
 // Loading a model for a command, with progress where a person watches.
+import { existsSync } from "node:fs";
 import process from "node:process";
 import { defaultModel, load } from "cpm-wasm";
+import { find, isPrefixed, parseRef } from "cpm-wasm/hub";
 import type { LoadOptions, LoadProgress, Model } from "../index.ts";
+import { pullShown } from "./hub.ts";
 import { interrupt } from "./interrupt.ts";
 import { megabytes, ProgressBar } from "./progress.ts";
 
-export const modelOf = (name: string | undefined): string | URL => name ?? defaultModel;
+/**
+ * What a command loads: the embedded model without a name; a file, folder or URL; a model of the hub, which is pulled when it is not
+ * there. A path that exists is never taken for a name. `quiet`: nothing is told on the way.
+ */
+export async function modelOf(name: string | undefined, quiet = false): Promise<string | URL> {
+  if (name === undefined) return defaultModel;
+  if (/^(?:\.|\/|~|file:|data:|blob:|http:)/i.test(name) || /^https:.*\/resolve\//i.test(name)) return name;
+  if (!isPrefixed(name) && existsSync(name)) return name;
+  if (!parseRef(name)) return name;
+  const found = await find(name);
+  return (found ?? (await pullShown(name, { signal: interrupt.signal }, quiet))).path;
+}
 
 /** Loads `name`, or the embedded model. `quiet`: no progress bar. Rejects as load() does, on Ctrl-C with an AbortError. */
 export async function openModel(name: string | undefined, options: LoadOptions, quiet: boolean): Promise<Model> {
+  const model = await modelOf(name, quiet);
   const bar = !quiet && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
   const onProgress = bar && ((progress: LoadProgress) => showLoad(bar, progress));
   try {
-    return await load(modelOf(name), { ...options, signal: interrupt.signal, onProgress });
+    return await load(model, { ...options, signal: interrupt.signal, onProgress });
   } finally {
     bar?.close();
   }
 }
 
-const phases = { open: "reading the header", plan: "planning memory", weights: "loading", ready: "ready" } as const;
+const phases = {
+  download: "pulling",
+  open: "reading the header",
+  plan: "planning memory",
+  weights: "loading",
+  ready: "ready",
+} as const;
 
 function showLoad(bar: ProgressBar, { phase, bytes, totalBytes, tensor }: LoadProgress): void {
-  const total = phase === "weights" ? totalBytes : 0;
+  const total = phase === "weights" || phase === "download" ? totalBytes : 0;
   bar.show({ what: phases[phase], done: bytes, total, more: [megabytes(bytes, totalBytes), tensor ?? ""] });
 }
 

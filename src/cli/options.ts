@@ -10,7 +10,7 @@ export const modelArg = {
   model: {
     type: "positional",
     required: false,
-    description: "A .gguf file, a Hugging Face folder, or a URL (default: the embedded story model)",
+    description: "A .gguf file, a Hugging Face folder, a URL, or a name: org/repo:Q4_0 (default: the embedded story model)",
   },
 } as const satisfies ArgsDef;
 

@@ -58,18 +58,24 @@ function models(args: Parsed): ServedModels {
   const list = args.list("model").length ? args.list("model") : [""];
   const entries = list.map((arg) => {
     const [name, path] = arg === "" ? (["stories", undefined] as const) : named(arg);
-    const where = modelOf(path);
+    // Found, or pulled, once; a failure is for the next request to try again.
+    let found: Promise<string | URL> | undefined;
+    const where = () => {
+      found ??= modelOf(path);
+      found.catch(() => (found = undefined));
+      return found;
+    };
     const { contextSize, kvType, sparse, headers } = options;
     return [
       name,
       {
         async load() {
-          const model = await load(where, options);
+          const model = await load(await where(), options);
           note(dim(`${name}: loaded in ${short(model.info.loadMs)} ms, ${short(model.info.memory.total / 2 ** 20)} MiB`));
           return model;
         },
         bytes: async () =>
-          (await inspect(where, { contextSize, kvType, sparse, parallel, headers })).memory.total + (cacheBytes ?? 0),
+          (await inspect(await where(), { contextSize, kvType, sparse, parallel, headers })).memory.total + (cacheBytes ?? 0),
       },
     ] as const;
   });
@@ -97,7 +103,7 @@ export const serve: Command = {
     model: {
       type: "string",
       valueHint: "[NAME=]MODEL",
-      description: "A .gguf file, a folder or a URL; may be repeated, also without --model",
+      description: "A .gguf file, a folder, a URL or a name (org/repo:Q4_0); may be repeated, also without --model",
     },
     host: { type: "string", valueHint: "H", description: "Address to listen on (default 127.0.0.1)" },
     port: { type: "string", valueHint: "P", description: `Port, 0 for any that is free (default ${DEFAULT_PORT})` },

@@ -24,7 +24,7 @@ export const tokenize: Command = {
     const text = await textOf(args, "text");
     if (text === undefined) throw new UsageError("cpm tokenize: give --text or --text-file");
     const options = { headers: headers(args), signal: interrupt.signal };
-    const tokenizer = await loadTokenizer(modelOf(args.positionals[0]), options);
+    const tokenizer = await loadTokenizer(await modelOf(args.positionals[0], args.flag("json")), options);
     const bos = args.flag("no-bos") ? { bos: false } : {};
     const ids = tokenizer.encode(text, { special: !args.flag("no-special"), ...bos });
     const pieces = ids.map((id) => tokenizer.piece(id));

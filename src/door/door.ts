@@ -2,6 +2,7 @@
 import { isBlob } from "../brands.ts";
 import { Engine, type EngineHooks } from "../engine/engine.ts";
 import type { EngineHost, ModelInput } from "../engine/host.ts";
+import type { LoadProgress } from "../engine/types.ts";
 import { typed } from "../errors.ts";
 import { memoryFiles } from "../file/bytes.ts";
 import { type InputKind, inputKind, openInput } from "../file/open.ts";
@@ -26,6 +27,15 @@ export interface Platform {
   readonly startWorker?: () => Promise<EngineWorker | undefined>;
   /** What relative addresses are relative to; undefined where strings are paths. */
   readonly base?: () => string | undefined;
+  /** Where a model named as on a hub ("hf:org/repo") lies, pulled if need be; other inputs as they are. */
+  readonly byName?: (
+    model: ModelInput,
+    options: {
+      readonly network?: NetworkOptions | undefined;
+      readonly signal?: AbortSignal | undefined;
+      readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+    },
+  ) => Promise<ModelInput>;
   /** Paths are those of Windows. */
   readonly windows?: boolean;
 }
@@ -41,7 +51,8 @@ export interface ReadOptions {
 /** The public functions over a platform. */
 export interface Door {
   /**
-   * Loads a model: a GGUF (any part of a split one) or a Hugging Face folder, from a path, URL (with HTTP ranges), Blob, bytes,
+   * Loads a model: a GGUF (any part of a split one) or a Hugging Face folder, from a name on the hub ("hf:org/repo:Q4_0"; Node, Deno,
+   * Bun), a path, URL (with HTTP ranges), Blob, bytes,
    * named Blobs or bytes, or ModelFiles of your own. Weights are packed while they stream in.
    * Rejects with CpmError: "bad-model" (with the byte offset or field), "unsupported", "io", "out-of-memory", "bad-option",
    * "bad-input"; or with the signal's reason.
@@ -60,14 +71,17 @@ export function openDoor(platform: Platform): Door {
   };
   const open = async (kind: InputKind) => openInput(kind, platform.openPath);
 
-  async function start(input: ModelInput, given: LoadOptions, hooks: EngineHooks & { readonly signal: AbortSignal }) {
+  const byName: NonNullable<Platform["byName"]> = async (model, options) => (await platform.byName?.(model, options)) ?? model;
+
+  async function start(model: ModelInput, given: LoadOptions, hooks: EngineHooks & { readonly signal: AbortSignal }) {
     const options = engineOptions(given);
     const network = networkOptions(given);
     hooks.signal.throwIfAborted();
-    const kind = kindOf(input, network);
+    const named = { network: given.network, signal: hooks.signal, onProgress: hooks.onProgress };
+    const kind = kindOf(await byName(model, named), network);
     const vocabulary = async (files: ModelInput) => abortable(await open(kindOf(files, network)), hooks.signal);
     const draft = await draftOptions(given.draft, vocabulary, hooks.signal);
-    const draftKind = draft.files === undefined ? undefined : kindOf(draft.files, network);
+    const draftKind = draft.files === undefined ? undefined : kindOf(await byName(draft.files, named), network);
     const full = { ...options, draft: draft.options };
     const worker = given.worker === false ? undefined : await platform.startWorker?.();
     if (worker) {
@@ -94,14 +108,20 @@ export function openDoor(platform: Platform): Door {
     },
     async inspect(input, given) {
       const options = withoutNulls(given);
-      const files = guarding(await open(kindOf(input, networkOptions(options))), options.signal);
+      const files = guarding(
+        await open(kindOf(await byName(input, { network: options.network, signal: options.signal }), networkOptions(options))),
+        options.signal,
+      );
       return inspectFiles(await platform.host(), files, options).catch((error: unknown) => {
         throw typed(error);
       });
     },
     async loadTokenizer(input, options) {
       const { signal, ...network } = given(options, ["headers", "network", "signal"]);
-      const files = guarding(await open(kindOf(input, networkOptions({ ...network, signal }))), signal);
+      const files = guarding(
+        await open(kindOf(await byName(input, { network: network.network, signal }), networkOptions({ ...network, signal }))),
+        signal,
+      );
       try {
         return new Tokenizer((await readTokenizer(files, signal)).tokenizer);
       } catch (error) {

@@ -13,7 +13,8 @@ export type Variant = "base" | "relaxed";
 
 /** One step of loading. `phase` order: open, plan, weights, ready. */
 export interface LoadProgress {
-  readonly phase: "open" | "plan" | "weights" | "ready";
+  /** "download" comes first, for a model that is pulled by its name. */
+  readonly phase: "download" | "open" | "plan" | "weights" | "ready";
   /** Bytes of the model file read so far, and in all (0 while unknown). */
   readonly bytes: number;
   readonly totalBytes: number;

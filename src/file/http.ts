@@ -154,7 +154,12 @@ export interface Answer {
   readonly response: Response;
   /** The body, which has exactly `length` bytes, or at most `most` where the length is unknown. More throws what `tooLong` gives. */
   body(length: number | undefined, most: number, tooLong: () => Error): Promise<Uint8Array>;
+  /** The body as it comes; a failure of `take` ends it and is thrown. */
+  stream(take: (bytes: Uint8Array) => Promise<void>): Promise<void>;
 }
+
+/** Headers of a request, or what gives those of each try. */
+export type RequestHeaders = Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
 
 /** The URL as fetch takes it, and headers with what its user and password stand for. */
 function withoutUser(
@@ -173,7 +178,7 @@ function withoutUser(
 async function once<T>(
   address: string,
   options: UrlOptions,
-  headers: Readonly<Record<string, string>>,
+  headers: RequestHeaders,
   outer: AbortSignal | undefined,
   use: (answer: Answer) => Promise<T>,
 ): Promise<T> {
@@ -181,7 +186,10 @@ async function once<T>(
   const stall = new AbortController();
   const watch = new Watch(options.network ?? {}, (error) => stall.abort(error));
   const { signal, release } = joinSignals(outer, stall.signal);
-  const { url, headers: sent } = withoutUser(address, { ...options.headers, ...headers });
+  const { url, headers: sent } = withoutUser(address, {
+    ...options.headers,
+    ...(typeof headers === "function" ? headers() : headers),
+  });
   let response: Response | undefined;
   try {
     const asked = async () => {
@@ -196,7 +204,11 @@ async function once<T>(
     const answered = await untilAborted(asked(), signal);
     response = answered;
     watch.answered();
-    return await use({ response, body: (...limits) => readBody(answered, signal, watch, ...limits) });
+    return await use({
+      response,
+      body: (...limits) => readBody(answered, signal, watch, ...limits),
+      stream: (take) => eachPart(answered, signal, watch, take),
+    });
   } catch (error) {
     throw signal.aborted ? signal.reason : error;
   } finally {
@@ -204,6 +216,26 @@ async function once<T>(
     release();
     // What is not read any more must not keep its connection.
     if (response && !response.bodyUsed) void response.body?.cancel().catch(() => {});
+  }
+}
+
+async function eachPart(
+  response: Response,
+  signal: AbortSignal,
+  watch: Watch,
+  take: (bytes: Uint8Array) => Promise<void> | void,
+): Promise<void> {
+  const reader = response.body?.getReader();
+  try {
+    while (reader) {
+      const { done, value } = await untilAborted(reader.read(), signal);
+      if (done) return;
+      watch.took(value.length);
+      await take(value);
+    }
+  } catch (error) {
+    void reader?.cancel().catch(() => {});
+    throw error;
   }
 }
 
@@ -219,21 +251,12 @@ async function readBody(
   const parts: Uint8Array[] = [];
   const all = length === undefined ? undefined : new Uint8Array(length);
   let size = 0;
-  const reader = response.body?.getReader();
-  try {
-    while (reader) {
-      const { done, value } = await untilAborted(reader.read(), signal);
-      if (done) break;
-      watch.took(value.length);
-      if (size + value.length > limit) throw tooLong();
-      if (all) all.set(value, size);
-      else parts.push(value);
-      size += value.length;
-    }
-  } catch (error) {
-    void reader?.cancel().catch(() => {});
-    throw error;
-  }
+  await eachPart(response, signal, watch, (value) => {
+    if (size + value.length > limit) throw tooLong();
+    if (all) all.set(value, size);
+    else parts.push(value);
+    size += value.length;
+  });
   if (all) {
     if (size !== length) throw new Error(`${size} of ${length} bytes arrived`);
     return all;
@@ -254,7 +277,7 @@ async function readBody(
 export async function request<T>(
   url: string,
   options: UrlOptions,
-  headers: Readonly<Record<string, string>>,
+  headers: RequestHeaders,
   signal: AbortSignal | undefined,
   use: (answer: Answer) => Promise<T>,
 ): Promise<T> {

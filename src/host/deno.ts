@@ -3,6 +3,7 @@ import process from "node:process";
 import { openDoor } from "../door/door.ts";
 import { denoHost, mayRead } from "./deno.host.ts";
 import { pathFiles } from "./node.files.ts";
+import { byName } from "./node.names.ts";
 import { startLane } from "./threads.files.ts";
 import { engineWorker } from "./threads.ts";
 
@@ -11,6 +12,7 @@ export * from "../index.ts";
 const door = openDoor({
   host: denoHost,
   openPath: pathFiles,
+  byName,
   windows: process.platform === "win32",
   startWorker: async () => {
     const script = new URL("./deno.worker.js", import.meta.url);

@@ -1,0 +1,129 @@
+// A hub on 127.0.0.1 with Hugging Face's routes, whose files lie on a second origin, and which misbehaves as it is told.
+import { createHash } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll } from "vitest";
+
+export const commitOf = (text: string): string => createHash("sha1").update(text).digest("hex");
+export const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+export const gitSha1 = (bytes: Uint8Array): string =>
+  createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+
+export interface Repo {
+  /** Names of branches and tags, and their commits. */
+  refs: Record<string, string>;
+  files: Record<string, Uint8Array>;
+}
+
+/** How a request for bytes is answered; undefined: rightly. Gets how many came before. */
+export type Misbehave = (count: number, request: IncomingMessage, response: ServerResponse, bytes: Uint8Array) => boolean;
+
+export interface Request {
+  readonly origin: "hub" | "files";
+  readonly url: string;
+  readonly range: string | undefined;
+  readonly authorization: string | undefined;
+}
+
+/** Starts a hub; small files have git hashes, others sha256. */
+export async function startHub(repos: Record<string, Repo>, { small = 64 } = {}) {
+  const requests: Request[] = [];
+  const sent = { bytes: 0 };
+  const state: {
+    misbehave: Misbehave | undefined;
+    hub: Misbehave | undefined;
+    oid: string | undefined;
+    pageSize: number;
+    token: string | undefined;
+  } = {
+    misbehave: undefined,
+    hub: undefined,
+    oid: undefined,
+    pageSize: 1000,
+    token: undefined,
+  };
+  const counts = { files: 0, hub: 0 };
+  const log = (origin: Request["origin"], { url = "", headers }: IncomingMessage) =>
+    requests.push({ origin, url, range: headers.range, authorization: headers.authorization });
+
+  const files = createServer((request, response) => {
+    log("files", request);
+    const [, repo, path] = /^\/cdn\/([^/]+\/[^/]+)\/(.+)$/.exec(decodeURIComponent(request.url!.replace(/\?.*$/s, ""))) ?? [];
+    const bytes = repos[repo ?? ""]?.files[path ?? ""];
+    if (!bytes) return void response.writeHead(404).end();
+    if (state.misbehave?.(counts.files++, request, response, bytes)) return;
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
+    const tag = `"${sha256(bytes).slice(0, 20)}"`;
+    const begin = range && (request.headers["if-range"] ?? tag) === tag ? Number(range[1]) : 0;
+    if (range && begin >= bytes.length && bytes.length > 0)
+      return void response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();
+    const part = bytes.subarray(begin);
+    sent.bytes += part.length;
+    response.writeHead(begin > 0 ? 206 : 200, {
+      etag: tag,
+      "content-length": part.length,
+      ...(begin > 0 ? { "content-range": `bytes ${begin}-${bytes.length - 1}/${bytes.length}` } : {}),
+    });
+    response.end(part);
+  });
+
+  const hub = createServer((request, response) => {
+    log("hub", request);
+    const url = new URL(request.url!, "http://x");
+    const json = (value: unknown, headers = {}) =>
+      response.writeHead(200, { "content-type": "application/json", ...headers }).end(JSON.stringify(value));
+    const [, name, rest = ""] = /^\/api\/models\/([^/]+\/[^/]+)\/(.+)$/.exec(url.pathname) ?? [];
+    if (state.token !== undefined && request.headers.authorization !== `Bearer ${state.token}`)
+      return void response.writeHead(401).end();
+    if (state.hub?.(counts.hub++, request, response, new Uint8Array(0))) return;
+    const repo = repos[name ?? ""];
+    if (repo && rest === "refs") {
+      const branches = Object.entries(repo.refs).map(([n, targetCommit]) => ({ name: n, ref: `refs/heads/${n}`, targetCommit }));
+      return void json({ branches, tags: [], converts: [] });
+    }
+    if (repo && rest.startsWith("tree/")) {
+      const all = Object.entries(repo.files).map(([path, bytes]) => {
+        const lfs = bytes.length > small;
+        const oid = lfs ? (state.oid ?? sha256(bytes)) : gitSha1(bytes);
+        return {
+          type: "file",
+          path,
+          size: bytes.length,
+          oid: lfs ? commitOf(path) : oid,
+          ...(lfs ? { lfs: { oid, size: bytes.length, pointerSize: 135 } } : {}),
+        };
+      });
+      const listed = [{ type: "directory", path: "folder", size: 0, oid: commitOf("folder") }, ...all];
+      const at = Number(url.searchParams.get("cursor") ?? 0);
+      const next =
+        at + state.pageSize < listed.length
+          ? `<${origin}${url.pathname}?recursive=true&cursor=${at + state.pageSize}>; rel="next"`
+          : undefined;
+      return void json(listed.slice(at, at + state.pageSize), next ? { link: next } : {});
+    }
+    const file = /^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(url.pathname);
+    if (file && repos[file[1]!])
+      return void response.writeHead(302, { location: `${filesOrigin}/cdn/${file[1]}/${file[3]}?X-Amz-Signature=secret` }).end();
+    response.writeHead(404).end();
+  });
+
+  const listen = async (server: Server) => {
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const filesOrigin = await listen(files);
+  const origin = await listen(hub);
+  afterAll(() => {
+    for (const server of [files, hub]) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+  const reset = () => {
+    requests.length = 0;
+    sent.bytes = 0;
+    counts.files = counts.hub = 0;
+    Object.assign(state, { misbehave: undefined, hub: undefined, oid: undefined, pageSize: 1000, token: undefined });
+  };
+  return { origin, filesOrigin, requests, sent, state, reset };
+}
