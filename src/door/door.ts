@@ -51,8 +51,8 @@ export interface ReadOptions {
 /** The public functions over a platform. */
 export interface Door {
   /**
-   * Loads a model: a GGUF (any part of a split one) or a Hugging Face folder, from a name on the hub ("hf:org/repo:Q4_0"; Node, Deno,
-   * Bun), a path, URL (with HTTP ranges), Blob, bytes,
+   * Loads a model: a GGUF (any part of a split one) or a Hugging Face folder, from a name on the hub ("hf:org/repo:Q4_0"; not on
+   * edge runtimes), a path, URL (with HTTP ranges), Blob, bytes,
    * named Blobs or bytes, or ModelFiles of your own. Weights are packed while they stream in.
    * Rejects with CpmError: "bad-model" (with the byte offset or field), "unsupported", "io", "out-of-memory", "bad-option",
    * "bad-input"; or with the signal's reason.

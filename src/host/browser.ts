@@ -3,6 +3,7 @@ import { openDoor } from "../door/door.ts";
 import { packageFile, servedApart } from "./browser.files.ts";
 import { browserHost } from "./browser.host.ts";
 import { fetchedModule } from "./browser.modules.ts";
+import { byName } from "./browser.names.ts";
 import { startWeb, webEngine, webLane } from "./web.ts";
 
 export * from "../index.ts";
@@ -22,6 +23,7 @@ const lane = () =>
 const door = openDoor({
   host: () => browserHost(fetchedModule, false),
   startWorker: async () => webEngine(engine, () => webLane(lane)),
+  byName,
   base: () => globalThis.location?.href,
 });
 

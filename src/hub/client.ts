@@ -196,13 +196,13 @@ function fileOf(entry: unknown): HubFile | undefined | null {
 /** fetch that gives the token to one origin only: redirects are followed here, not by a runtime that may pass it on. */
 function guardedFetch(fetch: typeof globalThis.fetch, origin: string, token: string | undefined): typeof globalThis.fetch {
   return async (input, init) => {
-    let url = String(input);
+    let url = typeof input === "string" ? input : "href" in input ? input.href : input.url;
     for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
       const headers = { ...(init?.headers as Record<string, string>) };
       if (token && new URL(url).origin === origin) headers["authorization"] = `Bearer ${token}`;
-      const response = await fetch(url, { ...init, headers, redirect: "manual" });
+      const response = await fetch(url, { ...init, headers, redirect: "manual", cache: "no-store" });
       // A page does not see where it is sent; its fetch leaves the token out by itself on another origin.
-      if (response.type === "opaqueredirect") return fetch(url, { ...init, headers, redirect: "follow" });
+      if (response.type === "opaqueredirect") return fetch(url, { ...init, headers, redirect: "follow", cache: "no-store" });
       const to = response.headers.get("location");
       if (response.status < 300 || response.status > 399 || response.status === 304 || !to) return response;
       void response.body?.cancel().catch(() => {});

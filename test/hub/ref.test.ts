@@ -44,7 +44,7 @@ test.for([
   "a/b@",
   "a/b@../x",
   "a/b/c\\d",
-  "x".repeat(97) + "/y",
+  `${"x".repeat(97)}/y`,
   "",
 ])("%s is no name", (name) => {
   expect(parseRef(name)).toBeUndefined();

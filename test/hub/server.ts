@@ -46,7 +46,17 @@ export async function startHub(repos: Record<string, Repo>, { small = 64 } = {})
   const log = (origin: Request["origin"], { url = "", headers }: IncomingMessage) =>
     requests.push({ origin, url, range: headers.range, authorization: headers.authorization });
 
+  /** What a hub allows pages of other origins. */
+  const allow = (request: IncomingMessage, response: ServerResponse): boolean => {
+    response.setHeader("access-control-allow-origin", "*");
+    response.setHeader("access-control-expose-headers", "ETag, Content-Range, Link, Location");
+    response.setHeader("access-control-allow-headers", "authorization, range, if-range");
+    if (request.method !== "OPTIONS") return false;
+    response.writeHead(204).end();
+    return true;
+  };
   const files = createServer((request, response) => {
+    if (allow(request, response)) return;
     log("files", request);
     const [, repo, path] = /^\/cdn\/([^/]+\/[^/]+)\/(.+)$/.exec(decodeURIComponent(request.url!.replace(/\?.*$/s, ""))) ?? [];
     const bytes = repos[repo ?? ""]?.files[path ?? ""];
@@ -68,6 +78,7 @@ export async function startHub(repos: Record<string, Repo>, { small = 64 } = {})
   });
 
   const hub = createServer((request, response) => {
+    if (allow(request, response)) return;
     log("hub", request);
     const url = new URL(request.url!, "http://x");
     const json = (value: unknown, headers = {}) =>
