@@ -10,6 +10,21 @@ export interface Dfa {
   readonly accepts: readonly boolean[];
   /** Per state, the state whose edges it has beyond its own, -1: none; a target of -1 in `edges` is death. */
   readonly otherwise?: readonly number[];
+  /** States that many automata share: in `otherwise` they are numbered from `edges.length` on. */
+  readonly base?: Dfa;
+}
+
+/** The automaton with the shared states among its own. */
+export function flattened(dfa: Dfa): Dfa {
+  if (!dfa.base) return dfa;
+  const count = dfa.edges.length;
+  const base = flattened(dfa.base);
+  const moved = base.edges.map((own) => own.map((x, i) => (i % 3 === 2 && x >= 0 ? x + count : x)));
+  return {
+    edges: [...dfa.edges, ...moved],
+    accepts: [...dfa.accepts, ...base.accepts],
+    otherwise: [...dfa.edges.map((_, i) => dfa.otherwise?.[i] ?? -1), ...moved.map(() => -1)],
+  };
 }
 
 /** A rule called from a state: which, in which loop (-1: none), and where it returns to. */
@@ -102,7 +117,8 @@ export class Nfa {
   }
 
   /** Another automaton's states, from `from` to `to`. */
-  embed(from: number, dfa: Dfa, to: number): void {
+  embed(from: number, automaton: Dfa, to: number): void {
+    const dfa = flattened(automaton);
     const base = this.edges.length;
     for (let i = 0; i < dfa.edges.length; i++) {
       this.eps.push(dfa.accepts[i] ? [to] : NONE);

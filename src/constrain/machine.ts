@@ -51,6 +51,8 @@ class Builder {
   readonly #index = new Map<Rule, number>();
   readonly #loopIndex = new Map<Loop, number>();
   readonly #bodies = new Set<Rule>();
+  /** Where automata that others share begin. */
+  readonly #shared = new Map<Dfa, number>();
   #ranges = 0;
 
   indexOf(rule: Rule): number {
@@ -67,12 +69,12 @@ class Builder {
   add(i: number): void {
     const rule = this.rules[i]!;
     if (!rule.body) throw new Error(`rule ${rule.path} has no body`);
-    const base = this.edges.length;
-    this.starts[i] = base;
     if (rule.body.kind === "dfa") {
-      this.#addDfa(rule.body.dfa, base, i);
+      this.starts[i] = this.#addDfa(rule.body.dfa, i);
       return;
     }
+    const base = this.edges.length;
+    this.starts[i] = base;
     const nfa = new Nfa();
     const start = nfa.state();
     const end = addPart(nfa, rule.body, start, UNROLLED, (body) => {
@@ -111,11 +113,25 @@ class Builder {
     return { rule: this.loops[i]!.rule, loop: i, target: back };
   }
 
-  #addDfa(dfa: Dfa, base: number, rule: number): void {
+  /** Adds an automaton's states, and those it shares with others once; its start. */
+  #addDfa(dfa: Dfa, rule: number): number {
+    let shared = 0;
+    if (dfa.base) {
+      shared = this.#shared.get(dfa.base) ?? this.#addDfa(dfa.base, rule);
+      this.#shared.set(dfa.base, shared);
+    }
+    const base = this.edges.length;
+    const count = dfa.edges.length;
     for (let s = 0; s < dfa.edges.length; s++) {
       const other = dfa.otherwise?.[s] ?? -1;
-      this.#push(shift(dfa.edges[s]!, dfa.edges[s]!.slice(), base), dfa.accepts[s]!, other < 0 ? 0 : base + other, rule);
+      this.#push(
+        shift(dfa.edges[s]!, dfa.edges[s]!.slice(), base),
+        dfa.accepts[s]!,
+        other < 0 ? 0 : other < count ? base + other : shared + other - count,
+        rule,
+      );
     }
+    return base;
   }
 
   #push(edges: readonly number[], accepts: boolean, otherwise: number, rule: number): void {

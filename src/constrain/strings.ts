@@ -1,5 +1,5 @@
 // Sets of texts as automata over their UTF-8 bytes, and the same texts as JSON strings.
-import { addPart, type Dfa, determinise, edgesOf, Nfa } from "./dfa.ts";
+import { addPart, type Dfa, determinise, edgesOf, flattened, Nfa } from "./dfa.ts";
 import { alt, automaton, chars, counted, literal, type Part, repeat, seq, shared } from "./grammar.ts";
 import { MAX_STRING_STATES, tooLarge } from "./limits.ts";
 import { ALL } from "./utf8.ts";
@@ -124,7 +124,8 @@ export function combine(a: Dfa, b: Dfa, keep: boolean, where: string): Dfa | und
   return trimmed({ edges, accepts });
 }
 
-export function matches(dfa: Dfa, text: string): boolean {
+export function matches(automaton: Dfa, text: string): boolean {
+  const dfa = flattened(automaton);
   let s = 0;
   for (const byte of utf8.encode(text)) {
     const own = edgesOf(dfa, s);
@@ -254,46 +255,27 @@ const stringDfa: Dfa = quoted(anyText);
  */
 export function anyBut(words: readonly string[]): Dfa {
   if (words.length === 0) return stringDfa;
-  const edges: number[][] = stringDfa.edges.map((e) => e.slice());
-  const accepts = stringDfa.accepts.slice();
-  const otherwise: number[] = edges.map(() => -1);
-  // The start moves: state 0 becomes the root of the tree, the free start a new one.
-  const free = edges.push(edges[0]!.slice()) - 1;
-  accepts.push(accepts[0]!);
-  otherwise.push(-1);
-  for (const out of edges) for (let e = 2; e < out.length; e += 3) if (out[e] === 0) out[e] = free;
-  edges[0] = [];
-  otherwise[0] = free;
   const children: Map<number, number>[] = [new Map()];
-  const nodeState = [0];
-  /** Bytes and the state of a string's automaton that they come to. */
+  /** The state of any string that each node of the tree comes to; -1: a word has ended there, which leads nowhere. */
+  const meant = [0];
   for (const word of words) {
     let node = 0;
-    let state = free;
     for (const byte of utf8.encode(JSON.stringify(word).slice(1))) {
-      const t = step(edges, state, byte);
       let child = children[node]!.get(byte);
       if (child === undefined) {
-        child = children.length;
-        children.push(new Map());
-        nodeState.push(edges.push([]) - 1);
-        accepts.push(false);
-        otherwise.push(t);
+        child = children.push(new Map()) - 1;
+        meant.push(step(stringDfa.edges, meant[node]!, byte));
         children[node]!.set(byte, child);
       }
       node = child;
-      state = t;
     }
-    // The closing quote of a word leads nowhere.
-    nodeState[node] = -1;
+    meant[node] = -1;
   }
-  for (let node = 0; node < children.length; node++) {
-    const state = nodeState[node]!;
-    if (state < 0) continue;
-    const out = [...children[node]!].sort((a, b) => a[0] - b[0]);
-    edges[state] = out.flatMap(([byte, child]) => [byte, byte, nodeState[child]!]);
-  }
-  return { edges, accepts, otherwise };
+  const edges = children.map((row) =>
+    [...row].sort((a, b) => a[0] - b[0]).flatMap(([byte, child]) => [byte, byte, meant[child]! < 0 ? -1 : child]),
+  );
+  const count = edges.length;
+  return { edges, accepts: edges.map(() => false), otherwise: meant.map((t) => (t < 0 ? -1 : count + t)), base: stringDfa };
 }
 
 function step(edges: readonly (readonly number[])[], state: number, byte: number): number {
