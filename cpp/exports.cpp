@@ -106,14 +106,14 @@ void peak_task(void* arg, Lane& lane) {
 
 // Packs `count` file rows from `row` on; heads > 0: rows are rotated heads in GGUF order.
 ABI(pack_rows) int pack_rows(Ref<const Tensor> w, int type, Ref<const uint8_t> from, int row, int count, int heads) {
-  if (row < 0 || count < 0 || row + count > w->rows) return kBadArgument;
+  if (row < 0 || count < 0 || count > w->rows || row > w->rows - count) return kBadArgument;
   if (w->kind == kInt8 && is_float(packed_kind(type)) && w->cols % kBlock) return kBadArgument;
   PackJob job = {*w, type, row, count, heads, from, (size_t)w->cols / file_block(type) * file_block_bytes(type)};
   return pool_run(pack_task, &job);
 }
 
 ABI(pack_words) int pack_words(Ref<const Tensor> w, Ref<const uint32_t> qweight, int first, int count, Ref<const uint16_t> scales, Ref<const uint32_t> zeros, int group, int plus_one) {
-  if (first % 4 || count % 4 || (first + count) * 8 > w->cols) return kBadArgument;
+  if (first < 0 || count < 0 || first % 4 || count % 4 || ((int64_t)first + count) * 8 > w->cols) return kBadArgument;
   GptqJob job = {*w, qweight, first, count, group, scales, zeros, plus_one != 0};
   return pool_run(gptq_task, &job);
 }
@@ -124,7 +124,7 @@ ABI(forward) int forward(Ref<const Model> m, Ref<const Batch> b, int context, in
   for (int i = 0; i < b->count; i++) {
     const Sequence& s = *(const Sequence*)rows[i].sequence;
     if (rows[i].token < 0 || rows[i].token >= m->vocab || rows[i].slot < 0 || rows[i].slot >= s.capacity) return kBadArgument;
-    if (reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity || rows[i].base < 0) return kBadArgument;
+    if (rows[i].base < 0 || rows[i].base > s.capacity || reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity) return kBadArgument;
     if (m->sparse.block && (rows[i].position < 0 || rows[i].position >= context || s.capacity > context)) return kBadArgument;
   }
   return forward_layers(*m, *b, context, begin, end);
@@ -149,7 +149,7 @@ ABI(head) int head(Ref<const Model> m, Ref<const Batch> b, int context, Ref<cons
 
 // Copies slots [from, from + count) of a to [to, to + count) of b, in rising order.
 ABI(kv_move) int kv_move(Ref<const Model> m, Ref<const Sequence> a, int from, Ref<Sequence> b, int to, int count) {
-  if (from < 0 || to < 0 || count < 0 || from + count > a->capacity || to + count > b->capacity) return kBadArgument;
+  if (from < 0 || to < 0 || count < 0 || from > a->capacity - count || to > b->capacity - count) return kBadArgument;
   for (int i = 0; i < count; i++) kv_copy_slot(*m, *a, from + i, *b, to + i);
   if (count && to < b->windowed) b->windowed = to;
   return kOk;
@@ -157,7 +157,7 @@ ABI(kv_move) int kv_move(Ref<const Model> m, Ref<const Sequence> a, int from, Re
 
 // Forgets slots [to, from): the `count` slots from `from` on move down to `to`, turned to their new positions.
 ABI(kv_slide) int kv_slide(Ref<const Model> m, Ref<Sequence> s, int from, int to, int count) {
-  if (to < 0 || from <= to || count < 0 || from + count > s->capacity) return kBadArgument;
+  if (to < 0 || from <= to || count < 0 || from > s->capacity - count) return kBadArgument;
   if (to < s->windowed) s->windowed = to;
   return kv_slide_slots(*m, *s, from, to, count);
 }
@@ -180,7 +180,7 @@ ABI(draft_forward) int draft_forward(Ref<const DraftHead> head, Ref<const DraftB
     const Sequence& s = *(const Sequence*)rows[i].sequence;
     int first = ((const int32_t*)b->first)[i];
     if (rows[i].token < 0 || rows[i].token >= head->m.vocab || rows[i].slot < 0 || rows[i].slot >= s.capacity || first < 0 || first > rows[i].slot) return kBadArgument;
-    if (reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity || rows[i].base < 0) return kBadArgument;
+    if (rows[i].base < 0 || rows[i].base > s.capacity || reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity) return kBadArgument;
   }
   return draft_rows(*head, *b);
 }

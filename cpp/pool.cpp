@@ -40,9 +40,11 @@ void pool_barrier(Lane& lane) {
   // The counter of the phase after the next: it was used two phases ago, which every lane has left.
   __atomic_store_n(&claims[lane.index].taken[(lane.phase + 2) & 3], 0, __ATOMIC_RELAXED);
   lane.phase++;
-  if (lanes == 1) return;
+  // Once: when this lane has arrived, the last one may go on and change `lanes` before this one compares.
+  int all = lanes;
+  if (all == 1) return;
   int mine = __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
-  if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == lanes) {
+  if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == all) {
     __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
     __atomic_add_fetch(&generation, 1, __ATOMIC_RELEASE);
     __builtin_wasm_memory_atomic_notify(&generation, kMaxLanes);  // always: skipping it hung prototypes
