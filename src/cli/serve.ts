@@ -191,6 +191,8 @@ async function listen(handler: ReturnType<typeof createHandler>, { host, port, n
   const authorization = key ? ' -H "authorization: Bearer $CPM_API_KEY"' : "";
   const body = JSON.stringify({ model: names[0], messages: [{ role: "user", content: "Hello" }] });
   if (await pageFile("/")) note(dim(`chat: ${url}/`));
+  if (!key && !loopback.includes(host))
+    note("this address can be reached from elsewhere, and no key is asked for; --api-key asks for one");
   note(dim(`try: curl ${url}/v1/chat/completions${authorization} -d '${body}'`));
   if (preload)
     await Promise.all(
