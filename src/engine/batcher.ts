@@ -150,7 +150,7 @@ export class Batcher {
     if (ready === 1) return 1;
     const best = this.#p.costs.costs.bestRows(most);
     if (++this.#steps % STRAY_EVERY !== 0) return best;
-    return this.#steps % (2 * STRAY_EVERY) === 0 ? Math.min(most, best + 1) : Math.max(1, best - 1);
+    return this.#steps % (2 * STRAY_EVERY) === 0 ? Math.min(most, 2 * best) : Math.max(1, best - 1);
   }
 
   /** What is verified of each text's proposal; a text that fails to propose is left out. */
