@@ -71,8 +71,15 @@ function fromJson(pre: string): Tokenizer {
 test.each(names)("a GGUF with the pre-tokeniser %s gives the ids that llama.cpp gives, and the text back", async (pre) => {
   const tokenizer = await fromGguf(pre);
   for (const { text, ids } of cases) {
-    expect(tokenizer.encode(text), text).toEqual(ids[pre]);
-    expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+    expect(tokenizer.encode(text, { bos: false }), text).toEqual(ids[pre]);
+    expect(tokenizer.decode(tokenizer.encode(text, { bos: false }))).toBe(text);
+  }
+});
+
+test("a GGUF that does not say whether texts begin with BOS: those of llama-bpe do, as llama.cpp has it, others do not", async () => {
+  for (const pre of names) {
+    const tokenizer = await fromGguf(pre);
+    expect(tokenizer.encode("a")[0] === tokenizer.bos, pre).toBe(pre === "llama-bpe");
   }
 });
 
@@ -106,8 +113,8 @@ test("decoding undoes encoding for any text, special tokens among it", async () 
     const tokenizer = await fromGguf(pre);
     for (let i = 0; i < 300; i++) {
       const text = randomText(below, 30) + (below(3) === 0 ? ends[below(2)]! : "") + randomText(below, 10);
-      expect(tokenizer.decode(tokenizer.encode(text))).toBe(wellFormed(text));
-      expect(tokenizer.decode(tokenizer.encode(text, { special: false }))).toBe(wellFormed(text));
+      expect(tokenizer.decode(tokenizer.encode(text, { bos: false }))).toBe(wellFormed(text));
+      expect(tokenizer.decode(tokenizer.encode(text, { bos: false, special: false }))).toBe(wellFormed(text));
     }
   }
 });
