@@ -1,7 +1,7 @@
 // What cpm clean writes: records under temporary names, a state to go on from after a kill, a manifest once all is done.
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { copyFile, type FileHandle, open, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { CleanReport } from "cpm-wasm/data";
 
@@ -10,8 +10,9 @@ export interface State {
   readonly settings: string;
   /** Records and errors of the input that were dealt with. */
   readonly done: number;
-  /** Bytes of each file then. */
+  /** Bytes of each file then, and under which name it lies. */
   readonly sizes: Readonly<Record<string, number>>;
+  readonly temporary: Readonly<Record<string, string>>;
   readonly report: CleanReport;
 }
 
@@ -91,11 +92,25 @@ export class Outputs {
     names: readonly string[],
   ): Promise<{ outputs: Outputs; state: State | undefined }> {
     const found = await readJson<State>(join(folder, `.state${suffix}.json`));
-    const state = found?.settings === settings ? found : undefined;
+    // Every run writes to files of its own, begun with a copy of what was written: a run believed dead may still be writing. Whoever
+    // finishes first or last gives the same bytes.
+    const own = randomUUID().slice(0, 8);
+    const pathOf = (name: string) => join(folder, `.${name}${suffix}.${own}.tmp`);
+    let state = found?.settings === settings ? found : undefined;
+    try {
+      if (state) for (const name of names) await copyFile(state.temporary[name]!, pathOf(name));
+    } catch {
+      // They have got their names meanwhile, or are gone: from the beginning.
+      state = undefined;
+    }
     const appenders = new Map<string, Appender>();
-    for (const name of names)
-      appenders.set(name, await Appender.open(join(folder, `.${name}${suffix}.jsonl.tmp`), state?.sizes[name] ?? 0));
-    return { outputs: new Outputs(folder, suffix, settings, appenders), state };
+    for (const name of names) appenders.set(name, await Appender.open(pathOf(name), state?.sizes[name] ?? 0));
+    const outputs = new Outputs(folder, suffix, settings, appenders);
+    if (state) {
+      await outputs.save(state.done, state.report);
+      for (const name of names) await rm(state.temporary[name]!, { force: true });
+    }
+    return { outputs, state };
   }
 
   async write(name: string, line: string): Promise<void> {
@@ -105,11 +120,13 @@ export class Outputs {
   /** Writes down how far the run came. */
   async save(done: number, report: CleanReport): Promise<void> {
     const sizes: Record<string, number> = {};
+    const temporary: Record<string, string> = {};
     for (const [name, appender] of this.#appenders) {
       await appender.flush();
       sizes[name] = appender.size;
+      temporary[name] = appender.path;
     }
-    const state: State = { settings: this.#settings, done, sizes, report };
+    const state: State = { settings: this.#settings, done, sizes, temporary, report };
     await replace(join(this.#folder, `.state${this.#suffix}.json`), JSON.stringify(state));
   }
 

@@ -174,6 +174,15 @@ test("shards together are the whole, and a killed run goes on to the same bytes"
   expect(lines(names.map((name) => read("three", name)).join(""))).toEqual(lines(read("one", "kept.jsonl")));
 });
 
+test("two runs of one shard at once, as after a lost lock, give its bytes", { timeout: 60_000 }, async () => {
+  const input = join(folder, "twice.jsonl");
+  writeFileSync(input, `${records(12_000, 8).join("\n")}\n`);
+  await json(["clean", input, "-o", join(folder, "alone")]);
+  const both = await Promise.all([0, 1].map(() => cpm(["clean", input, "-o", join(folder, "twice"), "--json"])));
+  expect(both.some(({ status }) => status === 0)).toBe(true);
+  expect(read("twice", "kept.jsonl")).toBe(read("alone", "kept.jsonl"));
+});
+
 test("--stdio: one line in, one line out, in order; bad lines too", async () => {
   await ready;
   const lines = records(5);
