@@ -13,7 +13,7 @@ export const chosenOf = (files: FileList): Chosen[] =>
 /** All files of a drop; folders are walked. */
 export async function droppedOf(transfer: DataTransfer): Promise<Chosen[]> {
   // Entries are only there until the event's handler first waits.
-  const entries = Array.from(transfer.items, (item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  const items = Array.from(transfer.items, (item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
   const found: Chosen[] = [];
   const walk = async (entry: FileSystemEntry): Promise<void> => {
     if (entry.isFile) {
@@ -29,7 +29,11 @@ export async function droppedOf(transfer: DataTransfer): Promise<Chosen[]> {
       for (const inner of some) await walk(inner);
     }
   };
-  for (const entry of entries) await walk(entry);
+  for (const { entry, file } of items) {
+    if (entry?.isDirectory) await walk(entry);
+    // A file is there at once; files that a page made itself have no entry.
+    else if (file) found.push({ path: file.name, file });
+  }
   return found;
 }
 
