@@ -74,7 +74,7 @@ export const emptyReport = (): CleanReport => ({
   samples: { kept: [], dropped: [] },
 });
 
-/** Counts a verdict. Samples are those of the least hash, so that any order and any run take the same. */
+/** Counts a verdict. Samples are the first of each side. */
 export function count(report: CleanReport, { text }: TextRecord, source: string, verdict: Verdict): void {
   const { keep, score, reason } = verdict;
   report.records++;
