@@ -117,7 +117,8 @@ export class Encoder {
       }
     }
     // A run of unknown characters is one token, across words as within them.
-    for (const id of ids) if (id !== this.#unk || out.length === from || out.at(-1) !== id) out.push(id);
+    const fuse = this.#recipe.fuseUnknown;
+    for (const id of ids) if (!fuse || id !== this.#unk || out.length === from || out.at(-1) !== id) out.push(id);
     run.due -= word.length + 1;
     if (run.due > 0) return;
     run.due = REST;
@@ -181,6 +182,8 @@ export class Encoder {
     if (bytes.length > 0 && bytes.every((byte) => this.#byteIds[byte]! >= 0)) {
       for (const byte of bytes) ids.push(this.#byteIds[byte]!);
     } else if (this.#unk === undefined) {
+      // A tokenizer.json without an unknown token leaves such characters out.
+      if (this.#recipe.unknown === null) return;
       throw modelError(
         { field: "vocabulary", expected: "a piece, byte tokens or an unknown token", found: "none" },
         `cannot spell ${JSON.stringify(symbol)}`,

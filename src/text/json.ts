@@ -2,7 +2,7 @@
 import { CpmError, modelError } from "../errors.ts";
 import { shown } from "../shown.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
-import { byteLevelPattern, splitter } from "./split.ts";
+import { type Behaviour, byteLevelPattern, type Splitter, splitter } from "./split.ts";
 import type { JsonVocabulary } from "./vocabulary.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -13,7 +13,7 @@ interface Steps {
   prefix: Recipe["prefix"];
   prefixUnlessSpace: boolean;
   nfc: boolean;
-  splits: RegExp[];
+  splits: Splitter[];
 }
 
 /**
@@ -46,6 +46,8 @@ export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
     form,
     ...readPieces(tokenizer, model, form),
     wholeWords,
+    fuseUnknown: model.fuse_unk === true,
+    ...unknown(model),
     atoms: undefined,
     scores: undefined,
     ...readMerges(model),
@@ -97,11 +99,22 @@ function preTokenizer(step: Json, steps: Steps): boolean {
   } else if (step.type === "Split") {
     const pattern = record(step.pattern);
     const text = pattern?.Regex ?? (typeof pattern?.String === "string" ? literal(pattern.String) : undefined);
-    const isolated = step.behavior === "Isolated" && step.invert !== true;
-    if (typeof text !== "string" || !(isolated || (step.behavior === "Removed" && step.invert === true))) return false;
-    steps.splits.push(splitter(text));
+    const behaviour = behaviours.find((name) => name === step.behavior);
+    if (typeof text !== "string" || behaviour === undefined) return false;
+    steps.splits.push(splitter(text, behaviour, step.invert === true));
   } else return false;
   return true;
+}
+
+const behaviours: readonly Behaviour[] = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"];
+
+/** What characters without a piece become: model.unk_token, or nothing where it is null. */
+function unknown(model: Json): { readonly unknown?: number | null } {
+  const name = model.unk_token;
+  if (typeof name !== "string") return { unknown: null };
+  const vocab = record(model.vocab) ?? {};
+  const id = Object.hasOwn(vocab, name) ? vocab[name] : undefined;
+  return typeof id === "number" ? { unknown: id } : {};
 }
 
 /** A pattern that matches just `text`. */

@@ -1,5 +1,7 @@
 // One description of how a vocabulary cuts and joins text, whichever file it came from.
 
+import type { Splitter } from "./split.ts";
+
 /** Token types, as in GGUF. */
 export const unknownType = 2;
 export const controlType = 3;
@@ -19,9 +21,13 @@ export interface Recipe {
   readonly prefixUnlessSpace: boolean;
   readonly nfc: boolean;
   /** Applied in order, "bytes" only. */
-  readonly splits: readonly RegExp[];
+  readonly splits: readonly Splitter[];
   /** A word that is a token is taken whole. */
   readonly wholeWords: boolean;
+  /** A run of unknown characters is one token. */
+  readonly fuseUnknown: boolean;
+  /** What unknown characters become where it is not the vocabulary's own unknown token: nothing, if null. */
+  readonly unknown?: number | null;
   readonly atoms: Int32Array | undefined;
   /** Joins by the score of the joined piece, highest first… */
   readonly scores: Float32Array | undefined;

@@ -37,6 +37,7 @@ function fromPieces(vocabulary: PieceVocabulary): Recipe {
     prefix: model === "spm" && vocabulary.addSpacePrefix ? "every" : "never",
     prefixUnlessSpace: false,
     nfc: false,
+    fuseUnknown: true,
     ...pre,
     atoms: vocabulary.atoms,
     scores: model === "spm" ? scores : undefined,

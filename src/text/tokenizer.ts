@@ -143,7 +143,9 @@ export class Tokenizer {
   }
 
   #unknown(): number | undefined {
-    const first = this.#recipe.types.indexOf(unknownType);
+    const { types, unknown } = this.#recipe;
+    if (unknown !== undefined) return unknown ?? undefined;
+    const first = types.indexOf(unknownType);
     return this.data.unk ?? (first < 0 ? undefined : first);
   }
 

@@ -172,6 +172,6 @@ test("patterns of the regular expression language that tokenizers use are transl
 
 test("an unknown pre-tokeniser, and a pattern that does not compile or could take for ever, are refused", () => {
   expect(() => preTokenizer("unheard-of")).toThrow(/tokenizer.ggml.pre: .*found "unheard-of"/);
-  for (const pattern of ["(", "a++", "(a+)+b", "(a|a)*b", "((a*)b?)*", "(a{0,9}){0,9}", "x".repeat(5000)])
+  for (const pattern of ["(", "(a++)++", "((a*)b?)*", "(a*)*", "\\q", "(?>ab)", "a".repeat(5000)])
     expect(() => splitter(pattern), pattern).toThrow(expect.objectContaining({ code: "unsupported" }));
 });

@@ -110,7 +110,7 @@ test("a character without a piece becomes its bytes, a run of such characters on
     ]),
   );
   expect(without.encode("éüa😀").map((id) => without.piece(id))).toEqual(["▁", "<unk>", "a", "<unk>"]);
-  const nothing = new Tokenizer(json({ type: "BPE", vocab: { "▁": 0 }, merges: [] }));
+  const nothing = new Tokenizer(spm([["▁", 0]], { unk: undefined }, { types: Int32Array.of(1, 3, 3, 1) }));
   expect(() => nothing.encode("z")).toThrow(/cannot spell "z"/);
 });
 
