@@ -505,6 +505,19 @@ await test("a file of one's own: the model's, and one that is none, which is sai
     buffer: Buffer.from("no model at all, but some text that is long enough"),
   });
   await page.waitForSelector(".alert:has-text('damaged or is no model')");
+  // A name is looked for on the hub, which cannot be reached from here; an address is read where it is.
+  const asked = [];
+  await page.route("https://huggingface.co/**", (route) => {
+    asked.push(new URL(route.request().url()).pathname);
+    return route.abort();
+  });
+  await page.fill("dialog input[placeholder^='openbmb']", "a/b:Q4_0");
+  await page.click("dialog form.row button");
+  await page.waitForSelector(".alert:has-text('Reading the model failed')", { timeout: 120_000 });
+  holds(asked.every((path) => path.startsWith("/api/models/a/b")) && asked.length > 0, `asked of the hub: ${asked}`);
+  await page.fill("dialog input[placeholder^='openbmb']", new URL("assets/none.gguf", plain.url).href);
+  await page.click("dialog form.row button");
+  await page.waitForSelector(".alert:has-text('Reading the model failed')");
   await page.setInputFiles("input[type=file]", join(root, "models/stories-q4_0.gguf"));
   await page.waitForSelector(".chip .name:has-text('stories-q4_0.gguf')");
 });

@@ -48,7 +48,7 @@ export class PageBackend implements Backend {
       const { contextSize, threads, variant, memory, threadsNote } = model.info;
       const mebibytes = Math.round(memory.total / 2 ** 20);
       return {
-        model: source instanceof File ? source.name : (source ?? name),
+        model: name,
         contextSize,
         detail: `${threads} thread${threads === 1 ? "" : "s"}, ${variant} kernels, ${mebibytes} MiB`,
         note: threadsNote,

@@ -79,14 +79,18 @@ function ModelPicker({ backend }: { readonly backend: Backend }) {
             class="row"
             onSubmit={(event) => {
               event.preventDefault();
-              if (url.trim()) void state.choose(url.trim(), url.trim());
+              // "org/repo:Q4_0" is a name on the hub, everything else an address.
+              const named = /^[\w.-]+\/[\w.-]+([:/@][\w./:@-]*)?$/.test(url.trim());
+              if (url.trim()) void state.choose(url.trim(), named ? `hf:${url.trim()}` : url.trim());
             }}
           >
             <label>
-              Or its address
+              Or its name on the hub, or its address
               <input
-                type="url"
-                placeholder="https://…/model.gguf"
+                type="text"
+                spellcheck={false}
+                autocapitalize="off"
+                placeholder="openbmb/MiniCPM4-0.5B-GGUF"
                 value={url}
                 onInput={(event) => setUrl(event.currentTarget.value)}
               />
