@@ -2,6 +2,7 @@
 import { modelError } from "../errors.ts";
 import { Matcher } from "./matcher.ts";
 import { Merger, type Rank } from "./merge.ts";
+import { nfc } from "./nfc.ts";
 import { byteLetters } from "./pieces.ts";
 import { byteType, type Recipe, unusedType } from "./recipe.ts";
 import { cuts } from "./split.ts";
@@ -59,6 +60,14 @@ export class Encoder {
     }
   }
 
+  /** `text` as it is before words are cut. */
+  normalize(text: string): string {
+    const { prepends, replaces } = this.#recipe;
+    const composed = this.#recipe.nfc ? nfc(text) : text;
+    const begun = prepends ? `\u2581${composed}` : composed;
+    return replaces ? begun.replaceAll(" ", "\u2581") : begun;
+  }
+
   /** Appends the ids of `text` (well-formed UTF-16, not empty) to `out`. `first`: the text starts here. */
   encode(text: string, first: boolean, out: number[]): void {
     const steps = this.steps(text, first, out);
@@ -66,10 +75,26 @@ export class Encoder {
   }
 
   /** As encode(), with a rest after every few thousand characters of work; other texts may be encoded meanwhile. */
-  *steps(text: string, first: boolean, out: number[]): Generator<void, void> {
-    const { prefix, prefixUnlessSpace, nfc, form } = this.#recipe;
-    if (nfc) text = text.normalize("NFC");
-    const space = prefix === "every" || (prefix === "first" && first);
+  *steps(text: string, first: boolean, out: number[], normalized?: Matcher): Generator<void, void> {
+    const whole = this.normalize(text);
+    for (let at = 0, looked = 0; at < whole.length; ) {
+      const until = normalized ? Math.min(whole.length, looked + REST) : whole.length;
+      const match = normalized?.find(whole, looked, until);
+      looked = match ? match.start : until;
+      if (!match && looked < whole.length) {
+        yield;
+        continue;
+      }
+      if (looked > at) yield* this.#stretch(whole.slice(at, looked), first && at === 0, out);
+      if (!match) return;
+      out.push(match.id);
+      at = looked = match.end;
+    }
+  }
+
+  *#stretch(text: string, first: boolean, out: number[]): Generator<void, void> {
+    const { prefix, prefixUnlessSpace, prepends, form } = this.#recipe;
+    const space = !prepends && (prefix === "every" || (prefix === "first" && first));
     const begun = prefixUnlessSpace && (text.startsWith(" ") || (form === "spaces" && text.startsWith("\u2581")));
     if (space && !begun) text = ` ${text}`;
     const run = { out, from: out.length, due: REST };

@@ -13,6 +13,8 @@ interface Steps {
   prefix: Recipe["prefix"];
   prefixUnlessSpace: boolean;
   nfc: boolean;
+  prepends: boolean;
+  replaces: boolean;
   splits: Splitter[];
 }
 
@@ -28,7 +30,15 @@ export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
   for (const field of ["dropout", "continuing_subword_prefix", "end_of_word_suffix"]) {
     if (model[field]) throw unsupported(`model.${field}`, "none", model[field]);
   }
-  const steps: Steps = { form: undefined, prefix: "never", prefixUnlessSpace: false, nfc: false, splits: [] };
+  const steps: Steps = {
+    form: undefined,
+    prefix: "never",
+    prefixUnlessSpace: false,
+    nfc: false,
+    prepends: false,
+    replaces: false,
+    splits: [],
+  };
   for (const step of flatten(tokenizer.normalizer, "normalizers")) {
     if (!normalizer(step, steps)) throw unsupported("normalizer", "NFC, Prepend or Replace", step);
   }
@@ -48,6 +58,7 @@ export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
     wholeWords,
     fuseUnknown: model.fuse_unk === true,
     ...unknown(model),
+    normalized: normalizedTokens(tokenizer),
     atoms: undefined,
     scores: undefined,
     ...readMerges(model),
@@ -75,9 +86,13 @@ function flatten(step: unknown, list: "normalizers" | "pretokenizers"): Json[] {
 
 function normalizer(step: Json, steps: Steps): boolean {
   if (step.type === "NFC") steps.nfc = true;
-  else if (step.type === "Prepend" && step.prepend === "\u2581") steps.prefix = "every";
-  else if (step.type === "Replace" && record(step.pattern)?.String === " " && step.content === "\u2581") steps.form = "spaces";
-  else return false;
+  else if (step.type === "Prepend" && step.prepend === "\u2581") {
+    steps.prefix = "every";
+    steps.prepends = true;
+  } else if (step.type === "Replace" && record(step.pattern)?.String === " " && step.content === "\u2581") {
+    steps.form = "spaces";
+    steps.replaces = true;
+  } else return false;
   return true;
 }
 
@@ -107,6 +122,11 @@ function preTokenizer(step: Json, steps: Steps): boolean {
 }
 
 const behaviours: readonly Behaviour[] = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"];
+
+function normalizedTokens(tokenizer: Json): ReadonlySet<number> {
+  const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.map((token) => record(token) ?? {}) : [];
+  return new Set(added.filter((token) => token.normalized === true).map((token) => token.id as number));
+}
 
 /** What characters without a piece become: model.unk_token, or nothing where it is null. */
 function unknown(model: Json): { readonly unknown?: number | null } {

@@ -6,36 +6,78 @@ export interface Match {
   readonly id: number;
 }
 
-/** A set of literal strings. A search costs, per character, one lookup plus one per distinct length of strings that begin with it. */
+/** Edges of the trie by node and UTF-16 unit in one number. */
+const units = 0x10000;
+
+/**
+ * A set of literal strings, as a trie with the links of Aho and Corasick: a search costs a few look-ups a character, however many
+ * strings there are and however much they have in common.
+ */
 export class Matcher {
-  readonly #ids = new Map<string, number>();
-  /** Lengths, longest first, of the strings that begin with a UTF-16 unit. */
-  readonly #lengths = new Map<number, number[]>();
+  readonly #edges = new Map<number, number>();
+  /** By node: its length, the string that ends there (-1: none), the longest proper end of it that is a node, or has a string. */
+  readonly #depth: number[] = [0];
+  readonly #id: number[] = [-1];
+  readonly #fail: number[] = [0];
+  readonly #shorter: number[] = [0];
+  /** Edges followed so far, links among them. */
+  looked = 0;
 
   constructor(entries: Iterable<readonly [string, number]>) {
     for (const [text, id] of entries) {
-      if (text === "" || this.#ids.has(text)) continue;
-      this.#ids.set(text, id);
-      const first = text.charCodeAt(0);
-      const lengths = this.#lengths.get(first);
-      if (lengths === undefined) this.#lengths.set(first, [text.length]);
-      else if (!lengths.includes(text.length)) lengths.push(text.length);
+      let node = 0;
+      for (let i = 0; i < text.length; i++) node = this.#child(node, text.charCodeAt(i));
+      if (node > 0 && this.#id[node]! < 0) this.#id[node] = id;
     }
-    for (const lengths of this.#lengths.values()) lengths.sort((a, b) => b - a);
+    this.#link();
+  }
+
+  #child(node: number, unit: number): number {
+    const key = node * units + unit;
+    let child = this.#edges.get(key);
+    if (child === undefined) {
+      child = this.#depth.push(this.#depth[node]! + 1) - 1;
+      this.#id.push(-1);
+      this.#fail.push(0);
+      this.#shorter.push(0);
+      this.#edges.set(key, child);
+    }
+    return child;
+  }
+
+  /** Links of a node need those of shorter ones. */
+  #link(): void {
+    const edges = [...this.#edges].sort(([, a], [, b]) => this.#depth[a]! - this.#depth[b]!);
+    for (const [key, child] of edges) {
+      const parent = Math.floor(key / units);
+      const fail = parent === 0 ? 0 : this.#step(this.#fail[parent]!, key % units);
+      this.#fail[child] = fail;
+      this.#shorter[child] = this.#id[fail]! >= 0 ? fail : this.#shorter[fail]!;
+    }
+  }
+
+  #step(from: number, unit: number): number {
+    for (let node = from; ; node = this.#fail[node]!) {
+      this.looked++;
+      const next = this.#edges.get(node * units + unit);
+      if (next !== undefined) return next;
+      if (node === 0) return 0;
+    }
   }
 
   /** The first match that starts at or after `from` and before `until`. */
   find(text: string, from = 0, until = text.length): Match | undefined {
-    if (this.#ids.size === 0) return undefined;
-    for (let start = from; start < until; start++) {
-      const lengths = this.#lengths.get(text.charCodeAt(start));
-      if (lengths === undefined) continue;
-      for (const length of lengths) {
-        if (start + length > text.length) continue;
-        const id = this.#ids.get(text.slice(start, start + length));
-        if (id !== undefined) return { start, end: start + length, id };
-      }
+    if (this.#edges.size === 0) return undefined;
+    let best: Match | undefined;
+    for (let at = from, node = 0; at < text.length; ) {
+      node = this.#step(node, text.charCodeAt(at++));
+      const ends = this.#id[node]! >= 0 ? node : this.#shorter[node]!;
+      const start = at - this.#depth[ends]!;
+      if (ends > 0 && start < until && (best === undefined || start <= best.start))
+        best = { start, end: at, id: this.#id[ends]! };
+      // What is still open begins later.
+      if (at - this.#depth[node]! > (best?.start ?? until - 1)) break;
     }
-    return undefined;
+    return best;
   }
 }

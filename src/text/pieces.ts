@@ -39,7 +39,7 @@ export function pieceTable(data: TokenizerData): PieceTable {
 }
 
 /** As `pieceTable`, from a recipe that was already made. */
-export function tableOf({ pieces, types, form, prefix }: Recipe): PieceTable {
+export function tableOf({ pieces, types, form, prefix, prepends, normalized }: Recipe): PieceTable {
   const offsets = new Uint32Array(pieces.length + 1);
   const special = new Uint8Array(pieces.length);
   let units = 0;
@@ -55,7 +55,9 @@ export function tableOf({ pieces, types, form, prefix }: Recipe): PieceTable {
     else at = writePiece(bytes, at, pieces[id]!, isToken ? "token" : form);
     offsets[id + 1] = at;
     const hides = isToken && type !== addedType && !reasoningTags.has(pieces[id]!);
-    special[id] = (hides ? hidden : 0) | (isToken && stripSpace && prefix === "every" ? spaceFollows : 0);
+    // Behind a token of normalised text the same stretch goes on.
+    const follows = isToken && stripSpace && prefix === "every" && !(prepends && normalized?.has(id));
+    special[id] = (hides ? hidden : 0) | (follows ? spaceFollows : 0);
   }
   return { bytes: copyOf(bytes.subarray(0, at)), offsets, special, stripSpace };
 }

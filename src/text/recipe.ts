@@ -20,6 +20,11 @@ export interface Recipe {
   /** No dummy space before text that begins with a space. */
   readonly prefixUnlessSpace: boolean;
   readonly nfc: boolean;
+  /** The space before a stretch is put there, and spaces are made U+2581, before tokens of `normalized` are looked for. */
+  readonly prepends?: boolean;
+  readonly replaces?: boolean;
+  /** Added tokens that are looked for in normalised text; the others are in the text as it is. */
+  readonly normalized?: ReadonlySet<number>;
   /** Applied in order, "bytes" only. */
   readonly splits: readonly Splitter[];
   /** A word that is a token is taken whole. */

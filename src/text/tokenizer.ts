@@ -39,8 +39,8 @@ export class Tokenizer {
   readonly #ids = new Map<string, number>();
   // Made when first needed: whoever only decodes needs no merge table (60 ms), whoever only encodes no bytes.
   #encoder: Encoder | undefined;
-  #specials: Matcher | undefined;
-  #added: Matcher | undefined;
+  /** By whether special tokens are looked for: in the text as it is, and in normalised text. */
+  readonly #matchers = new Map<boolean, readonly [Matcher, Matcher | undefined]>();
   #table: PieceTable | undefined;
 
   constructor(data: TokenizerData) {
@@ -100,8 +100,8 @@ export class Tokenizer {
     const { before, after, eos: end = this.stop[0] } = this.data;
     if (bos) out.push(...(before ?? (this.bos === undefined ? [] : [this.bos])));
     const whole = text.replace(/\p{Surrogate}/gu, "\ufffd");
-    const matcher = special ? (this.#specials ??= this.#matcher(true)) : (this.#added ??= this.#matcher(false));
-    this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.#unknown());
+    const encoder = (this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.#unknown()));
+    const [matcher, normalized] = this.#matchersFor(special, encoder);
     for (let at = 0, looked = 0; at < whole.length; ) {
       const until = Math.min(whole.length, looked + REST);
       const match = matcher.find(whole, looked, until);
@@ -110,7 +110,7 @@ export class Tokenizer {
         yield out;
         continue;
       }
-      const steps = this.#encoder.steps(whole.slice(at, looked), at === 0, out);
+      const steps = encoder.steps(whole.slice(at, looked), at === 0, out, normalized);
       if (looked > at) while (!steps.next().done) yield out;
       if (!match) break;
       out.push(match.id);
@@ -150,14 +150,21 @@ export class Tokenizer {
   }
 
   /** Added tokens are matched in any text, special ones only on request. */
-  #matcher(special: boolean): Matcher {
-    const { pieces, types } = this.#recipe;
-    const entries: [string, number][] = [];
+  #matchersFor(special: boolean, encoder: Encoder): readonly [Matcher, Matcher | undefined] {
+    const made = this.#matchers.get(special);
+    if (made !== undefined) return made;
+    const { pieces, types, normalized } = this.#recipe;
+    const plain: [string, number][] = [];
+    const normal: [string, number][] = [];
     for (let id = 0; id < pieces.length; id++) {
       const type = types[id]!;
-      if (type === addedType || (special && (type === controlType || type === unknownType))) entries.push([pieces[id]!, id]);
+      if (type !== addedType && !(special && (type === controlType || type === unknownType))) continue;
+      if (normalized?.has(id)) normal.push([encoder.normalize(pieces[id]!), id]);
+      else plain.push([pieces[id]!, id]);
     }
-    return new Matcher(entries);
+    const pair = [new Matcher(plain), normal.length > 0 ? new Matcher(normal) : undefined] as const;
+    this.#matchers.set(special, pair);
+    return pair;
   }
 
   /** The pieces that ordinary text may become: never a special, added or byte token by its spelling. */
