@@ -1,6 +1,6 @@
 // A page that runs a model: the embedded one, local files, or an address. `npx vite build examples/browser` makes it.
 import { CpmError, defaultModel, load, type Model, type ModelInput } from "cpm-wasm";
-import { type Chosen, chosenOf, droppedOf, modelOf } from "./files.ts";
+import { type Chosen, chosenOf, droppedOf, modelOf } from "./files.js";
 
 const element = <T extends HTMLElement = HTMLElement>(id: string): T => document.getElementById(id) as T;
 const input = (id: string): HTMLInputElement => element<HTMLInputElement>(id);
