@@ -122,13 +122,12 @@ async function bun(context) {
   await leftBehind(context, "bun-page", command, args);
 }
 
-/** No bundler at all: an import map names three packages; workers, which know no import map, are whole scripts. */
+/** No bundler at all: an import map names two packages; workers, which know no import map, are whole scripts. */
 async function importMap({ project, expected, test }) {
   await test("an import map without a bundler", async () => {
     const map = {
       imports: {
         "cpm-wasm": "/node_modules/cpm-wasm/dist/host/browser.js",
-        "@huggingface/jinja": "/node_modules/@huggingface/jinja/dist/index.js",
         "wasm-feature-detect": "/node_modules/wasm-feature-detect/dist/esm/index.js",
       },
     };
