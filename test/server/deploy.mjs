@@ -195,7 +195,8 @@ function project() {
   mkdirSync(join(folder, "node_modules/cpm-wasm"), { recursive: true });
   for (const name of ["dist", "wasm", "models", "package.json"])
     cpSync(join(root, name), join(folder, "node_modules/cpm-wasm", name), { recursive: true });
-  for (const name of ["@huggingface", "wasm-feature-detect"])
+  const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  for (const name of Object.keys(dependencies))
     cpSync(join(root, "node_modules", name), join(folder, "node_modules", name), { recursive: true });
   cpSync(join(root, "test/node_modules/esbuild"), join(folder, "node_modules/esbuild"), { recursive: true });
   cpSync(join(root, "test/node_modules/@esbuild"), join(folder, "node_modules/@esbuild"), { recursive: true });
