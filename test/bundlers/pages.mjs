@@ -112,7 +112,9 @@ async function rollup(context) {
     "--silent",
   ];
   await embedded(context, "rollup", process.execPath, args);
-  await leftBehind(context, "rollup", process.execPath, args);
+  // The default entry has a part that is loaded when it is used: a folder, not one file.
+  const several = args.map((arg) => (arg === "--file" ? "--dir" : arg === "out/main.js" ? "out" : arg));
+  await leftBehind(context, "rollup", process.execPath, several);
 }
 
 async function bun(context) {
