@@ -140,7 +140,7 @@ async function main() {
   });
   const counts = o.concurrent.split(",").map(Number);
   for (const name of o.model.split(",")) {
-    const model = existsSync(name) ? name : join(here, `models/minicpm4-0.5b-synthetic-${name}.gguf`);
+    const model = existsSync(name) ? name : join(here, `models/synthetic-0.5b-${name}.gguf`);
     const engines = new Map();
     for (const engine of o.engines.split(",")) {
       const options = {
