@@ -43,13 +43,13 @@ const values: unknown[] = [
 
 const isWellFormed = (text: string): boolean =>
   !/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text);
-const steering = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
+const controls = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 
 test("every value has a form of at most 600 characters without one that steers a terminal", () => {
   for (const value of values) {
     const text = shown(value);
     expect(text.length).toBeLessThanOrEqual(602);
-    expect(text).not.toMatch(steering);
+    expect(text).not.toMatch(controls);
     expect(text).not.toBe("");
     expect(isWellFormed(text)).toBe(true);
   }
@@ -74,18 +74,18 @@ test("texts keep what can be printed: scripts, emoji and combining marks are the
   expect(printable("👩".repeat(10), 3)).toBe("👩…");
 });
 
-test("no error of this package carries a longer or a steering text, in its message or its details", () => {
+test("no error of this package carries a longer or a control character, in its message or its details", () => {
   const long = `\u001b[31m${"y".repeat(1e6)}\u0007`;
   for (const error of [
     new CpmError("io", `${long}: failed`, { file: long, field: long, expected: long, found: long, offset: 7 }),
     modelError({ file: long, offset: 7, field: long, expected: long, found: long }, "value"),
   ]) {
     expect(error.message.length).toBeLessThanOrEqual(4002);
-    expect(error.message).not.toMatch(steering);
+    expect(error.message).not.toMatch(controls);
     expect(error.detail.offset).toBe(7);
     for (const text of [error.detail.file, error.detail.field, error.detail.expected, error.detail.found]) {
       expect(text!.length).toBeLessThanOrEqual(1024);
-      expect(text).not.toMatch(steering);
+      expect(text).not.toMatch(controls);
     }
   }
 });
