@@ -1,5 +1,5 @@
 // Tools in a chat: the grammar that an answer is held to, and the calls that are read from it.
-import { type ToolChoice, toolGrammar } from "../constrain/tools.ts";
+import { type ToolChoice, type ToolGrammarOptions, toolGrammar } from "../constrain/tools.ts";
 import type { GeneratedPart, GenerateResult, ToolCall } from "../engine/types.ts";
 import { type DialectName, dialectNames } from "../text/calls/dialect.ts";
 import { CallStream, dialectOf, dialectOfTemplate } from "../text/calls/parse.ts";
@@ -52,22 +52,61 @@ export function toolPlan(options: ToolOptions, messages: readonly ChatMessage[],
   }
   const template = tokenizer.chatTemplates?.["tool_use"] ?? tokenizer.chatTemplate;
   const dialect = toolFormat ?? dialectOfTemplate(template);
-  const words = new Tokenizer(tokenizer);
+  const { constraint, special } = compiled(tokenizer, {
+    dialect,
+    tools,
+    choice: toolChoice,
+    parallel: parallelToolCalls,
+    template,
+  });
+  const known = template !== undefined && /\btools\b/.test(template);
+  return {
+    constraint,
+    special,
+    messages: known ? messages : told(messages, tools),
+    template: known,
+    reader: () => new ToolReader(dialect, toolChoice === "none" ? [] : tools, toolChoice !== "none"),
+  };
+}
+
+type Compiled = Pick<ToolPlan, "constraint" | "special">;
+
+/** A conversation brings the same tools every turn, and a server the same to every request: these are the last sets of each vocabulary. */
+const kept = new WeakMap<TokenizerData, { readonly words: Tokenizer; readonly plans: Map<string, Compiled> }>();
+const MOST_KEPT = 16;
+
+function compiled(tokenizer: TokenizerData, options: Omit<ToolGrammarOptions, "special">): Compiled {
+  let own = kept.get(tokenizer);
+  if (!own) kept.set(tokenizer, (own = { words: new Tokenizer(tokenizer), plans: new Map() }));
+  const { words, plans } = own;
+  const key = keyOf(options);
+  const found = key === undefined ? undefined : plans.get(key);
+  if (found) return found;
   const special = (text: string): number | undefined => {
     const id = words.id(text);
     if (id === undefined) return undefined;
     const plain = words.encode(text, { special: false, bos: false, eos: false });
     return plain.length === 1 && plain[0] === id ? undefined : id;
   };
-  const part = toolGrammar({ dialect, tools, choice: toolChoice, parallel: parallelToolCalls, template, special });
-  const known = template !== undefined && /\btools\b/.test(template);
-  return {
-    constraint: new Constraint({ part }, {}, tokenizer),
+  const made = {
+    constraint: new Constraint({ part: toolGrammar({ ...options, special }) }, {}, tokenizer),
     special: marks.some((mark) => special(mark) !== undefined),
-    messages: known ? messages : told(messages, tools),
-    template: known,
-    reader: () => new ToolReader(dialect, toolChoice === "none" ? [] : tools, toolChoice !== "none"),
   };
+  if (key !== undefined) plans.set(key, made);
+  for (const oldest of plans.keys()) {
+    if (plans.size <= MOST_KEPT) break;
+    plans.delete(oldest);
+  }
+  return made;
+}
+
+/** The options as a text; undefined for what is no plain data, which is refused where it is read. */
+function keyOf(options: Omit<ToolGrammarOptions, "special">): string | undefined {
+  try {
+    return JSON.stringify(options);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Tools in words, for a model whose template does not know any. */

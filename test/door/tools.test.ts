@@ -1,5 +1,7 @@
 // Chats with tools: what comes out are calls that the tools take, in every format, streamed and whole, drafted or not.
 import { expect, test } from "vitest";
+import { toolPlan } from "../../src/door/tools.ts";
+import { CpmError } from "../../src/errors.ts";
 import { load } from "../../src/host/node.ts";
 import type { GeneratedPart, Model, ToolDefinition } from "../../src/index.ts";
 import { dialectNames } from "../../src/text/calls/dialect.ts";
@@ -107,6 +109,18 @@ test("an answer and its results go back into the conversation", () =>
     ];
     const next = await model.chat(conversation, { ...common, maxTokens: 10 });
     expect(next.usage.cachedTokens).toBeGreaterThan(50);
+  }));
+
+test("equal tools are compiled once, others anew; tools that are no plain data are a typed refusal", () =>
+  withModel(async (model) => {
+    const plan = (given: readonly unknown[], toolChoice: "auto" | "required" = "auto") =>
+      toolPlan({ tools: given as ToolDefinition[], toolChoice, toolFormat: "json" }, messages, model.info.tokenizer)!;
+    expect(plan(structuredClone(tools)).constraint).toBe(plan(tools).constraint);
+    expect(plan(tools, "required").constraint).not.toBe(plan(tools).constraint);
+    expect(plan(tools.slice(1)).constraint).not.toBe(plan(tools).constraint);
+    const circle: Record<string, unknown> = { type: "object", properties: {} };
+    circle["properties"] = { self: circle };
+    expect(() => plan([{ type: "function", function: { name: "f", parameters: circle } }])).toThrow(CpmError);
   }));
 
 test("wrong options are refused by name", () =>

@@ -53,11 +53,14 @@ async function host(isolated) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const close = () =>
     new Promise((resolve) => {
-      server.close(resolve);
+      server.close(resolve); // also when it is closed already
       server.closeAllConnections();
     });
   return { url: `http://127.0.0.1:${server.address().port}/`, close };
 }
+
+/** What the test that runs has opened, closed with it whatever becomes of it. */
+const opened = [];
 
 /** The page with a server that does what the test says: `script` gets each chat's response to write events to. */
 async function scripted(script) {
@@ -94,15 +97,13 @@ async function scripted(script) {
       .end(Buffer.from(await file.arrayBuffer()));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${server.address().port}/`,
-    seen,
-    async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-      await close();
-    },
+  const ended = async () => {
+    server.closeAllConnections();
+    if (server.listening) await new Promise((resolve) => server.close(resolve));
+    await close();
   };
+  opened.push(ended);
+  return { url: `http://127.0.0.1:${server.address().port}/`, seen, close: ended };
 }
 
 async function served() {
@@ -163,6 +164,7 @@ async function test(title, work, options = {}) {
     if (shots) await page.screenshot({ path: join(shots, "failed.png") }).catch(() => {});
   } finally {
     await context.close();
+    for (const close of opened.splice(0)) await close();
   }
 }
 
@@ -354,6 +356,39 @@ await test("reasoning is shown while it comes and folded when the answer begins"
   await close();
 });
 
+await test("a reader who goes to another conversation and comes back sees what came meanwhile, and the rest as it comes", async (page) => {
+  let more;
+  const { url } = await scripted(async ({ begin, text, thought, end }) => {
+    begin();
+    thought("hm");
+    text("one ");
+    text("two ");
+    await new Promise((resolve) => {
+      more = resolve;
+    });
+    text("three");
+    end();
+  });
+  await page.goto(url);
+  await ready(page);
+  await ask(page, "count");
+  await page.waitForSelector(".message.assistant .body:has-text('one two')");
+  await page.keyboard.press("Control+Shift+O");
+  await page.waitForFunction(() => !document.querySelector(".message"));
+  await page.click(".sidebar .title:has-text('count')");
+  await page.waitForSelector(".message.assistant .body:has-text('one two')");
+  more();
+  await finished(page);
+  equal(await answers(page), ["one two three"], "the answer");
+  equal((await page.textContent(".reasoning p")).trim(), "hm", "the reasoning");
+  holds((await page.textContent(".reasoning summary")).startsWith("Thought"), "the summary");
+  await page.click(".reasoning summary");
+  await page.waitForSelector(".reasoning[open]");
+  await page.focus(".reasoning summary");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".reasoning:not([open])", { state: "attached" });
+});
+
 const hostile = [
   '<img src=x onerror="window.pwned=1">',
   "<script>window.pwned=1</script>",
@@ -538,4 +573,4 @@ console.log(
   `sizes, gzip: page ${size(/^index.*\.(js|css)$/)} bytes, runtime ${size(/^(page|browser).*\.js$/)} bytes, without kernels and models`,
 );
 console.log(`\n${counts.passed} passed, ${counts.failed} failed`);
-process.exitCode = counts.failed ? 1 : 0;
+process.exit(counts.failed ? 1 : 0);

@@ -15,13 +15,12 @@ function Body({ message }: { readonly message: Message }) {
       return;
     }
     const view = new StreamView(node);
-    const listen = (id: string, piece: { type: string; text: string }) => {
-      if (id === message.id && piece.type === "text") view.append(piece.text);
-    };
-    state.listeners.add(listen);
+    const end = state.listen(message.id, (piece) => {
+      if (piece.type === "text") view.append(piece.text);
+    });
     return () => {
       view.dispose();
-      state.listeners.delete(listen);
+      end();
     };
   }, [message.id, live, live ? "" : message.text]);
   return <div class="body" dir="auto" ref={host} />;
@@ -32,30 +31,38 @@ function Reasoning({ message }: { readonly message: Message }) {
   const [text, setText] = useState(message.reasoning);
   const [open, setOpen] = useState(false);
   const live = message.status === "running";
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!live) {
       setText(message.reasoning);
       return;
     }
     let all = "";
-    const listen = (id: string, piece: { type: string; text: string }) => {
-      if (id !== message.id) return;
+    let answering = false;
+    return state.listen(message.id, (piece) => {
       if (piece.type === "reasoning") {
         all += piece.text;
         setText(all);
         setOpen(true);
-      } else setOpen(false);
-    };
-    state.listeners.add(listen);
-    return () => {
-      state.listeners.delete(listen);
-    };
+      } else if (!answering) {
+        answering = true;
+        setOpen(false);
+      }
+    });
   }, [message.id, live, message.reasoning]);
   if (text === "") return null;
   const seconds = message.thoughtMs === undefined ? "" : ` for ${(message.thoughtMs / 1000).toFixed(0)} s`;
   return (
-    <details class="reasoning" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>{live && open ? "Thinking" : `Thought${seconds}`}</summary>
+    <details class="reasoning" open={open}>
+      {/* Not the toggle event: it comes late, and would undo a folding that came meanwhile. */}
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: a summary is a button, by mouse and by keyboard */}
+      <summary
+        onClick={(event) => {
+          event.preventDefault();
+          setOpen(!open);
+        }}
+      >
+        {live && open ? "Thinking" : `Thought${seconds}`}
+      </summary>
       <p>{text}</p>
     </details>
   );

@@ -28,21 +28,43 @@ export const deleted = signal<{ readonly conversation: Conversation; readonly me
 
 export const conversation = computed(() => conversations.value.find(({ id }) => id === current.value));
 
-/** From the first message to the leaf. */
-export const path = computed<readonly Message[]>(() => {
+/** From the first message to the one named. */
+function lineTo(leaf: string | undefined): readonly Message[] {
   const byId = new Map(messages.value.map((message) => [message.id, message]));
   const out: Message[] = [];
-  for (let at = conversation.value?.leaf; at !== undefined && out.length <= byId.size; ) {
+  for (let at = leaf; at !== undefined && out.length <= byId.size; ) {
     const message = byId.get(at);
     if (!message) break;
     out.unshift(message);
     at = message.parent;
   }
   return out;
-});
+}
 
-/** Pieces of the running answer go here directly, without a render. */
-export const listeners = new Set<(id: string, piece: Piece) => void>();
+/** From the first message to the leaf. */
+export const path = computed(() => lineTo(conversation.value?.leaf));
+
+type Listener = (piece: Piece) => void;
+/** The running answer: what has come of it so far, and who writes down what comes. */
+let live: { readonly id: string; readonly reasoning: string; readonly text: string } | undefined;
+const listeners = new Set<{ readonly id: string; readonly hear: Listener }>();
+
+/**
+ * The pieces of the running answer `id`, directly and without a render: first what has come already (a page is drawn
+ * later than the first words may come, and drawn anew when the reader returns to a conversation), then each as it comes.
+ * Returns what ends it.
+ */
+export function listen(id: string, hear: Listener): () => void {
+  if (live?.id === id) {
+    if (live.reasoning !== "") hear({ type: "reasoning", text: live.reasoning });
+    if (live.text !== "") hear({ type: "text", text: live.text });
+  }
+  const one = { id, hear };
+  listeners.add(one);
+  return () => {
+    listeners.delete(one);
+  };
+}
 
 let store: Store;
 export let backend: Backend;
@@ -122,7 +144,6 @@ async function change(id: string, fields: Partial<Conversation>): Promise<void> 
 }
 
 export async function create(): Promise<void> {
-  stop();
   const empty = conversations.value.find((one) => one.leaf === undefined);
   if (empty) return open(empty.id);
   const now = Date.now();
@@ -141,23 +162,30 @@ export async function create(): Promise<void> {
   await opened;
 }
 
+/** Shows a conversation. An answer that is being written in another goes on there. */
 export async function open(id: string): Promise<void> {
   if (current.value === id && messages.value.length > 0) return;
   // At once, so that what is typed now belongs to it.
   if (current.value !== id) {
-    stop();
     messages.value = [];
     current.value = id;
   }
   const found = await store.messages(id);
-  if (current.value === id) messages.value = found;
+  if (current.value !== id) return;
+  // What was put while the store was read is newer than what was read.
+  const newer = new Map(messages.value.map((message) => [message.id, message]));
+  messages.value = [...found.filter((message) => !newer.has(message.id)), ...newer.values()];
 }
 
 export async function remove(id: string): Promise<void> {
   const gone = conversations.value.find((one) => one.id === id);
   if (!gone) return;
-  deleted.value = { conversation: gone, messages: await store.messages(id) };
-  if (current.value === id) stop();
+  const messages = await store.messages(id);
+  if (messages.some((message) => message.id === running.value)) stop();
+  deleted.value = {
+    conversation: gone,
+    messages: messages.map((message) => (message.status === "running" ? { ...message, status: "stopped" } : message)),
+  };
   conversations.value = conversations.value.filter((one) => one.id !== id);
   await store.remove(id);
   if (current.value === id) {
@@ -271,10 +299,10 @@ async function answer(asked: Message): Promise<void> {
   stopper = control;
   let message = fresh("assistant", asked.id, "", "running");
   running.value = message.id;
+  const turns: Turn[] = lineTo(asked.id).map(({ role, text }) => ({ role, content: text }));
+  const system = conversation.value?.system.trim();
   await put(message);
   await change(message.conversation, { leaf: message.id, changed: Date.now() });
-  const turns: Turn[] = path.value.filter((one) => one.id !== message.id).map(({ role, text }) => ({ role, content: text }));
-  const system = conversation.value?.system.trim();
   if (system) turns.unshift({ role: "system", content: system });
   spoken.value = "Answering";
   const began = Date.now();
@@ -287,7 +315,8 @@ async function answer(asked: Message): Promise<void> {
       if (reasoning !== "" && thoughtMs === undefined) thoughtMs = Date.now() - began;
       text += piece.text;
     }
-    for (const listen of listeners) listen(message.id, piece);
+    live = { id: message.id, reasoning, text };
+    for (const { id, hear } of listeners) if (id === message.id) hear(piece);
     if (Date.now() - saved > 1000) {
       saved = Date.now();
       void store.putMessage({ ...message, text, reasoning, thoughtMs });
@@ -319,6 +348,7 @@ async function answer(asked: Message): Promise<void> {
   reading.value = undefined;
   if (stopper === control) stopper = undefined;
   await put(message);
+  live = undefined;
   running.value = undefined;
 }
 
