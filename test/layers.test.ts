@@ -27,6 +27,11 @@ const order = [
   "server",
   "aisdk",
   "data",
+  "quantise",
+  "evaluate",
+  "train",
+  "agent",
+  "survey",
   "host",
   "cli",
 ];
