@@ -181,7 +181,9 @@ export function determinise(nfa: Nfa, start: number, end: number, where: string,
       if (found.length)
         calls.set(
           i,
-          found.map(({ rule, loop, targets }) => ({ rule, loop, target: sets.from(targets) })),
+          found
+            .map(({ rule, loop, targets }) => ({ rule, loop, target: sets.from(targets) }))
+            .filter(({ target }) => target >= 0),
         );
     }
     if (nfa.tokens.size > 0) {
@@ -189,7 +191,7 @@ export function determinise(nfa: Nfa, start: number, end: number, where: string,
       if (found.length)
         tokens.set(
           i,
-          found.map((t) => ({ ...t, target: sets.one(t.target) })),
+          found.map((t) => ({ ...t, target: sets.one(t.target) })).filter(({ target }) => target >= 0),
         );
     }
   }
@@ -318,7 +320,10 @@ function edgesFrom(set: readonly number[], edges: readonly (readonly number[])[]
   if (set.length === 1) {
     const own = edges[set[0]!]!;
     if (own.length === 0) return [];
-    if (own.length === 3) return [own[0]!, own[1]!, sets.one(own[2]!)];
+    if (own.length === 3) {
+      const target = sets.one(own[2]!);
+      return target < 0 ? [] : [own[0]!, own[1]!, target];
+    }
   }
   // Edges in the order of their first bytes: low * 65536 + place.
   const list: number[] = [];

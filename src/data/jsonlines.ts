@@ -1,4 +1,5 @@
 // Lines of bytes, and the records in them: untrusted, so that a bad one is told with its place and the next one is read.
+import { CpmError } from "../errors.ts";
 
 export interface Line {
   /** From 1. */
@@ -65,30 +66,31 @@ export interface TextRecord {
 
 const candidates = ["text", "content", "raw_content", "body"];
 
-/** The record of a line. @throws Error that says what is wrong with it. */
+/** The record of a line. @throws CpmError "bad-input" that says what is wrong with it. */
 export function parseRecord(bytes: Uint8Array, field?: string): TextRecord {
   let json: string;
   try {
     json = new TextDecoder("utf-8", { fatal: true }).decode(bytes).trim();
   } catch {
-    throw new Error("not UTF-8");
+    throw new CpmError("bad-input", "not UTF-8");
   }
   let fields: unknown;
   try {
     fields = JSON.parse(json);
   } catch (cause) {
-    throw new Error(`not JSON: ${(cause as Error).message.slice(0, 200)}`);
+    throw new CpmError("bad-input", `not JSON: ${(cause as Error).message.slice(0, 200)}`);
   }
-  if (typeof fields !== "object" || fields === null || Array.isArray(fields)) throw new Error("not a JSON object");
+  if (typeof fields !== "object" || fields === null || Array.isArray(fields))
+    throw new CpmError("bad-input", "not a JSON object");
   return { json, fields: fields as Record<string, unknown>, text: textOf(fields as Record<string, unknown>, field) };
 }
 
-/** The text of a record: the field named, or the first of text, content, raw_content and body. @throws Error */
+/** The text of a record: the field named, or the first of text, content, raw_content and body. @throws CpmError "bad-input" */
 export function textOf(fields: Readonly<Record<string, unknown>>, field?: string): string {
   const names = field === undefined ? candidates : [field];
   const name = names.find((candidate) => Object.hasOwn(fields, candidate));
   const text = name === undefined ? undefined : fields[name];
-  if (typeof text !== "string") throw new Error(`no text in ${names.join(", ")}`);
+  if (typeof text !== "string") throw new CpmError("bad-input", `no text in ${names.join(", ")}`);
   return text;
 }
 

@@ -5,7 +5,7 @@ import type { Drafter } from "../../src/decode/draft/drafter.ts";
 import { DraftTree } from "../../src/decode/draft/tree.ts";
 import type { Sequence } from "../../src/engine/sequences.ts";
 import { Speculation } from "../../src/engine/speculate.ts";
-import { noise } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 
 /** Milliseconds of a step by its rows, relative to one row: straight lines between these points. */
 type Curve = readonly (readonly [rows: number, ms: number])[];

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { checkDraft } from "../../src/door/draft.ts";
-import { noise } from "../support/bench.ts";
 import { load } from "../support/engine.ts";
+import { noise } from "../support/noise.ts";
 import { tinyGguf, tinyModel } from "../support/tiny.ts";
 import { say } from "./rig.ts";
 

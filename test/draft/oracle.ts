@@ -2,7 +2,7 @@
 import type { Drafter } from "../../src/decode/draft/drafter.ts";
 import type { DraftTree } from "../../src/decode/draft/tree.ts";
 import type { Sequence } from "../../src/engine/sequences.ts";
-import { noise } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 
 export interface Oracle extends Drafter<Sequence> {
   /** What the target will say after `from` tokens of text. */

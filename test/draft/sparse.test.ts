@@ -4,8 +4,8 @@ import type { DraftTree } from "../../src/decode/draft/tree.ts";
 import { checkDraft } from "../../src/door/draft.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { EngineOptions, GenerateRequest } from "../../src/engine/types.ts";
-import { noise } from "../support/bench.ts";
 import { load, variants } from "../support/engine.ts";
+import { noise } from "../support/noise.ts";
 import { oracle } from "./oracle.ts";
 import { greedy, own, stories } from "./rig.ts";
 

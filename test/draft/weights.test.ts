@@ -3,11 +3,11 @@ import { expect, test } from "vitest";
 import { checkDraft, type EagleInput } from "../../src/door/draft.ts";
 import type { ModelInput } from "../../src/engine/host.ts";
 import type { GenerateResult } from "../../src/engine/types.ts";
-import { noise } from "../support/bench.ts";
 import { load, variants } from "../support/engine.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors } from "../support/folder.ts";
 import { gptqTensors } from "../support/gptq.ts";
 import { headFile, offsets, tinyHead } from "../support/head.ts";
+import { noise } from "../support/noise.ts";
 import { floatBytes, halfBits, halfValue, tinyGguf, tinyModel } from "../support/tiny.ts";
 import { models, own, say, stories } from "./rig.ts";
 

@@ -4,9 +4,9 @@ import { type DraftInput, draftOptions } from "../../src/door/draft.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { EngineOptions, GenerateRequest, SamplingOptions } from "../../src/engine/types.ts";
 import { own, stories } from "../draft/rig.ts";
-import { noise } from "../support/bench.ts";
 import { filesOf, greedy, load, variants } from "../support/engine.ts";
 import { present, shared } from "../support/golden.ts";
+import { noise } from "../support/noise.ts";
 import { tinyGguf } from "../support/tiny.ts";
 
 const sampling: SamplingOptions = { ...greedy([], 0).sampling, logitBias: [[2, -Infinity]] };

@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import type { Engine } from "../../src/engine/engine.ts";
 import { ANY_SESSION, type EmbedOptions } from "../../src/engine/types.ts";
 import { stories } from "../draft/rig.ts";
-import { noise } from "../support/bench.ts";
 import { firstDifference, greedy, load, variants } from "../support/engine.ts";
+import { noise } from "../support/noise.ts";
 import { tinyGguf, tinyModel } from "../support/tiny.ts";
 
 const text = (seed: number, length: number) => {

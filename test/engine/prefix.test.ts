@@ -5,8 +5,8 @@ import { inspectFiles } from "../../src/door/inspect.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { ANY_SESSION, type GenerateRequest, type GenerateResult } from "../../src/engine/types.ts";
 import { own, stories } from "../draft/rig.ts";
-import { noise } from "../support/bench.ts";
 import { filesOf, greedy, host, load } from "../support/engine.ts";
+import { noise } from "../support/noise.ts";
 import { tinyGguf } from "../support/tiny.ts";
 
 const model = tinyGguf();

@@ -1,7 +1,7 @@
 // Whose rows a step computes: the rules, each by itself, and what holds for whatever is ready.
 import { expect, test } from "vitest";
 import { PATIENCE, type Ready, type Room, schedule } from "../../src/engine/schedule.ts";
-import { noise } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 
 const room: Room = { rows: 256, logits: 16, decode: 4, prompts: 256, chunk: 64 };
 const decoding = (waited = 0): Ready => ({ left: 0, waited, logits: true });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { CpmError } from "../../src/errors.ts";
 import { parseObject } from "../../src/file/json.ts";
 import { BASE_BYTES, BYTES_A_CHARACTER, weigh } from "../../src/file/weigh.ts";
-import { noise } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 
 const list = (item: string, count: number): string => `{"model":[${new Array(count).fill(item).join(",")}]}`;
 const amplifying = ["[]", "{}", "[[]]", '{"a":{}}', "[1]", '{"":0}'];

@@ -1,7 +1,8 @@
 // Every kernel is held to its scalar definition bit for bit, at shapes around all tile edges, in every build.
 import { expect, test } from "vitest";
 import type { Kind } from "../../src/wasm/abi.ts";
-import { type Bench, builds, noise, workbench } from "../support/bench.ts";
+import { type Bench, builds, workbench } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 
 const shapes = [
   [1, 256, 1],

@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { TENSOR_TYPES } from "../../src/file/tensor.ts";
 import { FILE_TYPES, KINDS } from "../../src/wasm/abi.ts";
-import { builds, noise, workbench } from "../support/bench.ts";
+import { builds, workbench } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 import { floatBytes } from "../support/tiny.ts";
 
 /** The nearest whole number, of two the even one. */

@@ -1,12 +1,12 @@
 // GPTQ int4 checkpoints, built from random codes, against the float weights that they stand for.
 import { expect, test } from "vitest";
-import { noise } from "../support/bench.ts";
 import { firstDifference, load, logitsOf } from "../support/engine.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors } from "../support/folder.ts";
 import { ByteWriter, TYPE_IDS, writeGguf } from "../support/gguf.ts";
 import { divergence, row } from "../support/golden.ts";
 import { gptqTensors } from "../support/gptq.ts";
 import { refused } from "../support/hostile.ts";
+import { noise } from "../support/noise.ts";
 import {
   ggufName,
   halfBits,

@@ -1,10 +1,10 @@
 // Hugging Face folders that lie: refused with a typed error that names the file and the field, or loaded and run.
 import { expect, test } from "vitest";
 import { memoryFiles } from "../../src/file/bytes.ts";
-import { noise } from "../support/bench.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors, writeSentencePiece, writeShards } from "../support/folder.ts";
 import { ByteWriter } from "../support/gguf.ts";
 import { attempt, refused } from "../support/hostile.ts";
+import { noise } from "../support/noise.ts";
 import { pieces, tinyConfig, tinyFolder, tinyModel, tinyStored } from "../support/tiny.ts";
 
 const model = tinyModel({ vocab: 270 });

@@ -1,6 +1,5 @@
 // GGUF files that lie: each is refused with a typed error, or loads and runs; none hangs, traps or throws anything else.
 import { expect, test } from "vitest";
-import { noise } from "../support/bench.ts";
 import { firstDifference, load, logitsOf } from "../support/engine.ts";
 import {
   f32,
@@ -17,6 +16,7 @@ import {
   writeHeader,
 } from "../support/gguf.ts";
 import { attempt, refused } from "../support/hostile.ts";
+import { noise } from "../support/noise.ts";
 import { pieces, tinyGguf, tinyModel, tinyParts } from "../support/tiny.ts";
 
 const model = tinyModel({ vocab: 270 });

@@ -1,10 +1,11 @@
 // Every tensor type of GGUF, alone and mixed, against its written definition.
 import { expect, test } from "vitest";
-import { builds, noise, workbench } from "../support/bench.ts";
+import { builds, workbench } from "../support/bench.ts";
 import { BLOCK_TYPES, randomBlocks } from "../support/blocks.ts";
 import { load, logitsOf } from "../support/engine.ts";
 import { type GgufTensor, TYPE_IDS, writeGguf } from "../support/gguf.ts";
 import { argmax, divergence, row } from "../support/golden.ts";
+import { noise } from "../support/noise.ts";
 import {
   type FloatType,
   floatBytes,

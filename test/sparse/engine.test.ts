@@ -4,9 +4,9 @@ import { describe, expect, test } from "vitest";
 import { tracedBlocks } from "../../src/engine/trace.ts";
 import type { EngineOptions } from "../../src/engine/types.ts";
 import { PUBLISHED_SPARSE, resolveSparse, type SparseConfig } from "../../src/model/sparse.ts";
-import { noise } from "../support/bench.ts";
 import { firstDifference, greedy, load, logitsOf } from "../support/engine.ts";
 import { divergence, row } from "../support/golden.ts";
+import { noise } from "../support/noise.ts";
 
 const model = fileURLToPath(new URL("../golden/sparse-f32.gguf", import.meta.url));
 const vocab = 512;

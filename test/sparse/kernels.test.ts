@@ -1,7 +1,8 @@
 // The kernels of sparse attention against their definition, over random configurations, cache types and draft trees.
 import { expect, test } from "vitest";
 import type { SparseConfig } from "../../src/model/sparse.ts";
-import { builds, noise } from "../support/bench.ts";
+import { builds } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 import { attend, blockScores, compress, selectBlocks } from "./definition.ts";
 import { causal, Rig, type Shape, type TestRow } from "./rig.ts";
 

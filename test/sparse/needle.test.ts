@@ -2,7 +2,7 @@
 // strong that dense attention finds it. bench/needle.mjs does the same up to 128k tokens.
 import { expect, test } from "vitest";
 import { PUBLISHED_SPARSE } from "../../src/model/sparse.ts";
-import { noise } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 import { causal, Rig } from "./rig.ts";
 
 const [heads, kvHeads, dim] = [16, 2, 64];

@@ -5,7 +5,8 @@ import type { ModelConfig } from "../../src/model/config.ts";
 import { writeModel } from "../../src/model/plan.ts";
 import { type SparseConfig, sparseWords } from "../../src/model/sparse.ts";
 import { STRUCT_BYTES, StructWriter } from "../../src/wasm/abi.ts";
-import { type Bench, noise, workbench } from "../support/bench.ts";
+import { type Bench, workbench } from "../support/bench.ts";
+import { noise } from "../support/noise.ts";
 
 export interface Shape {
   readonly heads: number;

@@ -16,17 +16,6 @@ if (builds.length < 5)
     `kernels: relaxed and 64-bit builds are not tested on Node ${process.versions.node}, which has neither; .ci/run tests them on Node 26`,
   );
 
-/** xorshift32: the same numbers on every run. */
-export function noise(seed: number): () => number {
-  let state = seed | 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 4294967296;
-  };
-}
-
 export interface Bench {
   readonly kernels: Kernels;
   readonly memory: WebAssembly.Memory;

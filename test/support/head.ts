@@ -1,6 +1,7 @@
 // Draft heads of random weights for tiny targets, and the file that they are written to.
-import { noise } from "./bench.ts";
+
 import { type StoredTensor, writeSafetensors } from "./folder.ts";
+import { noise } from "./noise.ts";
 import { floatBytes, type Shape } from "./tiny.ts";
 
 /** Tensors by their published names, as float32. */

@@ -1,7 +1,6 @@
 // Small random models in code, and the two containers that they can be written to.
 
 import type { ModelFiles } from "../../src/file/source.ts";
-import { noise } from "./bench.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors, writeSentencePiece } from "./folder.ts";
 import {
   f32,
@@ -17,6 +16,7 @@ import {
   writeGguf,
   writeHeader,
 } from "./gguf.ts";
+import { noise } from "./noise.ts";
 
 export interface Shape {
   readonly layers: number;
