@@ -10,6 +10,8 @@ import { type FileTensor, TENSOR_TYPES, type TensorType } from "./tensor.ts";
 export interface Gguf {
   readonly version: number;
   readonly metadata: ReadonlyMap<string, GgufValue>;
+  /** Where each value lies in the (first) file, behind its type: what writes it into another file copies these bytes. */
+  readonly places: ReadonlyMap<string, { readonly type: number; readonly offset: number; readonly bytes: number }>;
   readonly tensors: readonly FileTensor[];
 }
 
@@ -21,6 +23,11 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
   22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0",
   35: "TQ2_0", 39: "MXFP4",
 };
+
+/** Types' names to the ids of the file. */
+export const TYPE_IDS = Object.fromEntries(Object.entries(TYPE_NAMES).map(([id, name]) => [name, Number(id)])) as Readonly<
+  Record<TensorType, number>
+>;
 
 interface TensorEntry {
   readonly name: string;
@@ -85,16 +92,20 @@ export async function readGguf(source: Source, signal?: AbortSignal): Promise<Gg
   const tensorCount = r.count("tensor count", "number of tensors", Math.min(MAX.tensors, source.size));
   const pairs = r.count("metadata count", "number of metadata pairs", Math.min(MAX.pairs, source.size));
   const metadata = new Map<string, GgufValue>();
+  const places = new Map<string, { type: number; offset: number; bytes: number }>();
   for (let i = 0; i < pairs; i++) {
     const at = r.at;
     const key = await readString(r, "metadata key", MAX.name);
     if (metadata.has(key)) r.fail(key, "metadata key appears twice", "one", "two", at);
     await r.need(4, key);
-    metadata.set(key, await readValue(r, r.u32(), key));
+    const type = r.u32();
+    const offset = r.at;
+    metadata.set(key, await readValue(r, type, key));
+    places.set(key, { type, offset, bytes: r.at - offset });
   }
   const entries: TensorEntry[] = [];
   for (let i = 0; i < tensorCount; i++) entries.push(await readTensorEntry(r));
-  return { version, metadata, tensors: placeTensors(r, entries, metadata.get("general.alignment") ?? 32) };
+  return { version, metadata, places, tensors: placeTensors(r, entries, metadata.get("general.alignment") ?? 32) };
 }
 
 /** Turns entries into tensors with absolute offsets; all lie in the file, aligned, apart from each other. */

@@ -49,5 +49,5 @@ export async function openGguf(files: ModelFiles, source: Source, signal?: Abort
       { file: source.name, field: "split.tensors.count", expected: `${expected} different tensors`, found: String(names.size) },
       "split file",
     );
-  return { version: first.version, metadata: parts[0]!.metadata, tensors };
+  return { version: first.version, metadata: parts[0]!.metadata, places: parts[0]!.places, tensors };
 }

@@ -1,0 +1,153 @@
+// Files and folders that are written on disk: under a hidden temporary name beside the final one until they are whole.
+import { randomUUID } from "node:crypto";
+import { type FileHandle, link, lstat, mkdir, open, rename, rm, statfs } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { CpmError } from "../errors.ts";
+import type { Output, OutputFolder } from "../file/write/output.ts";
+import { reasonOf } from "../shown.ts";
+
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+
+function failure(path: string, cause: unknown): CpmError {
+  if (cause instanceof CpmError) return cause;
+  const full = codeOf(cause) === "ENOSPC" || codeOf(cause) === "EDQUOT";
+  const what = full ? "the disk is full; make room and start again" : `${reasonOf(cause)}; check the path and the permissions`;
+  return new CpmError("io", `${path}: ${what}`, { file: path }, { cause });
+}
+
+const exists = (path: string): CpmError =>
+  new CpmError("io", `${path}: there is a file or folder of this name; choose another, or overwrite it with --force`, {
+    file: path,
+    expected: "a name that is free",
+    found: "something of that name",
+  });
+
+async function within<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw failure(path, cause);
+  }
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (codeOf(error) === "ENOENT") return false;
+      throw failure(path, error);
+    },
+  );
+
+export interface OutputOptions {
+  /** Replace what has the name. Default false: "io". */
+  readonly force?: boolean | undefined;
+  /** Bytes that will be written, where they are known: "io" at once when the disk has less. */
+  readonly size?: number | undefined;
+  /**
+   * Temporary name of a run that can be taken up again: it stays when the output is discarded, and what is in it stays when it is
+   * opened. Default: a name of its own, which goes with the output.
+   */
+  readonly temporary?: string | undefined;
+}
+
+/** Checks that `path` may be written. @throws CpmError "io" */
+export async function checkFree(path: string, { force = false, size }: OutputOptions = {}): Promise<void> {
+  if (!force && (await isThere(path))) throw exists(path);
+  if (size === undefined) return;
+  // Not every runtime and file system tells.
+  const found = await statfs(dirname(path)).catch(() => undefined);
+  const free = found && found.blocks > 0 ? found.bavail * found.bsize : Infinity;
+  if (free < size)
+    throw new CpmError("io", `${path}: ${size} bytes are needed, ${free} are free; make room or write to another disk`, {
+      file: path,
+      expected: `${size} bytes`,
+      found: `${free}`,
+    });
+}
+
+/**
+ * A file on disk. Its folder must exist.
+ * @throws CpmError "io" when a file of that name is there and `force` is not given, when the disk is too small, when it cannot be written.
+ */
+export async function fileOutput(path: string, options: OutputOptions = {}): Promise<Output> {
+  await checkFree(path, options);
+  const temporary = options.temporary ?? join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
+  // Not in append mode: writes go where they are told.
+  const opened = await within(path, async () =>
+    options.temporary !== undefined && (await isThere(temporary)) ? open(temporary, "r+") : open(temporary, "wx+"),
+  );
+  let handle: FileHandle | undefined = opened;
+  const live = (): FileHandle => {
+    if (!handle) throw new CpmError("io", `${path}: the file was closed before`, { file: path });
+    return handle;
+  };
+  return {
+    name: path,
+    write: (at, bytes) =>
+      within(path, async () => {
+        for (let done = 0; done < bytes.length; )
+          done += (await live().write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+      }),
+    sync: () => within(path, () => live().datasync()),
+    commit: () =>
+      within(path, async () => {
+        await live().sync();
+        await live().close();
+        handle = undefined;
+        await named(temporary, path, options.force ?? false);
+      }),
+    async discard() {
+      const open = handle;
+      handle = undefined;
+      if (!open) return;
+      await open.close();
+      if (options.temporary === undefined) await rm(temporary, { force: true });
+    },
+  };
+}
+
+/** Renames; without force never over a file that appeared meanwhile. */
+async function named(temporary: string, path: string, force: boolean): Promise<void> {
+  if (force) return await rename(temporary, path);
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") throw exists(path);
+    // No hard links here.
+    if (await isThere(path)) throw exists(path);
+    return await rename(temporary, path);
+  }
+  await rm(temporary, { force: true });
+}
+
+/** A folder on disk; with `temporary`, files that an earlier run has committed in it stay. Throws as `fileOutput` does. */
+export async function folderOutput(path: string, options: OutputOptions = {}): Promise<OutputFolder> {
+  await checkFree(path, options);
+  const temporary = options.temporary ?? join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
+  await within(path, () => mkdir(temporary, { recursive: options.temporary !== undefined }));
+  let ended = false;
+  return {
+    name: path,
+    async file(name) {
+      if (name === "" || /[/\\]/.test(name) || name.startsWith("."))
+        throw new CpmError("bad-input", `${path}: "${name}" is no name of a file in a folder`, { file: path, found: name });
+      return await fileOutput(join(temporary, name), { force: true });
+    },
+    commit: () =>
+      within(path, async () => {
+        ended = true;
+        if (await isThere(path)) {
+          if (!options.force) throw exists(path);
+          const old = `${temporary}.old`;
+          await rename(path, old);
+          await rename(temporary, path);
+          await rm(old, { recursive: true, force: true });
+        } else await rename(temporary, path);
+      }),
+    async discard() {
+      if (!ended && options.temporary === undefined) await rm(temporary, { recursive: true, force: true });
+      ended = true;
+    },
+  };
+}
