@@ -3,7 +3,7 @@ import type { BlockTrace, EngineInfo } from "../index.ts";
 import { type Command, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg, textOf } from "./options.ts";
+import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs, textOf } from "./options.ts";
 import { note, printJson } from "./output.ts";
 import { painter, pictureOf, runsOf, save } from "./picture.ts";
 import { visibleLine } from "./visible.ts";
@@ -21,6 +21,7 @@ export const attention: Command = {
     spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
     every: { type: "string", valueHint: "N", description: `Take every Nth position (default: ${POSITIONS} positions in all)` },
     ...loadArgs,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["header"],

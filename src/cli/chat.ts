@@ -7,7 +7,7 @@ import { Conversation } from "./conversation.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
 import { type Lines, nextMessage, pipedLines, typedLines } from "./lines.ts";
 import { openModel } from "./model.ts";
-import { draftArgs, generateOptions, loadArgs, loadOptions, modelArg, samplingArgs } from "./options.ts";
+import { draftArgs, generateOptions, loadArgs, loadOptions, modelArg, networkArgs, samplingArgs } from "./options.ts";
 import { dim, note } from "./output.ts";
 import { visibleLine } from "./visible.ts";
 
@@ -20,6 +20,7 @@ export const chat: Command = {
     ...samplingArgs,
     ...draftArgs,
     ...loadArgs,
+    ...networkArgs,
   },
   repeated: ["stop", "header"],
   async run(args) {

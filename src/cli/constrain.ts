@@ -13,7 +13,7 @@ import type { PieceTable } from "../text/vocabulary.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
-import { headers, jsonArg, loadArgs, modelArg } from "./options.ts";
+import { headers, jsonArg, loadArgs, modelArg, networkArgs } from "./options.ts";
 import { note, plural, printJson, short, write } from "./output.ts";
 
 async function fileOf(name: string, option: string): Promise<string> {
@@ -135,6 +135,7 @@ export const constrain: Command = {
     whitespace: { type: "string", valueHint: "W", description: "Around JSON: single (default), none or indented" },
     lenient: { type: "boolean", description: "List what a schema asks for and cannot be enforced, instead of refusing" },
     header: loadArgs.header,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["header"],

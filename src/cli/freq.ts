@@ -8,7 +8,7 @@ import { CpmError, type Tokenizer } from "../index.ts";
 import { type Command, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
-import { headers, jsonArg, loadArgs, modelArg } from "./options.ts";
+import { headers, jsonArg, loadArgs, modelArg, networkArgs } from "./options.ts";
 import { note, plural, printJson, short, writeFileWhole } from "./output.ts";
 import { megabytes, ProgressBar } from "./progress.ts";
 
@@ -25,6 +25,7 @@ export const freq: Command = {
     size: { type: "string", valueHint: "N", description: `Tokens to write, at most (default ${DEFAULT_SIZE})` },
     output: { type: "string", alias: "o", valueHint: "FILE", description: "Where to write them, as JSON" },
     header: loadArgs.header,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["corpus", "header"],

@@ -4,7 +4,7 @@ import { find, list, type ModelHubOptions, type Pulled, type PullProgress, pull,
 import { CpmError } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
-import { jsonArg } from "./options.ts";
+import { jsonArg, networkArgs } from "./options.ts";
 import { dim, note, plural, printJson, table, write } from "./output.ts";
 import { megabytes, ProgressBar } from "./progress.ts";
 import { visible, visibleLine } from "./visible.ts";
@@ -13,26 +13,19 @@ const nameArg = {
   name: { type: "positional", required: false, description: "org/repo, org/repo:Q4_0, org/repo/file.gguf, with @revision" },
 } as const;
 
-const networkArgs = {
-  endpoint: {
-    type: "string",
-    valueHint: "URL",
-    description: "A mirror of the hub (default HF_ENDPOINT, MODEL_ENDPOINT, huggingface.co)",
-  },
-  offline: { type: "boolean", description: "Ask no network: what was pulled before, or a failure (also HF_HUB_OFFLINE=1)" },
-} as const;
-
 function nameOf(args: Parsed, command: string): string {
   const name = args.positionals[0];
   if (name === undefined) throw new UsageError(`cpm ${command}: the name of a model is missing, as org/repo:Q4_0`);
   return name;
 }
 
-const optionsOf = (args: Parsed): ModelHubOptions => ({
-  endpoint: args.text("endpoint"),
-  offline: args.flag("offline") ? true : undefined,
-  signal: interrupt.signal,
-});
+/** What --endpoint and --offline say, for this command's pulls. */
+let chosen: Pick<ModelHubOptions, "endpoint" | "offline"> = {};
+
+/** Takes the options of a command that may pull; those that it does not have are absent. */
+export function chooseNetwork(args: Parsed): void {
+  chosen = { endpoint: args.text("endpoint"), offline: args.flag("offline") ? true : undefined };
+}
 
 /** "3 min 20 s". */
 function duration(seconds: number): string {
@@ -62,9 +55,10 @@ export class PullBar {
 }
 
 /** Pulls with a bar, unless `quiet`; tells which file was taken where the name left it open. */
-export async function pullShown(name: string, options: ModelHubOptions, quiet: boolean): Promise<Pulled> {
+export async function pullShown(name: string, quiet: boolean): Promise<Pulled> {
   const bar = new PullBar();
   try {
+    const options = { ...chosen, signal: interrupt.signal };
     const pulled = await pull(name, { ...options, ...(quiet ? {} : { onProgress: bar.show }) });
     bar.close();
     if (!quiet && pulled.why) note(dim(visible(`${pulled.repo}: took ${pulled.why}`)));
@@ -80,7 +74,7 @@ const pullCommand: Command = {
   args: { ...nameArg, ...networkArgs, ...jsonArg },
   async run(args) {
     const json = args.flag("json");
-    const pulled = await pullShown(nameOf(args, "pull"), optionsOf(args), json);
+    const pulled = await pullShown(nameOf(args, "pull"), json);
     if (json) return printJson(pulled);
     note(dim(`${plural(pulled.files.length, "file")}, ${(pulled.bytes / 1e6).toFixed(1)} MB`));
     await write(`${pulled.path}\n`);

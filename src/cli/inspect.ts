@@ -4,7 +4,7 @@ import type { Inspection } from "../index.ts";
 import type { Command } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
+import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs } from "./options.ts";
 import { jsonValue, printJson, table, write } from "./output.ts";
 import { visibleLine } from "./visible.ts";
 
@@ -19,6 +19,7 @@ export const inspect: Command = {
     threads: { ...loadArgs.threads, description: "Threads of the memory plan (default: physical cores)" },
     tensors: { type: "boolean", description: "List every tensor" },
     header: loadArgs.header,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["header"],

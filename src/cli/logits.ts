@@ -3,7 +3,7 @@ import { CpmError, type EngineInfo, type Tokenizer } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg, textOf } from "./options.ts";
+import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs, textOf } from "./options.ts";
 import { table, write } from "./output.ts";
 
 /** Tokens per forward call: bounds the memory of "all". */
@@ -18,6 +18,7 @@ export const logits: Command = {
     "tokens-file": { type: "string", valueHint: "FILE", description: "Read ids from a file: commas, white space or a JSON list" },
     at: { type: "string", valueHint: "WHERE", description: '"last" (default): after the last token; "all": after each' },
     ...loadArgs,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["header"],

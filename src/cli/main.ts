@@ -12,7 +12,7 @@ import { chat } from "./chat.ts";
 import { clean } from "./clean.ts";
 import { constrain } from "./constrain.ts";
 import { freq } from "./freq.ts";
-import { hubCommands } from "./hub.ts";
+import { chooseNetwork, hubCommands } from "./hub.ts";
 import { inspect } from "./inspect.ts";
 import { interrupt, onInterrupt } from "./interrupt.ts";
 import { logits } from "./logits.ts";
@@ -61,6 +61,7 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
   if (!command) throw new UsageError(`cpm: no command "${name}"; commands are ${names.join(", ")}${didYouMean(name, names)}`);
   const args = parse(command, rest);
   if (args.flag("help")) return write(await usage(command));
+  chooseNetwork(args);
   await command.run(args);
 }
 

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import process from "node:process";
 import { defaultModel, load } from "cpm-wasm";
 import { find, isPrefixed, parseRef } from "cpm-wasm/hub";
-import type { LoadOptions, LoadProgress, Model } from "../index.ts";
+import type { DraftInput, LoadOptions, LoadProgress, Model } from "../index.ts";
 import { pullShown } from "./hub.ts";
 import { interrupt } from "./interrupt.ts";
 import { megabytes, ProgressBar } from "./progress.ts";
@@ -18,19 +18,28 @@ export async function modelOf(name: string | undefined, quiet = false): Promise<
   if (!isPrefixed(name) && existsSync(name)) return name;
   if (!parseRef(name)) return name;
   const found = await find(name);
-  return (found ?? (await pullShown(name, { signal: interrupt.signal }, quiet))).path;
+  return (found ?? (await pullShown(name, quiet))).path;
 }
 
 /** Loads `name`, or the embedded model. `quiet`: no progress bar. Rejects as load() does, on Ctrl-C with an AbortError. */
 export async function openModel(name: string | undefined, options: LoadOptions, quiet: boolean): Promise<Model> {
   const model = await modelOf(name, quiet);
+  const draft = await draftOf(options.draft, quiet);
   const bar = !quiet && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
   const onProgress = bar && ((progress: LoadProgress) => showLoad(bar, progress));
   try {
-    return await load(model, { ...options, signal: interrupt.signal, onProgress });
+    return await load(model, { ...options, draft, signal: interrupt.signal, onProgress });
   } finally {
     bar?.close();
   }
+}
+
+/** What drafts, with its model or head found by name, as a model is. */
+export async function draftOf(draft: DraftInput | undefined, quiet = false): Promise<DraftInput | undefined> {
+  if (typeof draft !== "object" || draft === null) return draft;
+  if ("model" in draft && typeof draft.model === "string") return { ...draft, model: await modelOf(draft.model, quiet) };
+  if ("eagle" in draft && typeof draft.eagle === "string") return { ...draft, eagle: await modelOf(draft.eagle, quiet) };
+  return draft;
 }
 
 const phases = {

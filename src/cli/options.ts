@@ -14,6 +14,16 @@ export const modelArg = {
   },
 } as const satisfies ArgsDef;
 
+/** Of every command that may pull a model. */
+export const networkArgs = {
+  endpoint: {
+    type: "string",
+    valueHint: "URL",
+    description: "A mirror of the hub for names (default HF_ENDPOINT, MODEL_ENDPOINT, huggingface.co)",
+  },
+  offline: { type: "boolean", description: "Names ask no network: what was pulled before, or a failure (also HF_HUB_OFFLINE=1)" },
+} as const satisfies ArgsDef;
+
 export const loadArgs = {
   threads: { type: "string", valueHint: "N", description: 'Compute threads, or "auto": physical cores (default)' },
   ctx: { type: "string", valueHint: "N", description: "Context size in tokens (default: the model's, at most 4096)" },
@@ -32,9 +42,9 @@ export const draftArgs = {
   "draft-eagle": {
     type: "string",
     valueHint: "FILE",
-    description: "An EAGLE head of this model: a .safetensors file or a folder",
+    description: "An EAGLE head of this model: a .safetensors file, a folder or a name",
   },
-  "draft-model": { type: "string", valueHint: "FILE", description: "A small model with the same vocabulary" },
+  "draft-model": { type: "string", valueHint: "FILE", description: "A small model with the same vocabulary: as MODEL" },
   "draft-vocabulary": {
     type: "string",
     valueHint: "FILE",

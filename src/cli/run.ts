@@ -4,7 +4,17 @@ import type { Command } from "./args.ts";
 import { constraintArgs, constraintInput } from "./constrain.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel, PromptProgress } from "./model.ts";
-import { draftArgs, generateOptions, jsonArg, loadArgs, loadOptions, modelArg, samplingArgs, textOf } from "./options.ts";
+import {
+  draftArgs,
+  generateOptions,
+  jsonArg,
+  loadArgs,
+  loadOptions,
+  modelArg,
+  networkArgs,
+  samplingArgs,
+  textOf,
+} from "./options.ts";
 import { dim, note, peakMemoryBytes, plural, printJson, short, write, writeSaid } from "./output.ts";
 import { leaveInput, pipedText } from "./stdin.ts";
 
@@ -29,6 +39,7 @@ export const run: Command = {
     special: { type: "boolean", description: "Write special tokens by name" },
     ...draftArgs,
     ...loadArgs,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["stop", "header"],

@@ -1,14 +1,13 @@
 // cpm score and cpm fold: classifiers of text, fastText's and folded ones.
 
 import { createReadStream } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { CpmError } from "../index.ts";
 import { reasonOf } from "../shown.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { jsonArg } from "./options.ts";
-import { note, printJson, write } from "./output.ts";
+import { note, printJson, write, writeFileWhole } from "./output.ts";
 
 const classifierArg = {
   model: { type: "positional", required: true, description: "A fastText .bin or .ftz, or a folded model; a path or URL" },
@@ -88,7 +87,7 @@ export const fold: Command = {
     const { fold } = await import("cpm-wasm/data");
     const started = performance.now();
     const bytes = await fold(model, { signal: interrupt.signal });
-    await writeFile(output, bytes);
+    await writeFileWhole(output, bytes, "--output");
     const seconds = (performance.now() - started) / 1000;
     if (args.flag("json")) return printJson({ bytes: bytes.length, seconds });
     note(`${output}: ${bytes.length} bytes, folded in ${seconds.toFixed(1)} s`);

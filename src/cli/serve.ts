@@ -7,8 +7,8 @@ import { createHandler, type LogEntry, type ServedModels } from "cpm-wasm/server
 import { CpmError } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
-import { modelOf } from "./model.ts";
-import { draftArgs, loadArgs, loadOptions } from "./options.ts";
+import { draftOf, modelOf } from "./model.ts";
+import { draftArgs, loadArgs, loadOptions, networkArgs } from "./options.ts";
 import { dim, note, short } from "./output.ts";
 import { pageFile } from "./site.ts";
 import { visible } from "./visible.ts";
@@ -70,7 +70,7 @@ function models(args: Parsed): ServedModels {
       name,
       {
         async load() {
-          const model = await load(await where(), options);
+          const model = await load(await where(), { ...options, draft: await draftOf(options.draft) });
           note(dim(`${name}: loaded in ${short(model.info.loadMs)} ms, ${short(model.info.memory.total / 2 ** 20)} MiB`));
           return model;
         },
@@ -130,6 +130,7 @@ export const serve: Command = {
     "log-json": { type: "boolean", description: "Log as JSON lines (default where stderr is no terminal)" },
     ...draftArgs,
     ...loadArgs,
+    ...networkArgs,
   },
   repeated: ["model", "api-key", "cors", "header"],
   more: "model",

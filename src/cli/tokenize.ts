@@ -3,7 +3,7 @@ import { loadTokenizer } from "cpm-wasm";
 import { type Command, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
-import { headers, jsonArg, loadArgs, modelArg, textOf } from "./options.ts";
+import { headers, jsonArg, loadArgs, modelArg, networkArgs, textOf } from "./options.ts";
 import { plural, printJson, write } from "./output.ts";
 
 export const tokenize: Command = {
@@ -16,6 +16,7 @@ export const tokenize: Command = {
     "no-special": { type: "boolean", description: "Treat the names of special tokens as ordinary text" },
     "no-bos": { type: "boolean", description: "Do not begin with the BOS token" },
     header: loadArgs.header,
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["header"],

@@ -271,6 +271,13 @@ async function readBody(
 }
 
 /**
+ * Milliseconds before the next try after `attempt` tries: twice as long each time, and no less than the server asks for. `random`, from 0
+ * to 1, adds up to a quarter: clients that failed together do not come back together.
+ */
+export const pauseBefore = (attempt: number, askedMs: number | undefined, random: number): number =>
+  Math.max(150 * 2 ** attempt, askedMs ?? 0) * (1 + random / 4);
+
+/**
  * Makes a request and uses its answer; failures that may pass are tried again, after the time that the server asks for. Rejects with what
  * `use` throws as a CpmError, with CpmError "io", or with the signal's reason.
  */
@@ -291,7 +298,7 @@ export async function request<T>(
       const asked = cause instanceof HttpFailure ? cause.retryAfterMs : undefined;
       const final = isHopeless(cause);
       if (final || attempt >= attempts || (asked ?? 0) > LONGEST_PAUSE_MS) throw refusal(url, cause, final ? undefined : attempt);
-      await pause(Math.max(150 * 2 ** attempt, asked ?? 0), signal);
+      await pause(pauseBefore(attempt, asked, Math.random()), signal);
     }
   }
 }

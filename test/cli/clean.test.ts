@@ -215,6 +215,9 @@ test("cpm score prints a line a prediction; cpm fold's file gives the same", asy
   expect(rows[0]!.labels).toEqual(["__label__pos", "__label__neg"]);
   const folded = join(folder, "quality.fold");
   expect((await json<{ bytes: number }>(["fold", model, "-o", folded])).bytes).toBe(readFileSync(folded).length);
+  // Whole or not at all: nothing is left beside it, and what cannot be written says so.
+  expect(readdirSync(folder).filter((name) => name.includes(".partial"))).toEqual([]);
+  expect(await cpm(["fold", model, "-o", folder])).toMatchObject({ status: 1, err: /could not be written.*check --output/ });
   const other = (await cpm(["score", folded, "-f", lines, "--k", "2", "--json"])).out.trimEnd().split("\n");
   other.forEach((line, i) => {
     const { labels, probabilities } = JSON.parse(line) as { labels: string[]; probabilities: number[] };

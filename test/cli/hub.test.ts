@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { commitOf, sha256, startHub } from "../hub/server.ts";
-import { cpm, start, story, temporary } from "./command.ts";
+import { cpm, root, start, story, temporary } from "./command.ts";
 
 const folder = temporary();
 const cache = join(folder, "cache");
@@ -50,6 +50,28 @@ test("every command takes a name, pulls it once, and asks no network for what is
   ])
     expect((await cpm(args)).status, args.join(" ")).toBe(0);
   expect(hub.requests).toEqual([]);
+});
+
+test("what drafts has a name, too; --endpoint and --offline hold for every command that may pull", async () => {
+  const asked = { HF_ENDPOINT: "http://127.0.0.1:1" };
+  Object.assign(process.env, asked);
+  const there = await cpm(["run", name, ...greedy, "--endpoint", hub.origin, "--draft-model", `hf:${name}:Q4_0`]);
+  expect({ status: there.status, out: there.out }).toEqual({ status: 0, out: (await cpm(["run", story, ...greedy])).out });
+  rmSync(cache, { recursive: true, force: true });
+  for (const args of [
+    ["run", name, ...greedy],
+    ["chat", name],
+    ["inspect", name],
+    ["tokenize", name, "--text", "a"],
+    ["logits", name, "--tokens", "1"],
+    ["attention", name, "-p", join(root, "package.json"), "--json"],
+    ["bench", name],
+    ["freq", name, "--corpus", story, "-o", join(folder, "none")],
+    ["constrain", name, "--regex", "a"],
+  ])
+    expect(await cpm([...args, "--offline"]), args.join(" ")).toMatchObject({ status: 1, err: /not pulled before.*offline/ });
+  const drafts = await cpm(["run", story, ...greedy, "--draft-eagle", "org/none", "--offline"]);
+  expect(drafts).toMatchObject({ status: 1, err: /org\/none was not pulled before/ });
 });
 
 test("what is no name of the hub is a path, and offline says so", async () => {

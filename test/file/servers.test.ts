@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { type AddressInfo, createServer as createTcp, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import type { NetworkOptions } from "../../src/file/http.ts";
-import { shownUrl } from "../../src/file/http.ts";
+import { pauseBefore, shownUrl } from "../../src/file/http.ts";
 import { urlFiles, urlSource } from "../../src/file/url.ts";
 import { firstDifference, load, logitsOf } from "../support/engine.ts";
 import { tinyGguf, tinyModel } from "../support/tiny.ts";
@@ -184,6 +184,13 @@ test("a server's own pause is kept, and one that is too long is told instead", a
   await expect(urlSource(`${url}/long`)).rejects.toMatchObject(refusal(/status 503.*come back in 3600 s/));
   await expect(urlSource(`${url}/never`)).rejects.toMatchObject(refusal(/come back in 7\d\d\d s/));
   expect(at).toHaveLength(4);
+});
+
+test("clients that failed together do not come back together, and none before the server's time", () => {
+  expect([1, 2, 3].map((attempt) => pauseBefore(attempt, undefined, 0))).toEqual([300, 600, 1200]);
+  expect(pauseBefore(1, 5000, 0)).toBe(5000);
+  expect(pauseBefore(1, 5000, 1)).toBe(6250);
+  expect(new Set(Array.from({ length: 20 }, (_, i) => pauseBefore(2, undefined, i / 20))).size).toBe(20);
 });
 
 test("what cannot get better is not tried again: no such host, what fetch refuses", async () => {

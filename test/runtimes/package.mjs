@@ -39,7 +39,7 @@ export function installedPackage(parent = tmpdir()) {
   const [packed] = JSON.parse(npm(["pack", "--ignore-scripts", "--json", "--pack-destination", project], root));
   writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
   npm(["install", "--ignore-scripts", "--prefer-offline", `./${packed.filename}`], project);
-  for (const name of ["suite.mjs", "script.mjs", "lifecycle.mjs", "exits.mjs", "worker.mjs"])
+  for (const name of ["suite.mjs", "script.mjs", "lifecycle.mjs", "exits.mjs", "worker.mjs", "pull.mjs"])
     cpSync(join(here, name), join(project, name));
   cpSync(join(here, "pages"), join(project, "pages"), { recursive: true });
   cpSync(join(root, "examples"), join(project, "examples"), {

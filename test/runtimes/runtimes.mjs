@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { chromium } from "./chromium.mjs";
+import { hub } from "./hub.mjs";
 import { root } from "./package.mjs";
 import { run } from "./process.mjs";
 import { workerd } from "./workerd.mjs";
@@ -40,6 +41,10 @@ async function ends({ project }, command, args, pattern, limitMs = 120_000) {
   return `${/\[.*\]/.exec(output)?.[0] ?? "ended"} after ${Math.round(ms)} ms`;
 }
 
+/** Models by name. */
+const pulls = (context, command, args = []) =>
+  hub(context, (given) => script(context, "names", command, [...args, "pull.mjs", ...given]));
+
 /** That the process ends by itself, and that the runtime's example works. */
 async function programs(context, command, args, example) {
   await context.test("the process ends by itself after dispose", () =>
@@ -68,6 +73,7 @@ async function node(context, command, relaxedExpected) {
   };
   await suite(context, "", command, [], surroundings);
   await script(context, "", command, ["--expose-gc", "lifecycle.mjs"]);
+  await pulls(context, command);
   await programs(context, command, [], "node.mjs");
 }
 
@@ -94,6 +100,15 @@ async function deno(context) {
     only: "the model may be",
   };
   await suite(context, "--allow-net", command, [...base, `--allow-net=${host}`], url);
+  // Links take the right to read and write everywhere; the lock names the host.
+  await pulls(context, command, [
+    ...base,
+    "--allow-read",
+    "--allow-write",
+    "--allow-net=127.0.0.1",
+    "--allow-env",
+    "--allow-sys",
+  ]);
   await programs(context, command, [...base, "--allow-read"], "deno.ts");
   await context.test("deno check finds the example's types right", async () => {
     const { code, output } = await run(command, ["check", "--no-lock", "examples/deno.ts"], { cwd: context.project });
@@ -111,6 +126,7 @@ async function bun(context) {
     url: `${context.origin}/stories-q4_0.gguf`,
   };
   await suite(context, "", bin("bun"), [], surroundings);
+  await pulls(context, bin("bun"));
   await programs(context, bin("bun"), [], "bun.ts");
 }
 
