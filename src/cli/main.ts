@@ -18,6 +18,7 @@ import { interrupt, onInterrupt } from "./interrupt.ts";
 import { logits } from "./logits.ts";
 import { explain } from "./options.ts";
 import { note, outputFailed, write } from "./output.ts";
+import { perplexity } from "./perplexity.ts";
 import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
@@ -38,6 +39,7 @@ const commands: readonly Command[] = [
   score,
   fold,
   clean,
+  perplexity,
   ...hubCommands,
 ];
 

@@ -185,3 +185,12 @@ export function randomBlocks(
   write(deviation / size);
   return { bytes, values: read() };
 }
+
+/** The values of blocks as a file has them. */
+export function blockValues(type: string, bytes: Uint8Array): Float32Array {
+  const d = BLOCK_TYPES[type]!;
+  const values = new Float32Array((bytes.length / d.bytes) * d.block);
+  for (let i = 0; i < values.length; i++)
+    values[i] = d.value(new Block(bytes.subarray(Math.floor(i / d.block) * d.bytes)), i % d.block);
+  return values;
+}

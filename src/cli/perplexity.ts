@@ -1,0 +1,159 @@
+// cpm perplexity: how well a model foretells a text, and how far it is from another one.
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import type { Divergence, Estimate, Perplexity, PerplexityProgress } from "cpm-wasm/evaluate";
+import { CpmError, type Source } from "../index.ts";
+import { reasonOf } from "../shown.ts";
+import { type Command, type Parsed, UsageError } from "./args.ts";
+import { interrupt } from "./interrupt.ts";
+import { openModel } from "./model.ts";
+import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
+import { note, printJson, table, write } from "./output.ts";
+import { PartialFile } from "./partial.ts";
+import { painter, save } from "./picture.ts";
+import { ProgressBar } from "./progress.ts";
+import { fileSource } from "./source.ts";
+import { readInput } from "./stdin.ts";
+
+export const perplexity: Command = {
+  name: "perplexity",
+  description: "Measure perplexity on a text, and KL divergence from another model",
+  args: {
+    ...modelArg,
+    file: { type: "string", alias: "f", valueHint: "TEXT", description: "The text; - is standard input" },
+    ...loadArgs,
+    ctx: { ...loadArgs.ctx, description: "Tokens of a chunk (default 512, at most the model's context)" },
+    chunks: { type: "string", valueHint: "N", description: "Chunks, at most (default: all whole ones)" },
+    from: { type: "string", valueHint: "N", description: "First position of a chunk that is scored (default: its half)" },
+    "kl-base": { type: "string", valueHint: "FILE", description: "Compare with the log-probabilities in this file" },
+    "save-kl": { type: "string", valueHint: "FILE", description: "Write the log-probabilities, as llama-perplexity does" },
+    force: { type: "boolean", description: "Replace the file of --save-kl if there is one" },
+    svg: { type: "string", valueHint: "FILE", description: "Draw perplexity by position and KL by percentile" },
+    spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
+    ...jsonArg,
+  },
+  repeated: ["header"],
+  input: "file",
+  async run(args) {
+    const [file, klBase, saveKl] = [args.text("file"), args.text("kl-base"), args.text("save-kl")];
+    if (file === undefined && klBase === undefined)
+      throw new UsageError("cpm perplexity: give a text with --file (-f), or --kl-base");
+    const [svg, spec, json] = [args.text("svg"), args.text("spec"), args.flag("json")];
+    const paint = svg ? await painter() : undefined;
+    const evaluate = await import("cpm-wasm/evaluate");
+    const { signal } = interrupt;
+    const text = file === undefined ? undefined : await textOf(file);
+    const base = klBase === undefined ? undefined : await fileSource(klBase, "--kl-base");
+    try {
+      const contextSize = base ? (await evaluate.openKlBase(base, signal)).contextSize : args.number("ctx");
+      await using out = saveKl === undefined ? undefined : await PartialFile.create(saveKl, "--save-kl", args.flag("force"));
+      await using model = await openModel(
+        args.positionals[0],
+        { ...loadOptions(args), contextSize: contextSize ?? 512, draft: false },
+        json,
+      );
+      const shown = new Shown(json, model.info.config.name);
+      const found = await evaluate.perplexity(model, text, {
+        ...wanted(args, base),
+        ...(out ? { save: (bytes) => out.write(bytes) } : {}),
+        signal,
+        onProgress: shown.progress,
+      });
+      shown.close();
+      await out?.finish();
+      const title = `${model.info.config.name}, ${found.count} tokens scored`;
+      await save(evaluate.perplexityPicture(found, title), { spec, svg, paint });
+      await (json ? printJson(found) : write(told(found)));
+    } finally {
+      await base?.close();
+    }
+  },
+};
+
+const wanted = (args: Parsed, base: Source | undefined) => ({
+  contextSize: args.number("ctx"),
+  chunks: args.number("chunks"),
+  from: args.number("from"),
+  base,
+});
+
+/** A text as llama-perplexity reads it: one line break at the end is none of it. */
+async function textOf(file: string): Promise<string> {
+  try {
+    return (file === "-" ? await readInput() : await readFile(file, "utf8")).replace(/\n$/, "");
+  } catch (cause) {
+    if (cause instanceof CpmError || interrupt.signal.aborted) throw cause;
+    throw new CpmError("io", `${file}: could not be read (${reasonOf(cause)}); check --file`, { file }, { cause });
+  }
+}
+
+/** "1 h 20 min", "50 s". */
+export function duration(seconds: number): string {
+  const s = Math.ceil(seconds);
+  if (s < 100) return `${s} s`;
+  const minutes = Math.ceil(s / 60);
+  return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Running values as llama-perplexity prints them, and a bar where a person watches. */
+class Shown {
+  readonly #bar: ProgressBar | undefined;
+  readonly #lines: boolean;
+
+  constructor(json: boolean, name: string) {
+    this.#bar = !json && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
+    this.#lines = !json && !process.stderr.isTTY;
+    if (this.#lines) note(`perplexity of ${name}, chunk by chunk`);
+  }
+
+  readonly progress = ({ done, total, perplexity, secondsLeft }: PerplexityProgress): void => {
+    if (this.#lines) note(`[${done}]${perplexity.toFixed(4)}`);
+    this.#bar?.show({
+      what: "measuring",
+      done,
+      total,
+      more: [`${perplexity.toFixed(4)}`, `${duration(secondsLeft)} left`, `chunk ${done} of ${total}`],
+    });
+  };
+
+  close(): void {
+    this.#bar?.close();
+  }
+}
+
+const pm = ({ value, error }: Estimate, digits: number, unit = 1): string =>
+  `${(unit * value).toFixed(digits)} ± ${(unit * error).toFixed(digits)}`;
+
+function told(found: Perplexity): string {
+  const { chunks, contextSize, count, perplexity, divergence, seconds, tokensPerSecond } = found;
+  const rate = `${chunks.length} chunks of ${contextSize}, ${count} tokens scored in ${seconds.toFixed(1)} s (${tokensPerSecond.toFixed(0)} tokens/s)`;
+  return `${rate}\n\nperplexity  ${pm(perplexity, 4)}\n${divergence ? `\n${compared(divergence)}\n` : ""}`;
+}
+
+/** What llama-perplexity --kl-divergence ends with, under its names. */
+function compared(d: Divergence): string {
+  const percent = (p: number) => (p === 50 ? "median" : `${p} %`);
+  const rows = (of: readonly (readonly [number, number])[], digits: number, unit = 1) =>
+    of.map(([p, value]) => [`  ${percent(p)}`, (unit * value).toFixed(digits)]);
+  return table([
+    ["perplexity", ""],
+    ["  mean PPL(Q)", pm(d.perplexity, 6)],
+    ["  mean PPL(base)", pm(d.basePerplexity, 6)],
+    ["  cor(ln PPL(Q), ln PPL(base))", `${(100 * d.correlation).toFixed(2)} %`],
+    ["  mean ln(PPL(Q)/PPL(base))", pm(d.logRatio, 6)],
+    ["  mean PPL(Q)/PPL(base)", pm(d.ratio, 6)],
+    ["  mean PPL(Q)-PPL(base)", pm(d.difference, 6)],
+    ["KL divergence (base to Q), nats", ""],
+    ["  mean", pm(d.mean, 6)],
+    ["  maximum", d.most.toFixed(6)],
+    ...rows(d.percentiles, 6),
+    ["  minimum", d.least.toFixed(6)],
+    ["probability of the right token, Δp in %", ""],
+    ["  mean", pm(d.deltaP.mean, 3, 100)],
+    ["  maximum", (100 * d.deltaP.most).toFixed(3)],
+    ...rows(d.deltaP.percentiles, 3, 100),
+    ["  minimum", (100 * d.deltaP.least).toFixed(3)],
+    ["  RMS", pm(d.deltaP.rms, 3, 100)],
+    ["  same top token", pm(d.sameTop, 3, 100)],
+  ]);
+}
