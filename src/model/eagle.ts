@@ -32,7 +32,7 @@ export interface HeadFile {
 
 /**
  * Reads a head: a bare .safetensors file, or a folder with its config.json. Throws "unsupported" for heads of more than one
- * layer, "bad-model" for what is missing, damaged, or belongs to another target.
+ * layer or with tensors that a head does not have (biases of its layer, say), "bad-model" for what is missing, damaged, or belongs to another target.
  */
 export async function readHead(files: ModelFiles, target: ModelConfig, signal?: AbortSignal): Promise<HeadFile> {
   const { tensors, unreadable } = await openSafetensors(files, signal);
@@ -66,8 +66,12 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   const read = version === 3 ? await readThird(table, shape, gptq, target, signal) : readSecond(table, shape, gptq);
   const linears = { ...read.linears };
   for (const name of Object.keys(linears) as (keyof typeof linears)[]) linears[name] = await inOrder(linears[name], signal);
+  table.refuseUnused(COPIES);
   return { ...common, ...read, linears };
 }
+
+/** Copies of what the target has, tables that follow from the configuration, and d2t the other way round. */
+const COPIES = /^(?:model\.)?(?:embed_tokens\.weight|lm_head\.weight|t2d)$|\brotary_emb\.(?:inv_freq|cos_cached|sin_cached)$/;
 
 /** What the head computes with must be what the target computes with. */
 function checkScales(f: Fields, target: ModelConfig): void {
