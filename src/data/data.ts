@@ -48,6 +48,17 @@ export interface DataDoor {
    * Trains a classifier on texts, one after another, of lines `__label__NAME words…`; `pieces()` of the result are a .bin that fastText loads. The dictionary is
    * fastText's to the byte, as are its numbers with one thread and the same seed.
    * @throws CpmError "bad-option", "bad-input", "out-of-memory", "io"; an abort rejects with its reason.
+   * @example
+   * ```ts
+   * import { loadClassifier, train } from "cpm-wasm/data";
+   *
+   * const lines = ["__label__good a clear text about birds", "__label__bad buy buy cheap cheap now"];
+   * const file = new TextEncoder().encode(`${Array(50).fill(lines.join("\n")).join("\n")}\n`);
+   * const trained = await train(file, { dim: 8, epoch: 20, seed: 1 });
+   * const classifier = await loadClassifier(await new Blob([...trained.pieces()]).arrayBuffer());
+   * console.log(classifier.score("a text about birds").labels[0]);
+   * // => __label__good
+   * ```
    */
   train(files: ClassifierInput | readonly ClassifierInput[], options?: TrainOptions): Promise<Trained>;
 }

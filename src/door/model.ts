@@ -46,6 +46,16 @@ export class Model implements AsyncDisposable {
    * many as `parallel` run side by side, each with the text that it would have alone; `queue` more wait, and one more rejects at once
    * with "busy". The longest prefix that a finished text shares with the prompt is not computed again: usage.cachedTokens.
    * Throws CpmError "bad-option" and "bad-input" at once; rejects with "context-overflow" when the prompt does not fit.
+   * @example
+   * ```ts
+   * import { defaultModel, load } from "cpm-wasm";
+   *
+   * await using model = await load(defaultModel);
+   * let text = "";
+   * for await (const part of model.generate("The dog", { maxTokens: 8, seed: 1 })) text += part.text;
+   * console.log(text.length > 0);
+   * // => true
+   * ```
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     return this.#own().generate(prompt, options);
@@ -55,12 +65,39 @@ export class Model implements AsyncDisposable {
    * Compiles what a text must be, for generate() and chat() of this model: { constraint }. One of schema, regex, grammar and choices,
    * as there. Throws UnsupportedSchemaError (a CpmError "unsupported", with path and keyword) for what a schema asks for and cannot
    * be enforced, unless lenient; "bad-input" for what is no grammar or matches nothing; "bad-option".
+   * @example
+   * ```ts
+   * import { defaultModel, load } from "cpm-wasm";
+   *
+   * await using model = await load(defaultModel);
+   * const constraint = model.constraint({ regex: "[0-9]{4}-[0-9]{2}" });
+   * const { text } = await model.generate("It was in ", { constraint, seed: 3 });
+   * console.log(/^[0-9]{4}-[0-9]{2}$/.test(text));
+   * // => true
+   * ```
    */
   constraint(input: ConstraintInput, options: SchemaReading = {}): Constraint {
     return newConstraint(given(input, constraintKinds), options, this.info.tokenizer);
   }
 
-  /** Answers the last message, as generate() would; what earlier calls computed of the conversation is not computed again. */
+  /**
+   * Answers the last message, as generate() would; what earlier calls computed of the conversation is not computed again.
+   * @example
+   * ```ts
+   * import { defaultModel, load } from "cpm-wasm";
+   *
+   * await using model = await load(defaultModel);
+   * const schema = {
+   *   type: "object",
+   *   properties: { color: { enum: ["red", "blue"] } },
+   *   required: ["color"],
+   *   additionalProperties: false,
+   * };
+   * const { parsed } = await model.chat([{ role: "user", content: "What color is the ball?" }], { schema, temperature: 0 });
+   * console.log(["red", "blue"].includes((parsed as { color: string }).color));
+   * // => true
+   * ```
+   */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
     return this.#own().chat(messages, options);
   }
@@ -76,6 +113,15 @@ export class Model implements AsyncDisposable {
    * and do not depend on what is computed beside them. A call counts as one generation of `parallel` and `queue`.
    * Throws "bad-input" and "bad-option" at once; rejects with "context-overflow" for a text that does not fit, "busy", or the signal's
    * reason.
+   * @example
+   * ```ts
+   * import { defaultModel, load } from "cpm-wasm";
+   *
+   * await using model = await load(defaultModel);
+   * const { embeddings } = await model.embed(["a cat", "a dog"]);
+   * console.log(embeddings.length, embeddings[0]!.length === model.info.config.hidden);
+   * // => 2 true
+   * ```
    */
   async embed(texts: string | readonly (string | readonly number[])[], options: EmbedInput = {}): Promise<Embeddings> {
     if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
@@ -90,14 +136,40 @@ export class Model implements AsyncDisposable {
     return { embeddings, usage: { promptTokens } };
   }
 
-  /** A new empty session with a KV cache of its own: `contextSize` tokens (default and most: the model's). */
+  /**
+   * A new empty session with a KV cache of its own: `contextSize` tokens (default and most: the model's).
+   * @example
+   * ```ts
+   * import { defaultModel, load } from "cpm-wasm";
+   *
+   * await using model = await load(defaultModel);
+   * const session = await model.session({ contextSize: 64 });
+   * const logits = await session.forward(model.tokenizer.encode("Once upon a"));
+   * const best = logits.indexOf(Math.max(...logits));
+   * console.log(model.tokenizer.decode([best]));
+   * // => time
+   * ```
+   */
   async session(options: { readonly contextSize?: number | undefined } = {}): Promise<Session> {
     const { contextSize } = given(options, ["contextSize"]);
     const id = await this.#engine.open(contextSize);
     return new Session(this.#engine, Promise.resolve(id));
   }
 
-  /** A session from what `session.save()` gave, as any kind of bytes, which stay the caller's. Rejects with "bad-input" for another model, KV type or ABI, or damaged bytes. */
+  /**
+   * A session from what `session.save()` gave, as any kind of bytes, which stay the caller's. Rejects with "bad-input" for another model, KV type or ABI, or damaged bytes.
+   * @example
+   * ```ts
+   * import { defaultModel, load } from "cpm-wasm";
+   *
+   * await using model = await load(defaultModel);
+   * const session = await model.session({ contextSize: 64 });
+   * await session.generate("Lily had a", { maxTokens: 4, temperature: 0 });
+   * const again = await model.restore(await session.save());
+   * console.log((await again.tokens()).join() === (await session.tokens()).join());
+   * // => true
+   * ```
+   */
   async restore(saved: Bytes): Promise<Session> {
     const bytes = bytesOf(saved);
     if (!bytes) throw new CpmError("bad-input", `saved session: expected bytes, found ${kindOf(saved)}`, { field: "saved" });

@@ -335,6 +335,22 @@ class Work {
  * platform's `fetch`, or any server that speaks Request and Response. `models`: by the names that requests use, loaded or to be
  * loaded on first use. A parameter that this server does not know or cannot honour is refused with 400 and its name.
  * @throws CpmError "bad-option" for options out of range.
+ * @example
+ * ```ts
+ * import { defaultModel, load } from "cpm-wasm";
+ * import { createHandler } from "cpm-wasm/server";
+ *
+ * await using model = await load(defaultModel);
+ * const handler = createHandler({ story: model });
+ * const answer = await handler(
+ *   new Request("http://localhost/v1/completions", {
+ *     method: "POST",
+ *     body: JSON.stringify({ model: "story", prompt: "The cat", max_tokens: 5, temperature: 0 }),
+ *   }),
+ * );
+ * console.log(answer.status, ((await answer.json()) as { object: string }).object);
+ * // => 200 text_completion
+ * ```
  */
 export function createHandler(models: ServedModels, options: HandlerOptions = {}): Handler {
   checkOptions(models, options);

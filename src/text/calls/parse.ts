@@ -264,7 +264,19 @@ export interface ParsedCalls {
   readonly problems: readonly string[];
 }
 
-/** Reads the calls of a text that is complete. Never throws for what a model wrote. */
+/**
+ * Reads the calls of a text that is complete. Never throws for what a model wrote.
+ * @example
+ * ```ts
+ * import { parseCalls } from "cpm-wasm";
+ *
+ * const text = 'Let me see. <tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>';
+ * const tools = [{ type: "function", function: { name: "weather", parameters: { properties: { city: {} } } } }];
+ * const { content, calls, problems } = parseCalls(text, { dialect: "hermes-json", tools });
+ * console.log(content, calls[0]!.name, calls[0]!.arguments, problems.length);
+ * // => Let me see. weather {"city":"Rome"} 0
+ * ```
+ */
 export function parseCalls(text: string, options: CallStreamOptions): ParsedCalls {
   const stream = new CallStream(options);
   const parts = [...stream.push(text), ...stream.end()];
