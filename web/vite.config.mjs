@@ -7,7 +7,12 @@ export default defineConfig({
   root: at("."),
   base: "./",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
-  resolve: { alias: { "cpm-wasm": at("../dist/host/browser.js") } },
+  resolve: {
+    alias: [
+      { find: /^cpm-wasm$/, replacement: at("../dist/host/browser.plain.js") },
+      { find: /^cpm-wasm\/hub$/, replacement: at("../dist/host/browser.hub.js") },
+    ],
+  },
   build: {
     outDir: at("../dist/web"),
     emptyOutDir: true,

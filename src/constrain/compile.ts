@@ -2,7 +2,7 @@
 import { CpmError } from "../errors.ts";
 import { type GbnfOptions, readGbnf } from "./gbnf.ts";
 import { alt, literal, type Part, type Rule } from "./grammar.ts";
-import { badGrammar, MAX_SOURCE } from "./limits.ts";
+import { badGrammar, constraintKinds, MAX_SOURCE } from "./limits.ts";
 import { compileMachine, type Machine } from "./machine.ts";
 import { regexDfa } from "./regex.ts";
 import { type Note, type SchemaOptions, schemaGrammar } from "./schema/compile.ts";
@@ -29,8 +29,6 @@ export interface CompiledConstraint {
   readonly ignored: readonly Note[];
   readonly refused: readonly Note[];
 }
-
-export const constraintKinds = ["schema", "regex", "grammar", "choices"] as const;
 
 /**
  * Compiles a constraint, in milliseconds.

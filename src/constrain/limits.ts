@@ -13,6 +13,9 @@ export const MAX_NESTING = 500;
 /** Bytes of a schema or grammar as text. */
 export const MAX_SOURCE = 8 << 20;
 
+/** The ways to say what a text must be. */
+export const constraintKinds = ["schema", "regex", "grammar", "choices"] as const;
+
 /** A grammar that this engine does not take: what is wrong, where. */
 export class UnsupportedSchemaError extends CpmError {
   /** JSON pointer to the schema that cannot be enforced ("" is the root). */

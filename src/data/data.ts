@@ -2,7 +2,8 @@
 
 import type { ModelInput } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
-import { inputKind, openInput } from "../file/open.ts";
+import { inputKind } from "../file/kind.ts";
+import { openInput } from "../file/open.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import { shown } from "../shown.ts";
 import type { Classifier } from "./classifier.ts";

@@ -1,7 +1,8 @@
 // What a text must be, compiled: once for many calls, or for one.
 
-import { type ConstraintInput, type ConstraintOptions, constraintKinds, grammarOf } from "../constrain/compile.ts";
+import { type ConstraintInput, type ConstraintOptions, grammarOf } from "../constrain/compile.ts";
 import { alt, chars, literal, type Part, Rule, repeat, seq, textUntil } from "../constrain/grammar.ts";
+import { constraintKinds } from "../constrain/limits.ts";
 import { compileMachine } from "../constrain/machine.ts";
 import type { Note } from "../constrain/schema/compile.ts";
 import type { ConstraintRequest } from "../engine/constraints.ts";
@@ -31,8 +32,6 @@ export interface ConstraintChoice extends SchemaReading {
   /** A constraint from model.constraint(). */
   readonly constraint?: Constraint | undefined;
 }
-
-export const choiceNames = [...constraintKinds, "constraint", "whitespace", "lenient"] as const;
 
 type Thinking = GenerateRequest["thinking"];
 

@@ -1,20 +1,20 @@
 // From a platform to the functions of the package.
 import { isBlob } from "../brands.ts";
-import { Engine, type EngineHooks } from "../engine/engine.ts";
+import type { EngineHooks } from "../engine/engine.ts";
 import type { EngineHost, ModelInput } from "../engine/host.ts";
 import type { LoadProgress } from "../engine/types.ts";
 import { typed } from "../errors.ts";
 import { memoryFiles } from "../file/bytes.ts";
-import { type InputKind, inputKind, openInput } from "../file/open.ts";
+import type { NetworkOptions } from "../file/http.ts";
+import { type InputKind, inputKind } from "../file/kind.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
-import type { NetworkOptions } from "../file/url.ts";
-import { readTokenizer } from "../model/read.ts";
 import { EngineClient, type EngineWorker, type WireFiles } from "../port/client.ts";
 import { withSignals } from "../signals.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { draftOptions } from "./draft.ts";
+import type { Forms } from "./forms.ts";
 import { given, guarded, type HeadersInput, withoutNulls } from "./given.ts";
-import { type Inspection, type InspectOptions, inspectFiles } from "./inspect.ts";
+import type { Inspection, InspectOptions } from "./inspect.ts";
 import { Model } from "./model.ts";
 import { engineOptions, type LoadOptions, networkOptions } from "./options.ts";
 
@@ -38,7 +38,13 @@ export interface Platform {
   ) => Promise<ModelInput>;
   /** Paths are those of Windows. */
   readonly windows?: boolean;
+  /** What works in the caller's own thread: at once, or loaded when it is used. */
+  readonly here: () => Here | Promise<Here>;
+  /** Constraints and tools; absent in entries that leave them out. */
+  readonly forms?: Forms;
 }
+
+type Here = typeof import("./here.ts");
 
 export interface ReadOptions {
   /** Sent with every request when the input is a URL: a record, Headers, or pairs. */
@@ -69,7 +75,7 @@ export function openDoor(platform: Platform): Door {
     const kind = inputKind(input, platform.base?.(), platform.windows);
     return kind.kind === "url" ? { ...kind, ...network } : kind;
   };
-  const open = async (kind: InputKind) => openInput(kind, platform.openPath);
+  const open = async (kind: InputKind) => (await platform.here()).openInput(kind, platform.openPath);
 
   const byName: NonNullable<Platform["byName"]> = async (model, options) => (await platform.byName?.(model, options)) ?? model;
 
@@ -88,6 +94,7 @@ export function openDoor(platform: Platform): Door {
       const wire = wireFiles(kind);
       return EngineClient.load(worker, wire.input, wire.files, full, hooks, draftKind && wireFiles(draftKind));
     }
+    const { Engine } = await platform.here();
     return Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind)));
   }
 
@@ -101,7 +108,7 @@ export function openDoor(platform: Platform): Door {
         const engine = await start(input, options, { ...(onProgress ? { onProgress } : {}), signal }).catch((error: unknown) => {
           throw typed(error);
         });
-        if (!failed.signal.aborted) return new Model(engine);
+        if (!failed.signal.aborted) return new Model(engine, platform.forms);
         await engine.close();
         throw failed.signal.reason;
       });
@@ -112,6 +119,7 @@ export function openDoor(platform: Platform): Door {
         await open(kindOf(await byName(input, { network: options.network, signal: options.signal }), networkOptions(options))),
         options.signal,
       );
+      const { inspectFiles } = await platform.here();
       return inspectFiles(await platform.host(), files, options).catch((error: unknown) => {
         throw typed(error);
       });
@@ -123,6 +131,7 @@ export function openDoor(platform: Platform): Door {
         signal,
       );
       try {
+        const { readTokenizer } = await platform.here();
         return new Tokenizer((await readTokenizer(files, signal)).tokenizer);
       } catch (error) {
         throw typed(error);

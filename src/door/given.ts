@@ -1,6 +1,7 @@
 // What callers write, where its meaning is plain, as the rest of the package expects it: null as absent, one stop text, content in parts,
 // headers of any kind, callbacks that may fail.
 import { isRecord, kindOf } from "../brands.ts";
+import { constraintKinds } from "../constrain/limits.ts";
 import { CpmError, didYouMean } from "../errors.ts";
 import { shown } from "../shown.ts";
 import type { ChatMessage } from "../text/template.ts";
@@ -115,4 +116,13 @@ export function guarded<A extends readonly unknown[]>(
       fail(error);
     }
   };
+}
+
+/** Options that hold a text to a form, and those of tools beside the template's. */
+export const choiceNames = [...constraintKinds, "constraint", "whitespace", "lenient"] as const;
+export const toolOptionNames = ["toolChoice", "parallelToolCalls", "toolFormat"] as const;
+
+/** Throws "unsupported", for an entry without constraints and tools. */
+export function noForms(field: string): never {
+  throw new CpmError("unsupported", `${field}: "cpm-wasm/plain" has no constraints and tools; import from "cpm-wasm"`, { field });
 }

@@ -1,27 +1,31 @@
 // A loaded model.
 import { asyncDispose, bytesOf, kindOf } from "../brands.ts";
-import { type ConstraintInput, constraintKinds } from "../constrain/compile.ts";
+import type { ConstraintInput } from "../constrain/compile.ts";
+import { constraintKinds } from "../constrain/limits.ts";
 import { ANY_SESSION, type EngineApi, type EngineInfo } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import type { Bytes } from "../file/bytes.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
-import { type Constraint, newConstraint, type SchemaReading } from "./constraint.ts";
+import type { Constraint, SchemaReading } from "./constraint.ts";
 import { type Embeddings, type EmbedInput, embedRequest } from "./embed.ts";
+import type { Forms } from "./forms.ts";
 import type { Generation } from "./generation.ts";
-import { given, messagesOf } from "./given.ts";
+import { given, messagesOf, noForms } from "./given.ts";
 import type { GenerateOptions } from "./options.ts";
 import { type ChatOptions, Session } from "./session.ts";
 
 /** A model in memory, with its threads. `dispose()` it, or hold it with `await using`. */
 export class Model implements AsyncDisposable {
   readonly #engine: EngineApi;
+  readonly #forms: Forms | undefined;
   #tokenizer: Tokenizer | undefined;
   #closed: Promise<void> | undefined;
 
   /** @internal Models come from `load()`. */
-  constructor(engine: EngineApi) {
+  constructor(engine: EngineApi, forms: Forms | undefined) {
     this.#engine = engine;
+    this.#forms = forms;
   }
 
   /** What was loaded and how: shape, format, threads, kernel variant, memory plan, load time. */
@@ -38,7 +42,7 @@ export class Model implements AsyncDisposable {
   /** What generate() and chat() run in: a sequence that the engine finds for each call. */
   #own(): Session {
     if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
-    return new Session(this.#engine, Promise.resolve(ANY_SESSION));
+    return new Session(this.#engine, this.#forms, Promise.resolve(ANY_SESSION));
   }
 
   /**
@@ -64,7 +68,8 @@ export class Model implements AsyncDisposable {
   /**
    * Compiles what a text must be, for generate() and chat() of this model: { constraint }. One of schema, regex, grammar and choices,
    * as there. Throws UnsupportedSchemaError (a CpmError "unsupported", with path and keyword) for what a schema asks for and cannot
-   * be enforced, unless lenient; "bad-input" for what is no grammar or matches nothing; "bad-option".
+   * be enforced, unless lenient; "bad-input" for what is no grammar or matches nothing; "bad-option"; "unsupported" in
+   * cpm-wasm/plain.
    * @example
    * ```ts
    * import { defaultModel, load } from "cpm-wasm";
@@ -77,7 +82,8 @@ export class Model implements AsyncDisposable {
    * ```
    */
   constraint(input: ConstraintInput, options: SchemaReading = {}): Constraint {
-    return newConstraint(given(input, constraintKinds), options, this.info.tokenizer);
+    if (!this.#forms) noForms("constraint");
+    return this.#forms.newConstraint(given(input, constraintKinds), options, this.info.tokenizer);
   }
 
   /**
@@ -153,7 +159,7 @@ export class Model implements AsyncDisposable {
   async session(options: { readonly contextSize?: number | undefined } = {}): Promise<Session> {
     const { contextSize } = given(options, ["contextSize"]);
     const id = await this.#engine.open(contextSize);
-    return new Session(this.#engine, Promise.resolve(id));
+    return new Session(this.#engine, this.#forms, Promise.resolve(id));
   }
 
   /**
@@ -174,7 +180,7 @@ export class Model implements AsyncDisposable {
     const bytes = bytesOf(saved);
     if (!bytes) throw new CpmError("bad-input", `saved session: expected bytes, found ${kindOf(saved)}`, { field: "saved" });
     const id = await this.#engine.restore(bytes);
-    return new Session(this.#engine, Promise.resolve(id));
+    return new Session(this.#engine, this.#forms, Promise.resolve(id));
   }
 
   /** Stops what is being generated, frees the memory and ends the workers. Called again, it resolves when the first call does. */

@@ -6,9 +6,9 @@ import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/typ
 import type { NetworkOptions } from "../file/url.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
-import { type ConstraintChoice, choiceNames } from "./constraint.ts";
+import type { ConstraintChoice } from "./constraint.ts";
 import { checkDraft, type DraftInput } from "./draft.ts";
-import { bad, checkNames, given, type HeadersInput, headersOf } from "./given.ts";
+import { bad, checkNames, choiceNames, given, type HeadersInput, headersOf } from "./given.ts";
 
 export interface LoadOptions {
   /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */

@@ -4,11 +4,11 @@ import type { BlockTrace, EngineApi, GeneratedPart, Profile } from "../engine/ty
 import { CpmError } from "../errors.ts";
 import { withSignals } from "../signals.ts";
 import { type ChatMessage, renderChat, type TemplateOptions, templateOptionNames } from "../text/template.ts";
-import { constraintOf } from "./constraint.ts";
+import type { Forms } from "./forms.ts";
 import { Generation, type StartGeneration } from "./generation.ts";
-import { bad, given, messagesOf, tokensOf, withoutNulls } from "./given.ts";
+import { bad, choiceNames, given, messagesOf, noForms, tokensOf, toolOptionNames, withoutNulls } from "./given.ts";
 import { checkSignal, type GenerateOptions, generateRequest } from "./options.ts";
-import { type ToolOptions, type ToolPlan, toolOptionNames, toolPlan } from "./tools.ts";
+import type { ToolOptions, ToolPlan } from "./tools.ts";
 
 export interface ForwardOptions {
   /** Whose logits: "last" (default) gives (vocab), "all" (tokens × vocab), "none" nothing. */
@@ -27,14 +27,16 @@ const closed = (): CpmError => new CpmError("closed", "this session is closed; o
  */
 export class Session implements AsyncDisposable {
   readonly #engine: EngineApi;
+  readonly #forms: Forms | undefined;
   readonly #id: Promise<number>;
   /** Ends what is being computed for this session when it is disposed. */
   readonly #end = new AbortController();
   #closed: Promise<void> | undefined;
 
   /** @internal Sessions come from `model.session()`, `model.restore()` and `session.copy()`. */
-  constructor(engine: EngineApi, id: Promise<number>) {
+  constructor(engine: EngineApi, forms: Forms | undefined, id: Promise<number>) {
     this.#engine = engine;
+    this.#forms = forms;
     this.#id = id;
     id.catch(() => {});
   }
@@ -107,7 +109,7 @@ export class Session implements AsyncDisposable {
     const request = generateRequest(options, config.vocab, "chat", [...templateOptionNames, ...toolOptionNames]);
     const { tools, ...template } = withoutNulls(options);
     const list = messagesOf(messages);
-    const plan = toolPlan(withoutNulls(options), list, tokenizer);
+    const plan = this.#given(options, ["tools", ...toolOptionNames])?.toolPlan(withoutNulls(options), list, tokenizer);
     const given = plan?.template ? { ...template, tools } : template;
     const { text, thinking, ends } = renderChat(tokenizer, plan?.messages ?? list, given as TemplateOptions);
     return this.#generation(
@@ -118,13 +120,19 @@ export class Session implements AsyncDisposable {
     );
   }
 
+  /** Constraints and tools, where one of these options asks for them. Throws "unsupported" where this entry has none. */
+  #given(options: ChatOptions, names: readonly (keyof ChatOptions)[]): Forms | undefined {
+    const asked = names.find((name) => options[name] !== undefined && options[name] !== null);
+    return asked === undefined ? undefined : (this.#forms ?? noForms(asked));
+  }
+
   #generation(
     prompt: string | readonly number[],
     request: Omit<Parameters<EngineApi["generate"]>[1], "prompt">,
     options: GenerateOptions,
     plan?: ToolPlan,
   ): Generation {
-    const own = constraintOf(withoutNulls(options), this.#engine.info.tokenizer);
+    const own = this.#given(options, choiceNames)?.constraintOf(withoutNulls(options), this.#engine.info.tokenizer);
     if (own && plan) bad("tools", "no other constraint beside them", "both");
     const constraint = own ?? plan?.constraint;
     const full = {
@@ -161,7 +169,7 @@ export class Session implements AsyncDisposable {
   /** Another session with the same tokens and cache. */
   async copy(): Promise<Session> {
     const id = await this.#engine.copy(await this.#open());
-    return new Session(this.#engine, Promise.resolve(id));
+    return new Session(this.#engine, this.#forms, Promise.resolve(id));
   }
 
   /** Tokens and cache as bytes, for `model.restore()` of the same model, KV type and package ABI. */

@@ -21,8 +21,6 @@ export interface ToolOptions {
   readonly toolFormat?: DialectName | undefined;
 }
 
-export const toolOptionNames = ["toolChoice", "parallelToolCalls", "toolFormat"] as const;
-
 /** What a chat with tools does beside other chats. */
 export interface ToolPlan {
   readonly constraint: Constraint;

@@ -5,6 +5,9 @@ import { after, cancelTimer, now, type Timer } from "../clock.ts";
 import { CpmError } from "../errors.ts";
 import { reasonOf } from "../shown.ts";
 import { joinSignals, untilAborted } from "../signals.ts";
+import { shownUrl } from "./address.ts";
+
+export { shownUrl };
 
 /** How long a server may take. A request that takes longer fails as one that was cut: it is tried again, then refused with "io". */
 export interface NetworkOptions {
@@ -24,21 +27,6 @@ export interface UrlOptions {
 
 /** Longest time that a server may ask to be left alone (Retry-After). */
 const LONGEST_PAUSE_MS = 60_000;
-
-/** An address for messages: without user, password and query, which may hold secrets. */
-export function shownUrl(address: string | URL): string {
-  const text = String(address);
-  try {
-    const url = new URL(text);
-    if (url.protocol !== "http:" && url.protocol !== "https:") return text.length > 100 ? `${text.slice(0, 60)}…` : text;
-    return `${url.origin}${url.pathname}${url.search ? "?…" : ""}`;
-  } catch {
-    return text
-      .replace(/\/\/[^/@]*@/, "//")
-      .replace(/[?#].*$/s, "?…")
-      .slice(0, 500);
-  }
-}
 
 /** An answer that is no success. */
 export class HttpFailure extends Error {

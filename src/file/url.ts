@@ -2,6 +2,7 @@
 import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import { joinSignals } from "../signals.ts";
+import { decoded, parseUrl } from "./address.ts";
 import { ReadAhead } from "./ahead.ts";
 import { checkRange } from "./bytes.ts";
 import { type Answer, HttpFailure, type NetworkOptions, request, shownUrl, type UrlOptions } from "./http.ts";
@@ -197,29 +198,6 @@ function rangedSource(name: string, size: number, first: Uint8Array, fetchRange:
       end();
     },
   };
-}
-
-/** Throws "bad-input" for what is no URL. */
-export function parseUrl(url: string | URL, base?: string): URL {
-  try {
-    return new URL(url, base);
-  } catch (cause) {
-    throw new CpmError(
-      "bad-input",
-      `model: expected a URL, found "${shownUrl(url)}"; check the address`,
-      { field: "model", found: shownUrl(url) },
-      { cause },
-    );
-  }
-}
-
-/** Percent escapes that are not UTF-8 stay as they are. */
-export function decoded(path: string): string {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path;
-  }
 }
 
 /** A model behind a URL: a file, or a folder when the URL ends in "/". Siblings are resolved beside it. Throws "bad-input" for no URL. */

@@ -1,31 +1,12 @@
 // The package on a page, or in a worker of one.
 import { openDoor } from "../door/door.ts";
-import { packageFile, servedApart } from "./browser.files.ts";
-import { browserHost } from "./browser.host.ts";
-import { fetchedModule } from "./browser.modules.ts";
-import { byName } from "./browser.names.ts";
-import { startWeb, webEngine, webLane } from "./web.ts";
+import { forms } from "../door/forms.ts";
+import { packageFile } from "./browser.files.ts";
+import { browserPlatform } from "./browser.platform.ts";
 
 export * from "../index.ts";
 
-const apart = servedApart(import.meta.url);
-const scripts = apart && {
-  engine: `${apart}dist/host/browser.worker.js`,
-  lane: `${apart}dist/host/browser.lane.js`,
-};
-
-// Spelled out, so that bundlers see each file.
-const engine = () =>
-  scripts ? startWeb(scripts.engine) : new Worker(new URL("./browser.worker.js", import.meta.url), { type: "module" });
-const lane = () =>
-  scripts ? startWeb(scripts.lane) : new Worker(new URL("./browser.lane.js", import.meta.url), { type: "module" });
-
-const door = openDoor({
-  host: () => browserHost(fetchedModule, false),
-  startWorker: async () => webEngine(engine, () => webLane(lane)),
-  byName,
-  base: () => globalThis.location?.href,
-});
+const door = openDoor({ ...browserPlatform, forms });
 
 /** Loads a model from a path, URL, Blob, bytes or files of your own; {@link Door.load} says how and what it throws. */
 export const load = door.load;

@@ -1,6 +1,8 @@
 // The package in Deno. The kernels need no permission; a model file needs --allow-read, which also allows threads.
 import process from "node:process";
 import { openDoor } from "../door/door.ts";
+import { forms } from "../door/forms.ts";
+import * as here from "../door/here.ts";
 import { denoHost, mayRead } from "./deno.host.ts";
 import { pathFiles } from "./node.files.ts";
 import { byName } from "./node.names.ts";
@@ -10,6 +12,8 @@ import { engineWorker } from "./threads.ts";
 export * from "../index.ts";
 
 const door = openDoor({
+  here: () => here,
+  forms,
   host: denoHost,
   openPath: pathFiles,
   byName,

@@ -1,5 +1,7 @@
 // The package on a page as one script that needs no other file: workers start from texts, and modules are texts.
 import { openDoor } from "../door/door.ts";
+import { forms } from "../door/forms.ts";
+import * as here from "../door/here.ts";
 import { browserHost } from "./browser.host.ts";
 import laneScript from "./browser.lane.text.js";
 import engineScript from "./embedded.browser.worker.text.js";
@@ -24,6 +26,8 @@ function fromText(script: string): Worker {
 const module = modulesOf(texts);
 
 const door = openDoor({
+  here: () => here,
+  forms,
   host: () => browserHost(module, false),
   startWorker: async () => {
     const engine = webEngine(

@@ -1,6 +1,8 @@
 // The package in Node and Bun as one script that needs no other file: workers start from texts, and modules are texts.
 import process from "node:process";
 import { openDoor } from "../door/door.ts";
+import { forms } from "../door/forms.ts";
+import * as here from "../door/here.ts";
 import { moduleBytes } from "./embedded.modules.ts";
 import engineScript from "./embedded.node.worker.text.js";
 import { texts } from "./embedded.texts.ts";
@@ -15,6 +17,8 @@ const name = "Bun" in globalThis ? "bun" : "node";
 const lane = () => laneWorker(scriptOf(laneScript));
 
 const door = openDoor({
+  here: () => here,
+  forms,
   openPath: pathFiles,
   windows: process.platform === "win32",
   host: () => nodeHost(name, async (artifact) => moduleBytes(texts, artifact), lane),

@@ -1,6 +1,8 @@
 // The platform of Node and Bun: engines in worker threads, models on disk.
 import process from "node:process";
 import type { Platform } from "../door/door.ts";
+import { forms } from "../door/forms.ts";
+import * as here from "../door/here.ts";
 import { pathFiles } from "./node.files.ts";
 import { nodeHost } from "./node.host.ts";
 import { byName } from "./node.names.ts";
@@ -8,6 +10,8 @@ import { moduleFromDisk, startEngine } from "./node.package.ts";
 import { startLane } from "./threads.files.ts";
 
 export const nodePlatform = (name: "node" | "bun"): Platform => ({
+  here: () => here,
+  forms,
   host: () => nodeHost(name, moduleFromDisk, startLane),
   openPath: pathFiles,
   byName,

@@ -1,5 +1,6 @@
 // The public model, over an engine in this thread and over one behind a port: many calls at once, prefixes, embeddings.
 import { describe, expect, onTestFinished, test } from "vitest";
+import { forms } from "../../src/door/forms.ts";
 import { Model } from "../../src/door/model.ts";
 import type { EngineOptions } from "../../src/engine/types.ts";
 import { EngineClient, type EngineWorker } from "../../src/port/client.ts";
@@ -30,11 +31,11 @@ async function behindPort(options: Partial<EngineOptions>): Promise<Model> {
   const { startLanes: _, ...single } = host;
   serveEngine(inside, { ...single, threadsNote: "one is enough" }, () => filesOf(stories));
   const client = await EngineClient.load(worker, { kind: "path", path: "" }, undefined, { ...defaults, ...options }, {});
-  return new Model(client);
+  return new Model(client, forms);
 }
 
 const places = {
-  "in this thread": async (options: Partial<EngineOptions>) => new Model(await load(stories, options)),
+  "in this thread": async (options: Partial<EngineOptions>) => new Model(await load(stories, options), forms),
   "behind a port": behindPort,
 };
 const prompts = ["Once upon a time", "The cat sat on", "Lily had a red ball. Tom had", "One day a dog"];

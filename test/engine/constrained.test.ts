@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { type Constraint, newConstraint } from "../../src/door/constraint.ts";
 import { type DraftInput, draftOptions } from "../../src/door/draft.ts";
+import { forms } from "../../src/door/forms.ts";
 import { Model } from "../../src/door/model.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { EngineOptions, GenerateRequest } from "../../src/engine/types.ts";
@@ -74,7 +75,7 @@ describe("drafted text under a constraint is plain text under it", () => {
 });
 
 describe("a constraint", () => {
-  const open = async () => new Model(await load(stories, { contextSize: 512 }));
+  const open = async () => new Model(await load(stories, { contextSize: 512 }), forms);
 
   test("of a schema gives text that parses, and the value", async () => {
     const model = await open();
@@ -216,7 +217,7 @@ describe("reasoning", () => {
 });
 
 test("any schema: 100 random generations at temperature 1.5 end valid and parse", async () => {
-  const model = new Model(await load(stories, { contextSize: 1024 }));
+  const model = new Model(await load(stories, { contextSize: 1024 }), forms);
   const schemas: unknown[] = [
     person,
     { type: "array", items: { type: "number", minimum: -1, maximum: 2.5 }, minItems: 2, maxItems: 5 },

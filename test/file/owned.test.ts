@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { bytesOf, isArrayBuffer, isBlob, isError, isRecord, isSignal, isUrl, kindOf } from "../../src/brands.ts";
 import { bytesSource } from "../../src/file/bytes.ts";
-import { filePath, inputKind } from "../../src/file/open.ts";
+import { filePath, inputKind } from "../../src/file/kind.ts";
 import { ownFiles } from "../../src/file/owned.ts";
 import type { ModelFiles, Source } from "../../src/file/source.ts";
 import { firstDifference, load, logitsOf } from "../support/engine.ts";

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { blobSource, bytesSource, memoryFiles } from "../../src/file/bytes.ts";
-import { inputKind, openInput } from "../../src/file/open.ts";
+import { inputKind } from "../../src/file/kind.ts";
+import { openInput } from "../../src/file/open.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 
 const data = Uint8Array.from({ length: 1000 }, (_, i) => i * 7);

@@ -1,5 +1,5 @@
 // The deadlines of a request on a clock that only the test moves: what counts as stalled, and what does not.
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, expect, onTestFinished, test, vi } from "vitest";
 import type { NetworkOptions } from "../../src/file/http.ts";
 
 const clock = vi.hoisted(() => {
@@ -88,6 +88,9 @@ test("no answer for idleMs is a stall, a moment sooner is not", async () => {
 
 test("30 seconds is the default, and four tries", async () => {
   const { fetch, requests } = server();
+  // What chance adds to pauses is nothing.
+  vi.spyOn(Math, "random").mockReturnValue(0);
+  onTestFinished(() => void vi.restoreAllMocks());
   const state = opening(fetch, {});
   for (let attempt = 1; attempt <= 4; attempt++) {
     expect(requests()).toBe(attempt);

@@ -6,6 +6,8 @@ import { compileConstraint } from "../../src/constrain/compile.ts";
 import { openData } from "../../src/data/data.ts";
 import { linesOf, parseRecord } from "../../src/data/jsonlines.ts";
 import { openDoor } from "../../src/door/door.ts";
+import { forms } from "../../src/door/forms.ts";
+import * as here from "../../src/door/here.ts";
 import type { Model } from "../../src/door/model.ts";
 import type { EngineHost, ModelInput } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
@@ -62,7 +64,7 @@ const host: EngineHost = {
   breathe: () => new Promise((resolve) => setImmediate(resolve)),
   now: () => performance.now(),
 };
-const door = openDoor({ host: () => host });
+const door = openDoor({ host: () => host, here: () => here, forms });
 const small = { threads: 1, contextSize: 64, draft: false } as const;
 const tiny = tinyModel({ layers: 1, hidden: 32, intermediate: 32, heads: 2, kvHeads: 1, headDim: 16 });
 const folder = tinyFolder(tiny);

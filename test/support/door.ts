@@ -1,6 +1,8 @@
 // The public functions over the sources: with the engine in this thread, and behind a port to a worker that is none.
 import { onTestFinished } from "vitest";
 import { type Door, openDoor } from "../../src/door/door.ts";
+import { forms } from "../../src/door/forms.ts";
+import * as here from "../../src/door/here.ts";
 import type { Model } from "../../src/door/model.ts";
 import type { LoadOptions } from "../../src/door/options.ts";
 import type { ModelInput } from "../../src/engine/host.ts";
@@ -14,8 +16,10 @@ import { tinyGguf, tinyModel } from "./tiny.ts";
 const single = { ...host, cores: 1 };
 
 export const doors: Readonly<Record<"in the caller's thread" | "behind a port", Door>> = {
-  "in the caller's thread": openDoor({ host: () => single, openPath: pathFiles }),
+  "in the caller's thread": openDoor({ host: () => single, openPath: pathFiles, here: () => here, forms }),
   "behind a port": openDoor({
+    here: () => here,
+    forms,
     host: () => single,
     openPath: pathFiles,
     async startWorker() {
