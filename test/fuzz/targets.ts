@@ -18,7 +18,7 @@ import { parseRef, type Ref } from "../../src/hub/ref.ts";
 import { readModel, readTokenizer } from "../../src/model/read.ts";
 import { createHandler, type Handler } from "../../src/server/index.ts";
 import { type DialectName, dialectNames } from "../../src/text/calls/dialect.ts";
-import { CallStream, parseCalls } from "../../src/text/calls/parse.ts";
+import { type CallPart, CallStream, parseCalls } from "../../src/text/calls/parse.ts";
 import { LinearPattern } from "../../src/text/pattern/linear.ts";
 import { type ChatMessage, renderChat } from "../../src/text/template.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
@@ -631,14 +631,19 @@ function calls(dialect: DialectName, text: string): void {
   const options = { dialect, tools: [tool], newId: () => "id" };
   const whole = parseCalls(text, options);
   const stream = new CallStream(options);
-  const parts = [];
-  for (let i = 0; i < text.length; i += 3) parts.push(...stream.push(text.slice(i, i + 3)));
+  const parts: CallPart[] = [];
+  const size = 1 + (text.length % 5);
+  for (let i = 0; i < text.length; i += size) parts.push(...stream.push(text.slice(i, i + size)));
   parts.push(...stream.end());
   const read = parts.flatMap((part) => (part.type === "call-end" ? [part.call] : []));
   holds(
     JSON.stringify(read) === JSON.stringify(whole.calls),
     `in pieces ${JSON.stringify(read)}, whole ${JSON.stringify(whole.calls)}`,
   );
+  const said = (type: "text" | "reasoning") => parts.map((part) => (part.type === type ? part.text : "")).join("");
+  const content = read.length ? said("text").trim() : said("text");
+  holds(content === whole.content, `in pieces ${JSON.stringify(content)}, whole ${JSON.stringify(whole.content)}`);
+  holds(said("reasoning") === whole.reasoning, `thoughts in pieces ${JSON.stringify(said("reasoning"))}`);
   for (const call of whole.calls) JSON.parse(JSON.stringify(call));
 }
 

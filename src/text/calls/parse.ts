@@ -100,6 +100,8 @@ export class CallStream {
   #called = false;
   /** Text between two calls that belongs to neither is dropped when a call follows. */
   #blank = "";
+  /** Within a block that cannot be read: all is text until its closer has come. */
+  #lost = false;
 
   constructor({ dialect, tools, strict = false, newId = randomId }: CallStreamOptions) {
     this.#dialect = dialectOf(dialect);
@@ -114,7 +116,7 @@ export class CallStream {
     const open = this.#held !== "";
     this.#held += answer;
     const parts: CallPart[] = thought === "" ? [] : [{ type: "reasoning", text: thought }];
-    if (this.#held === "" || (open && !COMPLETES.test(answer) && this.#opener(0, false) === 0)) return parts;
+    if (this.#held === "" || (open && !COMPLETES.test(answer) && this.#opener(false) === 0)) return parts;
     return [...parts, ...this.#read(false)];
   }
 
@@ -129,14 +131,14 @@ export class CallStream {
     return rest === "" ? parts : [...parts, { type: "text", text: rest }];
   }
 
-  /** Where a block begins at or after `from`, or may begin when more text comes; the text's length when nowhere. */
-  #opener(from: number, final: boolean): number {
+  /** Where a block begins, or may begin when more text comes; the text's length when nowhere. */
+  #opener(final: boolean): number {
     const text = this.#held;
     let least = text.length;
     for (const opener of this.#dialect.openers) {
-      const at = text.indexOf(opener, from);
+      const at = text.indexOf(opener);
       if (at >= 0) least = Math.min(least, at);
-      for (let tail = final ? least : Math.max(from, text.length - opener.length + 1); tail < least; tail++)
+      for (let tail = final ? least : Math.max(0, text.length - opener.length + 1); tail < least; tail++)
         if (opener.startsWith(text.slice(tail))) least = tail;
     }
     return least;
@@ -156,11 +158,16 @@ export class CallStream {
 
   #read(final: boolean): CallPart[] {
     const parts: CallPart[] = [];
-    for (let from = 0; ; ) {
-      const at = this.#opener(from, final);
+    for (;;) {
+      if (this.#lost) {
+        const end = this.#closer(0, final);
+        parts.push(...this.#text(this.#held.slice(0, end)));
+        this.#held = this.#held.slice(end);
+        if (this.#lost) return parts;
+      }
+      const at = this.#opener(final);
       parts.push(...this.#text(this.#held.slice(0, at)));
       this.#held = this.#held.slice(at);
-      from = 0;
       if (this.#held === "") return parts;
       const block = this.#block(final, parts);
       if (block === "wait") return parts;
@@ -203,7 +210,10 @@ export class CallStream {
         type: "problem",
         message: error instanceof Wrong ? error.message : `the text ended within a call: ${error.message}`,
       });
-      return { skip: this.#dialect.openerIsToken ? this.#dialect.openers[0]!.length : 0, text: this.#behind(error, cursor) };
+      return {
+        skip: this.#dialect.openerIsToken ? this.#dialect.openers[0]!.length : 0,
+        text: this.#behind(error, cursor, final),
+      };
     }
     const problems = calls.map(({ name, names }) => this.#tools.problems(name, names));
     const refused =
@@ -223,12 +233,27 @@ export class CallStream {
   }
 
   /** Where text goes on behind a block that cannot be read. */
-  #behind(error: Error, cursor: Cursor): number {
+  #behind(error: Error, cursor: Cursor, final: boolean): number {
     const failed = error instanceof Wrong ? error.at : cursor.text.length;
     const { closer, openers } = this.#dialect;
     if (closer === undefined) return Math.max(failed, Math.min(cursor.text.length, Math.min(...openers.map((o) => o.length))));
-    const end = cursor.text.indexOf(closer, failed);
-    return end < 0 ? cursor.text.length : end + closer.length;
+    return this.#closer(failed, final);
+  }
+
+  /**
+   * Behind the next closer from `from` on; where it has not come, where it may yet begin (the end, when the text is over), and what
+   * follows is lost until it comes: so that a text in pieces is read as the whole is.
+   */
+  #closer(from: number, final: boolean): number {
+    const text = this.#held;
+    const { closer } = this.#dialect;
+    if (closer === undefined) return text.length;
+    const at = text.indexOf(closer, from);
+    this.#lost = at < 0 && !final;
+    if (at >= 0) return at + closer.length;
+    let tail = final ? text.length : Math.max(from, text.length - closer.length + 1);
+    while (tail < text.length && !closer.startsWith(text.slice(tail))) tail++;
+    return tail;
   }
 
   /** Parts for what of these calls was not told yet. */
