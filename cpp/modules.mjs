@@ -53,6 +53,27 @@ export const CPP = [
       },
     ],
   },
+  {
+    // The quantiser: the forward pass that calibrates, and what is done with its inputs.
+    sources: [
+      "cpp/kernels",
+      "cpp/model",
+      "cpp/quantise",
+      "cpp/abi.h",
+      "cpp/exports.cpp",
+      "cpp/held.cpp",
+      "cpp/pool.cpp",
+      "cpp/pool.h",
+      "cpp/simd.h",
+    ],
+    compile: COMPILE,
+    global: 1024,
+    stack: 256 * 1024,
+    variants: [
+      { name: "quantise", flags: [], link: [], pages: 65536 },
+      { name: "quantise.mt", flags: THREADS.flags, link: THREADS.link, pages: 65536 },
+    ],
+  },
 ];
 
 /** AssemblyScript modules: `entry` and `sources` below the root, and the targets of asconfig.json that build it. */

@@ -3,7 +3,6 @@
 import type { StartedLanes } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
 import { failPool, type Lane, type LeadRequest } from "../wasm/lane.ts";
-import type { PoolCall } from "../wasm/pool.ts";
 
 /** One lane's worker. */
 export interface LaneWorker {
@@ -76,7 +75,7 @@ export class Lanes {
   }
 
   /** Has the leading lane run a kernel; its status. Rejects with CpmError "engine-failed" when that lane is dead. */
-  lead(call: PoolCall, args: readonly number[]): Promise<number> {
+  lead(call: string, args: readonly number[]): Promise<number> {
     return new Promise((resolve, reject) => {
       if (this.#dead) return reject(this.#dead);
       this.#waiting = { resolve, reject };

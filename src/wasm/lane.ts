@@ -1,7 +1,6 @@
 // A worker lane of the pool: see cpp/pool.cpp.
 import type { Kernels } from "./abi.ts";
 import { instantiateKernels, setStack } from "./instance.ts";
-import type { PoolCall } from "./pool.ts";
 
 /** Everything a lane needs to exist. Sent once; a lane posts "ready" and nothing else. Index 0 leads: see runLeader. */
 export interface Lane {
@@ -30,7 +29,8 @@ export async function runLane({ module, memory, index, stackTop }: Lane, ready: 
 
 /** What the leading lane is asked. */
 export interface LeadRequest {
-  readonly call: PoolCall;
+  /** An export of the module, which need not be the kernels: wings have their own. */
+  readonly call: string;
   readonly args: readonly number[];
 }
 
@@ -47,7 +47,7 @@ export async function runLeader(
   setStack(kernels, stackTop);
   listen(({ call, args }) => {
     try {
-      post((kernels[call] as (...values: readonly number[]) => number)(...args));
+      post((kernels as unknown as Record<string, (...values: readonly number[]) => number>)[call]!(...args));
     } catch (error) {
       kernels.pool_fail();
       throw error;

@@ -4,8 +4,8 @@ import type { Kernels } from "./abi.ts";
 /** Kernels that all lanes share and that take long. */
 export type PoolCall = "forward" | "head" | "pack_rows" | "pack_words";
 
-/** Has the leading lane run a kernel with the others; resolves with its status, rejects when a lane died. */
-export type Lead = (call: PoolCall, args: readonly number[]) => Promise<number>;
+/** Has the leading lane run a call of its module with the others; resolves with its status, rejects when a lane died. */
+export type Lead = (call: string, args: readonly number[]) => Promise<number>;
 
 export class Pool {
   readonly #kernels: Kernels;
