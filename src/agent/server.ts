@@ -17,14 +17,18 @@ export interface ServerTool {
   readonly readOnly: boolean;
 }
 
-/** How a server on this machine is started; only some runtimes can. */
-export type StartProcess = (spec: StdioServer, mcp: typeof import("@modelcontextprotocol/client")) => Promise<ProcessTransport>;
-
-export interface ProcessTransport extends Transport {
+/** A program that is spoken to in lines of JSON. In the shape of the client's transports, whose types stay out of this package's own. */
+export interface ProcessTransport {
+  start(): Promise<void>;
+  send(message: object): Promise<void>;
+  close(): Promise<void>;
   /** What the process wrote to its error output last, and why it ended. */
   lastWords(): string;
   readonly ended: boolean;
 }
+
+/** How a server on this machine is started; only some runtimes can. `read` turns a line into a message, or throws. */
+export type StartProcess = (spec: StdioServer, read: (line: string) => object) => Promise<ProcessTransport>;
 
 /** Revisions of the protocol: the newest that both know ("auto"), or only those before 2026-07-28, or exactly one. */
 export type ProtocolChoice = "auto" | "legacy" | { readonly pin: string };
@@ -118,10 +122,10 @@ export class ToolServer {
     try {
       return await withSignals([signal, limit], async (both) => {
         if (isStdio(spec)) {
-          const started = await start!(spec, mcp);
+          const started = await start!(spec, (line) => mcp.deserializeMessage(line));
           words = () => started.lastWords();
           hasEnded = () => started.ended;
-          transport = started;
+          transport = started as unknown as Transport;
         } else transport = httpTransport(mcp, spec, fetch);
         const made = new ToolServer(name, client, words);
         client.onclose = () => made.#closed();

@@ -5,7 +5,6 @@ import { once } from "node:events";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
-import type { JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { ProcessTransport, StartProcess } from "../agent/server.ts";
 import { after, cancelTimer } from "../clock.ts";
 import { printable } from "../shown.ts";
@@ -40,9 +39,9 @@ function signalGroup(child: Child, signal: NodeJS.Signals): void {
 class ChildTransport implements ProcessTransport {
   onclose?: () => void;
   onerror?: (error: Error) => void;
-  onmessage?: (message: JSONRPCMessage) => void;
+  onmessage?: (message: object) => void;
   readonly #spawn: () => Child;
-  readonly #read: (line: string) => JSONRPCMessage;
+  readonly #read: (line: string) => object;
   #child: Child | undefined;
   /** The beginning of a line, as its pieces came. */
   #held: string[] = [];
@@ -53,7 +52,7 @@ class ChildTransport implements ProcessTransport {
   #unasked = 0;
   #closing: Promise<void> | undefined;
 
-  constructor(start: () => Child, read: (line: string) => JSONRPCMessage) {
+  constructor(start: () => Child, read: (line: string) => object) {
     this.#spawn = start;
     this.#read = read;
   }
@@ -113,7 +112,7 @@ class ChildTransport implements ProcessTransport {
   }
 
   #line(line: string): void {
-    let message: JSONRPCMessage;
+    let message: object;
     try {
       message = this.#read(line);
     } catch {
@@ -136,7 +135,7 @@ class ChildTransport implements ProcessTransport {
     void this.close();
   }
 
-  async send(message: JSONRPCMessage): Promise<void> {
+  async send(message: object): Promise<void> {
     const child = this.#child;
     if (!child || this.#closing || child.exitCode !== null || child.signalCode !== null || !child.stdin.writable)
       throw Object.assign(new Error("the process has ended"), { code: "CONNECTION_CLOSED" });
@@ -179,7 +178,7 @@ async function within(work: Promise<void>, ms: number): Promise<boolean> {
 }
 
 /** Starts a server. Of this process's environment it gets HOME, PATH and the like, and what its description names. */
-export const startProcess: StartProcess = async ({ command, args = [], env, cwd }, mcp) => {
+export const startProcess: StartProcess = async ({ command, args = [], env, cwd }, read) => {
   const { getDefaultEnvironment } = await import("@modelcontextprotocol/client/stdio");
   const start = () =>
     spawn(command, [...args], {
@@ -191,5 +190,5 @@ export const startProcess: StartProcess = async ({ command, args = [], env, cwd 
       detached: !windows,
       windowsHide: true,
     });
-  return new ChildTransport(start, (line) => mcp.deserializeMessage(line));
+  return new ChildTransport(start, read);
 };
