@@ -1,10 +1,10 @@
 // cpm-wasm/hub in a browser: models by name, kept in the page's own file system (OPFS).
 import { CpmError } from "../errors.ts";
-import { quantOf } from "../hub/choose.ts";
+import { choose, quantOf } from "../hub/choose.ts";
 import { HubClient, type HubOptions } from "../hub/client.ts";
 import { type PullOptions, type PullProgress, pull as pullInto } from "../hub/pull.ts";
 import { nameOf, parseRef, type Ref } from "../hub/ref.ts";
-import { OpfsStore, type StoredModel } from "./browser.store.ts";
+import { type Kept, OpfsStore, type StoredModel } from "./browser.store.ts";
 
 export { isPrefixed, nameOf, parseRef } from "../hub/ref.ts";
 export type { HubOptions, PullOptions, PullProgress, Ref, StoredModel };
@@ -93,13 +93,74 @@ export const ensure = async (name: string, options: BrowserPullOptions = {}): Pr
 /** The models in this page's storage. */
 export const list = async (): Promise<StoredModel[]> => new OpfsStore().list();
 
-/** Removes all that fits a name; files that another model needs stay. Gives the bytes that were freed. Rejects with "io" for none. */
+const keeps =
+  (ref: Ref) =>
+  ({ repo, path }: Kept): boolean =>
+    repo === ref.repo &&
+    (ref.file === undefined || path === ref.file) &&
+    (ref.quant === undefined || quantOf(path) === ref.quant.toUpperCase());
+
+/** What is stored of a name. */
+export interface HeldModel {
+  /** "whole": loads without network; "begun": a pull goes on from `bytes`; "removed": it was whole, and the browser took it away. */
+  readonly state: "whole" | "begun" | "removed" | "absent";
+  readonly bytes: number;
+  /** Bytes of all its files, as far as they are known. */
+  readonly totalBytes: number;
+}
+
+/** How much of a name is stored. Asks no network, and reads no file. */
+export async function held(name: string): Promise<HeldModel> {
+  const ref = refOf(name);
+  const store = new OpfsStore();
+  const kept = (await store.kept()).filter(keeps(ref));
+  const sum = (files: readonly { readonly size: number }[]) => files.reduce((all, { size }) => all + size, 0);
+  const models = (await store.list()).filter(fits(ref));
+  for (const { files } of models)
+    if (files.every(({ oid, size }) => kept.some((file) => file.oid === oid && file.bytes === size)))
+      return { state: "whole", bytes: sum(files), totalBytes: sum(files) };
+  if (models[0]) return { state: "removed", bytes: 0, totalBytes: sum(models[0].files) };
+  const bytes = kept.reduce((all, file) => all + file.bytes, 0);
+  return { state: bytes > 0 ? "begun" : "absent", bytes, totalBytes: sum(kept) };
+}
+
+/** What a pull of a name would fetch, from the hub's lists. */
+export interface FoundModel {
+  readonly commit: string;
+  readonly bytes: number;
+  /** Where its files are; load() takes the address of a single file. */
+  readonly urls: readonly string[];
+  /** Why these files, where the name left it open. */
+  readonly why?: string;
+}
+
+/** Asks the hub what a name stands for, and fetches nothing. Rejects as pull() does. */
+export async function look(name: string, options: HubOptions & Pick<PullOptions, "signal"> = {}): Promise<FoundModel> {
+  const ref = refOf(name);
+  const client = new HubClient(options);
+  const commit = await client.commitOf(ref, options.signal);
+  const { files, why } = choose(await client.files(ref, commit, options.signal), ref);
+  return {
+    commit,
+    bytes: files.reduce((all, { size }) => all + size, 0),
+    urls: files.map(({ path }) => client.urlOf(ref, commit, path)),
+    ...(why === undefined ? {} : { why }),
+  };
+}
+
+/**
+ * Removes all that fits a name, unfinished files as well; files that another model needs stay. Gives the bytes that were freed. Rejects
+ * with "io" where there is nothing.
+ */
 export async function remove(name: string): Promise<number> {
   const ref = refOf(name);
   const store = new OpfsStore();
   const models = (await store.list()).filter(fits(ref));
-  if (models.length === 0) throw new CpmError("io", `${nameOf(ref)} is not in this page's storage`, { file: ref.repo });
+  const begun = (await store.kept()).filter(keeps(ref));
+  if (models.length === 0 && begun.length === 0)
+    throw new CpmError("io", `${nameOf(ref)} is not in this page's storage`, { file: ref.repo });
   let freed = 0;
   for (const model of models) freed += await store.remove(model);
-  return freed;
+  const gone = new Set(models.flatMap(({ files }) => files.map(({ oid }) => oid)));
+  return freed + (await store.discard(begun.filter(({ oid }) => !gone.has(oid))));
 }

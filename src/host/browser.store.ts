@@ -25,6 +25,19 @@ export interface StoredModel {
 const hashOf = ({ oid, size }: HubFile) =>
   oid.length === 64 ? sha256.create() : sha1.create().update(new TextEncoder().encode(`blob ${size}\0`));
 
+/** Says whose bytes a blob's folder holds, from its beginning on. */
+const OWNER = "of.json";
+
+/** A file whose bytes are here, or a beginning of it. */
+export interface Kept {
+  readonly repo: string;
+  readonly path: string;
+  readonly oid: string;
+  readonly size: number;
+  /** Bytes that a pull would not fetch again. */
+  readonly bytes: number;
+}
+
 const pieceName = (index: number): string => String(index).padStart(6, "0");
 
 function failure(error: unknown): unknown {
@@ -33,7 +46,7 @@ function failure(error: unknown): unknown {
     return new CpmError(
       "io",
       "this browser gives the page no more room: remove models, or free disk space",
-      {},
+      { field: "storage" },
       { cause: error },
     );
   return error;
@@ -106,6 +119,7 @@ export class OpfsStore implements Store {
   async #writing(repo: string, file: HubFile, release: () => void, signal: AbortSignal | undefined): Promise<Writing> {
     const blobs = await this.#folder("blobs");
     const folder = await blobs.getDirectoryHandle(file.oid, { create: true });
+    await writeJson(folder, OWNER, { repo, path: file.path, size: file.size });
     let hash = hashOf(file);
     let index = 0;
     let at = 0;
@@ -191,6 +205,7 @@ export class OpfsStore implements Store {
         throw new CpmError(
           "io",
           `this browser gives the page ${mb(quota - usage)} MB more, and the model needs ${mb(bytes)} MB; free disk space, or choose a smaller model`,
+          { field: "storage", expected: String(bytes), found: String(Math.max(0, quota - usage)) },
         );
       await this.remove(oldest);
     }
@@ -222,10 +237,40 @@ export class OpfsStore implements Store {
 
   /** Says that a model is whole: after all its files are. */
   async note(model: StoredModel): Promise<void> {
-    const handle = await (await this.#folder("refs")).getFileHandle(noteName(model), { create: true });
-    const out = await handle.createWritable();
-    await out.write(JSON.stringify(model));
-    await out.close();
+    await writeJson(await this.#folder("refs"), noteName(model), model);
+  }
+
+  /** All files that are here, whole or not. */
+  async kept(): Promise<Kept[]> {
+    const found: Kept[] = [];
+    for await (const handle of (await this.#folder("blobs")).values()) {
+      if (handle.kind !== "directory") continue;
+      const owner = await (handle as FileSystemDirectoryHandle).getFileHandle(OWNER).catch(() => undefined);
+      if (!owner) continue;
+      try {
+        const { repo, path, size } = JSON.parse(await (await owner.getFile()).text()) as Kept;
+        const pieces = await this.#pieces(handle.name);
+        const whole = await this.#isWhole(handle.name);
+        const bytes = whole ? size : pieces.filter((piece) => piece.size === PIECE_BYTES).length * PIECE_BYTES;
+        found.push({ repo, path, size, oid: handle.name, bytes });
+      } catch {
+        // Cut short: of nobody.
+      }
+    }
+    return found;
+  }
+
+  /** Removes files that no model needs. Gives the bytes that were freed. */
+  async discard(files: readonly Kept[]): Promise<number> {
+    const needed = new Set((await this.list()).flatMap((model) => model.files.map(({ oid }) => oid)));
+    const blobs = await this.#folder("blobs");
+    let freed = 0;
+    for (const { oid, bytes } of files) {
+      if (needed.has(oid)) continue;
+      await blobs.removeEntry(oid, { recursive: true }).catch(() => {});
+      freed += bytes;
+    }
+    return freed;
   }
 
   async list(): Promise<StoredModel[]> {
@@ -254,6 +299,12 @@ export class OpfsStore implements Store {
     }
     return freed;
   }
+}
+
+async function writeJson(folder: FileSystemDirectoryHandle, name: string, value: unknown): Promise<void> {
+  const out = await (await folder.getFileHandle(name, { create: true })).createWritable();
+  await out.write(JSON.stringify(value));
+  await out.close();
 }
 
 const mb = (bytes: number): string => (Math.max(0, bytes) / 1e6).toFixed(0);

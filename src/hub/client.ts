@@ -78,6 +78,11 @@ export class HubClient {
     return files;
   }
 
+  /** Where the bytes of a file are. */
+  urlOf(ref: Ref, commit: string, path: string): string {
+    return `${this.endpoint}/${ref.repo}/resolve/${commit}/${path.split("/").map(encodeURIComponent).join("/")}`;
+  }
+
   #odd(ref: Ref, what: string): CpmError {
     return new CpmError("io", `${shownUrl(this.endpoint)}: ${what} (${ref.repo}); check the endpoint`, {
       file: shownUrl(this.endpoint),
@@ -129,8 +134,7 @@ export class HubClient {
     sink: { at(): number; restart(): Promise<void>; take(bytes: Uint8Array): Promise<void> },
     signal?: AbortSignal,
   ): Promise<void> {
-    const path = file.path.split("/").map(encodeURIComponent).join("/");
-    const url = `${this.endpoint}/${ref.repo}/resolve/${commit}/${path}`;
+    const url = this.urlOf(ref, commit, file.path);
     let tag: string | undefined;
     const headers = (): Record<string, string> => ({
       "accept-encoding": "identity",

@@ -1,7 +1,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Backend } from "./backend.ts";
 import { Composer } from "./composer.tsx";
+import { download } from "./library.ts";
 import { MessageView } from "./message.tsx";
+import { ModelCards } from "./modelcards.tsx";
 import { Settings } from "./settings.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import * as state from "./state.ts";
@@ -16,10 +18,18 @@ function Meter() {
   const used = Math.min(size, ended.promptTokens + ended.completionTokens);
   const share = used / size;
   return (
-    <span class={`meter ${share > 0.95 ? "full" : share > 0.8 ? "high" : ""}`}>
-      {used.toLocaleString()} of {size.toLocaleString()} tokens
+    <span class={`meter ${share >= 0.95 ? "full" : share >= 0.8 ? "high" : ""}`} title="Tokens of the context in use">
+      {used.toLocaleString("en")} of {size.toLocaleString("en")} tokens
+      {share >= 0.95 ? ", full" : share >= 0.8 ? ", nearly full" : ""}
     </span>
   );
+}
+
+/** A download that runs while something else is in use. */
+function Fetching() {
+  const at = download.value;
+  if (!at || at.phase === "stopped" || !at.totalBytes) return null;
+  return <span class="hint">{Math.floor((100 * at.bytes) / at.totalBytes)} % of a download</span>;
 }
 
 function Chip({ onOpen }: { readonly onOpen: () => void }) {
@@ -43,6 +53,7 @@ function Chip({ onOpen }: { readonly onOpen: () => void }) {
   return (
     <button type="button" class="chip" onClick={onOpen} title={info?.detail}>
       <span class="name">{info?.model ?? "Choose a model"}</span>
+      <Fetching />
     </button>
   );
 }
@@ -68,7 +79,8 @@ export function App({ backend }: { readonly backend: Backend }) {
     host.addEventListener("scroll", onScroll, { passive: true });
     host.addEventListener("wheel", onWheel, { passive: true });
     const grown = new ResizeObserver(() => {
-      if (follow.current) host.scrollTop = host.scrollHeight;
+      // Cards that grow are no text to follow.
+      if (follow.current && state.path.peek().length > 0) host.scrollTop = host.scrollHeight;
     });
     grown.observe(host.firstElementChild!);
     return () => {
@@ -122,6 +134,14 @@ export function App({ backend }: { readonly backend: Backend }) {
           </button>
         </header>
         {state.info.value?.note ? <p class="note">One thread: {state.info.value.note}</p> : null}
+        {state.elsewhere.value ? (
+          <p class="note" role="status">
+            The model runs in another tab.{" "}
+            <button type="button" onClick={() => void state.again({ take: true })}>
+              Use it here
+            </button>
+          </p>
+        ) : null}
         <div class="scroll" ref={scroller}>
           <div class="column">
             {path.length === 0 ? (
@@ -130,17 +150,19 @@ export function App({ backend }: { readonly backend: Backend }) {
                 <p>
                   {backend.home === "serve"
                     ? "The model runs on the server that sent this page. Conversations stay in this browser."
-                    : "The model runs in this page: nothing you write leaves this device. Choose a model file in the settings, or try the small story model that is here."}
+                    : "The model runs in this page: nothing you write leaves this device. Choose a model, or try the small story model that is here."}
                 </p>
+                {backend.home === "page" ? <ModelCards /> : null}
               </div>
             ) : null}
             {path.map((message, i) => (
-              <MessageView key={message.id} message={message} last={i === path.length - 1} />
+              <MessageView key={message.id} message={message} last={i === path.length - 1} onSettings={() => setSettings(true)} />
             ))}
             {reading ? (
               <p class="reading">
                 <progress max={reading.total} value={reading.done} aria-label="Reading the prompt" /> Reading{" "}
-                {reading.done.toLocaleString()} of {reading.total.toLocaleString()} tokens
+                {reading.done.toLocaleString("en")} of {reading.total.toLocaleString("en")} tokens
+                {reading.left === undefined ? "" : `, ${Math.ceil(reading.left)} s left`}
               </p>
             ) : null}
           </div>
@@ -159,6 +181,11 @@ export function App({ backend }: { readonly backend: Backend }) {
                 <code>{trouble.detail}</code>
               </details>
             ) : null}
+            {trouble.actions?.map(({ label, run }) => (
+              <button type="button" key={label} onClick={run}>
+                {label}
+              </button>
+            ))}
             <button type="button" aria-label="Close this message" onClick={() => (state.alert.value = undefined)}>
               ✕
             </button>

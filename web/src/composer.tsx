@@ -17,6 +17,11 @@ export function Composer() {
     if (!coarse.matches) area.current?.focus();
   }, [current]);
 
+  const restored = state.restored.value;
+  useEffect(() => {
+    if (restored) setText(restored.text);
+  }, [restored]);
+
   const submit = async () => {
     sent.current = performance.now();
     const value = text;

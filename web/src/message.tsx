@@ -1,4 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Ended } from "./backend.ts";
 import { copyText, markdown } from "./markdown.ts";
 import * as state from "./state.ts";
 import type { Message } from "./store.ts";
@@ -68,10 +69,72 @@ function Reasoning({ message }: { readonly message: Message }) {
   );
 }
 
-const endings: Readonly<Record<string, string>> = {
-  length: "Stopped at the limit of tokens. Raise it in the settings.",
-  context: "The context is full. Begin a new chat, or load the model with a larger context.",
-};
+/** Why an answer ended before the model wished, and what can be done. */
+function Ending({
+  message,
+  last,
+  onSettings,
+}: {
+  readonly message: Message;
+  readonly last: boolean;
+  readonly onSettings: () => void;
+}) {
+  const ended = message.ended;
+  if (ended?.finishReason === "length")
+    return (
+      <p class="state">
+        Stopped at your limit of {ended.completionTokens.toLocaleString("en")} tokens.{" "}
+        <button type="button" onClick={onSettings}>
+          Raise the limit
+        </button>
+      </p>
+    );
+  if (ended?.finishReason !== "context") return null;
+  const size = state.info.value?.contextSize;
+  return (
+    <div class="state">
+      <p>The context{size ? ` of ${size.toLocaleString("en")} tokens` : ""} is full.</p>
+      {last ? (
+        <p class="row">
+          {state.contextActions().map(({ label, run }) => (
+            <button type="button" key={label} onClick={run}>
+              {label}
+            </button>
+          ))}
+        </p>
+      ) : null}
+    </div>
+  );
+}
+
+function Figures({ message, ended }: { readonly message: Message; readonly ended: Ended }) {
+  const { completionTokens, promptTokens, cachedTokens, tokensPerSecond, prefillMs, finishReason } = ended;
+  const rows = [
+    ["Model", message.model],
+    [
+      "Tokens read",
+      `${promptTokens.toLocaleString("en")}${cachedTokens ? `, ${cachedTokens.toLocaleString("en")} of them kept from before` : ""}`,
+    ],
+    ["Time to the first", prefillMs === undefined ? "" : `${(prefillMs / 1000).toFixed(2)} s`],
+    ["Ended by", { stop: "the model", length: "the limit of tokens", context: "the context's end" }[finishReason]],
+  ].filter(([, value]) => value);
+  return (
+    <details class="figures">
+      <summary>
+        {completionTokens} {completionTokens === 1 ? "token" : "tokens"}
+        {tokensPerSecond > 0 ? `, ${tokensPerSecond.toFixed(1)} tokens/s` : ""}
+      </summary>
+      <dl>
+        {rows.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </details>
+  );
+}
 
 function Foot({ message, onEdit }: { readonly message: Message; readonly onEdit: () => void }) {
   const all = state.siblings(message);
@@ -122,16 +185,20 @@ function Foot({ message, onEdit }: { readonly message: Message; readonly onEdit:
           Regenerate
         </button>
       )}
-      {ended ? (
-        <span class="figures">
-          {ended.completionTokens} tokens{ended.tokensPerSecond > 0 ? `, ${ended.tokensPerSecond.toFixed(1)} tokens/s` : ""}
-        </span>
-      ) : null}
+      {ended ? <Figures message={message} ended={ended} /> : null}
     </div>
   );
 }
 
-export function MessageView({ message, last }: { readonly message: Message; readonly last: boolean }) {
+export function MessageView({
+  message,
+  last,
+  onSettings,
+}: {
+  readonly message: Message;
+  readonly last: boolean;
+  readonly onSettings: () => void;
+}) {
   const [editing, setEditing] = useState<string | undefined>(undefined);
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
@@ -193,7 +260,7 @@ export function MessageView({ message, last }: { readonly message: Message; read
         </>
       )}
       {message.status === "stopped" ? <p class="state">{message.error?.words ?? "Stopped"}</p> : null}
-      {message.ended && endings[message.ended.finishReason] ? <p class="state">{endings[message.ended.finishReason]}</p> : null}
+      <Ending message={message} last={last} onSettings={onSettings} />
       {message.status === "failed" && message.error ? (
         <div class="failed" role="alert">
           {message.error.words}

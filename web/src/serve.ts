@@ -18,7 +18,7 @@ interface Failure {
 function trouble(status: number, { error }: Failure): Trouble {
   const message = error?.message ?? `status ${status}`;
   if (error?.code === "context_length_exceeded")
-    return new Trouble("This conversation does not fit into the model's context.", message);
+    return new Trouble("This conversation does not fit into the model's context.", message, "overflow");
   return new Trouble(
     words[status] ?? (status >= 500 ? "The server failed at this request." : "The server refused this request."),
     message,
@@ -56,7 +56,7 @@ export class ServeBackend implements Backend {
       response = await fetch(new URL(path, location.href), { ...init, headers });
     } catch (error) {
       if (init.signal?.aborted) throw error;
-      throw new Trouble("The server does not answer. Is `cpm serve` still running?", (error as Error).message);
+      throw new Trouble("The server does not answer. Is `cpm serve` still running?", (error as Error).message, "away");
     }
     if (!response.ok) throw trouble(response.status, (await response.json().catch(() => ({}))) as Failure);
     return response;

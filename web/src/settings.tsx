@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Backend, Sampling } from "./backend.ts";
+import { ModelCards } from "./modelcards.tsx";
 import { ServeBackend } from "./serve.ts";
 import * as state from "./state.ts";
 import { defaultSampling } from "./store.ts";
@@ -48,57 +49,23 @@ function NumberField({ field }: { readonly field: Field }) {
 }
 
 function ModelPicker({ backend }: { readonly backend: Backend }) {
-  const [url, setUrl] = useState("");
   return (
     <fieldset>
       <legend>Model</legend>
-      <label>
-        Model
-        <select value={state.info.value?.model} onChange={(event) => void state.choose(event.currentTarget.value)}>
-          {[...new Set([...(state.info.value ? [state.info.value.model] : []), ...state.models.value])].map((name) => (
-            <option key={name} value={name}>
-              {name}
-            </option>
-          ))}
-        </select>
-      </label>
       {backend.home === "page" ? (
-        <>
-          <label>
-            A .gguf file of mine
-            <input
-              type="file"
-              accept=".gguf"
-              onChange={(event) => {
-                const file = event.currentTarget.files?.[0];
-                if (file) void state.choose(file.name, file);
-              }}
-            />
-          </label>
-          <form
-            class="row"
-            onSubmit={(event) => {
-              event.preventDefault();
-              // "org/repo:Q4_0" is a name on the hub, everything else an address.
-              const named = /^[\w.-]+\/[\w.-]+([:/@][\w./:@-]*)?$/.test(url.trim());
-              if (url.trim()) void state.choose(url.trim(), named ? `hf:${url.trim()}` : url.trim());
-            }}
-          >
-            <label>
-              Or its name on the hub, or its address
-              <input
-                type="text"
-                spellcheck={false}
-                autocapitalize="off"
-                placeholder="openbmb/MiniCPM4-0.5B-GGUF"
-                value={url}
-                onInput={(event) => setUrl(event.currentTarget.value)}
-              />
-            </label>
-            <button type="submit">Load</button>
-          </form>
-        </>
-      ) : null}
+        <ModelCards />
+      ) : (
+        <label>
+          Model
+          <select value={state.info.value?.model} onChange={(event) => void state.choose(event.currentTarget.value)}>
+            {[...new Set([...(state.info.value ? [state.info.value.model] : []), ...state.models.value])].map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
       {state.info.value ? <p class="hint">{state.info.value.detail}</p> : null}
     </fieldset>
   );
@@ -121,14 +88,14 @@ export function Settings({ backend, onClose }: { readonly backend: Backend; read
       localStorage.setItem("cpm-theme", next);
     }
   };
-  const save = () => {
-    const blob = new Blob([state.exported()], { type: "application/json" });
+  const save = (text: string, name: string, type: string) => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = "chat.json";
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
     link.click();
     URL.revokeObjectURL(link.href);
   };
+  const saveJson = async (all: boolean) => save(await state.exported(all), all ? "chats.json" : "chat.json", "application/json");
   return (
     <dialog class="settings" ref={dialog} aria-labelledby="settings-title" onClose={onClose} onCancel={onClose}>
       <div class="settings-head">
@@ -163,9 +130,33 @@ export function Settings({ backend, onClose }: { readonly backend: Backend; read
             onInput={(event) => void state.setSystem(event.currentTarget.value)}
           />
         </label>
-        <button type="button" onClick={save}>
-          Save as a file
+        <div class="row">
+          <button type="button" onClick={() => void saveJson(false)}>
+            Save as a file
+          </button>
+          <button type="button" onClick={() => save(state.markdownOf(), "chat.md", "text/markdown")}>
+            As Markdown
+          </button>
+        </div>
+      </fieldset>
+      <fieldset>
+        <legend>All conversations</legend>
+        <p class="hint">They belong to this browser and this address.</p>
+        <button type="button" onClick={() => void saveJson(true)}>
+          Save all as a file
         </button>
+        <label>
+          Read conversations from a file
+          <input
+            type="file"
+            accept=".json,application/json"
+            onChange={(event) => {
+              const file = event.currentTarget.files?.[0];
+              event.currentTarget.value = "";
+              if (file) void state.imported(file).then(onClose);
+            }}
+          />
+        </label>
       </fieldset>
       <fieldset>
         <legend>Sampling</legend>
@@ -183,6 +174,18 @@ export function Settings({ backend, onClose }: { readonly backend: Backend; read
             <option value="off">off</option>
           </select>
         </label>
+        {backend.home === "page" ? (
+          <label>
+            When the context is full
+            <select
+              value={state.sampling.value.whenFull}
+              onChange={(event) => state.setSampling({ whenFull: event.currentTarget.value as Sampling["whenFull"] })}
+            >
+              <option value="stop">stop</option>
+              <option value="slide">forget the oldest text</option>
+            </select>
+          </label>
+        ) : null}
         <button type="button" onClick={() => state.setSampling(defaultSampling)}>
           Reset
         </button>

@@ -1,11 +1,28 @@
 // What is shown, and what can be done. Components read signals and call these functions; nothing else changes anything.
 import { computed, signal } from "@preact/signals";
-import { type Backend, type Info, type LoadState, type Piece, type Sampling, Trouble, type Turn } from "./backend.ts";
+import {
+  type Backend,
+  type Info,
+  type LoadState,
+  type LoadWishes,
+  type Piece,
+  type Sampling,
+  type Source,
+  Trouble,
+  type Turn,
+} from "./backend.ts";
 import { type Conversation, type Message, newId, readSampling, Store, writeSampling } from "./store.ts";
+import { BadFile, fromJson, toJson, toMarkdown } from "./transfer.ts";
+
+export interface Action {
+  readonly label: string;
+  run(): void;
+}
 
 export interface Alert {
   readonly words: string;
   readonly detail: string;
+  readonly actions?: readonly Action[];
 }
 
 export const conversations = signal<readonly Conversation[]>([]);
@@ -14,9 +31,13 @@ export const messages = signal<readonly Message[]>([]);
 export const info = signal<Info | undefined>(undefined);
 export const models = signal<readonly string[]>([]);
 export const loading = signal<LoadState | undefined>(undefined);
-export const reading = signal<{ readonly done: number; readonly total: number } | undefined>(undefined);
+export const reading = signal<{ readonly done: number; readonly total: number; readonly left: number | undefined } | undefined>(
+  undefined,
+);
 export const sampling = signal<Sampling>(readSampling());
 export const alert = signal<Alert | undefined>(undefined);
+/** Another tab has the engine. */
+export const elsewhere = signal(false);
 /** Said politely to those who hear the page. */
 export const spoken = signal("");
 /** The id of the answer that is being written. */
@@ -70,7 +91,7 @@ let store: Store;
 export let backend: Backend;
 let stopper: AbortController | undefined;
 
-export async function start(home: Backend): Promise<void> {
+export async function start(home: Backend & { begin?(): Promise<void> }): Promise<void> {
   backend = home;
   store = await Store.open();
   conversations.value = await store.conversations();
@@ -87,42 +108,96 @@ export async function start(home: Backend): Promise<void> {
   const [latest] = conversations.value;
   if (latest) await open(latest.id);
   else await create();
-  await refreshModels();
+  await (home.begin ? home.begin() : refreshModels());
 }
 
+/** Seconds until a server that does not answer is asked again: 1, 2, 4 … 30. */
+let pauseSeconds = 1;
+let retry: ReturnType<typeof setTimeout> | undefined;
+
 export async function refreshModels(): Promise<void> {
+  clearTimeout(retry);
   try {
     models.value = await backend.models();
+    if (pauseSeconds > 1) alert.value = undefined;
+    pauseSeconds = 1;
     if (!info.value && models.value[0] !== undefined) await choose(models.value[0]);
   } catch (error) {
     report(error);
+    if (!(error instanceof Trouble && error.kind === "away")) return;
+    retry = setTimeout(() => void refreshModels(), 1000 * pauseSeconds);
+    pauseSeconds = Math.min(30, 2 * pauseSeconds);
   }
 }
 
-function report(error: unknown): void {
-  if (error instanceof Trouble) alert.value = { words: error.message, detail: error.detail };
-  else alert.value = { words: "Something went wrong.", detail: error instanceof Error ? error.message : String(error) };
+/** What can be done about a context that is full. */
+export function contextActions(): Action[] {
+  const larger = info.value?.larger;
+  const more =
+    larger &&
+    `Larger context (${larger.contextSize.toLocaleString("en")} tokens, ${Math.ceil(larger.bytes / 1e6).toLocaleString("en")} MB more)`;
+  const done = (run: () => void) => () => {
+    alert.value = undefined;
+    run();
+  };
+  return [
+    { label: "New chat", run: done(() => void create()) },
+    ...(larger ? [{ label: more!, run: done(() => void again({ contextSize: larger.contextSize })) }] : []),
+    ...(backend.home === "page" && sampling.value.whenFull === "stop"
+      ? [{ label: "Forget the oldest text as it goes on", run: done(() => setSampling({ whenFull: "slide" })) }]
+      : []),
+  ];
 }
 
-/** Makes a model ready: one of the list, a file of the user's, or an address. */
-export async function choose(name: string, source?: File | string): Promise<void> {
+function report(error: unknown): void {
+  if (!(error instanceof Trouble)) {
+    alert.value = { words: "Something went wrong.", detail: error instanceof Error ? error.message : String(error) };
+    return;
+  }
+  const { message: words, detail, kind } = error;
+  if (kind === "elsewhere") elsewhere.value = true;
+  else if (kind === "overflow") alert.value = { words, detail, actions: contextActions() };
+  else if (kind === "ended" && last) alert.value = { words, detail, actions: [{ label: "Load again", run: () => void again() }] };
+  else alert.value = { words, detail };
+}
+
+/** What was chosen last. */
+let last: { readonly name: string; readonly source: Source | undefined } | undefined;
+
+/** Loads what was chosen last, otherwise. */
+export const again = (wishes: LoadWishes = {}): Promise<void> =>
+  last ? choose(last.name, last.source, wishes) : refreshModels();
+
+/** Makes a model ready: one of the list, files, or an address. */
+export async function choose(name: string, source?: Source, wishes: LoadWishes = {}): Promise<void> {
   stop();
   loading.value?.phase && loader?.abort(new DOMException("another model was chosen", "AbortError"));
   const control = new AbortController();
   loader = control;
+  last = { name, source };
   loading.value = { phase: "open", bytes: 0, totalBytes: 0 };
   alert.value = undefined;
+  const onLost = () => {
+    stop();
+    info.value = undefined;
+    elsewhere.value = true;
+  };
   try {
     info.value = await backend.load(
       name,
       source,
+      wishes,
       (state) => {
         if (loader === control) loading.value = state;
       },
+      onLost,
       control.signal,
     );
+    elsewhere.value = false;
     spoken.value = `${info.value.model} is ready`;
   } catch (error) {
+    // Where loading failed nothing is loaded any more.
+    if (loader === control && backend.home === "page") info.value = undefined;
     if (!control.signal.aborted) report(error);
   } finally {
     if (loader === control) loading.value = undefined;
@@ -261,12 +336,18 @@ function fresh(role: "user" | "assistant", parent: string | undefined, text: str
 export async function send(text: string, parent = conversation.value?.leaf): Promise<boolean> {
   if (sending || running.value !== undefined || text.trim() === "" || !current.value) return false;
   if (!info.value) {
-    alert.value = { words: "No model is ready yet. Choose one first; your text stays.", detail: "" };
+    alert.value = {
+      words: elsewhere.value
+        ? "The model runs in another tab; your text stays."
+        : "No model is ready yet. Choose one first; your text stays.",
+      detail: "",
+    };
     return false;
   }
   sending = true;
   const message = fresh("user", parent, text, "done");
   await put(message);
+  const leaf = conversation.value?.leaf;
   const first = path.value.length === 0;
   await change(current.value, {
     leaf: message.id,
@@ -274,11 +355,26 @@ export async function send(text: string, parent = conversation.value?.leaf): Pro
     draft: "",
     ...(first ? { title: text.trim().split("\n")[0]!.slice(0, 60) } : {}),
   });
-  void answer(message).finally(() => {
+  const title = conversation.value?.title;
+  const takeBack = async () => {
+    // Nothing was sent: the text is a draft again.
+    await drop(message);
+    await change(message.conversation, { leaf, draft: text, ...(first && title ? { title: "New chat" } : {}) });
+    if (current.value === message.conversation) restored.value = { text };
+  };
+  void answer(message, takeBack).finally(() => {
     sending = false;
   });
   return true;
 }
+/** A text that comes back into the field it was sent from. */
+export const restored = signal<{ readonly text: string } | undefined>(undefined);
+
+async function drop(message: Message): Promise<void> {
+  if (message.conversation === current.value) messages.value = messages.value.filter(({ id }) => id !== message.id);
+  await store.removeMessage(message.id);
+}
+
 /** Between a click and the answer's beginning a second click does nothing. */
 let sending = false;
 
@@ -293,8 +389,8 @@ export function stop(): void {
   stopper?.abort(new DOMException("stopped", "AbortError"));
 }
 
-/** Writes an answer below `asked`. What is shown is exactly what is sent. */
-async function answer(asked: Message): Promise<void> {
+/** Writes an answer below `asked`. What is shown is exactly what is sent. `takeBack`: undoes the sending of what does not fit. */
+async function answer(asked: Message, takeBack?: () => Promise<void>): Promise<void> {
   const control = new AbortController();
   stopper = control;
   let message = fresh("assistant", asked.id, "", "running");
@@ -323,7 +419,9 @@ async function answer(asked: Message): Promise<void> {
     }
   };
   const onReading = (done: number, total: number) => {
-    if (Date.now() - began > 300) reading.value = { done, total };
+    const ms = Date.now() - began;
+    if (ms > 300)
+      reading.value = { done, total, left: ms > 2000 && done > 0 ? ((ms / 1000) * (total - done)) / done : undefined };
   };
   try {
     const ended = await backend.chat(turns, sampling.value, onPiece, onReading, control.signal);
@@ -344,14 +442,49 @@ async function answer(asked: Message): Promise<void> {
       error: stopped ? undefined : { words: trouble.message, detail: trouble.detail },
     };
     spoken.value = stopped ? "Stopped" : trouble.message;
+    if (!stopped && trouble.kind === "overflow" && takeBack && text === "" && reasoning === "") {
+      report(trouble);
+      await drop(message);
+      await takeBack();
+      message = { ...message, id: "" };
+    } else if (!stopped && trouble.kind === "ended") {
+      info.value = undefined;
+      report(trouble);
+    }
   }
   reading.value = undefined;
   if (stopper === control) stopper = undefined;
-  await put(message);
+  if (message.id !== "") await put(message);
   live = undefined;
   running.value = undefined;
 }
 
-export function exported(): string {
-  return JSON.stringify({ format: "cpm-chat", version: 1, conversation: conversation.value, messages: messages.value }, null, 2);
+/** This conversation, or all of them, as a file. */
+export async function exported(all: boolean): Promise<string> {
+  const chosen = conversations.value.filter(({ id, leaf }) => (all ? leaf !== undefined : id === current.value));
+  return toJson(await Promise.all(chosen.map(async (one) => ({ ...one, messages: await store.messages(one.id) }))));
+}
+
+/** What is shown of this conversation, as Markdown. */
+export const markdownOf = (): string =>
+  toMarkdown(conversation.value?.title ?? "Chat", conversation.value?.system ?? "", path.value);
+
+/** Reads conversations from a file; a bad one changes nothing, and is said. */
+export async function imported(file: File): Promise<void> {
+  try {
+    const known = new Set(conversations.value.map(({ id }) => id));
+    const read = await fromJson(await file.text(), {
+      messages: async (id) => (known.has(id) ? store.messages(id) : undefined),
+      taken: (ids) => store.taken(ids),
+    });
+    await store.putAll(read.conversations, read.messages);
+    conversations.value = await store.conversations();
+    const count = read.conversations.length;
+    spoken.value = `${count} ${count === 1 ? "conversation" : "conversations"} read${read.skipped ? `, ${read.skipped} were here already` : ""}`;
+    alert.value = { words: `${spoken.value}.`, detail: "" };
+    if (read.conversations[0]) await open(read.conversations[0].id);
+  } catch (error) {
+    if (!(error instanceof BadFile)) return report(error);
+    alert.value = { words: "This file cannot be read; nothing was changed.", detail: error.message };
+  }
 }

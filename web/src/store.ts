@@ -89,6 +89,33 @@ export class Store {
     else this.#messages.set(value.id, value);
   }
 
+  async removeMessage(id: string): Promise<void> {
+    if (this.#db) await this.#db.delete("messages", id);
+    else this.#messages.delete(id);
+  }
+
+  /** Whether one of these is a message's id. */
+  async taken(ids: readonly string[]): Promise<boolean> {
+    for (const id of ids)
+      if (this.#db ? (await this.#db.getKey("messages", id)) !== undefined : this.#messages.has(id)) return true;
+    return false;
+  }
+
+  /** Writes all of them, or none. */
+  async putAll(conversations: readonly Conversation[], messages: readonly Message[]): Promise<void> {
+    if (!this.#db) {
+      for (const one of conversations) this.#conversations.set(one.id, one);
+      for (const one of messages) this.#messages.set(one.id, one);
+      return;
+    }
+    const work = this.#db.transaction(["conversations", "messages"], "readwrite");
+    await Promise.all([
+      ...conversations.map((one) => work.objectStore("conversations").put(one)),
+      ...messages.map((one) => work.objectStore("messages").put(one)),
+      work.done,
+    ]);
+  }
+
   async remove(conversation: string): Promise<void> {
     const messages = await this.messages(conversation);
     if (!this.#db) {
@@ -114,6 +141,7 @@ export const defaultSampling: Sampling = {
   seed: undefined,
   maxTokens: undefined,
   thinking: "model",
+  whenFull: "stop",
 };
 
 /** Sampling settings, which belong to this browser and not to one conversation. */
