@@ -1,21 +1,26 @@
 // Encoding of one stretch of ordinary text: dummy space, cutting into words, merging, bytes of what is left.
 import { modelError } from "../errors.ts";
+import { Cutter, DONE, LEFT, PART } from "./cutter.ts";
 import { Matcher } from "./matcher.ts";
-import { Merger, type Rank } from "./merge.ts";
+import { isShort, Merger, ShortMerger } from "./merge.ts";
+import { Neighbours } from "./neighbours.ts";
 import { nfc } from "./nfc.ts";
+import { type MadeOf, MergePairs, type Pairs, ScorePairs } from "./pairs.ts";
+import { type Units, unitsOf } from "./pattern/automaton.ts";
 import { byteLetters } from "./pieces.ts";
 import { byteType, type Recipe, unusedType } from "./recipe.ts";
-import { cuts } from "./split.ts";
+import { Symbols } from "./symbols.ts";
+import { maxWord, WordCache } from "./words.ts";
 
 /** Characters after which steps() rests. */
 export const REST = 4096;
-const maxCachedWord = 64;
-const maxCachedWords = 1 << 16;
+/** Splitters whose parts are kept as words are. */
+const maxLevels = 15;
 
-/** A merger, and where unused pieces of its text were joined from, to take them apart again. */
+/** Pairs, and what pieces that are only steps were made of. */
 interface Merging {
-  readonly merger: Merger;
-  readonly unused: Map<string, number>;
+  readonly pairs: Pairs;
+  readonly madeOf: MadeOf;
 }
 
 /** One stretch on its way: its ids are `out` from `from` on; a rest is due after so many characters. */
@@ -26,20 +31,24 @@ interface Run {
 }
 
 /**
- * BPE over a recipe, exact for scores as for merges: about 0.1 s for 1 MB of English, and 1.6 s for 1 MB of text that cannot
- * be cut into words.
+ * BPE over a recipe, exact for scores as for merges. Words met before are looked up; of new ones, and of text that cannot be cut
+ * into words, pairs met before are.
  */
 export class Encoder {
   readonly #recipe: Recipe;
   readonly #ids: ReadonlyMap<string, number>;
   readonly #unk: number | undefined;
-  readonly #rank: (unused: Map<string, number>) => Rank;
+  /** Absent where merges are listed. */
+  readonly #scores: ScorePairs | undefined;
+  readonly #hasSteps: boolean;
   readonly #merging: Merging;
+  readonly #short: ShortMerger;
+  readonly #merger: Merger;
+  readonly #symbols: Symbols;
   readonly #atoms: Matcher;
   readonly #byteIds = new Int32Array(256).fill(-1);
-  /** Units after which a word may go on with U+2581: those that stand before one inside some piece. */
-  readonly #joins = new Set<number>();
-  readonly #cache = new Map<string, readonly number[]>();
+  readonly #neighbours: Neighbours;
+  readonly #cache = new WordCache();
   readonly #utf8 = new TextEncoder();
 
   /** `ids`: id of every piece that merging may end in. */
@@ -47,14 +56,19 @@ export class Encoder {
     this.#recipe = recipe;
     this.#ids = ids;
     this.#unk = unk;
-    this.#rank = recipe.merges ? this.#byMerges(recipe.merges) : this.#byScores();
-    this.#merging = this.#newMerging();
+    this.#symbols = new Symbols(recipe, ids);
+    const { merges, separator } = recipe;
+    this.#scores = merges ? undefined : ScorePairs.of(recipe, ids, this.#symbols);
+    this.#hasSteps = this.#scores !== undefined && recipe.types.includes(unusedType);
+    this.#merging = merges
+      ? { pairs: new MergePairs(merges, separator, ids, this.#symbols), madeOf: new Map() }
+      : this.#newMerging(this.#scores!);
+    this.#short = new ShortMerger(this.#merging.pairs);
+    this.#merger = new Merger(this.#merging.pairs);
     this.#atoms = new Matcher([...(recipe.atoms ?? [])].map((id) => [recipe.pieces[id] ?? "", id] as const));
+    this.#neighbours = new Neighbours(recipe.form === "spaces" ? ids.keys() : [], this.#hasSteps);
     for (let id = 0; id < recipe.pieces.length; id++) {
       const piece = recipe.pieces[id]!;
-      if (recipe.form === "spaces")
-        for (let i = piece.indexOf("\u2581", 1); i > 0; i = piece.indexOf("\u2581", i + 1))
-          this.#joins.add(piece.charCodeAt(i - 1));
       if (recipe.types[id] === byteType && /^<0x[0-9A-Fa-f]{2}>$/.test(piece))
         this.#byteIds[Number.parseInt(piece.slice(3, 5), 16)] = id;
     }
@@ -94,110 +108,162 @@ export class Encoder {
 
   *#stretch(text: string, first: boolean, out: number[]): Generator<void, void> {
     const { prefix, prefixUnlessSpace, prepends, form } = this.#recipe;
-    const space = !prepends && (prefix === "every" || (prefix === "first" && first));
+    const dummy = !prepends && (prefix === "every" || (prefix === "first" && first));
     const begun = prefixUnlessSpace && (text.startsWith(" ") || (form === "spaces" && text.startsWith("\u2581")));
-    if (space && !begun) text = ` ${text}`;
+    if (dummy && !begun) text = ` ${text}`;
     const run = { out, from: out.length, due: REST };
-    if (form === "bytes")
-      for (const words of cuts(text, this.#recipe.splits)) for (const word of words) yield* this.#word(word, run);
-    else yield* this.#spaces(text.replaceAll(" ", "\u2581"), run);
+    yield* form === "spaces" ? this.#spaces(text, run) : this.#bytes(unitsOf(text), run);
+  }
+
+  *#bytes(text: Units, run: Run): Generator<void, void> {
+    const { out } = run;
+    const cutter = new Cutter(text, this.#recipe.splits);
+    // By level: where the ids of the part begin that is being cut.
+    const begins: number[] = [];
+    for (let kind = cutter.next(); kind !== DONE; kind = cutter.next()) {
+      const { begin, end, level } = cutter;
+      if (kind === PART) {
+        begins[level] = out.length;
+        if (level <= maxLevels && this.#known(text.units, begin, end, run, level)) cutter.pass();
+      } else if (kind === LEFT) {
+        const from = begins[level]!;
+        if (level <= maxLevels && end - begin <= maxWord && !this.#fuses(out, from))
+          this.#cache.put(text.units, begin, end, out, from, level);
+      } else if (!this.#word(text, begin, end, run)) yield* this.#rest(text, begin, end, run);
+    }
+  }
+
+  /** Unknown tokens, of which a run may have been made one. */
+  #fuses(out: readonly number[], from: number): boolean {
+    return this.#recipe.fuseUnknown && this.#unk !== undefined && out.indexOf(this.#unk, from) >= 0;
   }
 
   *#spaces(text: string, run: Run): Generator<void, void> {
-    for (let begin = 0, at = 0; begin < text.length; ) {
-      const until = Math.min(text.length, at + REST);
-      const atom = this.#atoms.find(text, at, until);
+    // To look for no atoms takes no text.
+    const spaced = this.#recipe.atoms?.length ? text.replaceAll(" ", "\u2581") : "";
+    // Here U+2581 is the space, and has its number.
+    const whole = unitsOf(text, 0x2581, 0x20);
+    const { units } = whole;
+    for (let begin = 0, at = 0; begin < units.length; ) {
+      const until = spaced === "" ? units.length : Math.min(units.length, at + REST);
+      const atom = this.#atoms.find(spaced, at, until);
       at = atom ? atom.start : until;
-      if (!atom && at < text.length) {
+      if (!atom && at < units.length) {
         yield;
         continue;
       }
-      yield* this.#run(text.slice(begin, at), run);
+      // Cut where no merge can be, so that words can be kept.
+      for (let end = begin; begin < at; begin = end) {
+        end = this.#neighbours.end(units, begin, at);
+        if (!this.#word(whole, begin, end, run)) yield* this.#rest(whole, begin, end, run);
+      }
       if (!atom) return;
       run.out.push(atom.id);
       begin = at = atom.end;
     }
   }
 
-  /** Cuts before each U+2581 that no piece can join to what stands before it, so that words can be cached. */
-  *#run(text: string, run: Run): Generator<void, void> {
-    let begin = 0;
-    for (let i = text.indexOf("\u2581", 1); i > 0; i = text.indexOf("\u2581", i + 1)) {
-      if (this.#joins.has(text.charCodeAt(i - 1))) continue;
-      yield* this.#word(text.slice(begin, i), run);
-      begin = i;
-    }
-    if (begin < text.length) yield* this.#word(text.slice(begin), run);
+  /** Appends the ids of units[begin, end) where they are known, and no rest is due. */
+  #known(units: Uint16Array, begin: number, end: number, run: Run, level: number): boolean {
+    if (run.due <= 0) return false;
+    const slot = this.#cache.find(units, begin, end, level);
+    if (slot < 0) return false;
+    const from = run.out.length;
+    this.#cache.take(slot, run.out);
+    if (this.#recipe.fuseUnknown) this.#fuse(run, from);
+    run.due -= end - begin + 1;
+    return true;
   }
 
-  *#word(word: string, run: Run): Generator<void, void> {
-    const { out, from } = run;
-    let ids = this.#cache.get(word);
-    if (ids === undefined) {
-      const letters = this.#recipe.form === "bytes" ? this.#letters(word) : word;
-      ids = letters.length > REST ? yield* this.#mergeLong(letters) : this.#merge(letters);
-      if (word.length <= maxCachedWord) {
-        if (this.#cache.size >= maxCachedWords) this.#cache.clear();
-        this.#cache.set(word, ids);
-      }
-    }
-    // A run of unknown characters is one token, across words as within them.
-    const fuse = this.#recipe.fuseUnknown;
-    for (const id of ids) if (!fuse || id !== this.#unk || out.length === from || out.at(-1) !== id) out.push(id);
-    run.due -= word.length + 1;
-    if (run.due > 0) return;
+  /** Appends the ids of text[begin, end). False: a rest is due first, or the word is too long to be merged at once; see #rest. */
+  #word(text: Units, begin: number, end: number, run: Run): boolean {
+    if (this.#known(text.units, begin, end, run, 0)) return true;
+    if (run.due <= 0 || end - begin > REST) return false;
+    const { out } = run;
+    const from = out.length;
+    this.#merge(text, begin, end, out);
+    this.#cache.put(text.units, begin, end, out, from);
+    if (this.#recipe.fuseUnknown) this.#fuse(run, from);
+    run.due -= end - begin + 1;
+    return true;
+  }
+
+  /** As #word, resting first, and while a long word is merged. */
+  *#rest(text: Units, begin: number, end: number, run: Run): Generator<void, void> {
     run.due = REST;
     yield;
+    if (this.#word(text, begin, end, run)) return;
+    const from = run.out.length;
+    yield* this.#mergeLong(text, begin, end, run.out);
+    if (this.#recipe.fuseUnknown) this.#fuse(run, from);
   }
 
-  #letters(word: string): string {
-    let letters = "";
-    for (const byte of this.#utf8.encode(word)) letters += byteLetters[byte];
-    return letters;
+  /** A run of unknown characters is one token, across words as within them. */
+  #fuse({ out, from }: Run, begin: number): void {
+    let to = begin;
+    for (let i = begin; i < out.length; i++) {
+      const id = out[i]!;
+      if (id !== this.#unk || to === from || out[to - 1] !== id) out[to++] = id;
+    }
+    if (to < out.length) out.length = to;
   }
 
-  #merge(word: string): number[] {
-    const whole = this.#recipe.wholeWords ? this.#ids.get(word) : undefined;
-    if (whole !== undefined) return [whole];
-    const { merger, unused } = this.#merging;
-    const ids: number[] = [];
-    this.#symbols(word, merger.merge(word), unused, ids);
-    unused.clear();
-    return ids;
+  #merge(text: Units, begin: number, end: number, out: number[]): void {
+    if (this.#wholeWord(text, begin, end, out)) return;
+    const { madeOf } = this.#merging;
+    const symbols = this.#symbols;
+    const count = symbols.read(text.units, begin, end);
+    if (isShort(count)) {
+      const left = this.#short.merge(symbols.list, count);
+      for (let i = 0; i < left; i++) this.#symbol(symbols.list[i]!, madeOf, out);
+    } else for (const symbol of this.#merger.merge(symbols.list, count)) this.#symbol(symbol, madeOf, out);
+    if (this.#hasSteps) madeOf.clear();
   }
 
   /** As #merge, resting on the way, with a merger of its own. */
-  *#mergeLong(word: string): Generator<void, number[]> {
-    const whole = this.#recipe.wholeWords ? this.#ids.get(word) : undefined;
-    if (whole !== undefined) return [whole];
-    const { merger, unused } = this.#newMerging();
-    for (merger.begin(word); !merger.advance(REST); ) yield;
-    const ids: number[] = [];
-    this.#symbols(word, merger.finish(), unused, ids);
-    return ids;
+  *#mergeLong(text: Units, begin: number, end: number, out: number[]): Generator<void, void> {
+    if (this.#wholeWord(text, begin, end, out)) return;
+    const { pairs, madeOf } = this.#hasSteps ? this.#newMerging(this.#scores!) : this.#merging;
+    const merger = new Merger(pairs);
+    const count = this.#symbols.read(text.units, begin, end);
+    merger.begin(this.#symbols.list, count);
+    this.#symbols.shrink();
+    while (!merger.advance(REST)) yield;
+    for (const symbol of merger.finish()) this.#symbol(symbol, madeOf, out);
   }
 
-  #newMerging(): Merging {
-    const unused = new Map<string, number>();
-    return { merger: new Merger(this.#rank(unused)), unused };
-  }
-
-  #symbols(word: string, ends: readonly number[], unused: ReadonlyMap<string, number>, ids: number[]): void {
-    let begin = 0;
-    for (const end of ends) {
-      this.#symbol(word.slice(begin, end), unused, ids);
-      begin = end;
+  #wholeWord({ text }: Units, begin: number, end: number, out: number[]): boolean {
+    if (!this.#recipe.wholeWords) return false;
+    let word = text.slice(begin, end);
+    if (this.#recipe.form === "spaces") word = word.replaceAll(" ", "\u2581");
+    else {
+      const bytes = this.#utf8.encode(word);
+      word = "";
+      for (const byte of bytes) word += byteLetters[byte];
     }
+    const id = this.#ids.get(word);
+    if (id !== undefined) out.push(id);
+    return id !== undefined;
   }
 
-  #symbol(whole: string, unused: ReadonlyMap<string, number>, ids: number[]): void {
+  #newMerging(scores: ScorePairs): Merging {
+    const madeOf: MadeOf = new Map();
+    return { pairs: this.#hasSteps ? scores.noting(madeOf) : scores, madeOf };
+  }
+
+  #symbol(whole: number, madeOf: MadeOf, out: number[]): void {
+    const parts = this.#hasSteps ? madeOf.get(whole) : undefined;
+    if (parts === undefined) {
+      if (this.#symbols.isPiece(whole)) out.push(whole);
+      else this.#unknown(this.#symbols.text(whole), out);
+      return;
+    }
     const pending = [whole];
     for (let symbol = pending.pop(); symbol !== undefined; symbol = pending.pop()) {
-      const id = this.#ids.get(symbol);
-      const middle = id !== undefined && this.#recipe.types[id] === unusedType ? unused.get(symbol) : undefined;
-      if (middle !== undefined) pending.push(symbol.slice(middle), symbol.slice(0, middle));
-      else if (id !== undefined) ids.push(id);
-      else this.#unknown(symbol, ids);
+      const made = madeOf.get(symbol);
+      if (made !== undefined) pending.push(made[1], made[0]);
+      else if (this.#symbols.isPiece(symbol)) out.push(symbol);
+      else this.#unknown(this.#symbols.text(symbol), out);
     }
   }
 
@@ -214,31 +280,5 @@ export class Encoder {
         `cannot spell ${JSON.stringify(symbol)}`,
       );
     } else ids.push(this.#unk);
-  }
-
-  /** SentencePiece: two symbols join if their concatenation is a piece, the highest score first. */
-  #byScores(): (unused: Map<string, number>) => Rank {
-    const { scores, types } = this.#recipe;
-    let longest = 0;
-    for (const piece of this.#ids.keys()) longest = Math.max(longest, piece.length);
-    return (unused) => (text, start, middle, end) => {
-      if (end - start > longest) return undefined;
-      const joined = text.slice(start, end);
-      const id = this.#ids.get(joined);
-      if (id === undefined) return undefined;
-      if (types[id] === unusedType) unused.set(joined, middle - start);
-      return -scores![id]!;
-    };
-  }
-
-  /** The merge that is listed first; merges that do not make a piece are passed over. */
-  #byMerges(merges: readonly string[]): () => Rank {
-    const { separator } = this.#recipe;
-    const ranks = new Map<string, number>();
-    for (let rank = 0; rank < merges.length; rank++) if (!ranks.has(merges[rank]!)) ranks.set(merges[rank]!, rank);
-    return () => (text, start, middle, end) => {
-      const rank = ranks.get(text.slice(start, middle) + separator + text.slice(middle, end));
-      return rank !== undefined && this.#ids.has(text.slice(start, end)) ? rank : undefined;
-    };
   }
 }

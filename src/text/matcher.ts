@@ -20,12 +20,15 @@ export class Matcher {
   readonly #id: number[] = [-1];
   readonly #fail: number[] = [0];
   readonly #shorter: number[] = [0];
+  /** Units that a string begins with. */
+  readonly #begins = new Uint8Array(units);
   /** Edges followed so far, links among them. */
   looked = 0;
 
   constructor(entries: Iterable<readonly [string, number]>) {
     for (const [text, id] of entries) {
       let node = 0;
+      if (text !== "") this.#begins[text.charCodeAt(0)] = 1;
       for (let i = 0; i < text.length; i++) node = this.#child(node, text.charCodeAt(i));
       if (node > 0 && this.#id[node]! < 0) this.#id[node] = id;
     }
@@ -69,7 +72,13 @@ export class Matcher {
   find(text: string, from = 0, until = text.length): Match | undefined {
     if (this.#edges.size === 0) return undefined;
     let best: Match | undefined;
+    const begins = this.#begins;
     for (let at = from, node = 0; at < text.length; ) {
+      if (node === 0) {
+        // Nothing is open, and nothing was found, or this would not go on.
+        while (at < until && at < text.length && begins[text.charCodeAt(at)] === 0) at++;
+        if (at >= until || at >= text.length) return best;
+      }
       node = this.#step(node, text.charCodeAt(at++));
       const ends = this.#id[node]! >= 0 ? node : this.#shorter[node]!;
       const start = at - this.#depth[ends]!;

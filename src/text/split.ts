@@ -2,6 +2,7 @@
 import { CpmError } from "../errors.ts";
 import { shown } from "../shown.ts";
 import { casedLetters } from "./cased.ts";
+import { Automaton, type Units } from "./pattern/automaton.ts";
 import { LinearPattern } from "./pattern/linear.ts";
 
 const contractions = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
@@ -34,7 +35,7 @@ const known: Readonly<Record<string, PreTokenizer>> = {
       "[\\r\\n]",
       `\\s?[${casedLetters}]+`,
       "\\s?[!-/:-~\\uff01-\\uff0f\\uff1a-\\uff5e\\u2018-\\u201f\\u3000-\\u3002]+",
-      "(?<!\\s)\\s+$",
+      "(?<!\\s)\\s+\\z",
       ideographs,
       "\\p{N}",
     ],
@@ -94,80 +95,45 @@ export interface Splitter {
   readonly matcher: Finder;
 }
 
-/** Published expressions, which engines run in linear time; all others run on the linear engine. */
-const letters = "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}";
-const small = "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}";
-const folded = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-const lines = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-const lead = "[^\\r\\n\\p{L}\\p{N}]?";
-const omni = (end: string, digits: string) =>
-  `${lead}[${letters}]*[${small}]+${end}|${lead}[${letters}]+[${small}]*${end}|${digits}|${lines}`;
-const published: ReadonlySet<string> = new Set([
-  ...Object.values(known).flatMap(({ patterns }) => patterns),
-  ...["\\p{N}", "\\p{N}+", "\\p{N}{1,3}"].map((digits) => modern(digits).replace(contractions, folded)),
-  omni(`${folded}?`, "\\p{N}{1,3}"),
-  omni("", "\\p{N}"),
-  "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-]);
-
 /** Finds the matches of an expression from left to right. */
 export class Finder {
-  readonly #pattern: string;
-  readonly #native: RegExp | undefined;
-  #linear: LinearPattern | undefined;
+  readonly pattern: string;
+  readonly #automaton: Automaton;
 
   /** @throws SyntaxError for what cannot run in linear time, or means something else here. */
   constructor(pattern: string) {
-    this.#pattern = pattern;
-    if (published.has(pattern)) this.#native = new RegExp(translate(pattern), "gu");
-    else this.#linear = new LinearPattern(pattern);
+    this.pattern = pattern;
+    this.#automaton = new Automaton(new LinearPattern(pattern));
   }
 
-  /** Matches of `text` in order, empty ones too. @throws CpmError "bad-input" where they would take quadratic time. */
-  *matches(text: string): Generator<readonly [number, number], void> {
-    // Several texts may be on their way at a time: each counts its own.
-    let spent = 0;
-    for (let at = 0; at <= text.length; ) {
-      const before = this.looked;
-      const match = this.#next(text, at);
-      spent += this.looked - before;
-      if (match === undefined) return;
-      yield match;
-      at = match[1] > match[0] ? match[1] : match[1] + (text.codePointAt(match[1])! > 0xffff ? 2 : 1);
-      if (spent > 64 * text.length + 65536) throw this.#quadratic(text.length);
-    }
-  }
-
-  /** Characters that the linear engine has looked at. */
+  /** Characters looked at so far. */
   get looked(): number {
-    return this.#linear?.looked ?? 0;
+    return this.#automaton.looked;
   }
 
-  #next(text: string, at: number): readonly [number, number] | undefined {
-    if (this.#native !== undefined) {
-      try {
-        this.#native.lastIndex = at;
-        const match = this.#native.exec(text);
-        return match === null ? undefined : [match.index, match.index + match[0].length];
-      } catch (cause) {
-        // A run of millions of characters: the engine's stack has an end.
-        if (!(cause instanceof RangeError)) throw cause;
-        this.#linear ??= new LinearPattern(this.#pattern.replace(/\$$/, "\\z"));
-      }
-    }
-    return this.#linear!.find(text, at);
+  /** The last match: text[begin, end). */
+  get begin(): number {
+    return this.#automaton.begin;
+  }
+  get end(): number {
+    return this.#automaton.end;
   }
 
-  #quadratic(length: number): CpmError {
-    const pattern = shown(this.#pattern);
+  /** Looks for the next match in text[first, last), a text of its own, from `from` on; an empty one is a match, too. */
+  next(text: Units, first: number, last: number, from: number): boolean {
+    return this.#automaton.find(text, first, last, from);
+  }
+
+  /** The error for matches that take quadratic time. */
+  quadratic(length: number): CpmError {
+    const pattern = shown(this.pattern);
     const message = `tokenizer pattern ${pattern}: on this text of ${length} characters its matches take quadratic time (shorten or part the text)`;
     return new CpmError("bad-input", message, { field: "text", found: `${length} characters` });
   }
 }
 
 /**
- * A cut at the matches of a pattern written for Oniguruma. Published patterns run on the engine's own expressions, all others
- * on a linear one with Oniguruma's meaning.
+ * A cut at the matches of a pattern written for Oniguruma, run with its meaning in linear time.
  * @throws CpmError "unsupported" naming what of the pattern cannot run so.
  */
 export function splitter(pattern: string, behaviour: Behaviour = "Isolated", invert = false): Splitter {
@@ -178,93 +144,4 @@ export function splitter(pattern: string, behaviour: Behaviour = "Isolated", inv
     const message = `tokenizer pattern ${shown(pattern.slice(0, 200))} cannot be used here: ${(cause as Error).message}`;
     throw new CpmError("unsupported", message, { field: "pre_tokenizer", found: pattern.slice(0, 200) }, { cause });
   }
-}
-
-/** The words of `text` by one cut, in order. */
-function* parts(text: string, { behaviour, invert, matcher }: Splitter): Generator<string, void> {
-  if (behaviour === "Isolated" || behaviour === "Removed") {
-    for (const [begin, end, match] of spans(text, matcher, invert))
-      if (behaviour === "Isolated" || !match) yield text.slice(begin, end);
-    return;
-  }
-  const list = [...spans(text, matcher, invert)];
-  const next = behaviour === "MergedWithNext";
-  if (next) list.reverse();
-  const joined: [number, number][] = [];
-  let previous: boolean | undefined;
-  for (const [begin, end, match] of list) {
-    const last = joined.at(-1);
-    const joins = behaviour === "Contiguous" ? match === previous : match && !previous;
-    if (last !== undefined && joins) last[next ? 0 : 1] = next ? begin : end;
-    else joined.push([begin, end]);
-    previous = match;
-  }
-  if (next) joined.reverse();
-  for (const [begin, end] of joined) if (end > begin) yield text.slice(begin, end);
-}
-
-function* spans(text: string, matcher: Finder, invert: boolean): Generator<readonly [number, number, boolean], void> {
-  let at = 0;
-  for (const [begin, end] of matcher.matches(text)) {
-    if (begin > at) yield [at, begin, invert];
-    if (end > begin) yield [begin, end, !invert];
-    at = end;
-  }
-  if (at < text.length) yield [at, text.length, invert];
-}
-
-/** Cuts every word by each splitter in turn. */
-export function cut(text: string, splits: readonly Splitter[]): string[] {
-  let words = [text];
-  for (const split of splits) words = words.flatMap((word) => [...parts(word, split)]);
-  return words;
-}
-
-/** As cut(), the words of one match of the first splitter at a time: a long text need not be cut at once. */
-export function* cuts(text: string, [first, ...others]: readonly Splitter[]): Generator<readonly string[], void> {
-  if (first === undefined) return yield [text];
-  for (const part of parts(text, first)) yield others.length === 0 ? [part] : cut(part, others);
-}
-
-const classes: Readonly<Record<string, string>> = { s: "\\p{White_Space}", S: "\\P{White_Space}", d: "\\p{Nd}", D: "\\P{Nd}" };
-
-function translate(pattern: string): string {
-  let out = "";
-  let inClass = false;
-  /** Per open group: whether letters in it match both cases. */
-  const folds: boolean[] = [false];
-  for (let i = 0; i < pattern.length; i++) {
-    const c = pattern[i]!;
-    if (c === "\\") {
-      const next = pattern[++i] ?? "";
-      const kept = "pPbBnrtfvuxk123456789wW^$\\.*+?()[]{}|/".includes(next) || (inClass && next === "-");
-      out += classes[next] ?? (kept ? `\\${next}` : next);
-      if (next === "p" || next === "P" || next === "u" || next === "x") {
-        const rest = /^\{[^}]*\}|^[0-9a-fA-F]{2,4}/.exec(pattern.slice(i + 1))?.[0] ?? "";
-        out += rest === "{Han}" ? "{Script=Han}" : rest;
-        i += rest.length;
-      }
-    } else if (inClass) {
-      inClass = c !== "]";
-      out += folds.at(-1) ? bothCases(c, true) : c;
-    } else if (c === "[") {
-      inClass = true;
-      out += c;
-    } else if (c === "(") {
-      const fold = pattern.startsWith("(?i:", i);
-      folds.push(fold || folds.at(-1)!);
-      out += fold ? "(?:" : c;
-      if (fold) i += 3;
-    } else {
-      if (c === ")") folds.pop();
-      out += folds.at(-1) ? bothCases(c, false) : c;
-    }
-  }
-  return out;
-}
-
-function bothCases(c: string, inClass: boolean): string {
-  if (!/[a-zA-Z]/.test(c)) return c;
-  const both = c.toLowerCase() + c.toUpperCase();
-  return inClass ? both : `[${both}]`;
 }

@@ -21,6 +21,12 @@ export interface DecodeOptions {
   readonly special?: boolean | undefined;
 }
 
+/** Lone surrogates become U+FFFD. Engines since 2023 know at once that most texts have none. */
+const wellFormed: (text: string) => string =
+  "toWellFormed" in String.prototype
+    ? (text) => (text as string & { toWellFormed(): string }).toWellFormed()
+    : (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
+
 /**
  * A model's tokenizer: SentencePiece-type BPE with byte fallback, or byte-level BPE.
  *
@@ -99,7 +105,7 @@ export class Tokenizer {
     const out: number[] = [];
     const { before, after, eos: end = this.stop[0] } = this.data;
     if (bos) out.push(...(before ?? (this.bos === undefined ? [] : [this.bos])));
-    const whole = text.replace(/\p{Surrogate}/gu, "\ufffd");
+    const whole = wellFormed(text);
     const encoder = (this.#encoder ??= new Encoder(this.#recipe, this.#joinable(), this.#unknown()));
     const [matcher, normalized] = this.#matchersFor(special, encoder);
     for (let at = 0, looked = 0; at < whole.length; ) {

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { joinSignals } from "../../src/signals.ts";
 import { Merger } from "../../src/text/merge.ts";
+import { NEVER } from "../../src/text/pairs.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import { firstDifference, greedy, host, load } from "../support/engine.ts";
 import { tinyGguf } from "../support/tiny.ts";
@@ -110,10 +111,12 @@ test("several texts may be encoded in turns", async () => {
 });
 
 test("a merger that advances a little at a time merges as at once", () => {
-  const merger = new Merger((_, start, _middle, end) => (end - start <= 4 ? end - start : undefined));
-  const text = "ab".repeat(500);
-  const whole = merger.merge(text);
-  merger.begin(text);
+  // A symbol is its length: two join up to four, the shortest first.
+  const pairs = { rank: 0, join: (left: number, right: number) => ((pairs.rank = left + right) <= 4 ? left + right : NEVER) };
+  const merger = new Merger(pairs);
+  const symbols = new Int32Array(1000).fill(1);
+  const whole = merger.merge(symbols, 1000);
+  merger.begin(symbols, 1000);
   let steps = 1;
   while (!merger.advance(7)) steps++;
   expect(merger.finish()).toEqual(whole);

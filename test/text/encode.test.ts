@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { readTokenizer } from "../../src/model/read.ts";
 import { reduceJson } from "../../src/text/json.ts";
-import { Merger } from "../../src/text/merge.ts";
+import { isShort, Merger, ShortMerger } from "../../src/text/merge.ts";
+import { NEVER } from "../../src/text/pairs.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import type { JsonVocabulary } from "../../src/text/vocabulary.ts";
 import { jsonBytes, writeSentencePiece } from "../support/folder.ts";
@@ -68,17 +69,34 @@ test("joining by merges is its definition: the merge listed first, the leftmost 
   }
 });
 
-test("the merger gives the ends of whole symbols for any rank, and keeps nothing of the text before", () => {
+test("both mergers give the symbols that the definition leaves, for any rank, and keep nothing of the text before", () => {
   const below = random(3);
-  const merger = new Merger((text, start, _middle, end) => (end - start > 6 ? undefined : text.charCodeAt(start) % 7));
+  const texts: string[] = [];
+  const numbers = new Map<string, number>();
+  const numberOf = (symbol: string) => {
+    if (!numbers.has(symbol)) numbers.set(symbol, texts.push(symbol) - 1);
+    return numbers.get(symbol)!;
+  };
   const rank = (left: string, right: string) => ((left + right).length > 6 ? undefined : left.charCodeAt(0) % 7);
+  const pairs = {
+    rank: 0,
+    join(left: number, right: number) {
+      const found = rank(texts[left]!, texts[right]!);
+      pairs.rank = found ?? 0;
+      return found === undefined ? NEVER : numberOf(texts[left]! + texts[right]!);
+    },
+  };
+  const [long, short] = [new Merger(pairs), new ShortMerger(pairs)];
   for (let round = 0; round < 300; round++) {
     const text = wellFormed(randomText(below, 40));
-    let at = 0;
-    const ends = joinByDefinition(text, rank).map((symbol) => (at += symbol.length));
-    expect(merger.merge(text)).toEqual(ends);
+    const symbols = Int32Array.from([...text], numberOf);
+    const right = joinByDefinition(text, rank);
+    expect(long.merge(symbols, symbols.length).map((symbol) => texts[symbol])).toEqual(right);
+    if (!isShort(symbols.length)) continue;
+    const left = short.merge(symbols, symbols.length);
+    expect([...symbols.subarray(0, left)].map((symbol) => texts[symbol])).toEqual(right);
   }
-  expect(merger.merge("")).toEqual([]);
+  expect(long.merge([], 0)).toEqual([]);
 });
 
 test("decoding undoes encoding for any text, when there are byte tokens", () => {

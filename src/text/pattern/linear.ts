@@ -2,8 +2,8 @@
 // Source: Thompson's construction and Pike's ordered threads.
 import { type Assertion, type CharSet, type Node, parse, wordSet } from "./parse.ts";
 
-type Test = (code: number) => boolean;
-type Step =
+export type Test = (code: number) => boolean;
+export type Step =
   | { readonly op: "set"; readonly test: Test }
   | { readonly op: "split"; first: number; second: number }
   | { readonly op: "at"; readonly what: Assertion }
@@ -29,8 +29,10 @@ function tester(set: CharSet): Test {
 /** An expression as a program. A search does at most `size` steps for each character that it looks at. */
 export class LinearPattern {
   readonly #program: Step[] = [];
+  /** The steps; see Automaton, which runs them many at a time. */
+  readonly program: readonly Step[] = this.#program;
   readonly #tests = new Map<string, Test>();
-  readonly #isWord = tester(wordSet);
+  readonly isWord: Test = tester(wordSet);
   /** Characters looked at so far. */
   looked = 0;
 
@@ -112,7 +114,7 @@ export class LinearPattern {
     if (what === "lineStart") return at === 0 || (text.charCodeAt(at - 1) === 10 && code >= 0);
     if (what === "lineEnd") return code < 0 || code === 10;
     const left = before(text, at);
-    const edge = (left >= 0 && this.#isWord(left)) !== (code >= 0 && this.#isWord(code));
+    const edge = (left >= 0 && this.isWord(left)) !== (code >= 0 && this.isWord(code));
     return edge === (what === "boundary");
   }
 

@@ -1,0 +1,141 @@
+// What two neighbouring symbols make, by number: from a list of merges, or from pieces with scores.
+import { modelError } from "../errors.ts";
+import { PairMap } from "./pairmap.ts";
+import { type Recipe, unusedType } from "./recipe.ts";
+import type { Symbols } from "./symbols.ts";
+
+/** Two symbols that do not join. */
+export const NEVER = -1;
+
+export interface Pairs {
+  /** Priority of the pair asked for last, smaller first. */
+  readonly rank: number;
+  /** The symbol that two make; NEVER. */
+  join(left: number, right: number): number;
+}
+
+/** Pieces that are only steps of a merge, and what each was last made of in the text at hand. */
+export type MadeOf = Map<number, readonly [left: number, right: number]>;
+
+/** The merge that is listed first; merges that do not make a piece are passed over. */
+export class MergePairs implements Pairs {
+  readonly #map: PairMap;
+  rank = 0;
+
+  constructor(merges: readonly string[], separator: string, ids: ReadonlyMap<string, number>, symbols: Symbols) {
+    this.#map = new PairMap(merges.length);
+    for (let rank = 0; rank < merges.length; rank++) {
+      const merge = merges[rank]!;
+      // The separator may be in a piece, too: then this is every pair that reads so.
+      for (let at = merge.indexOf(separator); at >= 0; at = merge.indexOf(separator, at + 1)) {
+        const [left, right] = [merge.slice(0, at), merge.slice(at + separator.length)];
+        const [a, b, made] = [symbols.find(left), symbols.find(right), ids.get(left + right)];
+        if (a >= 0 && b >= 0 && made !== undefined && this.#map.get(a, b) < 0) this.#map.set(a, b, made, rank);
+      }
+    }
+  }
+
+  join(left: number, right: number): number {
+    const made = this.#map.get(left, right);
+    this.rank = this.#map.extra;
+    return made;
+  }
+}
+
+/** Units of all pieces together, at most: those of published vocabularies have two million. */
+const maxUnits = 1 << 24;
+
+/** Pieces as a tree of their units. */
+class Tree {
+  /** (node, unit) to the node behind it, and the piece that ends there plus 1. Node 0 is the root. */
+  readonly edges: PairMap;
+  /** By piece. */
+  readonly nodes: Int32Array;
+
+  constructor(pieces: readonly string[], ids: ReadonlyMap<string, number>) {
+    let units = 0;
+    for (const piece of ids.keys()) units += piece.length;
+    if (units > maxUnits) {
+      const detail = { field: "pieces", expected: `at most ${maxUnits} characters in all`, found: `${units}` };
+      throw modelError(detail, "more text in the vocabulary than any tokenizer has");
+    }
+    this.edges = new PairMap(2 * ids.size);
+    this.nodes = new Int32Array(pieces.length);
+    let count = 0;
+    for (const [piece, id] of ids) {
+      let node = 0;
+      for (let i = 0; i < piece.length; i++) {
+        const unit = piece.charCodeAt(i);
+        let child = this.edges.get(node, unit);
+        const ends = i + 1 === piece.length;
+        if (child < 0 || ends) {
+          const extra = ends ? id + 1 : 0;
+          if (child < 0) child = ++count;
+          this.edges.set(node, unit, child, extra);
+        }
+        node = child;
+      }
+      this.nodes[id] = node;
+    }
+  }
+}
+
+/** SentencePiece: two symbols join if their concatenation is a piece, the highest score first. */
+export class ScorePairs implements Pairs {
+  readonly #recipe: Recipe;
+  readonly #symbols: Symbols;
+  readonly #tree: Tree;
+  /** Scores from the highest: a rank is the place of a score. */
+  readonly #scores: Float32Array;
+  readonly #madeOf: MadeOf | undefined;
+  rank = 0;
+
+  private constructor(recipe: Recipe, symbols: Symbols, tree: Tree, scores: Float32Array, madeOf: MadeOf | undefined) {
+    this.#recipe = recipe;
+    this.#symbols = symbols;
+    this.#tree = tree;
+    this.#scores = scores;
+    this.#madeOf = madeOf;
+  }
+
+  /** @throws CpmError "bad-model" for more text than a vocabulary has. */
+  static of(recipe: Recipe, ids: ReadonlyMap<string, number>, symbols: Symbols): ScorePairs {
+    const scores = Float32Array.from(new Set(recipe.scores)).sort().reverse();
+    return new ScorePairs(recipe, symbols, new Tree(recipe.pieces, ids), scores, undefined);
+  }
+
+  /** The same pairs; what pieces that are only steps are made of is noted. */
+  noting(madeOf: MadeOf): ScorePairs {
+    return new ScorePairs(this.#recipe, this.#symbols, this.#tree, this.#scores, madeOf);
+  }
+
+  join(left: number, right: number): number {
+    const { edges, nodes } = this.#tree;
+    let node = nodes[left] ?? this.#walk(0, left);
+    if (node < 0) return NEVER;
+    node = this.#walk(node, right);
+    const made = node < 0 ? NEVER : edges.extra - 1;
+    if (made < 0) return NEVER;
+    this.rank = this.#rankOf(this.#recipe.scores![made]!);
+    if (this.#madeOf !== undefined && this.#recipe.types[made] === unusedType) this.#madeOf.set(made, [left, right]);
+    return made;
+  }
+
+  /** The node behind the units of a symbol, -1; the piece that ends there is in `extra` of the edges. */
+  #walk(node: number, symbol: number): number {
+    const { edges } = this.#tree;
+    const text = this.#symbols.text(symbol);
+    for (let i = 0; i < text.length && node >= 0; i++) node = edges.get(node, text.charCodeAt(i));
+    return node;
+  }
+
+  #rankOf(score: number): number {
+    let [low, high] = [0, this.#scores.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#scores[middle]! > score) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
