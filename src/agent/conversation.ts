@@ -4,6 +4,8 @@ import type { ChatOptions, ToolCall } from "../index.ts";
 import type { ChatMessage } from "../text/template.ts";
 import { type ChatAnswer, type ChatModel, isLocal, knowsTools } from "./model.ts";
 
+type TextPart = { readonly type: "text"; readonly text: string } | { readonly type: "reasoning"; readonly text: string };
+
 interface Result {
   readonly id: string;
   readonly name: string;
@@ -34,10 +36,7 @@ export class Conversation {
   }
 
   /** The next answer. Where the conversation has become longer than the context, results of earlier steps are shortened, the oldest first. */
-  async answer(
-    options: ChatOptions,
-    onPart: (part: { readonly type: "text" | "reasoning"; readonly text: string }) => void,
-  ): Promise<ChatAnswer> {
+  async answer(options: ChatOptions, onPart: (part: TextPart) => void): Promise<ChatAnswer> {
     for (;;) {
       let begun = false;
       try {

@@ -3,7 +3,7 @@ import { isRecord, kindOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { ChatOptions, ToolCall, Usage } from "../index.ts";
 import { printable, reasonOf, shown } from "../shown.ts";
-import { withSignals } from "../signals.ts";
+import { untilAborted, withSignals } from "../signals.ts";
 import type { ChatMessage } from "../text/template.ts";
 import { limitedFetch } from "./limited.ts";
 import type { ChatAnswer, ChatModel, ChatPart, ChatReply } from "./model.ts";
@@ -281,7 +281,7 @@ class EndpointReply implements ChatReply {
       return await withSignals([this.#signal, limit], async (signal) => {
         const parts = this.#ask(signal);
         for (;;) {
-          const next = await parts.next();
+          const next = await untilAborted(parts.next(), signal);
           if (next.done) return next.value;
           this.#parts.push(next.value);
           this.#wake();

@@ -46,7 +46,8 @@ export interface AgentStep {
 }
 
 export type AgentEvent =
-  | { readonly type: "text" | "reasoning"; readonly text: string }
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "reasoning"; readonly text: string }
   /** An answer of the model is whole. */
   | {
       readonly type: "answer";

@@ -59,6 +59,11 @@ export class Keys extends Transform {
     this.#pass();
   }
 
+  /** Forgets what was typed and not let through. */
+  forget(): void {
+    this.#held = "";
+  }
+
   override _transform(chunk: Uint8Array | string, _: BufferEncoding, done: TransformCallback): void {
     let text = typeof chunk === "string" ? chunk : this.#decoder.write(Buffer.from(chunk));
     if (!this.#open && this.#paste === undefined && text.includes(CTRL_C)) {

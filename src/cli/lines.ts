@@ -4,8 +4,8 @@ import { createInterface, type Interface } from "node:readline";
 import { Keys, MARK_PASTES, NO_MARKS, textOfLine } from "./keys.ts";
 
 export interface Lines {
-  /** The next line; undefined when there is none any more. */
-  next(prompt: string): Promise<string | undefined>;
+  /** The next line; undefined when there is none any more. `fresh`: what was typed before the question is no answer to it. */
+  next(prompt: string, fresh?: boolean): Promise<string | undefined>;
   close(): void;
 }
 
@@ -64,8 +64,9 @@ export function typedLines(output: NodeJS.WriteStream, interrupted: () => boolea
     if (!closed) output.write(NO_MARKS);
   });
   return {
-    async next(prompt) {
+    async next(prompt, fresh = false) {
       if (closed) return undefined;
+      if (fresh) keys.forget();
       return new Promise((resolve) => {
         give = resolve;
         lines.setPrompt(prompt);

@@ -5,6 +5,7 @@ import { didYouMean } from "../errors.ts";
 import { CpmError } from "../index.ts";
 // The command cpm.
 import { reasonOf } from "../shown.ts";
+import { agent } from "./agent.ts";
 import { type Command, parse, UsageError, usage } from "./args.ts";
 import { attention } from "./attention.ts";
 import { bench } from "./bench.ts";
@@ -28,6 +29,7 @@ import { visible, visibleJson } from "./visible.ts";
 const commands: readonly Command[] = [
   run,
   chat,
+  agent,
   inspect,
   tokenize,
   logits,

@@ -12,7 +12,7 @@ const tools = [
   { name: "change", description: "Changes it", inputSchema: object },
 ];
 const text = (value) => ({ content: [{ type: "text", text: value }] });
-let listed = tools;
+let listed = kind === "only-change" ? tools.slice(1) : tools;
 
 const stubborn = ["deaf", "family"].includes(kind);
 if (stubborn) for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => {});
