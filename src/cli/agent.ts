@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import type { AgentOptions, ChatModel, ServerSpec, ToolServers } from "../agent/api.ts";
-import { CpmError, type GenerateOptions, type LoadOptions, type Model } from "../index.ts";
+import { CpmError, type GenerateOptions, type Model } from "../index.ts";
 import { AgentTalk } from "./agenttalk.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
@@ -60,7 +60,7 @@ export const agent: Command = {
     const servers = await configured(args.list("mcp"));
     const prompt = await textOf(args, "prompt");
     if (json && prompt === undefined) throw new UsageError("--json: only with --prompt or --prompt-file");
-    const model = await chatModel(args, json);
+    const model = await chatModel(args, args.positionals[0], json);
     try {
       await using tools = await connected(servers, json);
       await converse(model.chat, tools, { args, options, prompt, json });
@@ -73,16 +73,16 @@ export const agent: Command = {
 /** A model that was loaded, or an endpoint. */
 export async function chatModel(
   args: Parsed,
+  local: string | undefined,
   quiet: boolean,
-  more: LoadOptions = {},
 ): Promise<{ readonly chat: ChatModel; close(): Promise<void> }> {
   const [url, name] = [args.text("api"), args.text("api-model")];
   if ((url === undefined) !== (name === undefined)) throw new UsageError("give --api and --api-model together");
   if (url === undefined) {
-    const model: Model = await openModel(args.positionals[0], { ...loadOptions(args), ...more }, quiet);
+    const model: Model = await openModel(local, loadOptions(args), quiet);
     return { chat: model, close: () => model.dispose() };
   }
-  if (args.positionals[0] !== undefined) throw new UsageError("give a MODEL or --api, not both");
+  if (local !== undefined) throw new UsageError("give a MODEL or --api, not both");
   const { endpointModel } = await import("cpm-wasm/agent");
   const apiKey = process.env["CPM_API_KEY"] ?? process.env["OPENAI_API_KEY"];
   return { chat: endpointModel({ url, model: name!, apiKey }), close: async () => {} };

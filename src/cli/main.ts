@@ -23,6 +23,7 @@ import { perplexity } from "./perplexity.ts";
 import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
+import { survey } from "./survey.ts";
 import { tokenize } from "./tokenize.ts";
 import { visible, visibleJson } from "./visible.ts";
 
@@ -30,6 +31,7 @@ const commands: readonly Command[] = [
   run,
   chat,
   agent,
+  survey,
   inspect,
   tokenize,
   logits,
