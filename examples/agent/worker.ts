@@ -1,5 +1,5 @@
 // A worker that answers with the tools of an MCP server over Streamable HTTP, by a model at an OpenAI-compatible endpoint. Bound values:
-// MODEL_URL, MODEL, MCP_URL. examples/agent/build.mjs bundles it for workerd.
+// MODEL_URL, MODEL, MCP_URL. A bundle for workerd: esbuild --bundle --format=esm --conditions=workerd,worker,browser --external:node:*
 import { type AgentResult, endpointModel, runTools } from "cpm-wasm/agent";
 
 interface Env {

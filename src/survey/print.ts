@@ -46,8 +46,9 @@ export function toMarkdown(survey: Survey, sources: readonly Passage[]): string 
 
 const SPECIAL: Readonly<Record<string, string>> = {
   "\\": "\\textbackslash{}",
-  "{": "\\{",
-  "}": "\\}",
+  // BibTeX counts braces, escaped ones, too.
+  "{": "\\textbraceleft{}",
+  "}": "\\textbraceright{}",
   $: "\\$",
   "&": "\\&",
   "#": "\\#",
@@ -111,6 +112,7 @@ export function toLatex(
       title: `{${escaped(oneLine(source.title))}}`,
       author: source.author && escaped(oneLine(source.author)),
       year: source.year && escaped(oneLine(source.year)),
+      key: source.author ? undefined : escaped(oneLine(source.title)),
       note: escaped(source.url ?? source.key),
     };
     return `@misc{${label(list, source.key)},\n${Object.entries(fields)

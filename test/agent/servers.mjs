@@ -2,8 +2,9 @@
 // scenarios, offline. Prints "N passed, N failed".
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -149,6 +150,85 @@ await check("the protocol's newest revision over Streamable HTTP, and the one be
   } finally {
     http.closeAllConnections();
     http.close();
+  }
+});
+
+await check("the example's worker in workerd: tools of a server over Streamable HTTP, a model at an endpoint", async () => {
+  install(join(here, ".."));
+  install(join(here, "../runtimes"));
+  const { started, writeConfig } = await import("../runtimes/workerd.mjs");
+  const { build } = createRequire(join(here, "../package.json"))("esbuild");
+  const entry = join(folder, "entry.ts");
+  const worker = join(here, "../../examples/agent/worker.ts");
+  writeFileSync(
+    entry,
+    `import worker from ${JSON.stringify(worker)};
+export default { fetch: (r: Request) => r.method === "PUT" ? new Response("up") : worker.fetch(r, JSON.parse(r.headers.get("x-env")!)) };`,
+  );
+  const { metafile } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    minify: true,
+    metafile: true,
+    format: "esm",
+    conditions: ["workerd", "worker", "browser"],
+    external: ["node:*"],
+    outfile: join(folder, "worker.mjs"),
+    alias: { "cpm-wasm/agent": join(here, "../../dist/agent/index.js") },
+    nodePaths: [join(here, "../../node_modules")],
+    logLevel: "error",
+  });
+  const [{ bytes }] = Object.values(metafile.outputs);
+  console.log(`the worker with the MCP client: ${bytes} bytes, minified`);
+  const { url, http } = await modern();
+  let asked = 0;
+  const lines = [
+    { tool_calls: [{ id: "1", type: "function", function: { name: "add", arguments: '{"a":20,"b":22}' } }] },
+    { content: "It is 42." },
+  ];
+  const endpoint = createServer((_, response) => {
+    response.setHeader("content-type", "application/json");
+    response.end(JSON.stringify({ choices: [{ message: lines[asked++], finish_reason: "stop" }] }));
+  });
+  await new Promise((resolve) => endpoint.listen(0, "127.0.0.1", resolve));
+  const running = await started(writeConfig(folder, "worker", { "worker.mjs": "esModule" }));
+  try {
+    const env = { MODEL_URL: `http://127.0.0.1:${endpoint.address().port}/v1`, MODEL: "m", MCP_URL: url };
+    const response = await fetch(running.url, { method: "POST", body: "20 + 22?", headers: { "x-env": JSON.stringify(env) } });
+    const text = await response.text();
+    assert.equal(response.status, 200, text);
+    const { text: said, messages } = JSON.parse(text);
+    assert.equal(said, "It is 42.");
+    assert.equal(messages[1].content, "42");
+  } finally {
+    await running.end();
+    for (const server of [http, endpoint]) {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+});
+
+await check("the builds for inference hold nothing of the agent and the survey", async () => {
+  const { build } = createRequire(join(here, "../package.json"))("esbuild");
+  for (const entry of ["host/edge.js", "host/browser.js"]) {
+    const { metafile } = await build({
+      entryPoints: [join(here, "../../dist", entry)],
+      bundle: true,
+      minify: true,
+      metafile: true,
+      write: false,
+      format: "esm",
+      outdir: folder,
+      external: ["node:*"],
+      loader: { ".wasm": "empty", ".gguf": "empty" },
+      logLevel: "error",
+    });
+    const foreign = Object.keys(metafile.inputs).filter((name) =>
+      /modelcontextprotocol|orama|dist\/(?:agent|survey)\//.test(name),
+    );
+    assert.deepEqual(foreign, []);
+    console.log(`${entry}: ${Math.max(...Object.values(metafile.outputs).map(({ bytes }) => bytes))} bytes, minified`);
   }
 });
 

@@ -125,7 +125,7 @@ Eat.
 `);
   const { tex, bib } = toLatex(state.survey!, state.sources, "out");
   expect(tex).toContain("\\title{Rice\\_and salt}");
-  expect(tex).toContain("Beans take longer \\cite{ref-1,ref-2}; \\{x\\} 50\\% \\$5.");
+  expect(tex).toContain("Beans take longer \\cite{ref-1,ref-2}; \\textbraceleft{}x\\textbraceright{} 50\\% \\$5.");
   expect(tex).toContain("\\bibliography{out}");
   expect(bib).toContain(
     "@misc{ref-1,\n  title = {{Cooking rice \\& beans}},\n  author = {A. Cook},\n  year = {2001},\n  note = {cook2001}\n}",
