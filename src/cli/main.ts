@@ -30,8 +30,6 @@ import { visible, visibleJson } from "./visible.ts";
 const commands: readonly Command[] = [
   run,
   chat,
-  agent,
-  survey,
   inspect,
   tokenize,
   logits,
@@ -43,6 +41,8 @@ const commands: readonly Command[] = [
   score,
   fold,
   clean,
+  agent,
+  survey,
   perplexity,
   ...hubCommands,
 ];
