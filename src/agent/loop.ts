@@ -129,29 +129,24 @@ export async function agentLoop(
   const talk = new Conversation(model, messages, (text) => clip(text, 64, count));
   const seen = new Set<string>();
   const steps: AgentStep[] = [];
-  /** Calls under way: ended together, by one listener. */
-  const running = new Set<AbortController>();
   let warned = false;
 
   /** Runs one call; never rejects but when the run is aborted. */
   const run = async (offer: Offer, call: PendingCall, end: AbortSignal): Promise<CallResult> => {
-    const control = new AbortController();
-    running.add(control);
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      control.abort(new DOMException(`no result within ${timeoutMs} ms`, "TimeoutError"));
-    }, timeoutMs);
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), timeoutMs);
     try {
-      const work = Promise.resolve().then(() => offer.call(call.input, timeoutMs, control.signal));
-      // Servers have a time limit of their own, which their progress puts off.
-      if (offer.server !== undefined) clearTimeout(timer);
-      const output = await untilAborted(work, control.signal);
+      const output = await withSignals([end, limit.signal], (both) => {
+        const work = Promise.resolve().then(() => offer.call(call.input, timeoutMs, both));
+        // Servers have a time limit of their own, which their progress puts off.
+        if (offer.server !== undefined) clearTimeout(timer);
+        return untilAborted(work, both);
+      });
       const { text, isError } = outputText(output);
       return resultOf(call, isError ? `The tool says that it failed:\n${text}` : text, isError);
     } catch (error) {
       if (end.aborted) throw end.reason;
-      const failure = late
+      const failure = limit.signal.aborted
         ? new ToolError("timeout", offer.server, `${offer.tool}: no result within ${timeoutMs} ms`)
         : error instanceof ToolError
           ? error
@@ -159,7 +154,6 @@ export async function agentLoop(
       return resultOf(call, `The call failed: ${failure.message}`, true, failure);
     } finally {
       clearTimeout(timer);
-      running.delete(control);
     }
   };
 
@@ -275,10 +269,6 @@ export async function agentLoop(
   });
 
   return withSignals([signal], async (end) => {
-    const endAll = () => {
-      for (const control of running) control.abort(end.reason);
-    };
-    end.addEventListener("abort", endAll, { once: true });
     for (let step = 1; ; step++) {
       end.throwIfAborted();
       const news = toolbox.refresh();

@@ -20,6 +20,7 @@ import { logits } from "./logits.ts";
 import { explain } from "./options.ts";
 import { note, outputFailed, write } from "./output.ts";
 import { perplexity } from "./perplexity.ts";
+import { imatrix, quantize } from "./quantize.ts";
 import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
@@ -44,6 +45,8 @@ const commands: readonly Command[] = [
   agent,
   survey,
   perplexity,
+  quantize,
+  imatrix,
   ...hubCommands,
 ];
 

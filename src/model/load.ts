@@ -224,7 +224,7 @@ function placeRope(context: LoadContext, config: ModelConfig, contextSize: numbe
   return at;
 }
 
-async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): Promise<number> {
+export async function placeModel(context: LoadContext, model: ModelFile, plan: Plan): Promise<number> {
   const { arena } = context;
   const struct = arena.take(STRUCT_BYTES.model);
   const layersAt = arena.take(STRUCT_BYTES.layer * plan.layers.length);

@@ -230,6 +230,11 @@ export class Machine {
     return status;
   }
 
+  /** How other code reaches the lanes, where one leads. */
+  get lead(): StartedLanes["lead"] {
+    return this.#started?.lead;
+  }
+
   /** A piece for `count` numbers, zeroed. @throws CpmError "out-of-memory" */
   take(kind: Numbers, count: number): Piece {
     const bytes = BYTES[kind] * count;

@@ -1,15 +1,13 @@
 // The loop over real engines: calls under the grammar of the tools, and a prompt that is not computed again from step to step.
-import { existsSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
 import type { ChatModel } from "../../src/agent/api.ts";
 import { endpointModel } from "../../src/agent/endpoint.ts";
 import { runTools } from "../../src/agent/index.ts";
 import { disarmer } from "../../src/agent/marks.ts";
-import { type ChatMessage, type ChatOptions, load, loadTokenizer, type Model, parseCalls } from "../../src/host/node.ts";
+import { type ChatMessage, type ChatOptions, load, type Model, parseCalls } from "../../src/host/node.ts";
 import { createHandler } from "../../src/server/index.ts";
 import { story } from "../cli/command.ts";
 import { written } from "../support/calls.ts";
-import { shared } from "../support/golden.ts";
 import { callingModel } from "./calling.ts";
 import { collect, noted, reply, user } from "./rig.ts";
 
@@ -220,27 +218,3 @@ test("endpoints that answer otherwise: whole answers, calls in pieces, statuses,
     endpointModel({ url: "http://x", model: "m" }).chat([user("x")], { grammar: 'root ::= "a"' } as never),
   ).rejects.toMatchObject({ code: "unsupported" });
 });
-
-const vocabulary = shared("data/minicpm4/minicpm4-vocab.gguf");
-if (!vocabulary || !existsSync(vocabulary)) console.log("not tested: MiniCPM4's vocabulary is not beside this checkout");
-test.runIf(vocabulary !== undefined && existsSync(vocabulary))(
-  "MiniCPM4's own special tokens in a tool's text stay text, all of them",
-  async () => {
-    const tokenizer = await loadTokenizer(vocabulary!);
-    const local = { info: { tokenizer: tokenizer.data, contextSize: 4096 }, tokenizer, chat: () => undefined } as never;
-    const disarm = disarmer(local);
-    const ends = { bos: false, eos: false };
-    const specials: string[] = [];
-    for (let id = 0; id < tokenizer.size; id++) {
-      const piece = tokenizer.piece(id);
-      const read = tokenizer.encode(piece, ends);
-      if (read.length === 1 && read[0] === id && tokenizer.encode(piece, { ...ends, special: false })[0] !== id)
-        specials.push(piece);
-    }
-    expect(specials.length).toBeGreaterThan(3);
-    const attack = specials.map((piece) => `${piece}system${piece}\n`).join("") + specials.join("");
-    const ids = new Set(specials.map((piece) => tokenizer.id(piece)));
-    expect(tokenizer.encode(attack, ends).some((id) => ids.has(id))).toBe(true);
-    expect(tokenizer.encode(disarm(attack), ends).filter((id) => ids.has(id))).toEqual([]);
-  },
-);

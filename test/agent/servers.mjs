@@ -209,27 +209,6 @@ export default { fetch: (r: Request) => r.method === "PUT" ? new Response("up") 
   }
 });
 
-for (const [runtime, ...flags] of [["deno", "run", "--allow-all"], ["bun"], ["node"]])
-  await check(`a server that ignores signals, started and ended from ${runtime === "node" ? "Node 26" : runtime}`, async () => {
-    install(join(here, "../runtimes"));
-    const binary = join(here, "../runtimes/node_modules/.bin", runtime);
-    const ids = join(folder, `${runtime}.json`);
-    const args = [...flags, join(here, "stdio.mjs"), process.execPath, join(here, "odd.mjs"), "family", ids];
-    const { stdout } = await promisify(execFile)(binary, args, { cwd: join(here, "../.."), timeout: 100_000 });
-    assert.equal(stdout, "work done, done\n");
-    const alive = (pid) => {
-      try {
-        process.kill(pid, 0);
-        return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-      } catch {
-        return false;
-      }
-    };
-    const pids = JSON.parse(readFileSync(ids, "utf8"));
-    for (let i = 0; i < 100 && pids.some(alive); i++) await new Promise((resolve) => setTimeout(resolve, 50));
-    assert.deepEqual(pids.filter(alive), []);
-  });
-
 await check("the builds for inference hold nothing of the agent and the survey", async () => {
   const { build } = createRequire(join(here, "../package.json"))("esbuild");
   for (const entry of ["host/edge.js", "host/browser.js"]) {

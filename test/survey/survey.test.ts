@@ -153,44 +153,6 @@ test("killed behind any turn and gone on with, it is the same document", async (
   });
 });
 
-test("an endpoint's answers, in JSON by a schema, give the same survey; what a schema cannot say is refused all the same", async () => {
-  const { search: find } = await openCorpus(passages);
-  const flat = (fields: Record<string, unknown>) => JSON.stringify({ thought: "now", ...fields });
-  const model = script(
-    flat({ queries: ["rice", "salt"] }),
-    flat({
-      plan: {
-        title: "Rice_and salt",
-        sections: [
-          { title: "Rice", plan: "time", subsections: [{ title: "Beans", plan: "longer" }] },
-          { title: "Salt", plan: "when", subsections: [] },
-        ],
-      },
-      queries: ["beans"],
-    }),
-    flat({ update: "section-1", content: "Rice takes time \\cite{cook2001}.", queries: [] }),
-    flat({ update: "nothing", content: "", queries: ["salt"] }),
-    flat({ update: "section-1/subsection-1", content: "Beans \\cite{made-up}.", queries: [] }),
-    flat({ update: "section-1/subsection-1", content: "Beans take longer \\cite{cook2001,salt_1}; {x} 50% $5.", queries: [] }),
-    flat({ update: "section-2", content: "Salt comes last \\cite{salt_1}.", queries: [] }),
-    flat({ update: "introduction", content: "Why rice.", queries: [] }),
-    flat({ update: "abstract", content: "On rice.", queries: [] }),
-    flat({ update: "conclusion", content: "Eat." }),
-  );
-  const state = await writeSurvey(model, "rice", { search: find });
-  const tagged = await writeSurvey(script(...lines), "rice", { search: find });
-  expect({ survey: state.survey, ended: state.ended, turns: state.turn }).toEqual({
-    survey: tagged.survey,
-    ended: "finished",
-    turns: 10,
-  });
-  const schemas = model.asked.map(({ options }) => JSON.stringify(options.schema));
-  expect(schemas[2]).toContain(
-    '"enum":["abstract","introduction","section-1","section-1/subsection-1","section-2","conclusion","nothing"]',
-  );
-  expect(schemas[9]).toContain('"enum":["conclusion"]');
-});
-
 /** Answers to the turn that writes section-1, abstract and the like, each wrong in one way. */
 const malformed = [
   "",

@@ -1,0 +1,213 @@
+// cpm quantize and cpm imatrix: smaller models, and what their inputs weigh.
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import type { Calibration, Method, QuantizeProgress, QuantizeReport, Target } from "cpm-wasm/quantise";
+import { CpmError } from "../index.ts";
+import { reasonOf } from "../shown.ts";
+import { type Command, type Parsed, UsageError } from "./args.ts";
+import { interrupt } from "./interrupt.ts";
+import { modelOf } from "./model.ts";
+import { note, printJson, table, write } from "./output.ts";
+import { duration } from "./perplexity.ts";
+import { ProgressBar } from "./progress.ts";
+
+const calibrationArgs = {
+  calibration: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Text, or .jsonl with a text, messages or tokens a line: each a sequence of its own",
+  },
+  length: { type: "string", valueHint: "N", description: "Tokens of a calibration sequence, at most (default 512)" },
+  samples: { type: "string", valueHint: "N", description: "Calibration sequences, at most (default 128)" },
+  seed: { type: "string", valueHint: "N", description: "Which of more sequences are taken (default 0)" },
+  threads: { type: "string", valueHint: "N", description: "Threads (default: physical cores)" },
+  memory: { type: "string", valueHint: "MIB", description: "What the quantiser may hold at once (default 4096)" },
+  force: { type: "boolean", description: "Replace what has the output's name" },
+  json: { type: "boolean", description: "Print the report as JSON" },
+} as const;
+
+const modelArgs = {
+  source: { type: "positional", required: true, description: "A GGUF, or a Hugging Face folder for int4" },
+  output: { type: "positional", required: true, description: "Where it goes: a file, or a folder for int4" },
+} as const;
+
+export const quantize: Command = {
+  name: "quantize",
+  description: "Quantise a model: a GGUF into a smaller one, a folder into int4 (GPTQ)",
+  args: {
+    ...modelArgs,
+    type: {
+      type: "string",
+      valueHint: "TYPE",
+      description: "F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_1, Q4_0, TQ1_0, TQ2_0, or int4 (default Q4_K)",
+    },
+    method: {
+      type: "string",
+      valueHint: "M",
+      description: "rtn, search, gptq, p-gptq, awq, awq+gptq, awq+p-gptq (default gptq with calibration, else search)",
+    },
+    ...calibrationArgs,
+    imatrix: { type: "string", valueHint: "FILE", description: "Importance matrix in place of calibration (.gguf or .dat)" },
+    group: { type: "string", valueHint: "N", description: "Columns that share a scale in int4: 32, 64, 128 (default)" },
+    keep: { type: "string", valueHint: "PATTERN=TYPE", description: "Tensors of another type, as blk.0.*=Q8_0; may be repeated" },
+    damp: { type: "string", valueHint: "X", description: "Damping of error feedback (default 0.01)" },
+    "act-order": { type: "boolean", description: "Error feedback takes the most important columns first" },
+    "checkpoint-version": { type: "string", valueHint: "1|2", description: "Of int4's zero points (default 1)" },
+  },
+  repeated: ["keep"],
+  async run(args) {
+    const [source, output] = places(args);
+    const { quantize: work } = await import("cpm-wasm/quantise");
+    const shown = new Shown(args.flag("json"));
+    const file = args.text("calibration");
+    try {
+      const report = await work(await modelOf(source, args.flag("json")), output, {
+        type: (args.text("type") ?? "Q4_K") as Target,
+        method: args.text("method") as Method | undefined,
+        calibration: file === undefined ? undefined : await calibrationOf(file),
+        imatrix: args.text("imatrix"),
+        group: args.number("group"),
+        keep: args.list("keep").map(ruleOf),
+        damp: args.number("damp"),
+        actOrder: args.flag("act-order"),
+        checkpointVersion: args.number("checkpoint-version") as 1 | 2 | undefined,
+        ...common(args, shown),
+      });
+      shown.close();
+      await (args.flag("json") ? printJson(report) : write(told(output, report)));
+    } finally {
+      shown.close();
+    }
+  },
+};
+
+export const imatrix: Command = {
+  name: "imatrix",
+  description: "Collect an importance matrix, as llama-imatrix does",
+  args: { ...modelArgs, ...calibrationArgs },
+  async run(args) {
+    const [source, output] = places(args);
+    const file = args.text("calibration");
+    if (file === undefined) throw new UsageError("cpm imatrix: give a text with --calibration");
+    const { imatrix: work } = await import("cpm-wasm/quantise");
+    const shown = new Shown(args.flag("json"));
+    try {
+      const found = await work(await modelOf(source, args.flag("json")), output, {
+        calibration: await calibrationOf(file),
+        ...common(args, shown),
+      });
+      shown.close();
+      const { entries, rows } = found;
+      await (args.flag("json")
+        ? printJson({ output, tensors: entries.size, rows })
+        : write(`${output}: ${entries.size} tensors, ${rows} rows of inputs\n`));
+    } finally {
+      shown.close();
+    }
+  },
+};
+
+function places(args: Parsed): [string, string] {
+  const [source, output] = args.positionals;
+  if (source === undefined || output === undefined) throw new UsageError("give a model and where the result goes");
+  return [source, output];
+}
+
+function common(args: Parsed, shown: Shown) {
+  const memory = args.number("memory");
+  return {
+    length: args.number("length"),
+    samples: args.number("samples"),
+    seed: args.number("seed"),
+    threads: args.number("threads"),
+    maxMemoryBytes: memory === undefined ? undefined : memory * 2 ** 20,
+    force: args.flag("force"),
+    signal: interrupt.signal,
+    onProgress: shown.progress,
+    onWarning: shown.warning,
+  };
+}
+
+function ruleOf(text: string): readonly [string, string] {
+  const at = text.lastIndexOf("=");
+  if (at < 1) throw new UsageError(`--keep: expected PATTERN=TYPE, found "${text}"`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** Sequences of a file: its whole text, or one item a line of JSON. */
+async function calibrationOf(file: string): Promise<Calibration> {
+  const text = await readFile(file, "utf8").catch((cause: unknown) => {
+    throw new CpmError("io", `${file}: could not be read (${reasonOf(cause)}); check --calibration`, { file }, { cause });
+  });
+  if (!/\.jsonl$/i.test(file)) return [text];
+  return text.split("\n").flatMap((line, i): Calibration => {
+    if (line.trim() === "") return [];
+    const refuse = (why: string): never => {
+      throw new CpmError(
+        "bad-input",
+        `${file}: line ${i + 1}: ${why}; expected {"text": …}, {"messages": […]} or {"tokens": […]}`,
+        { file },
+      );
+    };
+    let record: unknown;
+    try {
+      record = JSON.parse(line);
+    } catch (cause) {
+      refuse(reasonOf(cause));
+    }
+    if (typeof record !== "object" || record === null) return refuse("no object");
+    const { text: own, tokens, messages } = record as { text?: unknown; tokens?: unknown; messages?: unknown };
+    if (typeof own === "string") return [own];
+    if (Array.isArray(tokens)) return [tokens as number[]];
+    if (Array.isArray(messages)) return [{ messages } as Calibration[number]];
+    return refuse("none of these");
+  });
+}
+
+class Shown {
+  readonly #bar: ProgressBar | undefined;
+
+  constructor(json: boolean) {
+    this.#bar = !json && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
+  }
+
+  readonly warning = (message: string): void => note(message);
+
+  readonly progress = ({ fraction, layer, layers, tensor, secondsLeft }: QuantizeProgress): void =>
+    this.#bar?.show({
+      what: "quantising",
+      done: fraction,
+      total: 1,
+      more: [
+        secondsLeft === undefined ? "" : `${duration(secondsLeft)} left`,
+        layer >= 0 && layer < layers ? `layer ${layer + 1} of ${layers}` : "",
+        tensor ?? "",
+      ],
+    });
+
+  close(): void {
+    this.#bar?.close();
+  }
+}
+
+/** Tensors by type: how many, and how far they are from what they were. */
+function told(output: string, { tensors, bytes, bitsPerWeight, resumedAt }: QuantizeReport): string {
+  const types = new Map<string, { count: number; bytes: number; worst: number; hows: Set<string> }>();
+  for (const t of tensors) {
+    const of = types.get(t.type) ?? { count: 0, bytes: 0, worst: 0, hows: new Set() };
+    types.set(t.type, of);
+    of.count++;
+    of.bytes += t.bytes;
+    of.worst = Math.max(of.worst, t.relativeError);
+    of.hows.add(t.how);
+  }
+  const rows = [...types].map(([type, t]) => [
+    type,
+    `${t.count}`,
+    (t.bytes / 1e6).toFixed(2),
+    t.worst.toExponential(2),
+    [...t.hows].join(", "),
+  ]);
+  const resumed = resumedAt > 0 ? `, taken up at layer ${resumedAt + 1}` : "";
+  return `${output}: ${(bytes / 1e6).toFixed(2)} MB, ${bitsPerWeight.toFixed(3)} bits a weight${resumed}\n\n${table([["type", "tensors", "MB", "worst error", "how"], ...rows])}`;
+}

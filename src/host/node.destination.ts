@@ -1,0 +1,93 @@
+// A quantised model on disk. Beside OUT lies the hidden folder .OUT.quantising with what has been written so far, the activations that
+// spill, and how far the run came; it goes when OUT has its name.
+import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { CpmError } from "../errors.ts";
+import type { Output, OutputFolder } from "../file/write/output.ts";
+import type { Destination, Store } from "../quantise/destination.ts";
+import { reasonOf } from "../shown.ts";
+import { checkFree, fileOutput, folderOutput } from "./node.output.ts";
+
+async function within<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof CpmError) throw cause;
+    const { code } = cause as { code?: string };
+    const full = code === "ENOSPC" || code === "EDQUOT";
+    const what = full ? "the disk is full; make room and run it again: it goes on where it ended" : reasonOf(cause);
+    throw new CpmError("io", `${path}: ${what}`, { file: path }, { cause });
+  }
+}
+
+function diskStore(path: string, handle: FileHandle): Store {
+  return {
+    read: (at, target) =>
+      within(path, async () => {
+        for (let done = 0; done < target.length; ) {
+          const { bytesRead } = await handle.read(target, done, target.length - done, at + done);
+          if (bytesRead === 0) throw new CpmError("io", `${path}: the file is shorter than it was`, { file: path });
+          done += bytesRead;
+        }
+      }),
+    write: (at, bytes) =>
+      within(path, async () => {
+        for (let done = 0; done < bytes.length; )
+          done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+      }),
+    sync: () => within(path, () => handle.datasync()),
+    close: () => handle.close(),
+  };
+}
+
+/**
+ * The destination at `path`. @throws CpmError "io" when something has that name and `force` is not given, or the folder of it cannot be
+ * written.
+ */
+export async function diskDestination(path: string, force = false): Promise<Destination> {
+  const out = resolve(path);
+  await checkFree(out, { force });
+  const work = join(dirname(out), `.${basename(out)}.quantising`);
+  await within(path, () => mkdir(work, { recursive: true }));
+  const outputs: Output[] = [];
+  const stores: Store[] = [];
+  let folder: OutputFolder | undefined;
+  const state = join(work, "state.json");
+  return {
+    name: path,
+    async file(name) {
+      if (name !== undefined) folder ??= await folderOutput(out, { force, temporary: join(work, "files") });
+      const output =
+        name === undefined
+          ? await fileOutput(out, { force, temporary: join(work, "out") })
+          : await fileOutput(join(work, "files", name), { force: true, temporary: join(work, `${name}.part`) });
+      outputs.push(output);
+      return output;
+    },
+    async store(name) {
+      const file = join(work, name);
+      const handle = await within(file, () =>
+        open(file, "a")
+          .then((made) => made.close())
+          .then(() => open(file, "r+")),
+      );
+      const store = diskStore(file, handle);
+      stores.push(store);
+      return store;
+    },
+    load: () => readFile(state, "utf8").catch(() => undefined),
+    save: (text) =>
+      within(state, async () => {
+        await writeFile(`${state}.new`, text);
+        await rename(`${state}.new`, state);
+      }),
+    async finish() {
+      await folder?.commit();
+    },
+    async end(keep) {
+      for (const output of outputs.splice(0)) await output.discard();
+      for (const store of stores.splice(0)) await store.close();
+      if (!keep) await rm(work, { recursive: true, force: true });
+    },
+  };
+}

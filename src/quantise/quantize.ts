@@ -1,0 +1,281 @@
+// The quantiser's entrance: options checked, model and calibration opened, one run.
+import type { ModelInput } from "../engine/host.ts";
+import { CpmError, nearest } from "../errors.ts";
+import { inputKind } from "../file/kind.ts";
+import { openInput } from "../file/open.ts";
+import { abortable, type ModelFiles } from "../file/source.ts";
+import { shown } from "../shown.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+import { type Calibration, chooseSequences } from "./calibration.ts";
+import type { Destination } from "./destination.ts";
+import { Hessian } from "./hessian.ts";
+import { type Imatrix, readImatrix } from "./imatrix.ts";
+import { LayerRun } from "./layers.ts";
+import { feedsBack, METHODS, type Method, smooths } from "./method.ts";
+import { Machine, type QuantiseModules } from "./module.ts";
+import { Passes, STAGE_NAMES, STAGES } from "./passes.ts";
+import type { QuantizeProgress } from "./progress.ts";
+import { TARGETS, type Target } from "./recipe.ts";
+import { embedSequences, type QuantizeReport, runQuantise } from "./run.ts";
+import { type OpenedSource, openSource, plainTensor, roundedTensors } from "./source.ts";
+
+/** What every run takes. */
+export interface CommonOptions {
+  /** Tokens of a calibration sequence, at most. Default 512. */
+  readonly length?: number | undefined;
+  /** Calibration sequences, at most; of more, some are chosen by `seed`. Default 128. */
+  readonly samples?: number | undefined;
+  /** Default 0. */
+  readonly seed?: number | undefined;
+  /** Default "auto": the physical cores. */
+  readonly threads?: number | "auto" | undefined;
+  /** What the quantiser's memory may grow to, in bytes. Activations spill to disk in any case. Default: what WebAssembly has, 4 GiB. */
+  readonly maxMemoryBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: QuantizeProgress) => void) | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+export interface QuantizeOptions extends CommonOptions {
+  /** A GGUF mixture by its name, or "int4": a folder of GPTQ safetensors. */
+  readonly type: Target;
+  /** Default "gptq" with calibration, else "search". */
+  readonly method?: Method | undefined;
+  /** Texts, each a sequence of its own, or sequences of tokens. */
+  readonly calibration?: Calibration | undefined;
+  /** An importance matrix in one of llama.cpp's formats. Not beside calibration, which makes its own. */
+  readonly imatrix?: ModelInput | undefined;
+  /** Columns that share a scale in int4: 32, 64 or 128, the default. GGUF types have groups of their own. */
+  readonly group?: number | undefined;
+  /** [pattern, type]: tensors that become another type; * stands for any characters. */
+  readonly keep?: readonly (readonly [pattern: string, type: string])[] | undefined;
+  /** Share of the mean diagonal that is added to it. Default 0.01. */
+  readonly damp?: number | undefined;
+  /** Error feedback takes columns by falling importance; the layout stays. Default false. */
+  readonly actOrder?: boolean | undefined;
+  /** Positions that the methods with "p-gptq" leave out of every sequence. Default 4. */
+  readonly skip?: number | undefined;
+  /** Of int4 checkpoints: 1 stores zero points less one, which every reader takes; 2 as they are. Default 1. */
+  readonly checkpointVersion?: 1 | 2 | undefined;
+}
+
+export type ImatrixOptions = CommonOptions & {
+  readonly calibration: Calibration;
+};
+
+const bad = (field: string, expected: string, found: unknown): CpmError =>
+  new CpmError("bad-option", `${field}: expected ${expected}, found ${shown(found)}`, { field, expected, found: shown(found) });
+
+function oneOf<T extends string>(field: string, value: unknown, values: readonly T[]): T {
+  const found = values.find((v) => v === value);
+  if (found !== undefined) return found;
+  const near = typeof value === "string" ? nearest(value, values) : undefined;
+  throw bad(field, `${values.join(", ")}${near ? ` (${near}?)` : ""}`, value);
+}
+
+function whole(field: string, value: unknown, low: number, high: number): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < low || value > high)
+    throw bad(field, `a whole number from ${low} to ${high}`, value);
+  return value;
+}
+
+function checked(o: QuantizeOptions) {
+  const type = oneOf("type", o.type, TARGETS);
+  const method = oneOf("method", o.method ?? (o.calibration ? "gptq" : "search"), METHODS);
+  const calibrated = feedsBack(method) || smooths(method);
+  if (calibrated && !o.calibration)
+    throw new CpmError("bad-option", `method: ${method} needs calibration text; give some, or use "search"`, {
+      field: "calibration",
+      expected: "calibration texts",
+      found: "none",
+    });
+  if (method === "rtn" && (o.calibration || o.imatrix))
+    throw new CpmError("bad-option", 'method: "rtn" looks at no calibration; leave it out, or use "search"', { field: "method" });
+  if (o.calibration && o.imatrix)
+    throw new CpmError("bad-option", "imatrix: calibration makes an importance matrix of its own; give one of them", {
+      field: "imatrix",
+    });
+  const group = o.group ?? 128;
+  if (![32, 64, 128].includes(group)) throw bad("group", "32, 64 or 128", group);
+  const damp = o.damp ?? 0.01;
+  if (!(damp > 0 && damp <= 1)) throw bad("damp", "a number above 0, at most 1", damp);
+  const version = o.checkpointVersion ?? 1;
+  if (version !== 1 && version !== 2) throw bad("checkpointVersion", "1 or 2", version);
+  return {
+    type,
+    method,
+    group,
+    damp,
+    version,
+    actOrder: o.actOrder === true,
+    skip: whole("skip", o.skip ?? 4, 0, 1024),
+    keep: o.keep ?? [],
+  } as const;
+}
+
+function common(o: CommonOptions) {
+  const threads = o.threads ?? "auto";
+  if (threads !== "auto") whole("threads", threads, 1, 64);
+  return {
+    length: whole("length", o.length ?? 512, 8, 1 << 17),
+    samples: whole("samples", o.samples ?? 128, 1, 1 << 20),
+    seed: whole("seed", o.seed ?? 0, 0, 2 ** 32 - 1),
+    threads,
+    memory: o.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+  };
+}
+
+export interface QuantisePlatform extends QuantiseModules {
+  /** Absent where there is no file system. */
+  readonly openPath?: (path: string) => ModelFiles | Promise<ModelFiles>;
+}
+
+/** The quantiser over a platform. */
+export function openQuantise(platform: QuantisePlatform) {
+  const open = async (input: ModelInput, signal: AbortSignal | undefined): Promise<ModelFiles> => {
+    const files = await openInput(inputKind(input), platform.openPath);
+    return signal ? abortable(files, signal) : files;
+  };
+  return {
+    async quantize(model: ModelInput, destination: Destination, options: QuantizeOptions): Promise<QuantizeReport> {
+      const settings = checked(options);
+      const { threads, memory, ...choice } = common(options);
+      const { signal, onProgress, onWarning } = options;
+      signal?.throwIfAborted();
+      const files = await open(model, signal);
+      let machine: Machine | undefined;
+      let begun = false;
+      try {
+        const source = await openSource(files, signal);
+        refuseCrossing(source, settings.type, destination.name);
+        const sequences = options.calibration
+          ? chooseSequences(options.calibration, new Tokenizer(source.model.tokenizer), source.model.config, choice)
+          : [];
+        const imatrix = options.imatrix === undefined ? undefined : await imatrixOf(await open(options.imatrix, signal), signal);
+        const rounded = roundedTensors(source);
+        if (rounded.length)
+          onWarning?.(
+            `${rounded.length} tensors were quantised before (${rounded[0]}, ...): their errors stay; start from the float model if there is one`,
+          );
+        machine = await Machine.open(platform, threads, memory);
+        begun = true;
+        const report = await runQuantise(machine, files, source, sequences, imatrix, settings, destination, {
+          signal,
+          ...(onProgress ? { onProgress } : {}),
+          ...(onWarning ? { onWarning } : {}),
+        });
+        await destination.end(false);
+        return report;
+      } catch (error) {
+        await destination.end(begun && (await destination.load()) !== undefined);
+        throw error;
+      } finally {
+        await machine?.end();
+        await files.close();
+      }
+    },
+
+    /** Mean squared inputs of every linear of the layers, over the model as it is. */
+    async imatrix(model: ModelInput, scratch: Destination, options: ImatrixOptions): Promise<Imatrix> {
+      const { threads, memory, ...choice } = common(options);
+      const { signal } = options;
+      const files = await open(model, signal);
+      let machine: Machine | undefined;
+      try {
+        const source = await openSource(files, signal);
+        const sequences = chooseSequences(
+          options.calibration,
+          new Tokenizer(source.model.tokenizer),
+          source.model.config,
+          choice,
+        );
+        machine = await Machine.open(platform, threads, memory);
+        return await observe(machine, source, sequences, scratch, options, choice.length);
+      } finally {
+        await scratch.end(false);
+        await machine?.end();
+        await files.close();
+      }
+    },
+  };
+}
+
+/** Containers are changed by another command. */
+function refuseCrossing({ gguf, model }: OpenedSource, type: Target, name: string): void {
+  if (gguf && type === "int4")
+    throw new CpmError(
+      "unsupported",
+      `${name}: int4 safetensors are made from a Hugging Face folder, and ${model.config.name} is a GGUF`,
+      {
+        field: "type",
+      },
+    );
+  if (!gguf && type !== "int4")
+    throw new CpmError(
+      "unsupported",
+      `${name}: a GGUF is made from a GGUF; convert the folder ${model.config.name} to an F16 GGUF first, or make "int4"`,
+      { field: "type" },
+    );
+}
+
+async function imatrixOf(files: ModelFiles, signal: AbortSignal | undefined): Promise<Imatrix> {
+  try {
+    const source = await files.open(files.entry, signal);
+    if (!source) throw new CpmError("io", `${files.entry}: there is no such file`, { file: files.entry });
+    return await readImatrix(source, signal);
+  } finally {
+    await files.close();
+  }
+}
+
+async function observe(
+  machine: Machine,
+  source: OpenedSource,
+  sequences: readonly (readonly number[])[],
+  scratch: Destination,
+  { signal, onProgress }: CommonOptions,
+  chunkSize: number,
+): Promise<Imatrix> {
+  const { model } = source;
+  const { layers } = model.config;
+  const entries = new Map<string, Float64Array>();
+  const lengths = sequences.map(({ length }) => length);
+  const rows = lengths.reduce((a, b) => a + b, 0);
+  let layer = 0;
+  let seen = 0;
+  const begun = machine.host.now();
+  const passes = new Passes(machine, model, lengths, scratch, {
+    signal,
+    onRows(count) {
+      seen += count;
+      const fraction = seen / (2 * rows * layers);
+      const secondsLeft = ((machine.host.now() - begun) / 1000) * (1 / fraction - 1);
+      onProgress?.({ phase: "calibrate", layer, layers, fraction, secondsLeft });
+    },
+  });
+  try {
+    await embedSequences(machine, source, sequences, await passes.store("hidden-0"), signal);
+    const settings = { method: "search", damp: 0.01, actOrder: false, skip: 0, smoothGroup: 32 } as const;
+    const hooks = { signal, work() {}, warn() {}, put: async () => {}, putNorm: async () => {} };
+    const run = new LayerRun(machine, passes, model.config, settings, hooks);
+    for (; layer < layers; layer++) {
+      const [from, to] = [`hidden-${layer % 2}`, `hidden-${(layer + 1) % 2}`];
+      const files = model.layers[layer]!;
+      await run.forward(files, from, to);
+      const { hidden, attended, inner } = passes.sizes;
+      const cols = { qkv: hidden, o: attended, mlp: hidden, down: inner };
+      const sums = STAGE_NAMES.map((stage) => [stage, new Hessian(machine, cols[stage], false)] as const);
+      try {
+        const of = Object.fromEntries(sums) as Record<(typeof STAGE_NAMES)[number], Hessian>;
+        await passes.observe(from, async (stage, at, count) => await of[stage].addAt(at, count));
+        for (const [stage, sum] of sums)
+          for (const part of STAGES[stage]) entries.set(plainTensor(files[part]).name, sum.importance());
+      } finally {
+        for (const [, sum] of sums.reverse()) sum.end(false);
+      }
+    }
+    return { entries, rows, chunkSize };
+  } finally {
+    passes.end();
+  }
+}

@@ -1,0 +1,463 @@
+// A whole run: tensors outside the layers, then layer after layer, each written and remembered before the next begins. A run that was
+// killed goes on at the layer it was in; nothing depends on where that was, so the bytes are the same.
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
+import { bytesOf } from "../brands.ts";
+import { CpmError } from "../errors.ts";
+import type { ModelFiles } from "../file/source.ts";
+import type { FileTensor } from "../file/tensor.ts";
+import type { Destination, Store } from "./destination.ts";
+import { fuse, type Imatrix } from "./imatrix.ts";
+import { LayerRun } from "./layers.ts";
+import { feedsBack, type Method, type Quantised, quantiseMatrix, smooths } from "./method.ts";
+import type { Machine } from "./module.ts";
+import { PARTS, type Part, Passes } from "./passes.ts";
+import { Progress, type QuantizeProgress } from "./progress.ts";
+import { fittingType, Keeps, recipeType, type Target } from "./recipe.ts";
+import { type OpenedSource, plainTensor, readValues, type SourceTensor } from "./source.ts";
+import { ggufTarget, gptqTarget, namesOf, type TargetFile, type TensorPlan } from "./targets.ts";
+
+export interface RunSettings {
+  readonly type: Target;
+  readonly method: Method;
+  readonly group: number;
+  readonly damp: number;
+  readonly actOrder: boolean;
+  readonly skip: number;
+  readonly version: 1 | 2;
+  readonly keep: readonly (readonly [string, string])[];
+}
+
+export interface RunHooks {
+  readonly signal?: AbortSignal | undefined;
+  onProgress?(progress: QuantizeProgress): void;
+  onWarning?(message: string): void;
+}
+
+export interface TensorReport {
+  readonly name: string;
+  readonly type: string;
+  readonly how: Quantised["how"];
+  readonly elements: number;
+  readonly bytes: number;
+  /** Sum of squared differences over the sum of squares. */
+  readonly relativeError: number;
+  /** With error feedback: mean squared error of the output over the calibration rows, in the damped metric. */
+  readonly loss?: number | undefined;
+}
+
+export interface QuantizeReport {
+  readonly tensors: readonly TensorReport[];
+  readonly warnings: readonly string[];
+  /** Of the tensors. */
+  readonly bytes: number;
+  readonly bitsPerWeight: number;
+  /** Layers that an earlier run had done. */
+  readonly resumedAt: number;
+}
+
+interface State {
+  readonly settings: string;
+  /** Layers that are done; -1: not even what lies outside them. */
+  readonly layers: number;
+  readonly done: readonly string[];
+  readonly reports: readonly TensorReport[];
+  readonly warnings: readonly string[];
+}
+
+/** What each tensor becomes. @throws CpmError "bad-option" for patterns that fit none and groups that do not divide the columns. */
+export function planTensors(
+  source: OpenedSource,
+  s: RunSettings,
+  weighted: boolean,
+  warn: (message: string) => void,
+): TensorPlan[] {
+  const keeps = new Keeps(s.keep);
+  const layers = source.model.config.layers;
+  const plans = source.tensors.map((t): TensorPlan => {
+    if (t.tensor.shape.length !== 2 || t.role.kind === "other")
+      return { ...t, form: s.type === "int4" ? { blocks: "F16" } : "copy" };
+    return { ...t, form: formOf(t, s, layers, keeps, weighted, warn) };
+  });
+  keeps.checkUsed();
+  return plans;
+}
+
+function formOf(
+  t: SourceTensor,
+  s: RunSettings,
+  layers: number,
+  keeps: Keeps,
+  weighted: boolean,
+  warn: (message: string) => void,
+): Exclude<TensorPlan["form"], "copy"> {
+  const cols = t.tensor.shape[1]!;
+  const kept = keeps.typeOf(t.name);
+  if (s.type === "int4") {
+    if (kept && kept !== "F16")
+      throw new CpmError("bad-option", `keep: a GPTQ folder has int4 and F16 tensors, no ${kept} (${t.name})`, {
+        field: "keep",
+        found: kept,
+      });
+    if (kept || t.role.kind === "embedding" || t.role.kind === "head") return { blocks: "F16" };
+    if (cols % s.group)
+      throw new CpmError(
+        "bad-option",
+        `group: ${t.name} has rows of ${cols}, which ${s.group} does not divide; choose another group, or --keep it`,
+        { field: "group", expected: `a divisor of ${cols}`, found: String(s.group) },
+      );
+    return { int4: s.group };
+  }
+  const wanted = kept ?? recipeType(s.type, t.role, layers, weighted);
+  const type = fittingType(wanted, cols);
+  if (type !== wanted) warn(`${t.name}: rows of ${cols} are no whole blocks of ${wanted}; it becomes ${type}`);
+  return { blocks: type };
+}
+
+/** Quantises `source` into `destination`. `sequences`: tokens of calibration, none where the method needs none. */
+export async function runQuantise(
+  machine: Machine,
+  files: ModelFiles,
+  source: OpenedSource,
+  sequences: readonly (readonly number[])[],
+  imatrix: Imatrix | undefined,
+  settings: RunSettings,
+  destination: Destination,
+  hooks: RunHooks,
+): Promise<QuantizeReport> {
+  const run = new Run(machine, files, source, sequences, imatrix, settings, destination, hooks);
+  return await run.all();
+}
+
+class Run {
+  readonly #machine: Machine;
+  readonly #files: ModelFiles;
+  readonly #source: OpenedSource;
+  readonly #sequences: readonly (readonly number[])[];
+  readonly #imatrix: Imatrix | undefined;
+  readonly #settings: RunSettings;
+  readonly #destination: Destination;
+  readonly #hooks: RunHooks;
+  readonly #warnings: string[] = [];
+  readonly #reports: TensorReport[] = [];
+  readonly #done: string[] = [];
+  readonly #plans: readonly TensorPlan[];
+  readonly #calibrated: boolean;
+  #target!: TargetFile;
+  #progress!: Progress;
+  #layers = -1;
+
+  constructor(
+    machine: Machine,
+    files: ModelFiles,
+    source: OpenedSource,
+    sequences: readonly (readonly number[])[],
+    imatrix: Imatrix | undefined,
+    settings: RunSettings,
+    destination: Destination,
+    hooks: RunHooks,
+  ) {
+    this.#machine = machine;
+    this.#files = files;
+    this.#source = source;
+    this.#sequences = sequences;
+    this.#imatrix = imatrix;
+    this.#settings = settings;
+    this.#destination = destination;
+    this.#hooks = hooks;
+    this.#calibrated = sequences.length > 0;
+    const early: string[] = [];
+    this.#plans = planTensors(source, settings, this.#calibrated || imatrix !== undefined, (message) => early.push(message));
+    for (const message of early) this.#warn(message);
+  }
+
+  #warn(message: string): void {
+    if (this.#warnings.includes(message)) return;
+    this.#warnings.push(message);
+    this.#hooks.onWarning?.(message);
+  }
+
+  async all(): Promise<QuantizeReport> {
+    const key = await this.#key();
+    const found = await this.#resume(key);
+    const resumedAt = Math.max(0, this.#layers);
+    const { layers } = this.#source.model.config;
+    const signal = this.#hooks.signal;
+    const open = this.#settings.type === "int4" ? gptqTarget : undefined;
+    this.#target = open
+      ? await open(this.#files, this.#plans, this.#settings, this.#destination, found, signal)
+      : await ggufTarget(
+          this.#source,
+          this.#plans,
+          this.#settings.type as Exclude<Target, "int4">,
+          this.#destination,
+          found,
+          signal,
+        );
+    const work = this.#work();
+    this.#progress = new Progress(work.outside + layers * work.layer, layers, this.#machine.host.now, (p) =>
+      this.#hooks.onProgress?.(p),
+    );
+    const inLayers = new Set(this.#source.model.layers.flatMap((layer) => PARTS.map((part) => plainTensor(layer[part]))));
+    const norms = new Set(
+      smooths(this.#settings.method) ? this.#source.model.layers.flatMap((l) => [l.attnNorm, l.ffnNorm]) : [],
+    );
+    if (this.#layers < 0) {
+      this.#progress.at("tensors", -1);
+      for (const plan of this.#plans) {
+        if (inLayers.has(plan.tensor) || norms.has(plan.tensor)) continue;
+        await this.#one(plan);
+        this.#progress.add(elements(plan.tensor) * 256, plan.name);
+      }
+      await this.#save(key, 0);
+    } else this.#progress.skip(work.outside);
+    this.#progress.skip(this.#layers * work.layer);
+    if (this.#calibrated) await this.#calibrate(key, layers);
+    else
+      for (let i = this.#layers; i < layers; i++) {
+        this.#progress.at("quantise", i);
+        for (const part of PARTS) {
+          const plan = this.#planOf(plainTensor(this.#source.model.layers[i]![part]));
+          await this.#one(plan);
+          this.#progress.add(elements(plan.tensor) * 256, plan.name);
+        }
+        await this.#save(key, i + 1);
+      }
+    this.#hooks.signal?.throwIfAborted();
+    await this.#target.finish();
+    await this.#destination.finish();
+    this.#progress.at("done", layers);
+    this.#progress.add(0);
+    const bytes = this.#reports.reduce((sum, r) => sum + r.bytes, 0);
+    const weights = this.#reports.reduce((sum, r) => sum + r.elements, 0);
+    const order = new Map(this.#plans.map(({ name }, i) => [name, i]));
+    const tensors = [...this.#reports].sort((a, b) => order.get(a.name)! - order.get(b.name)!);
+    return { tensors, warnings: this.#warnings, bytes, bitsPerWeight: (8 * bytes) / weights, resumedAt };
+  }
+
+  #planOf(tensor: FileTensor): TensorPlan {
+    return this.#plans.find((plan) => plan.tensor === tensor)!;
+  }
+
+  /** Multiplications, roughly, outside the layers and in each of them. */
+  #work(): { outside: number; layer: number } {
+    const layer = this.#source.model.layers[0]!;
+    const { method } = this.#settings;
+    let [outside, inside] = [0, 0];
+    for (const plan of this.#plans) outside += elements(plan.tensor) * 256;
+    for (const part of PARTS) {
+      const tensor = plainTensor(layer[part]);
+      outside -= this.#source.model.config.layers * elements(tensor) * 256;
+      const cols = tensor.shape[1]!;
+      inside += elements(tensor) * (this.#calibrated && feedsBack(method) ? cols : 256);
+      if (this.#calibrated && smooths(method)) inside += 20 * elements(tensor) * cols;
+    }
+    return { outside: Math.max(1, outside), layer: inside + this.#rowWork() * this.#rows() * (smooths(method) ? 6 : 5) };
+  }
+
+  #rows(): number {
+    return this.#sequences.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  /** Multiplications of a row of calibration in one of the five passes of a layer, on average. */
+  #rowWork(): number {
+    if (!this.#calibrated) return 0;
+    const { hidden, intermediate, heads, headDim } = this.#source.model.config;
+    const own = PARTS.reduce((sum, part) => sum + elements(plainTensor(this.#source.model.layers[0]![part])), 0);
+    const matrices = feedsBack(this.#settings.method) ? (2 * hidden ** 2 + (heads * headDim) ** 2 + intermediate ** 2) / 2 : 0;
+    return (own + matrices) / 5;
+  }
+
+  async #one(plan: TensorPlan): Promise<void> {
+    const signal = this.#hooks.signal;
+    signal?.throwIfAborted();
+    if (plan.form === "copy") {
+      const { tensor } = plan;
+      const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
+      await this.#target.put(plan, bytes);
+      this.#note(plan, { bytes: bytes as Uint8Array<ArrayBuffer>, relativeError: 0, how: "copied" });
+      return;
+    }
+    const shape = plan.tensor.shape;
+    const cols = shape.at(-1)!;
+    const rows = elements(plan.tensor) / cols;
+    const w = await readValues(this.#machine, plan.tensor, signal);
+    try {
+      const importance = this.#imatrix && fuse(this.#imatrix, plan.name, cols);
+      const search = this.#settings.method !== "rtn";
+      const result = await quantiseMatrix(this.#machine, { at: w.at, rows, cols }, plan.form, { importance, search }, false);
+      await this.#target.put(plan, result);
+      this.#note(plan, result);
+    } finally {
+      this.#machine.free(w);
+    }
+  }
+
+  #note(plan: TensorPlan, result: Quantised): void {
+    const { form } = plan;
+    const type = form === "copy" ? plan.tensor.type : "blocks" in form ? form.blocks : `int4 g${form.int4}`;
+    const groups = result.codes ? result.codes.scales.length : 0;
+    const bytes = result.bytes?.length ?? elements(plan.tensor) / 2 + 2.5 * groups;
+    const { how, relativeError, loss } = result;
+    this.#done.push(...namesOf(plan));
+    this.#reports.push({ name: plan.name, type, how, elements: elements(plan.tensor), bytes, relativeError, loss });
+  }
+
+  async #calibrate(key: string, layers: number): Promise<void> {
+    const { model } = this.#source;
+    const { signal } = this.#hooks;
+    const lengths = this.#sequences.map(({ length }) => length);
+    const rowWork = this.#rowWork();
+    const passes = new Passes(this.#machine, model, lengths, this.#destination, {
+      signal,
+      onRows: (rows) => this.#progress.add(rows * rowWork),
+    });
+    try {
+      const run = new LayerRun(
+        this.#machine,
+        passes,
+        model.config,
+        { ...this.#settings, smoothGroup: this.#smoothGroup() },
+        {
+          signal,
+          work: (amount, tensor) => this.#progress.add(amount, tensor),
+          warn: (message) => this.#warn(message),
+          put: async (plan, result) => {
+            await this.#target.put(plan, result);
+            this.#note(plan, result);
+          },
+          putNorm: async (tensor, values) => {
+            const plan = this.#planOf(tensor);
+            const bytes = await this.#normBytes(plan, values);
+            await this.#target.put(plan, bytes);
+            this.#note(plan, { bytes, relativeError: 0, how: "copied" });
+          },
+        },
+      );
+      if (this.#layers === 0)
+        await embedSequences(this.#machine, this.#source, this.#sequences, await passes.store("hidden-0"), signal);
+      for (let i = this.#layers; i < layers; i++) {
+        this.#progress.at("calibrate", i);
+        const files = model.layers[i]!;
+        const plans = Object.fromEntries(PARTS.map((part) => [part, this.#planOf(plainTensor(files[part]))])) as Record<
+          Part,
+          TensorPlan
+        >;
+        const to = `hidden-${(i + 1) % 2}`;
+        await run.quantise(files, plans, `hidden-${i % 2}`, to);
+        await (await passes.store(to)).sync();
+        await this.#save(key, i + 1);
+      }
+    } finally {
+      passes.end();
+    }
+  }
+
+  /** A changed norm in the type that the output has for it. */
+  async #normBytes(plan: TensorPlan, values: Float32Array): Promise<Uint8Array<ArrayBuffer>> {
+    const type = plan.form === "copy" ? plan.tensor.type : "blocks" in plan.form ? plan.form.blocks : "F16";
+    const w = this.#machine.take("f32", values.length);
+    try {
+      this.#machine.f32(w.at, values.length).set(values);
+      const form = { blocks: type as "F32" | "F16" | "BF16" };
+      const result = await quantiseMatrix(
+        this.#machine,
+        { at: w.at, rows: 1, cols: values.length },
+        form,
+        { search: false },
+        false,
+      );
+      return result.bytes!;
+    } finally {
+      this.#machine.free(w);
+    }
+  }
+
+  /** Smoothing is searched on int4 groups like those of the type. */
+  #smoothGroup(): number {
+    return this.#settings.type === "int4" ? this.#settings.group : 32;
+  }
+
+  /** What must be the same for a run to go on where another ended. */
+  async #key(): Promise<string> {
+    const hash = sha256.create();
+    const { model } = this.#source;
+    const tensors = model.tensors.map(({ name, type, shape, bytes, source }) => [
+      name,
+      type,
+      shape,
+      bytes,
+      source.name,
+      source.size,
+    ]);
+    hash.update(new TextEncoder().encode(JSON.stringify([this.#settings, tensors, model.config.name, STATE_VERSION])));
+    for (const tokens of this.#sequences) hash.update(bytesOf(Int32Array.from([tokens.length, ...tokens]))!);
+    for (const [name, values] of this.#imatrix?.entries ?? []) {
+      hash.update(new TextEncoder().encode(name));
+      hash.update(bytesOf(Float64Array.from(values))!);
+    }
+    return bytesToHex(hash.digest());
+  }
+
+  /** Names of what is written already, when the run that was here before was the same. */
+  async #resume(key: string): Promise<readonly string[]> {
+    const text = await this.#destination.load();
+    let state: State | undefined;
+    try {
+      state = text === undefined ? undefined : (JSON.parse(text) as State);
+    } catch {
+      // A state that is no JSON is none.
+    }
+    if (state?.settings !== key) return [];
+    this.#layers = state.layers;
+    this.#done.push(...state.done);
+    this.#reports.push(...state.reports);
+    for (const warning of state.warnings) if (!this.#warnings.includes(warning)) this.#warnings.push(warning);
+    return state.done;
+  }
+
+  async #save(key: string, layers: number): Promise<void> {
+    this.#layers = layers;
+    await this.#target.sync();
+    const state: State = { settings: key, layers, done: this.#done, reports: this.#reports, warnings: this.#warnings };
+    await this.#destination.save(JSON.stringify(state));
+  }
+}
+
+/** Of what is kept, and of everything that decides about bytes: goes up with each change of either. */
+const STATE_VERSION = 1;
+
+const elements = (tensor: FileTensor): number => tensor.shape.reduce((a, b) => a * b, 1);
+
+/** Embeddings of all tokens, as the first layer reads them, into a store. */
+export async function embedSequences(
+  machine: Machine,
+  { model }: OpenedSource,
+  sequences: readonly (readonly number[])[],
+  store: Store,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { hidden, embeddingScale } = model.config;
+  const embedding = plainTensor(model.embedding);
+  const row = embedding.bytes / embedding.shape[0]!;
+  const held = new Map<number, Float32Array>();
+  let at = 0;
+  for (const tokens of sequences) {
+    const out = new Float32Array(tokens.length * hidden);
+    for (const [i, token] of tokens.entries()) {
+      let values = held.get(token);
+      if (!values) {
+        const one = { ...embedding, shape: [1, hidden], offset: embedding.offset + token * row, bytes: row };
+        const piece = await readValues(machine, one, signal);
+        values = Float32Array.from(machine.f32(piece.at, hidden), (v) => Math.fround(v * Math.fround(embeddingScale)));
+        machine.free(piece);
+        if (held.size < 8192) held.set(token, values);
+      }
+      out.set(values, i * hidden);
+    }
+    await store.write(4 * at * hidden, bytesOf(out)!);
+    at += tokens.length;
+    signal?.throwIfAborted();
+  }
+  await store.sync();
+}

@@ -1,0 +1,179 @@
+// Whole runs on a tiny model: every type loads and runs, killed runs end in the same bytes, bad input is refused, nothing half-done has a name.
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, expect, test } from "vitest";
+import { bytesSource } from "../../src/file/bytes.ts";
+import { readGguf } from "../../src/file/gguf.ts";
+import { diskDestination } from "../../src/host/node.destination.ts";
+import { pathFiles } from "../../src/host/node.files.ts";
+import { readModel } from "../../src/model/read.ts";
+import { memoryDestination } from "../../src/quantise/destination.ts";
+import { openQuantise, type QuantizeOptions } from "../../src/quantise/quantize.ts";
+
+const golden = fileURLToPath(new URL("../golden/", import.meta.url));
+const model = join(golden, "sparse-f32.gguf");
+const folder = await mkdtemp(join(tmpdir(), "cpm-quantise-"));
+afterAll(() => rm(folder, { recursive: true }));
+
+const wasm = (name: string) => readFile(fileURLToPath(new URL(`../../wasm/${name}.wasm`, import.meta.url)));
+const door = openQuantise({
+  host: async () => ({
+    name: "node",
+    module: async () => Promise.reject(new Error("the quantiser asks for its own")),
+    cores: 1,
+    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    now: () => performance.now(),
+  }),
+  module: async () => WebAssembly.compile(await wasm("quantise")),
+  openPath: pathFiles,
+});
+
+const random = (() => {
+  let state = 7;
+  return () => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) / 2 ** 32;
+})();
+const calibration = Array.from({ length: 6 }, () => [1, ...Array.from({ length: 149 }, () => 3 + Math.floor(random() * 400))]);
+const options = (more: Partial<QuantizeOptions>): QuantizeOptions => ({ type: "Q4_0", ...more });
+
+async function bytesOf(more: Partial<QuantizeOptions>): Promise<Uint8Array<ArrayBuffer>> {
+  const out = memoryDestination();
+  await door.quantize(model, out, options(more));
+  return out.files().get("")!;
+}
+
+test("every type is written with all tensors, and is a model again", async () => {
+  const source = await readGguf(bytesSource("x", await readFile(model)));
+  for (const type of ["F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_K_S", "Q4_1", "Q4_0", "TQ1_0", "TQ2_0"] as const) {
+    const bytes = await bytesOf({ type });
+    const got = await readGguf(bytesSource("y", bytes));
+    expect(got.tensors.map((t) => [t.name, t.shape])).toEqual(source.tensors.map((t) => [t.name, t.shape]));
+    const path = join(folder, `${type}.gguf`);
+    await writeFile(path, bytes);
+    const files = await pathFiles(path);
+    expect((await readModel(files)).config.layers).toBeGreaterThan(0);
+    await files.close();
+  }
+});
+
+for (const method of ["gptq", "awq+p-gptq"] as const)
+  test(`${method}: killed after every layer and in the middle of each, it goes on to the same bytes`, async () => {
+    const whole = await bytesOf({ method, calibration });
+    for (const stops of method === "gptq" ? [[1], [3, 9], [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]] : [[4, 11]]) {
+      const out = memoryDestination();
+      const warned: string[] = [];
+      for (const stop of [...stops, Number.POSITIVE_INFINITY]) {
+        const control = new AbortController();
+        let steps = 0;
+        const run = door.quantize(
+          model,
+          out,
+          options({
+            method,
+            calibration,
+            signal: control.signal,
+            onWarning: (message) => warned.push(message),
+            onProgress() {
+              if (++steps >= stop * 5) control.abort(new Error("killed"));
+            },
+          }),
+        );
+        if (
+          await run.then(
+            () => true,
+            (error: Error) => {
+              expect(error.message).toBe("killed");
+              return false;
+            },
+          )
+        )
+          break;
+        expect(() => out.files()).toThrow(/not finished/);
+      }
+      expect(out.files().get("")).toEqual(whole);
+    }
+  });
+
+test("on disk nothing has the name before all of it is written, and nothing is left behind", async () => {
+  const path = join(folder, "out.gguf");
+  const control = new AbortController();
+  const stopped = door.quantize(
+    model,
+    await diskDestination(path),
+    options({
+      method: "gptq",
+      calibration,
+      signal: control.signal,
+      onProgress: ({ layer }) => {
+        if (layer > 0) control.abort(new Error("killed"));
+      },
+    }),
+  );
+  await expect(stopped).rejects.toThrow("killed");
+  expect(await readdir(folder)).not.toContain("out.gguf");
+  const report = await door.quantize(model, await diskDestination(path), options({ method: "gptq", calibration }));
+  expect(report.resumedAt).toBeGreaterThan(0);
+  expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(await bytesOf({ method: "gptq", calibration })));
+  expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
+  await expect(diskDestination(path)).rejects.toMatchObject({ code: "io", message: /--force/ });
+});
+
+test("what cannot be done is refused by name", async () => {
+  const refused = (more: Partial<QuantizeOptions>) => door.quantize(model, memoryDestination(), options(more));
+  await expect(refused({ method: "gptq" })).rejects.toMatchObject({ code: "bad-option", message: /needs calibration/ });
+  await expect(refused({ method: "gptq", calibration: ["x"] })).rejects.toMatchObject({
+    code: "bad-input",
+    message: /too short/,
+  });
+  await expect(refused({ method: "gptq", calibration: [[1, ...Array(20).fill(1e9)]] })).rejects.toMatchObject({
+    code: "bad-input",
+  });
+  await expect(refused({ type: "Q4_X" as "Q4_0" })).rejects.toMatchObject({ code: "bad-option" });
+  await expect(refused({ keep: [["blk.99.*", "Q8_0"]] })).rejects.toMatchObject({ code: "bad-option", message: /no tensor/ });
+  await expect(refused({ keep: [["*", "Q9"]] })).rejects.toMatchObject({ code: "bad-option" });
+  await expect(refused({ group: 48 })).rejects.toMatchObject({ code: "bad-option" });
+  await expect(refused({ type: "int4" })).rejects.toMatchObject({ code: "unsupported" });
+  const bytes = new Uint8Array(await readFile(model));
+  const { tensors } = await readGguf(bytesSource("x", bytes));
+  const bad = tensors.find(({ name }) => name === "blk.1.ffn_up.weight")!;
+  new DataView(bytes.buffer).setFloat32(bad.offset + 40, Number.NaN, true);
+  const damaged = door.quantize(bytes, memoryDestination(), options({}));
+  await expect(damaged).rejects.toMatchObject({ code: "bad-model", detail: { field: "blk.1.ffn_up.weight" } });
+});
+
+test("too few rows of calibration: a warning, and importance in place of feedback", async () => {
+  const warnings: string[] = [];
+  const report = await (async () => {
+    const out = memoryDestination();
+    return await door.quantize(
+      model,
+      out,
+      options({
+        method: "gptq",
+        calibration: calibration.slice(0, 1).map((s) => s.slice(0, 40)),
+        onWarning: (m) => warnings.push(m),
+      }),
+    );
+  })();
+  expect(warnings.some((message) => /too few for error feedback/.test(message))).toBe(true);
+  expect(report.tensors.some(({ how }) => how === "feedback")).toBe(false);
+  expect(report.tensors.some(({ how }) => how === "weighted")).toBe(true);
+});
+
+test("patterns keep tensors at other types", async () => {
+  const got = await readGguf(
+    bytesSource(
+      "y",
+      await bytesOf({
+        keep: [
+          ["blk.0.*", "Q8_0"],
+          ["token_embd", "F16"],
+        ],
+      }),
+    ),
+  );
+  for (const { name, type } of got.tensors)
+    if (/^blk\.0\..*(attn_q|ffn_up)/.test(name)) expect(type).toBe("Q8_0");
+    else if (name === "token_embd.weight") expect(type).toBe("F16");
+});
