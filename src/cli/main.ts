@@ -26,6 +26,7 @@ import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { survey } from "./survey.ts";
 import { tokenize } from "./tokenize.ts";
+import { verify } from "./verify.ts";
 import { visible, visibleJson } from "./visible.ts";
 
 const commands: readonly Command[] = [
@@ -47,6 +48,7 @@ const commands: readonly Command[] = [
   perplexity,
   quantize,
   imatrix,
+  verify,
   ...hubCommands,
 ];
 

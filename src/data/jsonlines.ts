@@ -85,8 +85,9 @@ export function parseRecord(bytes: Uint8Array, field?: string): TextRecord {
   return { json, fields: fields as Record<string, unknown>, text: textOf(fields as Record<string, unknown>, field) };
 }
 
-/** The text of a record: the field named, or the first of text, content, raw_content and body. @throws CpmError "bad-input" */
+/** The text of a record: the field named ("": none is wanted), or the first of text, content, raw_content and body. @throws CpmError "bad-input" */
 export function textOf(fields: Readonly<Record<string, unknown>>, field?: string): string {
+  if (field === "") return "";
   const names = field === undefined ? candidates : [field];
   const name = names.find((candidate) => Object.hasOwn(fields, candidate));
   const text = name === undefined ? undefined : fields[name];
