@@ -10,6 +10,9 @@ export type Interpreter = (job: SandboxJob) => SandboxResult | Promise<SandboxRe
 
 const cut = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text);
 
+/** A value of a program as a line shows it. */
+const printed = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? typeof value));
+
 interface Handle {
   dispose(): void;
 }
@@ -46,7 +49,7 @@ export function quickJsInterpreter(quickjs: QuickJs, limits: InterpreterLimits):
     let output = "";
     const failed = (error: unknown): SandboxResult => {
       const shown = error as { name?: string; message?: string; stack?: string } | undefined;
-      const text = shown?.message === undefined ? String(error) : `${shown.name ?? "Error"}: ${shown.message}`;
+      const text = shown?.message === undefined ? printed(error) : `${shown.name ?? "Error"}: ${shown.message}`;
       const memory = /out of memory/i.test(text);
       const outcome = late ? "timeout" : memory ? "memory" : "failed";
       return {
@@ -57,7 +60,7 @@ export function quickJsInterpreter(quickjs: QuickJs, limits: InterpreterLimits):
     };
     try {
       const print = context.newFunction("print", (...args) => {
-        if (output.length <= limits.outputChars) output += `${args.map((arg) => String(context.dump(arg))).join(" ")}\n`;
+        if (output.length <= limits.outputChars) output += `${args.map((arg) => printed(context.dump(arg))).join(" ")}\n`;
       });
       const console = context.newObject();
       for (const name of ["log", "info", "warn", "error", "debug"]) context.setProp(console, name, print);
