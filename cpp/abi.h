@@ -6,7 +6,7 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 6;
+constexpr int kAbiVersion = 7;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 
@@ -45,9 +45,16 @@ struct Tensor {
 
 enum KvType : int32_t { kKvF16 = 0, kKvF32 = 1, kKvQ8 = 2 };
 
+// A layer's weights. Vectors are float32; 0: the layer has none.
 struct Layer {
-  word attn_norm, ffn_norm;  // (hidden) float32
+  word attn_norm, ffn_norm;  // (hidden), of what attention and MLP read
   Tensor q, k, v, o, gate, up, down;
+  word attn_post, ffn_post;  // (hidden), of what attention and MLP give
+  word q_norm, k_norm;       // (head_dim), or (heads * head_dim) where Model.norms_whole
+  word q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
+  int32_t rope;              // table of angles, 0 or 1; -1: queries and keys do not turn
+  int32_t window;            // slots that a row sees, its own the last; 0: all
+  int32_t whole, rings;      // layers before this one that keep all slots, and that keep Model.ring
 };
 
 // InfLLM v2 (kernels/compress.h, kernels/select.h). block 0: every sequence attends densely.
@@ -62,14 +69,22 @@ struct Sparse {
 struct Model {
   int32_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, kv_type;
   int32_t ternary_block;  // activations of ternary weights are quantised per this many columns
-  int32_t unused;
+  int32_t rope_dim;       // dimensions of a head that turn, its first ones; 0: all
   Sparse sparse;
   float rms_eps, embedding_scale, residual_scale, logit_scale;
-  float rope_scale, unused2;
+  float rope_scale, attention_scale;  // of cos and sin; of scores, 0: 1 / sqrt(head_dim)
   word rope;  // (head_dim / 2) float64: radians per position
   word norm;  // (hidden) float32
   Tensor embedding, head;
   word layer;  // (layers) Layer
+  int32_t gelu;            // 1: the MLP's gate goes through GELU (tanh), else SiLU
+  int32_t norms_whole;     // 1: q_norm and k_norm norm all heads together
+  int32_t ring, rings;     // slots that a windowed layer keeps, a multiple of 32; how many layers do
+  int32_t tables;          // of angles: 2 where rope2 is used
+  int32_t rope_original;   // rows of calls that end beyond so many tokens turn by rope_long; 0: none do
+  float score_cap, logit_cap;  // c tanh(x / c); 0: none
+  float rope_scale2, unused;
+  word rope2, rope_long;   // as rope
 };
 
 // One row of a forward step: a token of some sequence. It sees slots below `base`, and slot base + j where bit j of

@@ -1,5 +1,6 @@
 // Every function of the boundary: check what a caller can get wrong, slice, call.
 #include "abi.h"
+#include "kernels/activate.h"
 #include "kernels/attend.h"
 #include "kernels/gather.h"
 #include "kernels/gemm.h"
@@ -157,7 +158,7 @@ ABI(kv_move) int kv_move(Ref<const Model> m, Ref<const Sequence> a, int from, Re
 
 // Forgets slots [to, from): the `count` slots from `from` on move down to `to`, turned to their new positions.
 ABI(kv_slide) int kv_slide(Ref<const Model> m, Ref<Sequence> s, int from, int to, int count) {
-  if (to < 0 || from <= to || count < 0 || from > s->capacity - count) return kBadArgument;
+  if (to < 0 || from <= to || count < 0 || from > s->capacity - count || m->rings || m->rope_original) return kBadArgument;
   if (to < s->windowed) s->windowed = to;
   return kv_slide_slots(*m, *s, from, to, count);
 }
@@ -242,6 +243,10 @@ ABI(norm_row) void norm_row(Ref<const float> x, Ref<const float> w, Ref<float> y
 ABI(norm_row_ref) void norm_row_ref(Ref<const float> x, Ref<const float> w, Ref<float> y, int cols, float eps, float scale) { rms_norm_ref(x, w, y, cols, eps, scale); }
 ABI(silu_row) void silu_row(Ref<float> gate, Ref<const float> up, int cols) { silu_multiply(gate, up, cols); }
 ABI(silu_row_ref) void silu_row_ref(Ref<float> gate, Ref<const float> up, int cols) { silu_multiply_ref(gate, up, cols); }
+ABI(gelu_row) void gelu_row(Ref<float> gate, Ref<const float> up, int cols) { gelu_multiply(gate, up, cols); }
+ABI(gelu_row_ref) void gelu_row_ref(Ref<float> gate, Ref<const float> up, int cols) { gelu_multiply_ref(gate, up, cols); }
+ABI(cap_row) void cap_row(Ref<float> x, int count, float cap) { soft_cap(x, count, cap); }
+ABI(cap_row_ref) void cap_row_ref(Ref<float> x, int count, float cap) { soft_cap_ref(x, count, cap); }
 ABI(rope_row) void rope_row(Ref<const double> frequency, int position, float scale, Ref<float> table, int dim) { rope_angles(frequency, position, scale, table, dim); }
 ABI(kv_store) void kv_store(Ref<const Model> m, Ref<const Sequence> s, int layer, int head, int slot, Ref<const float> key, Ref<const float> value) { kv_write(*m, *s, layer, head, slot, key, value); }
 ABI(attention) int attention(Ref<const Model> m, Ref<const Batch> b, int context, int layer, Ref<const float> q, Ref<float> o, int parts) { return forward_attention(*m, *b, context, layer, q, o, parts); }

@@ -1,5 +1,6 @@
 #include "attend.h"
 #include "../model/kv.h"
+#include "activate.h"
 
 constexpr float kNothing = -1e30f;  // below every score; e^(kNothing - m) is 0, and kNothing - kNothing is not nan
 
@@ -13,7 +14,8 @@ static void score(const Query* queries, const float* keys, int dim, float* score
       q[n] = queries[n].q;
       for (int i = 0; i < 4; i++) acc[n][i] = wasm_f32x4_const_splat(0);
     }
-    for (int d = 0; d < dim; d += 4, k += 4 * kTile) {
+    int d = 0;
+    for (; d + 4 <= dim; d += 4, k += 4 * kTile) {
       anchor(k);
 #pragma clang loop unroll(full)
       for (int step = 0; step < 4; step++) {
@@ -26,6 +28,9 @@ static void score(const Query* queries, const float* keys, int dim, float* score
       }
       for (int n = 0; n < N; n++) q[n] += 4;
     }
+    for (; d < dim; d++, k += kTile)
+      for (int n = 0; n < N; n++, q[n - 1]++)
+        for (int i = 0; i < 4; i++) acc[n][i] = madd_f32(wasm_v128_load32_splat(q[n]), wasm_v128_load(k + 4 * i), acc[n][i]);
     for (int n = 0; n < N; n++)
       for (int i = 0; i < 4; i++) wasm_v128_store(scores + n * kTile + j + 4 * i, acc[n][i]);
   }
@@ -41,7 +46,7 @@ static void soften(Query* queries, float* scores, int slot, float* shrink, const
   for (int n = 0; n < N; n++) {
     float* s = scores + n * kTile;
     const Query& query = queries[n];
-    if (slot + kTile > query.base || query.allowed != ~0u)
+    if (slot + kTile > query.base || slot < query.first || query.allowed != ~0u)
       for (int j = 0; j < kTile; j++)
         if (!sees(query, slot + j) || !(query.allowed >> j & 1)) s[j] = kNothing;
     top[n] = wasm_v128_load(s);
@@ -122,6 +127,7 @@ void attend_reset(Query* queries, int count, int dim) {
 void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink) {
   const Exp held = held_exp();
   score_tile(queries, count, keys, dim, weights);
+  if (queries[0].cap > 0) soft_cap(weights, count * kTile, queries[0].cap);
   int n = 0;
   for (; n + 4 <= count; n += 4) soften<4>(queries + n, weights + n * kTile, slot, shrink + n, held);
   for (; n < count; n++) soften<1>(queries + n, weights + n * kTile, slot, shrink + n, held);
@@ -131,7 +137,13 @@ template <int N>
 static void gather_all(Query* queries, const float* values, int dim, int slot, const float* weights, const float* shrink) {
   int limit = limit_of(queries, N, slot), d = 0;
   for (; d + 16 <= dim; d += 16) gather<N, 4>(queries, shrink, weights, values, dim, limit, d);
-  for (; d < dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
+  for (; d + 4 <= dim; d += 4) gather<N, 1>(queries, shrink, weights, values, dim, limit, d);
+  for (; d < dim; d++)
+    for (int n = 0; n < N; n++) {
+      float sum = queries[n].out[d] * shrink[n];
+      for (int j = 0; j < limit; j++) sum += weights[n * kTile + j] * values[j * dim + d];
+      queries[n].out[d] = sum;
+    }
 }
 
 void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink) {
@@ -153,7 +165,7 @@ void attend(Query* queries, int count, const KvView& kv, int begin, int end, flo
   int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim);
   attend_reset(queries, count, dim);
   for (int slot = begin; slot < end; slot += kTile) {
-    size_t at = (size_t)(slot / kTile) * bytes;
+    size_t at = tile_index(kv, slot) * bytes;
     float weights[kQueries * kTile], shrink[kQueries];
     for (int n = 0; n < count; n += kQueries) {
       int some = count - n < kQueries ? count - n : kQueries;

@@ -1,5 +1,6 @@
 // Dense attention of a group of queries that share one KV head:
-//   s[j] = q . k[j] for the visible slots j (q already carries 1/sqrt(dim)),  out = sum softmax(s)[j] * v[j]
+//   s[j] = q . k[j] for the visible slots j (q already carries its scale), with a cap c: c tanh(s[j] / c),
+//   out = sum softmax(s)[j] * v[j]
 // computed online over tiles of 32 slots, in spans of 1024 slots whose results are merged in order. Neither the
 // number of queries nor the split over lanes changes a bit of the result.
 #pragma once
@@ -18,10 +19,12 @@ struct Query {
   float most, sum;
   float* out;
   uint32_t allowed = ~0u;  // slots of the visited tile that it may see at all: whole tiles, but for blocks below 32 slots
+  int first = 0;           // slots below are not seen
+  float cap = 0;           // of its scores; 0: none. The same for all queries of a call
 };
 
 static inline bool sees(const Query& query, int slot) {
-  return slot < query.base || (slot - query.base < 64 && (query.mask >> (slot - query.base) & 1));
+  return slot >= query.first && (slot < query.base || (slot - query.base < 64 && (query.mask >> (slot - query.base) & 1)));
 }
 // One past the last slot that the query sees.
 static inline int reach(int base, uint64_t mask) { return mask ? base + 64 - __builtin_clzll(mask) : base; }
@@ -29,7 +32,10 @@ static inline int reach(int base, uint64_t mask) { return mask ? base + 64 - __b
 struct KvView {
   const uint8_t *keys, *values;  // first tile of this layer and head
   int type, dim;
+  int ring = 0;  // tiles after which the cache begins anew; 0: never
 };
+
+static inline size_t tile_index(const KvView& kv, int slot) { return kv.ring ? slot / 32 % kv.ring : slot / 32; }
 
 // Resets the queries' state and attends to slots [begin, end); begin is a multiple of 32, the span at most 1024.
 // scratch: 32 * dim floats.

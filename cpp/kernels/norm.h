@@ -15,3 +15,9 @@ void rope_angles(const double* frequency, int position, float scale, float* tabl
 
 // Rotate-half RoPE of one head in place, times `scale`: x[i], x[i + dim/2] turn together. dim % 2 == 0.
 void rope_rotate(float* x, const float* table, int dim, float scale);
+
+// The first `turned` dimensions so, the others (all of them without a table) only times `scale`.
+static inline void rope_turn(float* x, const float* table, int turned, int dim, float scale) {
+  if (table) rope_rotate(x, table, turned, scale);
+  for (int i = table ? turned : 0; i < dim; i++) x[i] *= scale;
+}

@@ -122,7 +122,7 @@ void enter(Lane& lane, const DraftStep& st, const Tensor* const* qkv) {
       for (int k = 0; k < m.hidden; k++) x[k] += bias[k];
     if (second) norm_or_copy(st, x, l.attn_norm, h, 1);
     else embed(st, t, h), norm_or_copy(st, x, st.d.hidden_norm, h + m.hidden, 1);
-    rope_angles((const double*)m.rope, st.rows[t].position, m.rope_scale, s.angles + (size_t)t * m.head_dim, m.head_dim);
+    rope_angles((const double*)m.rope, st.rows[t].position, m.rope_scale, s.angles + (size_t)t * m.head_dim, turned(m));
   });
 }
 
@@ -130,14 +130,14 @@ void rotate_and_store(Lane& lane, const DraftStep& st) {
   const Model& m = st.d.m;
   const DraftScratch& s = st.s;
   int d = m.head_dim, kv = m.kv_heads * d;
-  float scale = 1.0f / __builtin_sqrtf((float)d);
+  float scale = query_scale(m);
   for (int t, end; pool_claim(lane, st.count, pool_grain(st.count), &t, &end);)
     for (; t < end; t++) {
       const float* angles = s.angles + (size_t)t * d;
-      for (int h = 0; h < m.heads; h++) rope_rotate(s.q + (size_t)t * s.heads + h * d, angles, d, scale);
+      for (int h = 0; h < m.heads; h++) rope_turn(s.q + (size_t)t * s.heads + h * d, angles, turned(m), d, scale);
       for (int h = 0; h < m.kv_heads; h++) {
         float* key = s.k + (size_t)t * kv + h * d;
-        rope_rotate(key, angles, d, 1);
+        rope_turn(key, angles, turned(m), d, 1);
         kv_write(m, *(const Sequence*)st.rows[t].sequence, 0, h, st.rows[t].slot, key, s.v + (size_t)t * kv + h * d);
       }
     }

@@ -1,5 +1,6 @@
 #include "forward.h"
 
+#include "../kernels/activate.h"
 #include "../kernels/norm.h"
 #include "../pool.h"
 #include "branch.h"
@@ -30,14 +31,16 @@ void quantize_part(const Step& st, const float* x, const Codes& c, int stride, i
   quantize_codes(x, c, (size_t)t * stride + from, width, st.m.ternary_block, reads);
 }
 
-// Normed rows, ready to be read by GEMM: those of the batch, or the picked ones.
+// Normed rows (as they are where a layer has no norm), ready to be read by GEMM: those of the batch, or the picked ones.
 Inputs norm_rows(Lane& lane, const Step& st, word w, float scale, int count, Reads reads) {
   const Model& m = st.m;
   const Scratch& s = st.s;
   Codes codes = s.codes;
   float* h = s.h;
   auto norm = [&](int t) {
-    rms_norm(s.x + (size_t)(st.picked ? st.picked[t] : t) * s.hidden, (const float*)w, h + (size_t)t * s.hidden, m.hidden, m.rms_eps, scale);
+    const float* x = s.x + (size_t)(st.picked ? st.picked[t] : t) * s.hidden;
+    if (w) rms_norm(x, (const float*)w, h + (size_t)t * s.hidden, m.hidden, m.rms_eps, scale);
+    else __builtin_memcpy(h + (size_t)t * s.hidden, x, m.hidden * sizeof(float));
     quantize_part(st, h, codes, s.hidden, t, 0, s.hidden, reads);
   };
   if (count <= kFew) {
@@ -76,9 +79,41 @@ void embed(Lane& lane, const Step& st) {
       float* x = st.s.x + (size_t)t * st.s.hidden;
       weight_row(m.embedding, st.rows[t].token, x);
       for (int k = 0; k < m.hidden; k++) x[k] *= m.embedding_scale;
-      rope_angles((const double*)m.rope, st.rows[t].position, m.rope_scale, st.s.angles + (size_t)t * m.head_dim, m.head_dim);
+      float* angles = st.s.angles + (size_t)t * st.s.turn;
+      bool far = m.rope_original && st.rows[t].total > m.rope_original;
+      rope_angles((const double*)(far ? m.rope_long : m.rope), st.rows[t].position, m.rope_scale, angles, turned(m));
+      if (m.tables > 1) rope_angles((const double*)m.rope2, st.rows[t].position, m.rope_scale2, angles + m.head_dim, turned(m));
     }
   pool_barrier(lane);
+}
+
+void add_to(float* x, word bias, int from, int count) {
+  const float* b = (const float*)bias + from;
+  for (int k = 0; k < count && bias; k++) x[k] += b[k];
+}
+
+// Biases and norms of queries, keys and values, where a layer has them.
+void prepare(Lane& lane, const Step& st, const Layer& l) {
+  if (!l.q_bias && !l.k_bias && !l.v_bias && !l.q_norm && !l.k_norm) return;
+  const Model& m = st.m;
+  int d = m.head_dim;
+  auto norm = [&](float* x, word w, int heads) {
+    if (!w) return;
+    if (m.norms_whole) return rms_norm(x, (const float*)w, x, heads * d, m.rms_eps, 1);
+    for (int h = 0; h < heads; h++) rms_norm(x + h * d, (const float*)w, x + h * d, d, m.rms_eps, 1);
+  };
+  for (int t, end; pool_claim(lane, st.b.count, 1, &t, &end);) {
+    float *q = st.s.q + (size_t)t * st.s.heads, *k = st.s.k + (size_t)t * m.kv_heads * d, *v = st.s.v + (size_t)t * m.kv_heads * d;
+    add_to(q, l.q_bias, 0, m.heads * d), add_to(k, l.k_bias, 0, m.kv_heads * d), add_to(v, l.v_bias, 0, m.kv_heads * d);
+    norm(q, l.q_norm, m.heads), norm(k, l.k_norm, m.kv_heads);
+  }
+  pool_barrier(lane);
+}
+
+// The angles by which row t turns in a layer; null where it does not.
+const float* angles_of(const Step& st, int layer, int t) {
+  int table = ((const Layer*)st.m.layer)[layer].rope;
+  return table < 0 ? nullptr : st.s.angles + (size_t)t * st.s.turn + table * st.m.head_dim;
 }
 
 // Row t for one KV head: turns its queries and its key, and stores key and value.
@@ -86,10 +121,10 @@ void turn_and_store(const Step& st, int layer, int t, int head) {
   const Model& m = st.m;
   const Scratch& s = st.s;
   int d = m.head_dim, group = m.heads / m.kv_heads;
-  const float* angles = s.angles + (size_t)t * d;
-  for (int h = head * group; h < (head + 1) * group; h++) rope_rotate(s.q + (size_t)t * s.heads + h * d, angles, d, 1.0f / __builtin_sqrtf((float)d));
+  const float* angles = angles_of(st, layer, t);
+  for (int h = head * group; h < (head + 1) * group; h++) rope_turn(s.q + (size_t)t * s.heads + h * d, angles, turned(m), d, query_scale(m));
   float* key = s.k + ((size_t)t * m.kv_heads + head) * d;
-  rope_rotate(key, angles, d, 1);
+  rope_turn(key, angles, turned(m), d, 1);
   kv_write(m, *(const Sequence*)st.rows[t].sequence, layer, head, st.rows[t].slot, key, s.v + ((size_t)t * m.kv_heads + head) * d);
 }
 
@@ -102,7 +137,9 @@ void rotate_and_store(Lane& lane, const Step& st, int layer) {
 
 KvView view(const Step& st, const Row& row, int layer, int head) { return kv_view(st.m, row, layer, head); }
 
-Query query_of(const Step& st, int t, int head, float* out) { return row_query(st.m, st.s, st.rows, t, head, out); }
+int window_of(const Step& st, int layer) { return st.m.rings ? ((const Layer*)st.m.layer)[layer].window : 0; }
+
+Query query_of(const Step& st, int layer, int t, int head, float* out) { return row_query(st.m, st.s, st.rows, t, head, out, window_of(st, layer)); }
 
 // Rows that attend_rows takes together: causal rows of a sequence, or branches of a tree.
 bool together(const Row& a, const Row& b) { return a.sequence == b.sequence && (mask_of(a) ? mask_of(b) && a.base == b.base : !mask_of(b)); }
@@ -110,21 +147,23 @@ bool together(const Row& a, const Row& b) { return a.sequence == b.sequence && (
 // Rows [t, stop) of one sequence against one KV head, span after span.
 void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int stop) {
   const Model& m = st.m;
-  int group = m.heads / m.kv_heads, d = m.head_dim, count = 0, limit = 0;
+  int group = m.heads / m.kv_heads, d = m.head_dim, count = 0, limit = 0, low = 1 << 30;
   Query total[kQueries + 64], part[kQueries + 64];
   float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + 2 * kTile * d;
   for (int i = t; i < stop; i++) {
     if (reach_of(st.rows[i]) > limit) limit = reach_of(st.rows[i]);
     for (int g = 0; g < group; g++, count++) {
       int h = head * group + g;
-      total[count] = query_of(st, i, h, st.s.o + (size_t)i * st.s.heads + h * d);
+      total[count] = query_of(st, layer, i, h, st.s.o + (size_t)i * st.s.heads + h * d);
       part[count] = total[count], part[count].out = states + count * d;
+      if (total[count].first < low) low = total[count].first;
     }
   }
   KvView kv = view(st, st.rows[t], layer, head);
   if (total[0].mask) return attend_branches(total, part, stop - t, group, kv, scratch);
-  attend(total, count, kv, 0, limit < kSpan ? limit : kSpan, scratch);
-  for (int begin = kSpan; begin < limit; begin += kSpan) {
+  int start = low / kSpan * kSpan;
+  attend(total, count, kv, low / kTile * kTile, limit < start + kSpan ? limit : start + kSpan, scratch);
+  for (int begin = start + kSpan; begin < limit; begin += kSpan) {
     attend(part, count, kv, begin, limit < begin + kSpan ? limit : begin + kSpan, scratch);
     for (int n = 0; n < count; n++) attend_merge(total[n], part[n], d);
   }
@@ -157,21 +196,24 @@ void attend_spans(Lane& lane, const Step& st, int layer, const Tensor& w) {
   const Model& m = st.m;
   const Scratch& s = st.s;
   const Row& row = st.rows[0];
-  int group = m.heads / m.kv_heads, d = m.head_dim, limit = row.base, spans = spans_of(limit), items = spans * m.kv_heads;
+  int group = m.heads / m.kv_heads, d = m.head_dim, limit = row.base, low = first_seen(row, window_of(st, layer)), skipped = low / kSpan;
+  int spans = spans_of(limit) - skipped, items = spans * m.kv_heads;
+  const float* angles = angles_of(st, layer, 0);
   for (int i, end; pool_claim(lane, items, 1, &i, &end);) {
-    int head = i / spans, span = i % spans, begin = span * kSpan, stop = limit < begin + kSpan ? limit : begin + kSpan;
+    int head = i / spans, span = i % spans, begin = (skipped + span) * kSpan, stop = limit < begin + kSpan ? limit : begin + kSpan;
+    if (begin < low) begin = low / kTile * kTile;
     Query queries[kQueries];
-    float *scratch = lane_scratch(lane, s), *turned = scratch + 2 * kTile * d;
+    float *scratch = lane_scratch(lane, s), *own = scratch + 2 * kTile * d;
     for (int g = 0; g < group; g++) {
-      queries[g] = row_query(m, s, st.rows, 0, head * group + g, span_part(m, s, spans, head * group + g, span) + 2);
-      __builtin_memcpy(turned + g * d, queries[g].q, d * 4);
-      rope_rotate(turned + g * d, s.angles, d, 1.0f / __builtin_sqrtf((float)d));
-      queries[g].q = turned + g * d;
+      queries[g] = row_query(m, s, st.rows, 0, head * group + g, span_part(m, s, spans, head * group + g, span) + 2, window_of(st, layer));
+      __builtin_memcpy(own + g * d, queries[g].q, d * 4);
+      rope_turn(own + g * d, angles, turned(m), d, query_scale(m));
+      queries[g].q = own + g * d;
     }
     if (span == spans - 1) {
-      float* key = turned + group * d;
+      float* key = own + group * d;
       __builtin_memcpy(key, s.k + head * d, d * 4);
-      rope_rotate(key, s.angles, d, 1);
+      rope_turn(key, angles, turned(m), d, 1);
       kv_write(m, *(const Sequence*)row.sequence, layer, head, row.slot, key, s.v + head * d);
     }
     attend(queries, group, view(st, row, layer, head), begin, stop, scratch);
@@ -234,7 +276,7 @@ void attention(Lane& lane, const Step& st, int layer) {
   int count = st.b.count;
   bool dense = true, one = count == 1 && first.base == first.slot + 1 && !mask_of(first);
   for (int t = 0; t < count; t++) dense &= !is_sparse(m, st.rows[t]);
-  if (dense && one && first.base > kSpan) return attend_spans(lane, st, layer, w);
+  if (dense && one && first.base > kSpan && spans_of(first.base) - first_seen(first, window_of(st, layer)) / kSpan > 1) return attend_spans(lane, st, layer, w);
   if (dense && (one || (count <= kHeadRows && m.kv_heads % pool_lanes() == 0))) return attend_heads(lane, st, layer, w);
   rotate_and_store(lane, st, layer);
   attend_stored(lane, st, layer);
@@ -250,9 +292,30 @@ void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in) {
     int begin = u * per, end = stop * per < all ? stop * per : all, first = u * unit, width = (stop - u) * unit;
     gemm(l.gate, in, gate, begin, end), gemm(l.up, in, up, begin, end);
     for (int t = 0; t < in.tokens; t++) {
-      silu_multiply(s.gate + (size_t)t * s.inner + first, s.up + (size_t)t * s.inner + first, width);
+      float *g = s.gate + (size_t)t * s.inner + first, *other = s.up + (size_t)t * s.inner + first;
+      int own = st.m.intermediate - first < width ? st.m.intermediate - first : width;
+      add_to(g, l.gate_bias, first, own), add_to(other, l.up_bias, first, own);
+      st.m.gelu ? gelu_multiply(g, other, width) : silu_multiply(g, other, width);
       quantize_part(st, s.gate, s.inner_codes, s.inner, t, first, width, Reads(l.down));
     }
+  }
+  pool_barrier(lane);
+}
+
+// Adds r (W in + bias), normed where the layer norms what it gives, to the residual stream.
+void give(Lane& lane, const Step& st, const Inputs& in, const Tensor& w, word bias, word post) {
+  const Model& m = st.m;
+  const Scratch& s = st.s;
+  const Tensor* list[] = {&w};
+  bool plain = !bias && !post;
+  Output out[] = {plain ? Output{s.x, s.hidden, m.residual_scale, true} : Output{s.h, s.hidden, 1, false}};
+  project(lane, in, list, out, 1);
+  if (plain) return;
+  for (int t, end; pool_claim(lane, in.tokens, 1, &t, &end);) {
+    float *x = s.x + (size_t)t * s.hidden, *y = s.h + (size_t)t * s.hidden;
+    add_to(y, bias, 0, m.hidden);
+    if (post) rms_norm(y, (const float*)post, y, m.hidden, m.rms_eps, 1);
+    for (int k = 0; k < m.hidden; k++) x[k] += m.residual_scale * y[k];
   }
   pool_barrier(lane);
 }
@@ -265,15 +328,15 @@ void layers_task(void* arg, Lane& lane) {
   if (st.begin == 0 && st.runs(kEmbed)) embed(lane, st);
   for (int i = st.begin; i < st.end; i++) {
     const Layer& l = ((const Layer*)m.layer)[i];
-    const Tensor *qkv[] = {&l.q, &l.k, &l.v}, *o[] = {&l.o}, *down[] = {&l.down};
-    Output outs[] = {{s.q, s.heads, 1, false}, {s.k, kv, 1, false}, {s.v, kv, 1, false}}, add[] = {{s.x, s.hidden, m.residual_scale, true}};
+    const Tensor* qkv[] = {&l.q, &l.k, &l.v};
+    Output outs[] = {{s.q, s.heads, 1, false}, {s.k, kv, 1, false}, {s.v, kv, 1, false}};
     Inputs in = norm_rows(lane, st, l.attn_norm, 1, count, Reads(l.q, l.k, l.v));
     if (st.runs(kQkv)) project(lane, in, qkv, outs, 3);
-    if (st.runs(kAttend)) attention(lane, st, i);
-    if (st.runs(kOut)) project(lane, inputs(st, s.o, s.codes, s.heads, count), o, add, 1);
+    if (st.runs(kAttend)) prepare(lane, st, l), attention(lane, st, i);
+    if (st.runs(kOut)) give(lane, st, inputs(st, s.o, s.codes, s.heads, count), l.o, l.o_bias, l.attn_post);
     in = norm_rows(lane, st, l.ffn_norm, 1, count, Reads(l.gate, l.up));
     if (st.runs(kGateUp)) gate_up(lane, st, l, in);
-    if (st.runs(kDown)) project(lane, inputs(st, s.gate, s.inner_codes, s.inner, count), down, add, 1);
+    if (st.runs(kDown)) give(lane, st, inputs(st, s.gate, s.inner_codes, s.inner, count), l.down, l.down_bias, l.ffn_post);
   }
 }
 
@@ -288,7 +351,16 @@ void head_task(void* arg, Lane& lane) {
   Inputs in = norm_rows(lane, st, m.norm, m.logit_scale, st.end, Reads(m.head));
   const Tensor* w[] = {&m.head};
   Output out[] = {{(float*)st.b.logits, m.vocab, 1, false}};
-  if (st.runs(kHead)) project(lane, in, w, out, 1);
+  if (!st.runs(kHead)) return;
+  project(lane, in, w, out, 1);
+  if (!(m.logit_cap > 0)) return;
+  constexpr int kSome = 4096;
+  size_t all = (size_t)in.tokens * m.vocab;
+  for (int i, end; pool_claim(lane, (int)((all + kSome - 1) / kSome), 1, &i, &end);) {
+    size_t from = (size_t)i * kSome;
+    soft_cap((float*)st.b.logits + from, (int)(all - from < kSome ? all - from : kSome), m.logit_cap);
+  }
+  pool_barrier(lane);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
-// The forward pass of MiniCPM4 and llama over a table of rows, on all lanes.
+// The forward pass of dense decoders over a table of rows, on all lanes.
 // Definition: h = scale_emb * E[token]; per layer h += r * Attn(RMS(h)), h += r * MLP(RMS(h)); logits = head(RMS(h) * s).
-// Source: MiniCPM4 report (arXiv 2506.07900).
+// What families add to it is said by fields of Model and Layer: biases, norms of queries, keys and of what attention and MLP give,
+// windows, other rotations, GELU, soft caps. A field that is 0 costs nothing.
+// Source: MiniCPM4 report (arXiv 2506.07900); the families' published code.
 #pragma once
 #include "../abi.h"
 

@@ -89,7 +89,8 @@ const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch) {
     const v128_t scale = wasm_v128_load32_splat(scales + j);
     int d = 0;
     for (; d + 32 <= dim; d += 32, tile += 32, to += 32) anchor(tile), anchor(to), codes(tile, to, nullptr, scale);
-    for (; d < dim; d += 4, tile += 4, to += 4) wasm_v128_store(to, wasm_f32x4_mul(four_codes(tile), scale));
+    for (; d + 4 <= dim; d += 4, tile += 4, to += 4) wasm_v128_store(to, wasm_f32x4_mul(four_codes(tile), scale));
+    for (; d < dim; d++) *to++ = (float)(int8_t)*tile++ * scales[j];
   }
   return scratch;
 }

@@ -3,6 +3,7 @@
 //   values  tile: 32 x dim (element j*dim + d)
 // kKvF16 and kKvF32 store halves and floats; kKvQ8 stores int8 and, after a tile's codes, 32 float scales
 // (one a slot: max|x| / 127).
+// A layer with a window keeps Model.ring slots where the sequence has more: slot s lies where s mod ring does.
 // A sparse model's compressed keys follow: for each layer and KV head the fine ones, then the coarse ones where they are
 // used, in tiles like keys (element d*32 + j is dimension d of window j), halves unless the cache is kKvF32.
 #pragma once
@@ -11,6 +12,10 @@
 #include "../simd.h"
 
 constexpr int kTile = 32;
+
+// Dimensions of a head that turn; what queries are multiplied by.
+static inline int turned(const Model& m) { return m.rope_dim ? m.rope_dim : m.head_dim; }
+static inline float query_scale(const Model& m) { return m.attention_scale ? m.attention_scale : 1.0f / __builtin_sqrtf((float)m.head_dim); }
 
 static inline int kv_tile_bytes(int type, int dim) {
   return type == kKvF32 ? dim * kTile * 4 : type == kKvF16 ? dim * kTile * 2 : dim * kTile + kTile * 4;
@@ -25,8 +30,10 @@ static inline int window_tiles_both(const Model& m, int slots) {
 }
 
 // Bytes of a sequence's keys and values, and of all of it.
+static inline int ring_of(const Model& m, int capacity) { return m.ring < capacity ? m.ring : capacity; }
 static inline uint64_t kv_bytes_plain(const Model& m, int capacity) {
-  return (uint64_t)m.layers * m.kv_heads * 2 * (capacity / kTile) * kv_tile_bytes(m.kv_type, m.head_dim);
+  uint64_t slots = (uint64_t)(m.layers - m.rings) * capacity + (uint64_t)m.rings * ring_of(m, capacity);
+  return slots / kTile * m.kv_heads * 2 * kv_tile_bytes(m.kv_type, m.head_dim);
 }
 static inline uint64_t kv_bytes_of(const Model& m, int capacity) {
   return kv_bytes_plain(m, capacity) + (uint64_t)m.layers * m.kv_heads * window_tiles_both(m, capacity) * kv_tile_bytes(window_type(m), m.head_dim);
@@ -40,8 +47,13 @@ static inline uint8_t* window_tile(const Model& m, const Sequence& s, int layer,
 
 // The tile of keys (values: which = 1) that holds `slot`.
 static inline uint8_t* kv_tile(const Model& m, const Sequence& s, int layer, int head, int which, int slot) {
-  size_t region = (size_t)(s.capacity / kTile) * kv_tile_bytes(m.kv_type, m.head_dim);
-  return (uint8_t*)s.data + (((size_t)layer * m.kv_heads + head) * 2 + which) * region + (size_t)(slot / kTile) * kv_tile_bytes(m.kv_type, m.head_dim);
+  int bytes = kv_tile_bytes(m.kv_type, m.head_dim);
+  size_t all = s.capacity / kTile, tile = slot / kTile;
+  if (!m.rings) return (uint8_t*)s.data + ((((size_t)layer * m.kv_heads + head) * 2 + which) * all + tile) * bytes;
+  const Layer& l = ((const Layer*)m.layer)[layer];
+  size_t ring = ring_of(m, s.capacity) / kTile, own = l.window ? ring : all;
+  size_t before = (l.whole * all + l.rings * ring) * m.kv_heads * 2;
+  return (uint8_t*)s.data + (before + ((size_t)head * 2 + which) * own + tile % own) * bytes;
 }
 
 // Stores one key and one value (dim).

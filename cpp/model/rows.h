@@ -10,11 +10,19 @@ static inline float* lane_scratch(const Lane& lane, const Scratch& s) { return s
 
 static inline KvView kv_view(const Model& m, const Row& row, int layer, int head) {
   const Sequence& seq = *(const Sequence*)row.sequence;
-  return {kv_tile(m, seq, layer, head, 0, 0), kv_tile(m, seq, layer, head, 1, 0), m.kv_type, m.head_dim};
+  KvView view = {kv_tile(m, seq, layer, head, 0, 0), kv_tile(m, seq, layer, head, 1, 0), m.kv_type, m.head_dim};
+  if (m.rings && ((const Layer*)m.layer)[layer].window) view.ring = ring_of(m, seq.capacity) / kTile;
+  return view;
 }
 
-static inline Query row_query(const Model& m, const Scratch& s, const Row* rows, int t, int head, float* out) {
-  return {s.q + (size_t)t * s.heads + head * m.head_dim, rows[t].base, mask_of(rows[t]), 0, 0, out};
+// First slot that a row sees through a window (0: all). A branch's slots count as they will lie once it is accepted.
+static inline int first_seen(const Row& row, int window) {
+  int end = row.base + __builtin_popcountll(mask_of(row));
+  return window && end > window ? end - window : 0;
+}
+
+static inline Query row_query(const Model& m, const Scratch& s, const Row* rows, int t, int head, float* out, int window = 0) {
+  return {s.q + (size_t)t * s.heads + head * m.head_dim, rows[t].base, mask_of(rows[t]), 0, 0, out, ~0u, first_seen(rows[t], window), m.score_cap};
 }
 
 // Partial result of a query head over one span: most, sum, then out (dim).

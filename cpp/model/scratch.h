@@ -32,7 +32,7 @@ constexpr int kFew = 8;
 struct Scratch {
   float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;
   Codes codes, inner_codes;  // of h and o in turn; of gate
-  int hidden, heads, inner;  // row strides: hidden, heads * dim, intermediate
+  int hidden, heads, inner, turn;  // row strides: hidden, heads * dim, intermediate, angles
   size_t lane_floats;
   uintptr_t own;  // (lanes) of own_bytes: see own_rows
   size_t own_bytes;
@@ -81,7 +81,8 @@ static inline Scratch plan_scratch(const Model& m, uintptr_t at, int rows, int l
   s.q = (float*)take(n * s.heads * 4), s.o = (float*)take(n * s.heads * 4);
   s.k = (float*)take(n * m.kv_heads * m.head_dim * 4), s.v = (float*)take(n * m.kv_heads * m.head_dim * 4);
   s.gate = (float*)take(n * s.inner * 4), s.up = (float*)take(n * s.inner * 4);
-  s.angles = (float*)take(n * m.head_dim * 4);
+  s.turn = m.head_dim * (m.tables > 1 ? 2 : 1);
+  s.angles = (float*)take(n * s.turn * 4);
   s.codes = take_codes(n, s.hidden > s.heads ? s.hidden : s.heads, take), s.inner_codes = take_codes(n, s.inner, take);
   s.parts = (float*)take((uint64_t)spans_of(context) * m.heads * (m.head_dim + 2) * 4);
   // A lane's tile of keys and of values, and the running and the partial state of its queries.
