@@ -112,7 +112,15 @@ export async function assemble(
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
     const plannedKv = [work.firstKv];
     while (plannedKv.length < plan.sequences) plannedKv.push(arena.take(plan.kvBytes));
-    const own = { config, kvType, contextSize, plannedKv, fingerprint: fingerprint(config, plan, memory), kvBytes };
+    const own = {
+      config,
+      kvType,
+      contextSize,
+      plannedKv,
+      fingerprint: fingerprint(config, plan, memory),
+      kvBytes,
+      ring: plan.ring,
+    };
     const sequences = new Sequences(arena, own);
     const meter = new CostMeter({ stepper, sequences, layers: config.layers, contextSize });
     const drafting = await openDrafting(
@@ -237,7 +245,12 @@ function fingerprint(config: ModelConfig, plan: Plan, memory: WebAssembly.Memory
   const add = (byte: number) => {
     hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
   };
-  const same = { ...config, name: "", ropeShort: ropeFactors(config, plan.contextSize), ropeLong: undefined };
+  const same = {
+    ...config,
+    name: "",
+    ropeShort: ropeFactors(config, plan.contextSize),
+    ropeLong: plan.ropeSwitch > 0 ? config.ropeLong : undefined,
+  };
   for (const byte of new TextEncoder().encode(JSON.stringify(same))) add(byte);
   for (const w of plan.weights) for (const byte of new Uint8Array(memory.buffer, w.at, Math.min(64, w.bytes))) add(byte);
   return hash;

@@ -119,6 +119,7 @@ async function openSmall(
     plannedKv: [work.firstKv],
     fingerprint: 0n,
     kvBytes: (capacity) => kernels.kv_bytes(struct, capacity),
+    ring: plan.ring,
   });
   const ranker = new Ranker(p, config.vocab, options.width);
   return new SmallDrafter({ stepper, sequences, ranker, shape: options, contextSize, now: () => host.now() });

@@ -5,7 +5,7 @@ import { type PlannedHead, planHead } from "../decode/draft/place.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
-import type { ModelConfig, ModelFile } from "../model/config.ts";
+import { LINEARS, type ModelConfig, type ModelFile } from "../model/config.ts";
 import { type HeadFile, readHead } from "../model/eagle.ts";
 import { type DraftBytes, isFloat, type ModelPlan, type Plan, planModel, slots, workBytes, writeModel } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
@@ -136,7 +136,7 @@ function eagle(
   file: HeadFile,
 ): PlannedHead {
   // Of itself beside integers only: a float target's head stays what its file says.
-  const integers = target.layers.every((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down].every(({ kind }) => !isFloat(kind)));
+  const integers = target.layers.every((l) => LINEARS.every((linear) => !isFloat(l[linear].kind)));
   const int8 = weights === "int8" || (weights !== "float" && integers);
   return planHead(build, target, config, kvType, { file, ids, logitRows, int8 });
 }
@@ -153,6 +153,6 @@ const smallBytes = (plan: Plan): number => workBytes(plan) + 64 * plan.batchSize
 /** The sequence on which costs are measured again. */
 function warmBytes(build: Build, config: ModelConfig, { kvType }: EngineOptions, target: ModelPlan): number {
   const { contextSize, sparse, ternaryBlock } = target;
-  writeModel(build.probeMemory.buffer, build.probeBase, config, kvType, ternaryBlock, sparseWords(sparse, contextSize));
+  writeModel(build.probeMemory.buffer, build.probeBase, config, kvType, ternaryBlock, sparseWords(sparse, contextSize), target);
   return align(STRUCT_BYTES.sequence) + align(build.probe.kv_bytes(build.probeBase, slots(warmContext(contextSize))));
 }

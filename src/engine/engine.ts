@@ -7,7 +7,7 @@ import type { EngineHost } from "./host.ts";
 import { profileSequence } from "./profile.ts";
 import { checkTokens, Prompts } from "./prompts.ts";
 import { Requests } from "./requests.ts";
-import type { Sequence } from "./sequences.ts";
+import { cutTo, type Sequence } from "./sequences.ts";
 import { BlockRecorder } from "./trace.ts";
 import { Turns } from "./turns.ts";
 import type {
@@ -170,7 +170,7 @@ export class Engine implements EngineApi {
           sequence.tokens.push(...batch);
         }, outer);
     } catch (error) {
-      sequence.tokens.length = before;
+      cutTo(sequence, before);
       throw error;
     }
   }
@@ -199,7 +199,7 @@ export class Engine implements EngineApi {
         throw new CpmError("bad-option", `truncate: expected a length from 0 to ${tokens.length}, found ${length}`, {
           field: "length",
         });
-      tokens.length = length;
+      cutTo(sequence, length);
       this.#parts.drafting?.drafter.cut(sequence, length);
     });
   }

@@ -24,9 +24,13 @@ export interface StepRow {
   readonly total: number;
 }
 
-/** Rows of tokens that follow a sequence in order. `total`: tokens of the sequence after the whole call; see Row in cpp/abi.h. */
-export function causalRows(sequence: Sequence, tokens: readonly number[], total: number): StepRow[] {
-  const first = sequence.tokens.length;
+/** Rows of tokens that follow a sequence in order, or its first `first` tokens. `total`: tokens of the sequence after the whole call; see Row in cpp/abi.h. */
+export function causalRows(
+  sequence: Sequence,
+  tokens: readonly number[],
+  total: number,
+  first = sequence.tokens.length,
+): StepRow[] {
   return tokens.map((token, i) => ({
     sequence,
     token,
@@ -146,8 +150,36 @@ export class Stepper {
     return Math.max(1, Math.min(this.capacity, Math.floor(LAYER_MS / Math.max(this.#msPerLayerRow, attention))));
   }
 
-  /** Runs at most `capacity` rows through all layers. */
+  /**
+   * Runs at most `capacity` rows through all layers. Sequences whose caches are not what these rows need, as after a cut below what
+   * windows keep or where a text outgrows its rotation, are computed anew before.
+   */
   async layers(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder): Promise<void> {
+    if (this.#plan.ring > 0 || this.#plan.ropeSwitch > 0)
+      for (const sequence of new Set(rows.map((row) => row.sequence))) await this.#renew(sequence, rows, signal);
+    await this.#compute(rows, signal, recorder);
+  }
+
+  #isFar(total: number): boolean {
+    return this.#plan.ropeSwitch > 0 && total > this.#plan.ropeSwitch;
+  }
+
+  async #renew(sequence: Sequence, rows: readonly StepRow[], signal?: Stop): Promise<void> {
+    const total = rows.reduce((most, row) => (row.sequence === sequence ? Math.max(most, row.total) : most), 0);
+    const { tokens } = sequence;
+    if (tokens.length > 0 && (sequence.stale || sequence.far !== this.#isFar(total))) {
+      sequence.stale = true;
+      sequence.reach = 0;
+      for (let first = 0, end = 0; first < tokens.length; first = end) {
+        end = Math.min(tokens.length, first + this.batchRows(total));
+        await this.#compute(causalRows(sequence, tokens.slice(first, end), total, first), signal);
+      }
+      sequence.stale = false;
+    }
+    sequence.far = this.#isFar(total);
+  }
+
+  async #compute(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder): Promise<void> {
     this.#write(rows);
     const single = rows.length === 1;
     const lanes = rows.length <= SMALL_ROWS ? this.#lanes.next(single) : this.#plan.lanes;
@@ -171,6 +203,12 @@ export class Stepper {
 
   /** Forgets tokens [to, from) of a sequence: the later ones take their places, and their positions. */
   slide(sequence: Sequence, from: number, to: number): void {
+    if (this.#plan.ring > 0 || this.#plan.ropeSwitch > 0) {
+      // What windows let through of the forgotten ones is in the later ones' states: they are computed anew.
+      sequence.tokens.splice(to, from - to);
+      sequence.stale = true;
+      return;
+    }
     check(this.#kernels.kv_slide(this.#model, sequence.at, from, to, sequence.tokens.length - from), "slide");
     sequence.tokens.splice(to, from - to);
   }
@@ -271,8 +309,10 @@ export class Stepper {
 
   #write(rows: readonly StepRow[]): void {
     const writer = new StructWriter(this.#arena.memory.buffer, this.#rows);
-    for (const r of rows)
+    for (const r of rows) {
+      if (r.slot >= r.sequence.reach) r.sequence.reach = r.slot + 1;
       writer.words(r.sequence.at).ints(r.token, r.position, r.slot, r.base, r.maskLow, r.maskHigh, r.total, 0);
+    }
     new StructWriter(this.#arena.memory.buffer, this.#batch + BATCH_COUNT).ints(rows.length);
   }
 

@@ -1,6 +1,6 @@
 // Sequences for requests that name no session: finished ones are kept, and a new request goes on from the longest prefix it shares.
 import { CpmError } from "../errors.ts";
-import type { Sequence, Sequences } from "./sequences.ts";
+import { cutTo, keepable, type Sequence, type Sequences } from "./sequences.ts";
 
 export interface PrefixParts {
   readonly sequences: Sequences;
@@ -8,6 +8,8 @@ export interface PrefixParts {
   readonly contextSize: number;
   /** Tokens from which on a prompt attends sparsely; undefined: never. */
   readonly denseLen: number | undefined;
+  /** Tokens beyond which a text turns by other divisors; 0: never. */
+  readonly ropeSwitch: number;
   /** Whether finished sequences are kept at all, and how many bytes of them beyond the planned memory. */
   readonly keep: boolean;
   readonly bytes: number;
@@ -127,7 +129,8 @@ export class PrefixCache {
 
   /** Leading tokens of `prompt` whose keys and values are in a sequence, bit for bit as this prompt would give them. */
   #shared({ sequence, sparseFrom }: Computed, prompt: readonly number[]): number {
-    const { denseLen } = this.#p;
+    const { denseLen, ropeSwitch } = this.#p;
+    if (ropeSwitch > 0 && sequence.far !== prompt.length > ropeSwitch) return 0;
     const { tokens } = sequence;
     // Which way a prompt attends decides the values that its tokens pass on.
     const sparse = denseLen !== undefined && prompt.length >= denseLen;
@@ -135,11 +138,13 @@ export class PrefixCache {
     const most = Math.min(tokens.length, sequence.pure, same, prompt.length - 1);
     let n = 0;
     while (n < most && tokens[n] === prompt[n]) n++;
-    return n;
+    // What is copied is whole tiles.
+    const whole = n - (n % TILE);
+    return keepable(sequence, n) === n && keepable(sequence, whole) === whole ? n : 0;
   }
 
   #cut(loan: Loan, length: number): Loan {
-    loan.sequence.tokens.length = length;
+    cutTo(loan.sequence, length);
     loan.sequence.pure = Number.POSITIVE_INFINITY;
     return { id: loan.id, sequence: loan.sequence };
   }

@@ -56,6 +56,7 @@ export class Requests {
       sequences,
       contextSize: plan.contextSize,
       denseLen: plan.sparse?.denseLen,
+      ropeSwitch: plan.ropeSwitch,
       keep: options.cacheBytes !== 0,
       bytes: options.cacheBytes ?? (host.requestBound ? 0 : Math.min(DEFAULT_CACHE_BYTES, 2 * plan.kvBytes)),
       forget: (sequence) => drafting?.drafter.close(sequence),
@@ -105,7 +106,8 @@ export class Requests {
     const slide = (full: Sequence) => this.#slide(full);
     const endOfReasoning = request.maxReasoningTokens === undefined ? undefined : this.#prompts.endOfReasoning;
     const { stop } = this.#info.tokenizer;
-    const parts = { now: () => host.now(), table, stop, speculation, slide, guide, endOfReasoning };
+    const { ropeSwitch } = this.#parts.plan;
+    const parts = { now: () => host.now(), table, stop, speculation, slide, guide, endOfReasoning, ropeSwitch };
     return new TextRun(parts, sequence, request, hooks);
   }
 

@@ -5,7 +5,7 @@ import type { SampledToken, Sampler } from "../decode/sampler.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
 import type { Guide } from "./guide.ts";
 import { Output, type TokenRequest } from "./output.ts";
-import type { Sequence } from "./sequences.ts";
+import { cutTo, keepable, type Sequence } from "./sequences.ts";
 import type { Speculation } from "./speculate.ts";
 import type { FinishReason, GenerateHooks, GenerateResult } from "./types.ts";
 
@@ -60,6 +60,8 @@ export abstract class Run<Result = unknown> {
 export interface TextRunParts {
   now(): number;
   readonly table: PieceTable;
+  /** Tokens beyond which a text turns by other divisors; 0: never. */
+  readonly ropeSwitch: number;
   /** The model's own end tokens. */
   readonly stop: readonly number[];
   readonly speculation: Speculation;
@@ -96,8 +98,9 @@ export class TextRun extends Run<GenerateResult> {
     this.#request = request;
     this.#hooks = hooks;
     this.#started = parts.now();
-    this.#cached = parts.speculation.begin(sequence, commonPrefix(sequence.tokens, request.prompt), request.prompt);
-    sequence.tokens.length = this.#cached;
+    const common = keepable(sequence, commonPrefix(sequence.tokens, request.prompt));
+    this.#cached = keepable(sequence, parts.speculation.begin(sequence, common, request.prompt));
+    cutTo(sequence, this.#cached);
     hooks.onBegin?.({ promptTokens: request.prompt.length, cachedTokens: this.#cached });
     this.#out = new Output(parts.table, request, hooks);
     this.#stop = new Set([...parts.stop, ...request.stopTokens]);
@@ -143,7 +146,10 @@ export class TextRun extends Run<GenerateResult> {
       this.#p.speculation.rest(this.sequence);
     }
     const { contextSize, tokens } = this.sequence;
-    return Math.min(contextSize - tokens.length, this.#request.maxTokens - this.#out.tokens.length);
+    const { ropeSwitch } = this.#p;
+    // A tree never reaches over where all that stands before it turns otherwise.
+    const turn = tokens.length < ropeSwitch ? ropeSwitch - tokens.length : contextSize;
+    return Math.min(contextSize - tokens.length, turn, this.#request.maxTokens - this.#out.tokens.length);
   }
 
   /** The tree's rows, from row `first` of the step on, were computed; `samplers` are of their logits. */

@@ -20,12 +20,46 @@ export interface Sequence {
   readonly planned: boolean;
   /** Leading tokens that lie where they were computed: all, unless the sequence slid. */
   pure: number;
+  /** Slots that its layers with a window keep, and the window; undefined where no layer has one. */
+  readonly ring: { readonly slots: number; readonly window: number } | undefined;
+  /** One past the highest slot that was written: of layers with a window, slots a ring below it are gone. */
+  reach: number;
+  /** Its keys are turned as those of long texts. */
+  far: boolean;
+  /** What its cache holds is not what its tokens need: they are computed anew before anything follows them. */
+  stale: boolean;
+}
+
+/** How many of a sequence's first `length` tokens can be gone on from without computing them anew: all, or none. */
+export function keepable({ ring, reach, stale }: Sequence, length: number): number {
+  if (stale) return 0;
+  return ring === undefined || length - ring.window + 1 >= reach - ring.slots ? length : 0;
+}
+
+/** Forgets all but the first `length` tokens. */
+export function cutTo(sequence: Sequence, length: number): void {
+  if (length === 0) {
+    sequence.reach = 0;
+    sequence.stale = false;
+  } else if (keepable(sequence, length) < length) sequence.stale = true;
+  sequence.tokens.length = length;
 }
 
 const MAGIC = 0x534d5043; // "CPMS"
-// Words: magic, ABI, KV type, context size, tokens, checksum of all the others; then the fingerprint.
+// Words: magic, ABI, KV type and flags, context size, tokens, checksum of all the others; then the fingerprint.
 const HEADER_BYTES = 32;
 const CHECKSUM_WORD = 5;
+const FAR = 1 << 8;
+const STALE = 1 << 9;
+
+/** The first tile that a window of tokens behind the first `tokens` needs. */
+const firstTile = (window: number, tokens: number): number => Math.floor(Math.max(0, tokens - window) / 32);
+
+/** `reach` of a sequence that holds just what its first `tokens` tokens need. */
+const reachOf = ({ ring }: Sequence, tokens: number): number => {
+  const first = ring ? 32 * firstTile(ring.window, tokens) : 0;
+  return ring && first > 0 ? Math.max(tokens, first + ring.slots) : tokens;
+};
 
 /** What all sequences of a model have in common. */
 export interface SequenceOptions {
@@ -37,6 +71,8 @@ export interface SequenceOptions {
   readonly plannedKv: readonly number[];
   /** Tells one model from another in saved sessions. */
   readonly fingerprint: bigint;
+  /** Slots that layers with a window keep, 0 where there are none. */
+  readonly ring: number;
   /** Bytes of a sequence of so many slots. */
   readonly kvBytes: (slots: number) => number;
 }
@@ -82,7 +118,11 @@ export class Sequences {
       throw error;
     }
     new StructWriter(this.#arena.memory.buffer, at).words(data).ints(slots(contextSize), 0);
-    this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [], planned, pure: Number.POSITIVE_INFINITY });
+    const window = this.#config.traits?.window;
+    const ring = window === undefined ? undefined : { window, slots: Math.min(this.#options.ring, slots(contextSize)) };
+    const fresh = { reach: 0, far: false, stale: false };
+    const pure = Number.POSITIVE_INFINITY;
+    this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [], planned, pure, ring, ...fresh });
     return this.#next++;
   }
 
@@ -107,12 +147,22 @@ export class Sequences {
     return this.#options.kvBytes(slots(contextSize));
   }
 
-  /** [start, bytes] of the filled part of each region (layer, KV head, keys or values). */
-  #regions(sequence: Sequence, tokens: number): { at: number; bytes: number }[] {
-    const region = (slots(sequence.contextSize) / 32) * this.#tileBytes;
-    const bytes = Math.ceil(tokens / 32) * this.#tileBytes;
-    const count = this.#config.layers * this.#config.kvHeads * 2;
-    return Array.from({ length: count }, (_, i) => ({ at: sequence.data + i * region, bytes }));
+  /** [start, bytes] of the pieces that the first `tokens` tokens need, in an order that the sizes of rings do not change. */
+  #pieces(sequence: Sequence, tokens: number): { at: number; bytes: number }[] {
+    const tile = this.#tileBytes;
+    const last = Math.ceil(tokens / 32);
+    const list: { at: number; bytes: number }[] = [];
+    let region = sequence.data;
+    for (let layer = 0; layer < this.#config.layers; layer++) {
+      const ring = this.#config.traits?.layerKinds?.[layer]?.window ? sequence.ring : undefined;
+      const own = (ring?.slots ?? slots(sequence.contextSize)) / 32;
+      for (let i = 0; i < 2 * this.#config.kvHeads; i++, region += own * tile) {
+        if (!ring) list.push({ at: region, bytes: last * tile });
+        else
+          for (let t = firstTile(ring.window, tokens); t < last; t++) list.push({ at: region + (t % own) * tile, bytes: tile });
+      }
+    }
+    return list;
   }
 
   copy(id: number): number {
@@ -125,20 +175,33 @@ export class Sequences {
   /** Makes an empty sequence hold the first `count` tokens of another. Compressed keys are built anew when they are asked for. */
   copyTokens(from: Sequence, to: Sequence, count: number): void {
     const memory = new Uint8Array(this.#arena.memory.buffer);
-    const targets = this.#regions(to, count);
-    for (const [i, { at, bytes }] of this.#regions(from, count).entries()) memory.copyWithin(targets[i]!.at, at, at + bytes);
+    const targets = this.#pieces(to, count);
+    for (const [i, { at, bytes }] of this.#pieces(from, count).entries()) memory.copyWithin(targets[i]!.at, at, at + bytes);
     for (let i = 0; i < count; i++) to.tokens.push(from.tokens[i]!);
     to.pure = from.pure;
+    to.far = from.far;
+    to.reach = reachOf(to, count);
+    to.stale = keepable(from, count) < count;
+  }
+
+  /** Bytes of the pieces of so many tokens, by layers that keep all and layers with a window. */
+  #savedBytes(tokens: number): number {
+    const { layers, kvHeads, traits } = this.#config;
+    const rings = traits?.layerKinds?.filter(({ window }) => window).length ?? 0;
+    const last = Math.ceil(tokens / 32);
+    const tiles = (layers - rings) * last + rings * (last - firstTile(traits?.window ?? 0, rings > 0 ? tokens : 0));
+    return tiles * 2 * kvHeads * this.#tileBytes;
   }
 
   /** Header, tokens, then the filled tiles of every region. */
   save(id: number): Uint8Array {
     const sequence = this.get(id);
-    const regions = this.#regions(sequence, sequence.tokens.length);
+    const regions = this.#pieces(sequence, sequence.tokens.length);
     const size = HEADER_BYTES + 4 * sequence.tokens.length + regions.reduce((sum, r) => sum + r.bytes, 0);
     const out = new Uint8Array(size);
     const view = viewOf(out);
-    for (const [i, value] of [MAGIC, ABI_VERSION, KV_TYPES[this.#kvType], sequence.contextSize, sequence.tokens.length].entries())
+    const kind = KV_TYPES[this.#kvType] | (sequence.far ? FAR : 0) | (sequence.stale ? STALE : 0);
+    for (const [i, value] of [MAGIC, ABI_VERSION, kind, sequence.contextSize, sequence.tokens.length].entries())
       view.setUint32(4 * i, value, true);
     view.setBigUint64(24, this.#options.fingerprint, true);
     for (const [i, token] of sequence.tokens.entries()) view.setInt32(HEADER_BYTES + 4 * i, token, true);
@@ -164,10 +227,9 @@ export class Sequences {
     const word = (i: number) => view.getUint32(4 * i, true);
     if (word(1) !== ABI_VERSION) refuse(`it was saved by ABI ${word(1)}, this is ABI ${ABI_VERSION}`);
     if (view.getBigUint64(24, true) !== this.#options.fingerprint) refuse("it belongs to another model");
-    if (word(2) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
+    if ((word(2) & ~(FAR | STALE)) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
     const length = word(4);
-    const regionBytes = Math.ceil(length / 32) * this.#tileBytes * this.#config.layers * this.#config.kvHeads * 2;
-    if (length > word(3) || saved.length !== HEADER_BYTES + 4 * length + regionBytes)
+    if (length > word(3) || saved.length !== HEADER_BYTES + 4 * length + this.#savedBytes(length))
       refuse("its length does not fit its header");
     if (view.getInt32(4 * CHECKSUM_WORD, true) !== checksum(saved)) refuse("its bytes are damaged");
     const most = this.#options.contextSize;
@@ -187,7 +249,10 @@ export class Sequences {
       sequence.tokens.push(token);
     }
     let at = HEADER_BYTES + 4 * length;
-    for (const region of this.#regions(sequence, length)) {
+    sequence.reach = reachOf(sequence, length);
+    sequence.far = (word(2) & FAR) !== 0;
+    sequence.stale = (word(2) & STALE) !== 0;
+    for (const region of this.#pieces(sequence, length)) {
       new Uint8Array(this.#arena.memory.buffer, region.at, region.bytes).set(saved.subarray(at, at + region.bytes));
       at += region.bytes;
     }

@@ -4,7 +4,7 @@ import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts"
 import type { Ranker } from "../decode/draft/rank.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
 import { causalRows, type Stepper, type StepRow } from "./forward.ts";
-import type { Sequence, Sequences } from "./sequences.ts";
+import { cutTo, keepable, type Sequence, type Sequences } from "./sequences.ts";
 
 export interface SmallParts {
   readonly stepper: Stepper;
@@ -39,10 +39,11 @@ export class SmallDrafter implements Drafter<Sequence> {
   }
 
   begin(text: Sequence, cached: number, prompt: readonly number[]): number {
-    const { tokens } = this.#of(text);
+    const own = this.#of(text);
+    const { tokens } = own;
     let same = 0;
     while (same < tokens.length && tokens[same] === prompt[same]) same++;
-    tokens.length = same;
+    cutTo(own, keepable(own, same));
     return cached;
   }
 
@@ -68,7 +69,7 @@ export class SmallDrafter implements Drafter<Sequence> {
     const { stepper, ranker, shape, now } = this.#p;
     const own = this.#of(text);
     // The root is computed anew when it was guessed right and is here already.
-    own.tokens.length = Math.min(own.tokens.length, text.tokens.length);
+    cutTo(own, keepable(own, Math.min(own.tokens.length, text.tokens.length)));
     const rows = await this.#read(own, [...text.tokens.slice(own.tokens.length), tree.tokens[0]!], signal);
     await stepper.head([rows - 1], signal);
     const base = own.tokens.length;
@@ -108,8 +109,8 @@ export class SmallDrafter implements Drafter<Sequence> {
   }
 
   cut(text: Sequence, length: number): void {
-    const { tokens } = this.#of(text);
-    tokens.length = Math.min(tokens.length, length);
+    const own = this.#of(text);
+    cutTo(own, keepable(own, Math.min(own.tokens.length, length)));
   }
 
   close(text: Sequence): void {

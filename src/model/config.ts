@@ -4,7 +4,8 @@ import type { TokenizerData } from "../text/vocabulary.ts";
 
 /** Everything the forward pass needs to know besides the weights. Source: MiniCPM4 report, llama.cpp's GGUF keys. */
 export interface ModelConfig {
-  readonly architecture: "minicpm" | "llama";
+  /** The family: general.architecture of a GGUF, model_type of a folder. */
+  readonly architecture: string;
   readonly name: string;
   readonly layers: number;
   readonly hidden: number;
@@ -17,11 +18,11 @@ export interface ModelConfig {
   readonly contextLength: number;
   readonly rmsEps: number;
   readonly ropeTheta: number;
-  /** LongRoPE divisors per frequency (headDim / 2), used up to / beyond `ropeOriginalContext` tokens of context. */
+  /** Divisors per frequency (half of the dimensions that turn), used up to / beyond `ropeOriginalContext` tokens of context. */
   readonly ropeShort: Float32Array | undefined;
   readonly ropeLong: Float32Array | undefined;
   readonly ropeOriginalContext: number;
-  /** Multiplies cos and sin. */
+  /** Multiplies cos and sin. YaRN and LongRoPE use it. */
   readonly ropeScale: number;
   /** Multiplies embeddings (12 in MiniCPM4, 1 in llama). */
   readonly embeddingScale: number;
@@ -32,11 +33,80 @@ export interface ModelConfig {
   readonly tied: boolean;
   /** Raw sparse_config (InfLLM v2) when the model carries one. */
   readonly sparse: Readonly<Record<string, number | boolean>> | undefined;
+  /** What the family has that MiniCPM and Llama have not; absent: nothing. */
+  readonly traits?: Traits;
 }
+
+/** What tells families apart, besides sizes and scales. A trait that is absent costs nothing. */
+export interface Traits {
+  /** Norms of what attention and MLP give, in place of those of what they read, or besides. Absent: of what they read. */
+  readonly norms?: "post" | "both";
+  /** Norms of queries and keys before they turn: of each head, or of all heads together. */
+  readonly qkNorm?: "head" | "whole";
+  /** The linears that have biases. */
+  readonly biases?: readonly Linear[];
+  /** The MLP's activation, in its tanh form. Absent: SiLU. */
+  readonly activation?: "gelu";
+  /** Multiplies scores. Absent: 1 / sqrt(headDim). */
+  readonly attentionScale?: number;
+  /** Caps: c * tanh(x / c), of scores and of logits. */
+  readonly scoreCap?: number;
+  readonly logitCap?: number;
+  /** Dimensions of a head that turn, its first ones. Absent: all. */
+  readonly ropeDim?: number;
+  /** LongRoPE's long divisors are for texts, and not for contexts, of more than ropeOriginalContext tokens. */
+  readonly ropeByLength?: true;
+  /** The rotation of layers of kind `rope: 1`. */
+  readonly ropeLocal?: { readonly theta: number; readonly factors: Float32Array | undefined; readonly scale: number };
+  /** Tokens that a token sees in the layers with a window, itself the last. */
+  readonly window?: number;
+  /** By layer. Absent: all attend to everything, turned by the model's own rotation. */
+  readonly layerKinds?: readonly LayerKind[];
+}
+
+export interface LayerKind {
+  readonly window: boolean;
+  /** The model's rotation, the local one, or none. */
+  readonly rope: 0 | 1 | -1;
+}
+
+/** Dimensions of a head that turn. */
+export const ropeDim = (config: ModelConfig): number => config.traits?.ropeDim ?? config.headDim;
 
 /** The divisors for a model loaded for `contextSize` tokens: chosen once, so that every key in a cache is rotated alike. */
 export const ropeFactors = (config: ModelConfig, contextSize: number): Float32Array | undefined =>
-  contextSize > config.ropeOriginalContext ? config.ropeLong : config.ropeShort;
+  contextSize > config.ropeOriginalContext && !config.traits?.ropeByLength ? config.ropeLong : config.ropeShort;
+
+/** Tokens beyond which texts turn by other divisors than below; 0: they never do in a context of `contextSize`. */
+export const ropeSwitch = (config: ModelConfig, contextSize: number): number =>
+  config.traits?.ropeByLength && contextSize > config.ropeOriginalContext ? config.ropeOriginalContext : 0;
+
+/** A layer's linears, in the order of struct Layer in cpp/abi.h. */
+export const LINEARS = ["q", "k", "v", "o", "gate", "up", "down"] as const;
+export type Linear = (typeof LINEARS)[number];
+
+/** A layer's vectors beside its norms attnNorm and ffnNorm, in the order of struct Layer. */
+export const EXTRA_VECTORS = [
+  "attnPost",
+  "ffnPost",
+  "qNorm",
+  "kNorm",
+  "qBias",
+  "kBias",
+  "vBias",
+  "oBias",
+  "gateBias",
+  "upBias",
+  "downBias",
+] as const;
+export type VectorName = "attnNorm" | "ffnNorm" | (typeof EXTRA_VECTORS)[number];
+
+/** A vector as it lies in files; `ropeHeads` as of WeightFile, `plus` is added to every element. */
+export interface VectorFile {
+  readonly tensor: FileTensor;
+  readonly ropeHeads?: number;
+  readonly plus?: number;
+}
 
 /**
  * One linear or embedding weight [rows, cols] as it lies in files. GPTQ linears have three parts.
@@ -57,23 +127,15 @@ export type WeightFile =
       readonly zeroPlusOne: boolean;
     };
 
-export interface LayerFiles {
-  readonly attnNorm: FileTensor;
-  readonly q: WeightFile;
-  readonly k: WeightFile;
-  readonly v: WeightFile;
-  readonly o: WeightFile;
-  readonly ffnNorm: FileTensor;
-  readonly gate: WeightFile;
-  readonly up: WeightFile;
-  readonly down: WeightFile;
-}
+export type LayerFiles = { readonly [K in Linear]: WeightFile } & {
+  readonly vectors: { readonly [K in VectorName]?: VectorFile | undefined };
+};
 
 /** A model file, understood and checked, before any weight was read. */
 export interface ModelFile {
   readonly config: ModelConfig;
   readonly embedding: WeightFile;
-  readonly norm: FileTensor;
+  readonly norm: VectorFile;
   /** Undefined when tied to the embedding. */
   readonly head: WeightFile | undefined;
   readonly layers: readonly LayerFiles[];

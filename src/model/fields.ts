@@ -7,9 +7,18 @@ export class Fields {
   readonly file: string;
   readonly #get: (key: string) => unknown;
 
-  constructor(file: string, get: (key: string) => unknown) {
+  readonly #within: string;
+
+  /** `within`: put before keys in errors. */
+  constructor(file: string, get: (key: string) => unknown, within = "") {
     this.file = file;
     this.#get = get;
+    this.#within = within;
+  }
+
+  /** The same file's fields whose keys begin with `prefix`. */
+  under(prefix: string): Fields {
+    return new Fields(this.file, (key) => this.#get(prefix + key), this.#within + prefix);
   }
 
   raw(key: string): unknown {
@@ -17,7 +26,7 @@ export class Fields {
   }
 
   fail(field: string, expected: string, found: unknown, what = "value"): never {
-    throw modelError({ file: this.file, field, expected, found: shown(found) }, what);
+    throw modelError({ file: this.file, field: this.#within + field, expected, found: shown(found) }, what);
   }
 
   /** A whole number in [least, most]; `fallback` when absent (absent without a fallback is an error). */

@@ -4,9 +4,20 @@ import type { Gguf } from "../file/gguf.ts";
 import { shown } from "../file/json.ts";
 import type { GgufValue } from "../file/metadata.ts";
 import type { PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
-import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
+import {
+  type LayerFiles,
+  LINEARS,
+  type Linear,
+  type ModelConfig,
+  type ModelFile,
+  type Traits,
+  type VectorFile,
+} from "./config.ts";
+import { type Family, familyOfGguf } from "./families/index.ts";
 import { Fields, LIMITS } from "./fields.ts";
+import { eachLinear, fusedLinears, ggufNames, wantedVectors } from "./layers.ts";
 import { attentionFactor } from "./longrope.ts";
+import { type Rope, sameFactors, yarnFactors, yarnScale } from "./rope.ts";
 import { linearShapes, readFloats, TensorTable } from "./shapes.ts";
 
 type Metadata = ReadonlyMap<string, GgufValue>;
@@ -15,41 +26,38 @@ type Metadata = ReadonlyMap<string, GgufValue>;
 export async function modelOfGguf(file: string, gguf: Gguf, signal?: AbortSignal): Promise<ModelFile> {
   const fields = new Fields(file, (key) => gguf.metadata.get(key));
   const architecture =
-    fields.text("general.architecture") ?? fields.fail("general.architecture", '"minicpm" or "llama"', undefined);
-  if (architecture !== "minicpm" && architecture !== "llama")
-    throw new CpmError(
-      "unsupported",
-      `${file}: general.architecture: "${architecture}" is not supported; this runtime runs "minicpm" (MiniCPM4, BitCPM4) and "llama" (MiniCPM5, llamas)`,
-      { file, field: "general.architecture", found: architecture },
-    );
+    fields.text("general.architecture") ?? fields.fail("general.architecture", 'a family\'s name, like "llama"', undefined);
+  const family = familyOfGguf(file, architecture);
   const tokenizer = tokenizerOfGguf(file, gguf.metadata);
   const table = new TensorTable(file, new Map(gguf.tensors.map((t) => [t.name, t])));
-  const config = await readConfig(fields, architecture, table, tokenizer, signal);
+  const config = await readConfig(fields, architecture, family, table, tokenizer, signal);
   const { hidden, heads, kvHeads, vocab } = config;
   const shapes = linearShapes(config);
-  const plain = (name: string, shape: readonly number[], ropeHeads = 0): WeightFile => ({
-    kind: "plain",
-    tensor: table.get(name, shape),
-    ropeHeads,
-  });
+  const wanted = wantedVectors(config, ggufNames);
+  const plain = (name: string, shape: readonly number[], ropeHeads = 0) =>
+    ({ kind: "plain", tensor: table.get(`${name}.weight`, shape), ropeHeads }) as const;
+  // Rows of rotated heads, where the family's are interleaved.
+  const rotated = (linear: Linear) => (family.interleaved ? (linear === "q" ? heads : linear === "k" ? kvHeads : 0) : 0);
   const layers = Array.from({ length: config.layers }, (_, i): LayerFiles => {
     const b = `blk.${i}.`;
+    const get = (name: string, shape: readonly [number, number]) => plain(b + name, shape);
+    const fused = family.fused && table.has(`${b}${ggufNames.qkv}.weight`);
     return {
-      attnNorm: table.get(`${b}attn_norm.weight`, [hidden]),
-      q: plain(`${b}attn_q.weight`, shapes.q, heads),
-      k: plain(`${b}attn_k.weight`, shapes.k, kvHeads),
-      v: plain(`${b}attn_v.weight`, shapes.v),
-      o: plain(`${b}attn_output.weight`, shapes.o),
-      ffnNorm: table.get(`${b}ffn_norm.weight`, [hidden]),
-      gate: plain(`${b}ffn_gate.weight`, shapes.gate),
-      up: plain(`${b}ffn_up.weight`, shapes.up),
-      down: plain(`${b}ffn_down.weight`, shapes.down),
+      ...(fused
+        ? fusedLinears(config, ggufNames, get, get)
+        : eachLinear((l) => plain(b + ggufNames.linears[l], shapes[l], rotated(l)))),
+      vectors: Object.fromEntries(
+        wanted.map((v) => [
+          v.vector,
+          { tensor: table.get(b + v.name, [v.length]), ropeHeads: family.interleaved ? v.heads : 0 } satisfies VectorFile,
+        ]),
+      ),
     };
   });
   const rest = {
-    embedding: plain("token_embd.weight", [vocab, hidden]),
-    norm: table.get("output_norm.weight", [hidden]),
-    head: config.tied ? undefined : plain("output.weight", [vocab, hidden]),
+    embedding: plain("token_embd", [vocab, hidden]),
+    norm: { tensor: table.get("output_norm.weight", [hidden]) },
+    head: config.tied ? undefined : plain("output", [vocab, hidden]),
   };
   // llama.cpp itself passes over the rotation angles that old converters stored.
   table.refuseUnused(/^blk\.\d+\.attn_rot_embd$/);
@@ -66,56 +74,64 @@ export async function modelOfGguf(file: string, gguf: Gguf, signal?: AbortSignal
 
 async function readConfig(
   f: Fields,
-  architecture: "minicpm" | "llama",
+  architecture: string,
+  family: Family,
   table: TensorTable,
   tokenizer: TokenizerData,
   signal?: AbortSignal,
 ): Promise<ModelConfig> {
-  const key = (name: string) => `${architecture}.${name}`;
-  const layers = f.count(key("block_count"), 1, LIMITS.layers);
-  const hidden = f.count(key("embedding_length"), 1, LIMITS.hidden);
-  const heads = perLayer(f, key("attention.head_count"), layers).count(LIMITS.heads);
-  const kvHeads = perLayer(f, key("attention.head_count_kv"), layers).count(heads, heads);
-  if (heads % kvHeads) f.fail(key("attention.head_count_kv"), `a divisor of ${heads}`, kvHeads);
+  const own = f.under(`${architecture}.`);
+  if (own.raw("expert_count"))
+    throw new CpmError("unsupported", `${f.file}: ${architecture}.expert_count: a mixture of experts is not supported`, {
+      file: f.file,
+      field: `${architecture}.expert_count`,
+    });
+  const layers = own.count("block_count", 1, LIMITS.layers);
+  const hidden = own.count("embedding_length", 1, LIMITS.hidden);
+  const heads = perLayer(own, "attention.head_count", layers).count(LIMITS.heads);
+  const kvHeads = perLayer(own, "attention.head_count_kv", layers).count(heads, heads);
+  if (heads % kvHeads) own.fail("attention.head_count_kv", `a divisor of ${heads}`, kvHeads);
   const headDim =
-    f.raw(key("attention.key_length")) === undefined ? hidden / heads : f.count(key("attention.key_length"), 2, LIMITS.headDim);
+    own.raw("attention.key_length") === undefined ? hidden / heads : own.count("attention.key_length", 2, LIMITS.headDim);
   if (!Number.isSafeInteger(headDim) || headDim % 2 || headDim < 2 || headDim > LIMITS.headDim)
-    f.fail(key("attention.head_count"), "an even head size (embedding_length / head_count)", headDim);
-  const valueDim = f.count(key("attention.value_length"), 2, LIMITS.headDim, headDim);
-  if (valueDim !== headDim) f.fail(key("attention.value_length"), `${headDim}, as the keys`, valueDim);
-  const turned = f.count(key("rope.dimension_count"), 2, LIMITS.headDim, headDim);
-  if (turned !== headDim)
-    throw new CpmError(
-      "unsupported",
-      `${f.file}: ${key("rope.dimension_count")}: partial rotation (${turned} of ${headDim}) is not supported`,
-      { file: f.file, field: key("rope.dimension_count") },
-    );
+    own.fail("attention.head_count", "an even head size (embedding_length / head_count)", headDim);
+  const valueDim = own.count("attention.value_length", 2, LIMITS.headDim, headDim);
+  if (valueDim !== headDim) own.fail("attention.value_length", `${headDim}, as the keys`, valueDim);
+  const turned = own.count("rope.dimension_count", 2, headDim, headDim);
+  if (turned % 2) own.fail("rope.dimension_count", "an even number", turned);
   const pieces = tokenizer.vocabulary.kind === "pieces" ? tokenizer.vocabulary.pieces.length : 0;
-  // The tokens decide, and the embedding is held to them; vocab_size is often left over from before tokens were added.
-  const vocab = pieces;
-  const minicpm = architecture === "minicpm";
-  const contextLength = f.count(key("context_length"), 1, LIMITS.context);
-  const logitScale = f.raw(key("logit_scale"));
+  const contextLength = own.count("context_length", 1, LIMITS.context);
+  const sizes = { layers, hidden, heads, kvHeads, headDim, contextLength };
+  const rope = await readRope(own, turned, contextLength, table, signal);
+  const said = family.gguf(own, sizes, rope);
+  const biases = new Set([
+    ...(said.traits?.biases ?? []),
+    ...LINEARS.filter((l) => table.has(`blk.0.${ggufNames.linears[l]}.bias`)),
+  ]);
+  const byLength = architecture !== "minicpm" && !sameFactors(rope.ropeShort, rope.ropeLong);
+  const traits: Traits = {
+    ...(family.norms ? { norms: family.norms } : {}),
+    ...(family.qkNorm ? { qkNorm: family.qkNorm } : {}),
+    ...said.traits,
+    ...(biases.size > 0 ? { biases: [...biases] } : {}),
+    ...(turned === headDim ? {} : { ropeDim: turned }),
+    ...(byLength ? { ropeByLength: true } : {}),
+  };
   return {
     architecture,
     name: f.text("general.name") ?? f.file,
-    layers,
-    hidden,
-    intermediate: perLayer(f, key("feed_forward_length"), layers).count(LIMITS.inner),
-    heads,
-    kvHeads,
-    headDim,
-    vocab,
-    contextLength,
-    rmsEps: f.number(key("attention.layer_norm_rms_epsilon"), 1e-5),
-    ropeTheta: f.number(key("rope.freq_base"), 10000),
-    ...(await readRope(f, key, headDim, contextLength, table, signal)),
-    embeddingScale: minicpm ? f.number(key("embedding_scale"), 12) : 1,
-    residualScale: minicpm ? f.number(key("residual_scale"), 1.4 / Math.sqrt(layers)) : 1,
-    // A stored logit_scale divides; files from before it was stored mean a factor of 256 / hidden.
-    logitScale: !minicpm ? 1 : logitScale === undefined ? 256 / hidden : 1 / f.number(key("logit_scale")),
+    ...sizes,
+    intermediate: perLayer(own, "feed_forward_length", layers).count(LIMITS.inner),
+    // The tokens decide, and the embedding is held to them; vocab_size is often left over from before tokens were added.
+    vocab: pieces,
+    rmsEps: own.number("attention.layer_norm_rms_epsilon", 1e-5),
+    ...rope,
+    embeddingScale: said.embeddingScale ?? 1,
+    residualScale: said.residualScale ?? 1,
+    logitScale: said.logitScale ?? 1,
     tied: !table.has("output.weight"),
     sparse: readSparse(f, architecture),
+    ...(Object.keys(traits).length > 0 ? { traits } : {}),
   };
 }
 
@@ -154,31 +170,34 @@ function readSparse(f: Fields, architecture: string): ModelConfig["sparse"] {
   return found.length || exact.length ? Object.fromEntries([...found, ...exact]) : undefined;
 }
 
-async function readRope(
-  f: Fields,
-  key: (name: string) => string,
-  headDim: number,
-  contextLength: number,
-  table: TensorTable,
-  signal?: AbortSignal,
-) {
-  const kind = f.text(key("rope.scaling.type")) ?? "none";
-  const factor = f.raw(key("rope.scaling.factor")) === undefined ? 1 : f.number(key("rope.scaling.factor"));
-  if (kind !== "none" && kind !== "longrope" && kind !== "linear")
+async function readRope(f: Fields, dim: number, contextLength: number, table: TensorTable, signal?: AbortSignal): Promise<Rope> {
+  const theta = f.number("rope.freq_base", 10000);
+  const kind = f.text("rope.scaling.type") ?? "none";
+  const number = (key: string) => (f.raw(key) === undefined ? undefined : f.number(key));
+  const factor = number("rope.scaling.factor") ?? 1;
+  if (kind !== "none" && kind !== "longrope" && kind !== "linear" && kind !== "yarn")
     throw new CpmError(
       "unsupported",
-      `${f.file}: ${key("rope.scaling.type")}: "${kind}" is not supported; "none", "linear" and "longrope" are`,
-      { file: f.file, field: key("rope.scaling.type"), found: kind },
+      `${f.file}: rope.scaling.type: "${kind}" is not supported; "none", "linear", "yarn" and "longrope" are`,
+      { file: f.file, field: "rope.scaling.type", found: kind },
     );
-  const factors = async (name: string) => (table.has(name) ? readFloats(table.get(name, [headDim / 2]), signal) : undefined);
+  const factors = async (name: string) => (table.has(name) ? readFloats(table.get(name, [dim / 2]), signal) : undefined);
+  const original = f.count("rope.scaling.original_context_length", 1, LIMITS.context, contextLength);
+  // Llama 3.1's rule as divisors, which converters work out.
   const one = await factors("rope_freqs.weight");
-  const linear = kind === "linear" && factor !== 1 ? new Float32Array(headDim / 2).fill(factor) : undefined;
-  const original = f.count(key("rope.scaling.original_context_length"), 1, LIMITS.context, contextLength);
+  if (kind === "yarn") {
+    const [fast, slow] = [number("rope.scaling.yarn_beta_fast"), number("rope.scaling.yarn_beta_slow")];
+    const ramp = yarnFactors(dim, theta, { factor, original, fast, slow });
+    const scale = number("rope.scaling.yarn_attn_factor") ?? number("rope.scaling.attn_factor") ?? yarnScale(factor);
+    return { ropeTheta: theta, ropeShort: ramp, ropeLong: ramp, ropeOriginalContext: original, ropeScale: scale };
+  }
+  const linear = kind === "linear" && factor !== 1 ? new Float32Array(dim / 2).fill(factor) : undefined;
   return {
+    ropeTheta: theta,
     ropeShort: (await factors("rope_factors_short.weight")) ?? one ?? linear,
     ropeLong: (await factors("rope_factors_long.weight")) ?? one ?? linear,
     ropeOriginalContext: original,
-    ropeScale: f.number(key("rope.scaling.attn_factor"), kind === "longrope" ? attentionFactor(contextLength, original) : 1),
+    ropeScale: number("rope.scaling.attn_factor") ?? (kind === "longrope" ? attentionFactor(contextLength, original) : 1),
   };
 }
 

@@ -4,10 +4,20 @@ import { parseObject, shown } from "../file/json.ts";
 import { openSafetensors } from "../file/safetensors.ts";
 import { type ModelFiles, whereIs } from "../file/source.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
-import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
+import {
+  type LayerFiles,
+  LINEARS,
+  type ModelConfig,
+  type ModelFile,
+  type Traits,
+  type VectorFile,
+  type WeightFile,
+} from "./config.ts";
+import { type Family, familyOfFolder } from "./families/index.ts";
 import { Fields, LIMITS } from "./fields.ts";
 import { inOrder } from "./gptq.ts";
-import { attentionFactor } from "./longrope.ts";
+import { eachLinear, folderNames, fusedLinears, wantedVectors } from "./layers.ts";
+import { type Rope, ropeOf, sameFactors } from "./rope.ts";
 import { linearShapes, TensorTable } from "./shapes.ts";
 import { tokenizerOfFolder } from "./tokenizer.ts";
 
@@ -34,26 +44,29 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
       "give the whole folder of the model",
     );
   const json = parseObject(text, "config.json");
-  const f = inside(json);
+  const family = familyOfFolder(inside(json).text("model_type"), className(json));
+  // A model that also sees keeps what it reads and writes with in a part of its own.
+  const f = inside(inside(json).object("text_config") ?? json, family.defaults);
   const { tensors, unreadable } = await openSafetensors(files, signal);
   const table = new TensorTable("model.safetensors", tensors, unreadable);
-  const config = readConfig(f, table);
+  const prefix = PREFIXES.find((p) => table.has(`${p}embed_tokens.weight`)) ?? "model.";
+  const config = readConfig(f, family, table, json);
   const gptq = readGptq(f, await quantizeConfig(files, f, signal));
   if (!gptq) refusePacked(table);
   const shapes = linearShapes(config);
+  const names = folderNames(config.traits?.norms);
+  const wanted = wantedVectors(config, names);
   const layers = Array.from({ length: config.layers }, (_, i): LayerFiles => {
-    const p = `model.layers.${i}.`;
-    const linear = (name: string, shape: readonly [number, number]) => readLinear(table, `${p}${name}`, shape, gptq);
+    const p = `${prefix}layers.${i}.`;
+    const linear = (name: string, shape: readonly [number, number]) => readWeight(table, `${p}${name}`, shape, gptq);
+    const plain = (name: string, shape: readonly [number, number]) => readPlain(table, `${p}${name}`, shape);
+    const vector = (name: string, length: number): VectorFile => ({
+      tensor: table.get(`${p}${name}`, [length]),
+      ...(family.lessOne && name.endsWith(".weight") ? { plus: 1 } : {}),
+    });
     return {
-      attnNorm: table.get(`${p}input_layernorm.weight`, [config.hidden]),
-      q: linear("self_attn.q_proj", shapes.q as [number, number]),
-      k: linear("self_attn.k_proj", shapes.k as [number, number]),
-      v: linear("self_attn.v_proj", shapes.v as [number, number]),
-      o: linear("self_attn.o_proj", shapes.o as [number, number]),
-      ffnNorm: table.get(`${p}post_attention_layernorm.weight`, [config.hidden]),
-      gate: linear("mlp.gate_proj", shapes.gate as [number, number]),
-      up: linear("mlp.up_proj", shapes.up as [number, number]),
-      down: linear("mlp.down_proj", shapes.down as [number, number]),
+      ...(family.fused ? fusedLinears(config, names, linear, plain) : eachLinear((l) => linear(names.linears[l], shapes[l]))),
+      vectors: Object.fromEntries(wanted.map((v) => [v.vector, vector(v.name, v.length)])),
     };
   });
   const tokenizer = await tokenizerOfFolder(files, text, signal);
@@ -64,11 +77,11 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
     ropeHeads: 0,
   });
   const rest = {
-    embedding: matrix("model.embed_tokens.weight"),
-    norm: table.get("model.norm.weight", [config.hidden]),
-    head: config.tied ? undefined : matrix("lm_head.weight"),
+    embedding: matrix(`${prefix}embed_tokens.weight`),
+    norm: { tensor: table.get(`${prefix}norm.weight`, [config.hidden]), ...(family.lessOne ? { plus: 1 } : {}) },
+    head: config.tied ? undefined : matrix(headName(table)),
   };
-  table.refuseUnused(config.tied ? /\.rotary_emb\.inv_freq$|^lm_head\.weight$/ : /\.rotary_emb\.inv_freq$/);
+  table.refuseUnused(config.tied ? HARMLESS_TIED : HARMLESS);
   return {
     config,
     ...rest,
@@ -96,25 +109,41 @@ function checkVocabulary(rows: number, { vocabulary, bos }: TokenizerData): void
     );
 }
 
-function readConfig(f: Fields, table: TensorTable): ModelConfig {
-  const names = f.raw("architectures");
+/** Where the tensors of the part that reads and writes begin; those of models that also see come second. */
+const PREFIXES = ["model.", "language_model.model.", "model.language_model."];
+const HARMLESS = /\.rotary_emb\.inv_freq$|(?:^|\.)(?:vision_tower|multi_modal_projector)\./;
+const HARMLESS_TIED = new RegExp(`${HARMLESS.source}|(?:^|\\.)lm_head\\.weight$`);
+
+const headName = (table: TensorTable): string =>
+  table.has("language_model.lm_head.weight") ? "language_model.lm_head.weight" : "lm_head.weight";
+
+/** The class that a configuration names. */
+function className(json: Record<string, unknown>): string | undefined {
+  const names = json["architectures"];
   const first: unknown = Array.isArray(names) ? names[0] : undefined;
-  const named = typeof first === "string" ? first : undefined;
-  const type = f.text("model_type") ?? (named === "LlamaForCausalLM" ? "llama" : "minicpm");
-  const minicpm = type === "minicpm" && (named === undefined || named === "MiniCPMForCausalLM");
-  if (!minicpm && !(type === "llama" && (named === undefined || named === "LlamaForCausalLM")))
-    throw new CpmError(
-      "unsupported",
-      `config.json: model_type "${type}" (${named ?? "no architecture named"}) is not supported; MiniCPMForCausalLM and LlamaForCausalLM are`,
-      { file: "config.json", field: "model_type", found: type },
-    );
-  const act = f.text("hidden_act") ?? "silu";
-  if (act !== "silu")
-    throw new CpmError("unsupported", `config.json: hidden_act "${act}" is not supported; "silu" is`, {
+  return typeof first === "string" ? first : undefined;
+}
+
+const ACTIVATIONS: Readonly<Record<string, Traits["activation"] | "silu">> = {
+  silu: "silu",
+  swish: "silu",
+  gelu_pytorch_tanh: "gelu",
+  gelu_new: "gelu",
+};
+
+function readActivation(f: Fields): Pick<Traits, "activation"> {
+  const key = f.raw("hidden_activation") === undefined ? "hidden_act" : "hidden_activation";
+  const name = f.text(key) ?? "silu";
+  if (!Object.hasOwn(ACTIVATIONS, name))
+    throw new CpmError("unsupported", `config.json: ${key} "${name}" is not supported; "silu" and "gelu_pytorch_tanh" are`, {
       file: "config.json",
-      field: "hidden_act",
+      field: key,
     });
-  for (const key of ["attention_bias", "mlp_bias", "num_experts", "num_local_experts"]) {
+  return ACTIVATIONS[name] === "gelu" ? { activation: "gelu" } : {};
+}
+
+function readConfig(f: Fields, family: Family, table: TensorTable, json: Record<string, unknown>): ModelConfig {
+  for (const key of ["num_experts", "num_local_experts", "n_routed_experts", "use_bidirectional_attention"]) {
     if (f.raw(key))
       throw new CpmError("unsupported", `config.json: ${key} is not supported`, { file: "config.json", field: key });
   }
@@ -127,34 +156,39 @@ function readConfig(f: Fields, table: TensorTable): ModelConfig {
   const layers = f.count("num_hidden_layers", 1, LIMITS.layers);
   const contextLength = f.count("max_position_embeddings", 1, LIMITS.context);
   // Configuration classes differ in what they mean by silence; the weights know.
-  const tied = f.flag("tie_word_embeddings", !table.has("lm_head.weight"));
-  const rope = f.object("rope_scaling") ?? f.object("rope_parameters");
+  const tied = inside(json).flag("tie_word_embeddings", f.flag("tie_word_embeddings", !table.has(headName(table))));
+  const sizes = { layers, hidden, heads, kvHeads, headDim, contextLength };
+  const said = family.folder(f, sizes, (dim, kind) => readRope(f, dim, contextLength, kind));
+  const rope = said.rope ?? readRope(f, headDim, contextLength);
+  // MiniCPM's own factors are the same for both lengths, or chosen for a context once.
+  const byLength = !family.types.includes("minicpm") && !sameFactors(rope.ropeShort, rope.ropeLong);
+  const traits: Traits = {
+    ...(family.norms ? { norms: family.norms } : {}),
+    ...(family.qkNorm ? { qkNorm: family.qkNorm } : {}),
+    ...said.traits,
+    ...readActivation(f),
+    ...(byLength ? { ropeByLength: true } : {}),
+  };
   return {
-    architecture: minicpm ? "minicpm" : "llama",
-    name: f.text("_name_or_path") || (named ?? type),
-    layers,
-    hidden,
+    architecture: f.text("model_type") ?? family.types[0]!,
+    name: f.text("_name_or_path") || (className(json) ?? family.types[0]!),
+    ...sizes,
     intermediate: f.count("intermediate_size", 1, LIMITS.inner),
-    heads,
-    kvHeads,
-    headDim,
     vocab: f.count("vocab_size", 1, LIMITS.vocab),
-    contextLength,
     rmsEps: f.number("rms_norm_eps", 1e-6),
-    // Newer files keep it beside the scaling.
-    ropeTheta:
-      rope && f.raw("rope_theta") === undefined ? inside(rope).number("rope_theta", 10000) : f.number("rope_theta", 10000),
-    ...readRope(f, rope, headDim, contextLength),
-    embeddingScale: minicpm ? f.number("scale_emb", 1) : 1,
-    residualScale: minicpm ? f.number("scale_depth", Math.sqrt(layers)) / Math.sqrt(layers) : 1,
-    logitScale: minicpm ? f.number("dim_model_base", hidden) / hidden : 1,
+    ...rope,
+    embeddingScale: said.embeddingScale ?? 1,
+    residualScale: said.residualScale ?? 1,
+    logitScale: said.logitScale ?? 1,
     tied,
     sparse: readSparse(f.object("sparse_config")),
+    ...(Object.keys(traits).length > 0 ? { traits } : {}),
   };
 }
 
-const inside = (object: Record<string, unknown>): Fields =>
-  new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : undefined));
+/** config.json's fields, and what a family's configuration class has where they are absent. */
+const inside = (object: Record<string, unknown>, defaults: Readonly<Record<string, unknown>> = {}): Fields =>
+  new Fields("config.json", (key) => (Object.hasOwn(object, key) ? object[key] : defaults[key]));
 
 function readSparse(object: Record<string, unknown> | undefined): ModelConfig["sparse"] {
   const known = Object.entries(object ?? {}).filter(
@@ -163,48 +197,19 @@ function readSparse(object: Record<string, unknown> | undefined): ModelConfig["s
   return object && Object.fromEntries(known);
 }
 
-type Rope = Pick<ModelConfig, "ropeShort" | "ropeLong" | "ropeOriginalContext" | "ropeScale">;
-
-function readRope(f: Fields, scaling: Record<string, unknown> | undefined, headDim: number, contextLength: number): Rope {
-  const plain = { ropeShort: undefined, ropeLong: undefined, ropeOriginalContext: contextLength, ropeScale: 1 };
-  if (!scaling) return plain;
-  const s = inside(scaling);
-  const kind = s.text("rope_type") ?? s.text("type") ?? "default";
-  if (kind === "default") return plain;
-  if (kind === "linear") {
-    const factors = new Float32Array(headDim / 2).fill(s.number("factor"));
-    return { ...plain, ropeShort: factors, ropeLong: factors };
-  }
-  if (kind !== "longrope" && kind !== "su")
-    throw new CpmError(
-      "unsupported",
-      `config.json: rope_scaling type "${kind}" is not supported; "longrope", "linear" and "default" are`,
-      { file: "config.json", field: "rope_scaling", found: kind },
-    );
-  const original = s.count(
-    "original_max_position_embeddings",
-    1,
-    LIMITS.context,
-    f.count("original_max_position_embeddings", 1, LIMITS.context, contextLength),
-  );
-  return {
-    ropeShort: factorList(s, "short_factor", headDim),
-    ropeLong: factorList(s, "long_factor", headDim),
-    ropeOriginalContext: original,
-    ropeScale: s.raw("attention_factor") === undefined ? attentionFactor(contextLength, original) : s.number("attention_factor"),
-  };
+/** Published files say it in rope_theta and rope_scaling, newer ones in rope_parameters, for each kind of layers where they differ. */
+function readRope(f: Fields, dim: number, contextLength: number, kind?: "full_attention" | "sliding_attention"): Rope {
+  const parameters = f.object("rope_parameters");
+  const nested = kind && parameters?.[kind];
+  const own = typeof nested === "object" && nested !== null ? (nested as Record<string, unknown>) : undefined;
+  const scaling = own ?? f.object("rope_scaling") ?? parameters;
+  const inner = scaling && inside(scaling);
+  const theta = own ? inner!.number("rope_theta", f.number("rope_theta", 10000)) : thetaOf(f, inner);
+  return ropeOf(scaling, theta, dim, contextLength, f);
 }
 
-function factorList(s: Fields, key: string, headDim: number): Float32Array {
-  const value = s.raw(key);
-  if (
-    !Array.isArray(value) ||
-    value.length !== headDim / 2 ||
-    !value.every((x) => typeof x === "number" && Number.isFinite(x) && x > 0)
-  )
-    s.fail(`rope_scaling.${key}`, `${headDim / 2} positive numbers`, value);
-  return Float32Array.from(value);
-}
+const thetaOf = (f: Fields, inner: Fields | undefined): number =>
+  f.raw("rope_theta") === undefined && inner ? inner.number("rope_theta", 10000) : f.number("rope_theta", 10000);
 
 export interface Gptq {
   /** Columns that share a scale; infinite: all of a row. */
@@ -267,6 +272,15 @@ export function readLinear(
   return readWeight(table, name, shape, gptq);
 }
 
+/** A linear that is not packed, to be taken apart. */
+function readPlain(table: TensorTable, name: string, shape: readonly [number, number]): Extract<WeightFile, { kind: "plain" }> {
+  if (table.has(`${name}.qweight`))
+    throw new CpmError("unsupported", `model.safetensors: ${name}.qweight: fused projections in GPTQ form are not supported`, {
+      field: `${name}.qweight`,
+    });
+  return { kind: "plain", tensor: table.get(`${name}.weight`, shape), ropeHeads: 0 };
+}
+
 /** A linear whose bias, if it has one, is read elsewhere. */
 export function readWeight(
   table: TensorTable,
@@ -306,17 +320,9 @@ export function readWeight(
 async function withGroups(layers: readonly LayerFiles[], signal?: AbortSignal): Promise<LayerFiles[]> {
   const done: LayerFiles[] = [];
   for (const layer of layers) {
-    const { q, k, v, o, gate, up, down } = layer;
-    const [Q, K, V, O, G, U, D] = [
-      await inOrder(q, signal),
-      await inOrder(k, signal),
-      await inOrder(v, signal),
-      await inOrder(o, signal),
-      await inOrder(gate, signal),
-      await inOrder(up, signal),
-      await inOrder(down, signal),
-    ];
-    done.push({ ...layer, q: Q, k: K, v: V, o: O, gate: G, up: U, down: D });
+    const linears = { ...layer };
+    for (const name of LINEARS) linears[name] = await inOrder(layer[name], signal);
+    done.push(linears);
   }
   return done;
 }

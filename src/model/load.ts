@@ -8,8 +8,8 @@ import { type FileTensor, TENSOR_TYPES, type WeightType } from "../file/tensor.t
 import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter, type TensorWords } from "../wasm/abi.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
-import { type ModelConfig, type ModelFile, ropeFactors } from "./config.ts";
-import { type Plan, type PlannedWeight, rowBytes, writeModel } from "./plan.ts";
+import { EXTRA_VECTORS, LINEARS, type ModelFile, ropeDim, ropeFactors, type VectorFile } from "./config.ts";
+import { type Plan, type PlannedWeight, rowBytes, writeModel, writeRotations } from "./plan.ts";
 import { sparseWords } from "./sparse.ts";
 
 export interface LoadContext {
@@ -29,8 +29,8 @@ export async function loadWeights(context: LoadContext, model: ModelFile, plan: 
   const { arena } = context;
   for (const w of plan.weights) w.at = arena.take(w.bytes);
   announce([
-    model.norm,
-    ...plan.layers.flatMap((l) => [l.files.attnNorm, l.files.ffnNorm]),
+    model.norm.tensor,
+    ...plan.layers.flatMap((l) => Object.values(l.files.vectors).map((v) => v!.tensor)),
     ...inFileOrder(plan.weights).flatMap(tensorsOf),
   ]);
   const struct = await placeModel(context, model, plan);
@@ -179,8 +179,8 @@ async function packGptq(
   await pipeline(context, qweight.source, wordsAt, half, pieces, (read) => report(w, read));
 }
 
-/** A small vector tensor as float32 in linear memory. */
-export async function placeVector(context: LoadContext, tensor: FileTensor): Promise<number> {
+/** A small vector tensor as float32 in linear memory, rows of rotated heads in half-split order. */
+export async function placeVector(context: LoadContext, { tensor, ropeHeads = 0, plus = 0 }: VectorFile): Promise<number> {
   const { block, bytes } = TENSOR_TYPES[tensor.type];
   const count = tensor.shape.reduce((a, b) => a * b, 1);
   const at = context.arena.take(4 * count);
@@ -202,25 +202,33 @@ export async function placeVector(context: LoadContext, tensor: FileTensor): Pro
       },
       "value",
     );
+  if (plus !== 0) for (let i = 0; i < count; i++) values[i] = values[i]! + plus;
+  if (ropeHeads > 0) {
+    const [stored, dim] = [values.slice(), count / ropeHeads];
+    for (let row = 0; row < count; row++) {
+      const r = row % dim;
+      values[row - r + (r & 1) * (dim / 2) + (r >> 1)] = stored[row]!;
+    }
+  }
   return at;
 }
 
-function placeRope(context: LoadContext, config: ModelConfig, contextSize: number): number {
+/** Frequencies of a rotation of `dim` dimensions. */
+function placeRope(context: LoadContext, dim: number, theta: number, factors: Float32Array | undefined): number {
   const { arena, kernels } = context;
-  const at = arena.take(8 * (config.headDim / 2));
-  const factors = ropeFactors(config, contextSize);
+  const at = arena.take(8 * (dim / 2));
   let factorsAt = 0;
   if (factors) {
-    if (factors.length !== config.headDim / 2)
+    if (factors.length !== dim / 2)
       throw new CpmError(
         "bad-model",
-        `rope factors: expected ${config.headDim / 2} values (half of head_dim), found ${factors.length}`,
+        `rope factors: expected ${dim / 2} values (half of the dimensions that turn), found ${factors.length}`,
         { field: "rope factors" },
       );
     factorsAt = arena.take(4 * factors.length);
     new Float32Array(arena.memory.buffer, factorsAt, factors.length).set(factors);
   }
-  kernels.rope_frequencies(at, config.headDim, config.ropeTheta, factorsAt);
+  kernels.rope_frequencies(at, dim, theta, factorsAt);
   return at;
 }
 
@@ -229,23 +237,36 @@ export async function placeModel(context: LoadContext, model: ModelFile, plan: P
   const struct = arena.take(STRUCT_BYTES.model);
   const layersAt = arena.take(STRUCT_BYTES.layer * plan.layers.length);
   const norm = await placeVector(context, model.norm);
-  const rope = placeRope(context, model.config, plan.contextSize);
+  const { config } = model;
+  const dim = ropeDim(config);
+  const rope = placeRope(context, dim, config.ropeTheta, ropeFactors(config, plan.contextSize));
+  const near = config.traits?.ropeLocal;
+  const local = near ? placeRope(context, dim, near.theta, near.factors) : 0;
+  const long = plan.ropeSwitch > 0 ? placeRope(context, dim, config.ropeTheta, config.ropeLong) : 0;
+  writeRotations(arena.memory.buffer, struct, local, long);
   writeModel(
     arena.memory.buffer,
     struct,
-    model.config,
+    config,
     context.kvType,
     plan.ternaryBlock,
     sparseWords(plan.sparse, plan.contextSize),
+    plan,
   )
     .words(rope, norm)
     .tensors(tensorWords(plan.embedding), tensorWords(plan.head))
     .words(layersAt);
+  let rings = 0;
   for (const [i, l] of plan.layers.entries()) {
-    const norms = [await placeVector(context, l.files.attnNorm), await placeVector(context, l.files.ffnNorm)];
+    const at: Record<string, number> = {};
+    for (const [name, vector] of Object.entries(l.files.vectors)) if (vector) at[name] = await placeVector(context, vector);
+    const kind = config.traits?.layerKinds?.[i];
     new StructWriter(arena.memory.buffer, layersAt + i * STRUCT_BYTES.layer)
-      .words(...norms)
-      .tensors(...[l.q, l.k, l.v, l.o, l.gate, l.up, l.down].map(tensorWords));
+      .words(at["attnNorm"] ?? 0, at["ffnNorm"] ?? 0)
+      .tensors(...LINEARS.map((linear) => tensorWords(l[linear])))
+      .words(...EXTRA_VECTORS.map((name) => at[name] ?? 0))
+      .ints(kind?.rope ?? 0, kind?.window ? (config.traits?.window ?? 0) : 0, i - rings, rings);
+    if (kind?.window) rings++;
   }
   return struct;
 }

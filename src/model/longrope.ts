@@ -1,11 +1,12 @@
 // LongRoPE: divisors of the rotation's frequencies for contexts longer than a model was trained on.
 // angle = position * theta^(-2i/d) / factor[i]; cos and sin are multiplied by the attention factor. Source: LongRoPE (arXiv 2402.13753).
 import { CpmError } from "../errors.ts";
-import type { ModelConfig } from "./config.ts";
+import { type ModelConfig, ropeDim } from "./config.ts";
+import { ln } from "./exact.ts";
 
 /** sqrt(1 + ln(s) / ln(L)) for a model of `contextLength` = s * L tokens that was trained on L = `original`; 1 for s <= 1. */
 export const attentionFactor = (contextLength: number, original: number): number =>
-  Math.sqrt(1 + Math.log(Math.max(1, contextLength / original)) / Math.log(Math.max(2, original)));
+  Math.sqrt(1 + ln(Math.max(1, contextLength / original)) / ln(Math.max(2, original)));
 
 /** Published factors for 128k tokens of context: MiniCPM4-8B and MiniCPM4.1-8B (heads of 128). Used as short and long ones. */
 export const PUBLISHED_FACTORS = {
@@ -46,7 +47,7 @@ export function withFactors(config: ModelConfig, option: RopeFactors | undefined
   const names = Object.keys(PUBLISHED_FACTORS).map((name) => `"${name}"`);
   const factors: unknown =
     typeof option === "string" ? (Object.hasOwn(PUBLISHED_FACTORS, option) ? PUBLISHED_FACTORS[option] : undefined) : option;
-  const wanted = config.headDim / 2;
+  const wanted = ropeDim(config) / 2;
   const fits =
     Array.isArray(factors) &&
     factors.length === wanted &&

@@ -5,7 +5,16 @@ import type { WeightType } from "../file/tensor.ts";
 import { FILE_TYPES, KINDS, type Kind, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
 import { align, formatBytes, PAGE } from "../wasm/memory.ts";
-import type { LayerFiles, ModelConfig, ModelFile, WeightFile } from "./config.ts";
+import {
+  type LayerFiles,
+  LINEARS,
+  type Linear,
+  type ModelConfig,
+  type ModelFile,
+  ropeSwitch,
+  type WeightFile,
+} from "./config.ts";
+import { eachLinear } from "./layers.ts";
 import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 
 /** A weight as it will be packed; `at` is filled in when it is placed. */
@@ -19,7 +28,7 @@ export interface PlannedWeight {
   at: number;
 }
 
-export type PlannedLayer = { readonly [K in "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: PlannedWeight } & {
+export type PlannedLayer = { readonly [K in Linear]: PlannedWeight } & {
   readonly files: LayerFiles;
 };
 
@@ -33,6 +42,10 @@ export interface Plan {
   readonly ternaryBlock: number;
   readonly sparse: SparseConfig | undefined;
   readonly contextSize: number;
+  /** Slots that layers with a window keep; 0 where there are none. */
+  readonly ring: number;
+  /** Tokens beyond which texts turn by other divisors; 0: never. */
+  readonly ropeSwitch: number;
   readonly batchSize: number;
   readonly lanes: number;
   /** Rows of logits that one head call gives. */
@@ -64,6 +77,13 @@ export const DEFAULT_CONTEXT = 4096;
 /** Slots of a KV cache that holds `context` tokens. */
 export const slots = (context: number): number => Math.ceil(context / 64) * 64;
 
+/** Rows of a draft tree, all of which a window's cache holds beside the window. */
+const TREE_ROWS = 64;
+
+/** Slots that a layer with a window keeps, so that every row of a batch and of a tree finds its own window: a multiple of 32. */
+export const ringSlots = ({ traits }: ModelConfig, batchSize: number): number =>
+  traits?.window === undefined ? 0 : Math.ceil((traits.window + Math.max(batchSize, TREE_ROWS)) / 32) * 32;
+
 /** Bytes of one row of a plain weight as stored. */
 export const rowBytes = (file: WeightFile): number => (file.kind === "plain" ? file.tensor.bytes / file.tensor.shape[0]! : 0);
 
@@ -87,7 +107,11 @@ export function tensorBytes(build: Build, w: Pick<PlannedWeight, "kind" | "rows"
   return Math.ceil(w.rows / 8) * build.probe.tensor_bytes(build.probeBase);
 }
 
-/** Model struct (cpp/abi.h) up to its pointers, for asking sizes and for the real thing. */
+/** Bytes of the Model struct's end, which says what a family adds; and of the numbers before its pointers. */
+export const TRAIT_BYTES = 56;
+const TRAIT_NUMBERS = 40;
+
+/** Model struct (cpp/abi.h) but for its pointers, for asking sizes and for the real thing; the writer stands at the first of them. */
 export function writeModel(
   memory: ArrayBufferLike,
   at: number,
@@ -95,8 +119,21 @@ export function writeModel(
   kvType: EngineOptions["kvType"],
   ternaryBlock: number,
   sparse: readonly number[],
+  caches: Pick<Plan, "ring" | "ropeSwitch"> = { ring: 0, ropeSwitch: 0 },
 ): StructWriter {
   const c = config;
+  const t = c.traits ?? {};
+  const windowed = t.layerKinds?.filter(({ window }) => window).length ?? 0;
+  new StructWriter(memory, at + STRUCT_BYTES.model - TRAIT_BYTES)
+    .ints(
+      t.activation === "gelu" ? 1 : 0,
+      t.qkNorm === "whole" ? 1 : 0,
+      caches.ring,
+      windowed,
+      t.ropeLocal ? 2 : 1,
+      caches.ropeSwitch,
+    )
+    .floats(t.scoreCap ?? 0, t.logitCap ?? 0, t.ropeLocal?.scale ?? 1, 0);
   return new StructWriter(memory, at)
     .ints(
       c.layers,
@@ -108,10 +145,15 @@ export function writeModel(
       c.vocab,
       KV_TYPES[kvType],
       ternaryBlock,
-      0,
+      t.ropeDim ?? 0,
       ...sparse,
     )
-    .floats(c.rmsEps, c.embeddingScale, c.residualScale, c.logitScale, c.ropeScale, 0);
+    .floats(c.rmsEps, c.embeddingScale, c.residualScale, c.logitScale, c.ropeScale, t.attentionScale ?? 0);
+}
+
+/** The pointers at the end of a Model struct that was written at `at`: the other rotations' frequencies. */
+export function writeRotations(memory: ArrayBufferLike, at: number, local: number, long: number): void {
+  new StructWriter(memory, at + STRUCT_BYTES.model - TRAIT_BYTES + TRAIT_NUMBERS).words(local, long);
 }
 
 function checkShape(c: ModelConfig): void {
@@ -121,7 +163,7 @@ function checkShape(c: ModelConfig): void {
       found: String(found),
     });
   };
-  if (c.headDim % 4 || c.headDim > 512) refuse("head_dim must be a multiple of 4 up to 512", c.headDim);
+  if (c.headDim % 2 || c.headDim > 512) refuse("head_dim must be an even number up to 512", c.headDim);
   if (c.heads / c.kvHeads > 64) refuse("at most 64 query heads may share a KV head", c.heads / c.kvHeads);
   if (c.hidden % 4 || c.intermediate % 4)
     refuse("hidden and intermediate sizes must be multiples of 4", c.hidden % 4 ? c.hidden : c.intermediate);
@@ -143,27 +185,20 @@ export function planModel(
   checkShape(config);
   const contextSize = options.contextSize ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
   const sparse = resolveSparse(config.sparse, options.sparse);
+  checkSparseTraits(config, sparse !== undefined);
   const embedding = planWeight(build, model.embedding);
   const head = model.head ? planWeight(build, model.head) : embedding;
   const layers = model.layers.map((files) => {
-    const w = (file: WeightFile) => planWeight(build, file);
-    return {
-      files,
-      q: w(files.q),
-      k: w(files.k),
-      v: w(files.v),
-      o: w(files.o),
-      gate: w(files.gate),
-      up: w(files.up),
-      down: w(files.down),
-    };
+    return { files, ...eachLinear((linear) => planWeight(build, files[linear])) };
   });
-  const inner = layers.flatMap((l) => [l.q, l.k, l.v, l.o, l.gate, l.up, l.down]);
+  const inner = layers.flatMap((l) => LINEARS.map((linear) => l[linear]));
   const weights = [embedding, ...(head === embedding ? [] : [head]), ...inner];
   const ternaryBlock = 256;
   // A batch larger than the context would only be memory.
   const rows = Math.max(1, Math.min(batchSize, contextSize));
-  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, sparseWords(sparse, contextSize));
+  const caches = { ring: ringSlots(config, rows), ropeSwitch: ropeSwitch(config, contextSize) };
+  const words = sparseWords(sparse, contextSize);
+  writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, words, caches);
   const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize));
   const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.max(draftRows(options.draft), Math.floor(LOGIT_BYTES / (4 * config.vocab)))));
@@ -175,6 +210,7 @@ export function planModel(
     ternaryBlock,
     sparse,
     contextSize,
+    ...caches,
     batchSize: rows,
     lanes,
     logitRows,
@@ -186,8 +222,13 @@ export function planModel(
   const beside = draft(plan);
   const stagingBytes = Math.max(plan.stagingBytes, beside.stagingBytes);
   const packed = weights.reduce((sum, w) => sum + align(w.bytes), 0);
-  const norm = align(4 * config.hidden);
-  const small = align(STRUCT_BYTES.layer * config.layers) + 2 * (config.layers + 1) * norm + 8 * align(8 * config.headDim);
+  const vectors = model.layers.flatMap((l) => Object.values(l.vectors)).map((v) => align(4 * v!.tensor.shape[0]!));
+  const small =
+    align(STRUCT_BYTES.layer * config.layers) +
+    vectors.reduce((sum, bytes) => sum + bytes, 0) +
+    // The last norm, and what a vector is read into.
+    2 * Math.max(align(4 * config.hidden), ...vectors) +
+    8 * align(8 * config.headDim);
   const memory = {
     weights: packed + small,
     kvCache: align(kvBytes) * plan.sequences,
@@ -224,6 +265,16 @@ export function workBytes({
 }): number {
   const first = align(kvBytes) + memory.activations;
   return memory.weights + memory.kvCache - align(kvBytes) + Math.max(first, stagingBytes);
+}
+
+/** Blocks are chosen by keys that all layers keep, and scored without caps. */
+function checkSparseTraits({ traits, architecture }: ModelConfig, sparse: boolean): void {
+  if (sparse && (traits?.window !== undefined || traits?.scoreCap !== undefined))
+    throw new CpmError(
+      "unsupported",
+      `sparse: sparse attention beside the windows or soft caps of ${architecture} is not supported; load without it`,
+      { field: "sparse" },
+    );
 }
 
 /** Rows of a draft's tree, all of whose logits one step gives: as large as asked for, or a chain of lookup with its root. */

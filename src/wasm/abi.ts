@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 6;
+export const ABI_VERSION = 7;
 
 /** Addresses and sizes are plain numbers in every build: see Ref in cpp/abi.h. The two globals of wasm64 are BigInts. */
 export interface Kernels {
@@ -67,6 +67,10 @@ export interface Kernels {
   norm_row_ref(x: number, w: number, y: number, cols: number, eps: number, scale: number): void;
   silu_row(gate: number, up: number, cols: number): void;
   silu_row_ref(gate: number, up: number, cols: number): void;
+  gelu_row(gate: number, up: number, cols: number): void;
+  gelu_row_ref(gate: number, up: number, cols: number): void;
+  cap_row(x: number, count: number, cap: number): void;
+  cap_row_ref(x: number, count: number, cap: number): void;
   rope_row(frequency: number, position: number, scale: number, table: number, dim: number): void;
   kv_store(model: number, sequence: number, layer: number, head: number, slot: number, key: number, value: number): void;
   attention(model: number, batch: number, context: number, layer: number, q: number, o: number, parts: number): number;
@@ -131,6 +135,10 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   norm_row_ref: 6,
   silu_row: 3,
   silu_row_ref: 3,
+  gelu_row: 3,
+  gelu_row_ref: 3,
+  cap_row: 3,
+  cap_row_ref: 3,
   rope_row: 5,
   kv_store: 7,
   attention: 7,
@@ -176,12 +184,12 @@ export type TensorWords = readonly [kind: number, rows: number, cols: number, gr
 /** Bytes of the shared structs, in the order of abi_bytes(); the same in every build. */
 export const STRUCT_BYTES = {
   tensor: 24,
-  layer: 184,
-  model: 168,
+  layer: 288,
+  model: 224,
   row: 40,
   sequence: 16,
   batch: 40,
-  draftHead: 224,
+  draftHead: 280,
   draftBatch: 72,
 } as const;
 
@@ -210,6 +218,12 @@ export class StructWriter {
       this.#view.setUint32(this.#at + 4, Math.floor(value / 2 ** 32), true);
       this.#at += 8;
     }
+    return this;
+  }
+
+  /** Leaves bytes as they are. */
+  skip(bytes: number): this {
+    this.#at += bytes;
     return this;
   }
 

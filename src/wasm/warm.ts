@@ -46,6 +46,7 @@ export function floatResults({ probe, probeMemory, probeBase }: Pick<Build, "pro
   const free = top;
   for (const type of ["f16", "q8"] as const) {
     top = free;
+    new Uint8Array(buffer, model, STRUCT_BYTES.model).fill(0);
     // One layer of one KV head, dense: cpp/abi.h.
     new StructWriter(buffer, model)
       .ints(1, 32, 32, HEADS, 1, DIM, 32, KV_TYPES[type], 256, 0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -65,6 +65,43 @@ for (const build of builds) {
     });
   });
 
+  test(`GELU of ${build} is within 2e-6 of its definition, at any size of gate`, async () => {
+    const { kernels, floats } = await workbench(build);
+    const gates = [0, -0, 1e-30, -1e-30, 4, -4, 8, -8, 12, -12, 88, -88, 1e4, -1e4, 1e13, -1e13, 1e30, -1e30];
+    for (let i = -200; i <= 200; i++) gates.push(i / 25);
+    while (gates.length % 4) gates.push(1);
+    const [a, b] = [floats(gates), floats(gates)];
+    const up = floats(gates.map((_, i) => 1 + i / 7));
+    kernels.gelu_row(a.at, up.at, gates.length);
+    kernels.gelu_row_ref(b.at, up.at, gates.length);
+    // Far below zero the gate is e^-2u, and the rounding of u counts |2u| times.
+    a.values.forEach((y, i) => {
+      const most = (1e-6 + 2e-7 * Math.abs(2 * gates[i]!)) * Math.abs(b.values[i]!);
+      expect(Math.abs(y - b.values[i]!), `gate ${gates[i]}`).toBeLessThanOrEqual(most + 1e-30);
+    });
+  });
+
+  test(`soft caps of ${build} are within 3e-7 of their definition, and a nan stays one`, async () => {
+    const { kernels, floats } = await workbench(build);
+    const values = [0, -0, 1e-30, 1e30, -1e30, Infinity, -Infinity, 1e-3, -1e-3];
+    for (let i = -300; i <= 301; i++) values.push(i / 3);
+    for (const cap of [0.5, 4, 30, 50])
+      for (const count of [values.length, values.length - 1, values.length - 2, 3]) {
+        const [a, b] = [floats(values), floats(values)];
+        kernels.cap_row(a.at, count, cap);
+        kernels.cap_row_ref(b.at, count, cap);
+        a.values.forEach((y, i) => {
+          const expected = i < count ? b.values[i]! : values[i]!;
+          expect(Object.is(y, expected) || Math.abs(y - expected) <= 3e-7 * Math.abs(expected), `${values[i]} to ${cap}`).toBe(
+            true,
+          );
+        });
+      }
+    const broken = floats([Number.NaN, 1, 2, 3, Number.NaN]);
+    kernels.cap_row(broken.at, 5, 30);
+    expect([...broken.values].map(Number.isNaN)).toEqual([true, false, false, false, true]);
+  });
+
   test(`RoPE angles of ${build} equal Math.cos and Math.sin to float precision up to position 131072`, async () => {
     const { kernels, floats, memory, take } = await workbench(build);
     const dim = 64;

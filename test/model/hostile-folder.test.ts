@@ -213,7 +213,7 @@ const configs: Readonly<Record<string, Record<string, Uint8Array>>> = {
   "another architecture": withConfig({ architectures: ["MambaForCausalLM"], model_type: "mamba" }),
   "another activation": withConfig({ hidden_act: "gelu" }),
   experts: withConfig({ num_experts: 8 }),
-  "rotation that is not known": withConfig({ rope_scaling: { rope_type: "yarn", factor: 4 } }),
+  "rotation that is not known": withConfig({ rope_scaling: { rope_type: "dynamic", factor: 4 } }),
   "LongRoPE factors of another head size": withConfig({
     rope_scaling: { rope_type: "longrope", short_factor: [1, 2], long_factor: [1, 2] },
   }),

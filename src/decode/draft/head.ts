@@ -1,4 +1,5 @@
 // A draft head in linear memory: its weights, its keys and values, and steps of up to 64 rows through it.
+import { LINEARS } from "../../model/config.ts";
 import { type LoadContext, packWeights, placeVector, tensorWords } from "../../model/load.ts";
 import { check, type Kernels, readWord, STRUCT_BYTES, StructWriter, type TensorWords } from "../../wasm/abi.ts";
 import type { Arena } from "../../wasm/memory.ts";
@@ -84,12 +85,12 @@ export class DraftHead {
     for (const weight of planned.weights) weight.at = arena.take(weight.bytes);
     await packWeights(context, planned.weights);
     const norms = new Map<string, number>();
-    for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(context, tensor) : 0);
+    for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(context, { tensor }) : 0);
     const { buffer } = arena.memory;
     const layer = arena.take(STRUCT_BYTES.layer);
     new StructWriter(buffer, layer)
       .words(norms.get("attnNorm")!, norms.get("ffnNorm")!)
-      .tensors(...[w.q, w.k, w.v, w.o, w.gate, w.up, w.down].map(tensorWords));
+      .tensors(...LINEARS.map((name) => tensorWords(w[name])));
     const at = arena.take(STRUCT_BYTES.draftHead);
     writeHead(buffer, at, planned, {
       rope: readWord(buffer, model + ROPE),

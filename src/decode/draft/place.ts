@@ -2,7 +2,16 @@
 import type { EngineOptions } from "../../engine/types.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import type { HeadFile } from "../../model/eagle.ts";
-import { type ModelPlan, type PlannedWeight, planWeight, slots, stagingOf, tensorBytes, writeModel } from "../../model/plan.ts";
+import {
+  type ModelPlan,
+  type PlannedWeight,
+  planWeight,
+  slots,
+  stagingOf,
+  TRAIT_BYTES,
+  tensorBytes,
+  writeModel,
+} from "../../model/plan.ts";
 import { sparseWords } from "../../model/sparse.ts";
 import { STRUCT_BYTES, type StructWriter, type TensorWords } from "../../wasm/abi.ts";
 import type { Build } from "../../wasm/features.ts";
@@ -60,7 +69,9 @@ export function planHead(
   const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
   // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
   const logitScale = file.version === 3 ? 1 : config.logitScale;
-  const layer = { ...config, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
+  // What the target's family adds, a head does not have.
+  const { traits: _, ...plain } = config;
+  const layer: ModelConfig = { ...plain, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
   const { ternaryBlock, lanes } = target;
   const common = { ...choice, config: layer, kvType, ternaryBlock, lanes, linears, own, weights };
   const { hidden } = config;
@@ -117,6 +128,7 @@ export function writeHead(
     .words(place.rope, place.norms("norm"))
     .tensors(place.embedding, place.head)
     .words(place.layer)
+    .skip(TRAIT_BYTES)
     .ints(file.version, file.fcInputs)
     .tensors(place.fc)
     .words(place.norms("bias"), place.norms("embedNorm"), place.norms("hiddenNorm"));
