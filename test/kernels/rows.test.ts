@@ -83,7 +83,7 @@ for (const build of builds) {
 
   test(`soft caps of ${build} are within 3e-7 of their definition, and a nan stays one`, async () => {
     const { kernels, floats } = await workbench(build);
-    const values = [0, -0, 1e-30, 1e30, -1e30, Infinity, -Infinity, 1e-3, -1e-3];
+    const values = [0, -0, 1e-30, 1000, -1000, 1e-3, -1e-3];
     for (let i = -300; i <= 301; i++) values.push(i / 3);
     for (const cap of [0.5, 4, 30, 50])
       for (const count of [values.length, values.length - 1, values.length - 2, 3]) {
@@ -100,6 +100,9 @@ for (const build of builds) {
     const broken = floats([Number.NaN, 1, 2, 3, Number.NaN]);
     kernels.cap_row(broken.at, 5, 30);
     expect([...broken.values].map(Number.isNaN)).toEqual([true, false, false, false, true]);
+    const far = floats([1e30, -1e30, Infinity, -Infinity]);
+    kernels.cap_row(far.at, 4, 30);
+    expect([...far.values]).toEqual([30, -30, 30, -30]);
   });
 
   test(`RoPE angles of ${build} equal Math.cos and Math.sin to float precision up to position 131072`, async () => {
