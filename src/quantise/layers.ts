@@ -202,8 +202,8 @@ export class LayerRun {
     );
     const norms: FileTensor[] = [];
     for (const [tensor, factors] of [
-      [files.attnNorm, f.qkv],
-      [files.ffnNorm, f.mlp],
+      [files.vectors.attnNorm!.tensor, f.qkv],
+      [files.vectors.ffnNorm!.tensor, f.mlp],
     ] as const) {
       const piece = await readValues(this.#machine, tensor, this.#hooks.signal);
       const folded = Float32Array.from(this.#machine.f32(piece.at, factors.length), (v, k) => v / factors[k]!);

@@ -139,7 +139,7 @@ export class Passes {
   /** The model cut down to one layer, whose linears are float32 and come later. */
   #single(files: LayerFiles): ModelFile {
     const float = (name: string, shape: readonly number[]): WeightFile => {
-      const { source } = this.#model.norm;
+      const { source } = this.#model.norm.tensor;
       const bytes = 4 * shape.reduce((a, b) => a * b, 1);
       return { kind: "plain", ropeHeads: 0, tensor: { name, type: "F32", shape, source, offset: 0, bytes } };
     };
@@ -169,7 +169,7 @@ export class Passes {
       onProgress: () => {},
       signal: this.#signal,
     };
-    const changed = norms ? { ...files, attnNorm: norms[0], ffnNorm: norms[1] } : files;
+    const changed = norms ? { ...files, vectors: { attnNorm: { tensor: norms[0] }, ffnNorm: { tensor: norms[1] } } } : files;
     const plan = { ...this.#plan, layers: [{ ...this.#weights, files: changed }] };
     this.#struct = await placeModel(context, this.#single(changed), plan);
     const layer = readWord(

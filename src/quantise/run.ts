@@ -200,7 +200,9 @@ class Run {
     );
     const inLayers = new Set(this.#source.model.layers.flatMap((layer) => PARTS.map((part) => plainTensor(layer[part]))));
     const norms = new Set(
-      smooths(this.#settings.method) ? this.#source.model.layers.flatMap((l) => [l.attnNorm, l.ffnNorm]) : [],
+      smooths(this.#settings.method)
+        ? this.#source.model.layers.flatMap((l) => [l.vectors.attnNorm!.tensor, l.vectors.ffnNorm!.tensor])
+        : [],
     );
     if (this.#layers < 0) {
       this.#progress.at("tensors", -1);

@@ -33,6 +33,13 @@ export interface OpenedSource {
 /** Opens a GGUF or a Hugging Face folder with plain weights. Throws as readModel does, and "unsupported" for packed GPTQ weights. */
 export async function openSource(files: ModelFiles, signal?: AbortSignal): Promise<OpenedSource> {
   const model = await readModel(files, signal);
+  // Layers by themselves are computed as MiniCPM's and Llama's.
+  if (model.config.traits !== undefined)
+    throw new CpmError(
+      "unsupported",
+      `${whereIs(files, files.entry)}: models of the family "${model.config.architecture}" with traits beyond Llama's are not quantised here`,
+      { file: files.entry, found: model.config.architecture },
+    );
   const roles = new Map<FileTensor, { role: Role; heads: number }>();
   const put = (file: WeightFile | undefined, kind: Role["kind"], layer = -1): void => {
     if (!file) return;
