@@ -16,7 +16,7 @@ const text = (vocab: number, length: number) => Array.from({ length }, (_, i) =>
 
 async function last(engine: Engine, tokens: readonly number[], chunk = tokens.length): Promise<Float32Array> {
   const session = await engine.open();
-  let logits = new Float32Array(0);
+  let logits: Float32Array = new Float32Array(0);
   for (let at = 0; at < tokens.length; at += chunk) logits = await engine.forward(session, tokens.slice(at, at + chunk), "last");
   await engine.closeSession(session);
   return logits;
