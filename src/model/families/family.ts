@@ -1,5 +1,6 @@
 // What a family of models is: how it is named, and how its files say what tells it apart.
 import { CpmError } from "../../errors.ts";
+import { shown } from "../../shown.ts";
 import type { LayerKind, Linear, Traits } from "../config.ts";
 import { type Fields, LIMITS } from "../fields.ts";
 import { plainRope, type Rope } from "../rope.ts";
@@ -57,8 +58,8 @@ export function layerTypes(f: Fields, layers: number, otherwise: (layer: number)
     if (kind === "sliding_attention" || kind === "full_attention") return kind === "sliding_attention";
     throw new CpmError(
       "unsupported",
-      `${f.file}: layer_types: layers of ${JSON.stringify(kind)} are not supported; sliding_attention and full_attention are`,
-      { file: f.file, field: "layer_types", found: String(kind) },
+      `${f.file}: layer_types: layers of ${shown(kind)} are not supported; sliding_attention and full_attention are`,
+      { file: f.file, field: "layer_types", found: shown(kind) },
     );
   });
 }
