@@ -52,7 +52,7 @@ async function measure(name, method, path, megabytes, seconds) {
   const quantised = await load(path, options);
   const { perplexity: ppl, divergence } = await perplexity(quantised, undefined, { base: new Uint8Array(base) });
   const d = divergence;
-  const kl = `${d.kl.mean.value.toFixed(5)} ± ${d.kl.mean.error.toFixed(5)}`;
+  const kl = `${d.mean.value.toFixed(5)} ± ${d.mean.error.toFixed(5)}`;
   console.log(
     `| ${name} | ${method} | ${megabytes} | ${seconds} | ${ppl.value.toFixed(4)} | ${kl} | ${(100 * d.sameTop.value).toFixed(1)} |`,
   );
