@@ -54,6 +54,7 @@ function sections({ format, config: c, metadata, tensors, contextSize, memory }:
   const shape = [
     ["format", format],
     ["architecture", `${c.architecture}, ${c.name}`],
+    ...(c.traits ? [["traits", traits(c.traits)]] : []),
     ["layers", `${c.layers}, hidden ${c.hidden}, intermediate ${c.intermediate}`],
     ["attention", `${c.heads} query heads, ${c.kvHeads} KV heads, head_dim ${c.headDim}`],
     ["vocabulary", `${c.vocab} tokens, ${c.tied ? "tied" : "untied"} head`],
@@ -79,6 +80,27 @@ function sections({ format, config: c, metadata, tensors, contextSize, memory }:
   const list = all ? [table([["tensor", "type", "shape", "bytes"], ...rows])] : [];
   const pairs = Object.entries(metadata).map(([key, value]) => [key, line(summary(value))]);
   return [table(shape), table(plan), table(kinds), ...list, table([["metadata", ""], ...pairs])];
+}
+
+/** What the family has beyond Llama, in words. */
+function traits(t: NonNullable<Inspection["config"]["traits"]>): string {
+  const windows = t.layerKinds?.filter(({ window }) => window).length ?? 0;
+  const still = t.layerKinds?.filter(({ rope }) => rope < 0).length ?? 0;
+  const all: readonly (readonly [unknown, string])[] = [
+    [t.norms, t.norms === "both" ? "norms before and behind" : "norms behind"],
+    [t.qkNorm, t.qkNorm === "whole" ? "q/k norms over all heads" : "q/k norms"],
+    [t.biases, `biases of ${t.biases?.join(", ")}`],
+    [t.activation, "GELU"],
+    [windows, `a window of ${t.window} tokens in ${windows} layers`],
+    [still, `${still} layers without rotation`],
+    [t.ropeLocal, `RoPE base ${t.ropeLocal?.theta} in layers with a window`],
+    [t.ropeDim, `${t.ropeDim} dimensions of a head turn`],
+    [t.ropeByLength, "LongRoPE by the text's length"],
+    [t.attentionScale, `scores times ${t.attentionScale?.toPrecision(4)}`],
+    [t.scoreCap, `scores capped at ${t.scoreCap}`],
+    [t.logitCap, `logits capped at ${t.logitCap}`],
+  ];
+  return all.flatMap(([has, words]) => (has ? [words] : [])).join("; ");
 }
 
 /** A value in one line of at most 100 characters. */
