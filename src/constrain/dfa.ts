@@ -174,7 +174,12 @@ export function determinise(nfa: Nfa, start: number, end: number, where: string,
   const calls: Determined["calls"] = new Map();
   const tokens: Determined["tokens"] = new Map();
   for (let i = 0; i < sets.list.length; i++) {
-    const set = sets.list[i]!;
+    const found = sets.list[i]!;
+    if (typeof found === "number" && !nfa.calls.has(found) && !nfa.tokens.has(found)) {
+      edges.push(edgesOfOne(found, nfa.edges, sets));
+      continue;
+    }
+    const set = typeof found === "number" ? [found] : found;
     edges.push(edgesFrom(set, nfa.edges, sets));
     if (nfa.calls.size > 0) {
       const found = callsOf(nfa, set);
@@ -200,13 +205,17 @@ export function determinise(nfa: Nfa, start: number, end: number, where: string,
 
 /** Sets of an Nfa's states, each a state of the deterministic automaton. */
 class Subsets {
-  readonly list: (readonly number[])[] = [];
+  /** Most sets are one state: then it stands for its set. */
+  readonly list: (number | readonly number[])[] = [];
   readonly accepts: boolean[] = [];
   readonly #nfa: Nfa;
   readonly #end: number;
   readonly #where: string;
   readonly #limit: number;
   readonly #seen: Int32Array;
+  /** States that bytes, calls, tokens or the end leave; the others are only passed. */
+  readonly #matters: Uint8Array;
+  readonly #stack: number[] = [];
   #stamp = 0;
   #work = 0;
   /** The set behind each single state, -2: not yet asked for. */
@@ -223,11 +232,9 @@ class Subsets {
     this.#seen = new Int32Array(n);
     this.#behind = new Int32Array(n).fill(-2);
     this.#single = new Int32Array(n).fill(-1);
-  }
-
-  #matters(s: number): boolean {
-    const { edges, atEnd, calls, tokens } = this.#nfa;
-    return edges[s]!.length > 0 || s === this.#end || atEnd.has(s) || calls.has(s) || tokens.has(s);
+    this.#matters = new Uint8Array(n);
+    for (let s = 0; s < n; s++) if (nfa.edges[s]!.length > 0) this.#matters[s] = 1;
+    for (const s of [end, ...nfa.atEnd.keys(), ...nfa.calls.keys(), ...nfa.tokens.keys()]) this.#matters[s] = 1;
   }
 
   /** States that matter, reached from `from` without a byte, in rising order. `first`: at the beginning of the text. */
@@ -235,7 +242,7 @@ class Subsets {
     const { eps, atStart } = this.#nfa;
     const seen = this.#seen;
     const stamp = ++this.#stamp;
-    const stack: number[] = [];
+    const stack = this.#stack;
     const out: number[] = [];
     for (const s of from)
       if (seen[s] !== stamp) {
@@ -244,12 +251,14 @@ class Subsets {
       }
     while (stack.length) {
       const s = stack.pop()!;
-      if (this.#matters(s)) out.push(s);
-      for (const t of eps[s]!)
-        if (seen[t] !== stamp) {
-          seen[t] = stamp;
-          stack.push(t);
-        }
+      if (this.#matters[s]) out.push(s);
+      const next = eps[s]!;
+      for (let i = 0; i < next.length; i++) {
+        const t = next[i]!;
+        if (seen[t] === stamp) continue;
+        seen[t] = stamp;
+        stack.push(t);
+      }
       if (first)
         for (const t of atStart.get(s) ?? [])
           if (seen[t] !== stamp) {
@@ -265,7 +274,26 @@ class Subsets {
   /** The state behind one state of the Nfa, -1: nothing. */
   one(s: number): number {
     let id = this.#behind[s]!;
-    if (id === -2) this.#behind[s] = id = this.add(this.closure([s]));
+    // Most states are links of a chain: themselves, and nothing behind them.
+    if (id === -2)
+      this.#behind[s] = id = this.#nfa.eps[s]!.length === 0 && this.#matters[s] ? this.#alone(s) : this.add(this.closure([s]));
+    return id;
+  }
+
+  /** The number of the set of one state. */
+  #alone(s: number): number {
+    let id = this.#single[s]!;
+    if (id >= 0) return id;
+    if (++this.#work > MAX_SET_WORK) throw tooLarge(this.#where, "it takes too much work to compile");
+    this.#single[s] = id = this.#push(s, s === this.#end || (this.#nfa.atEnd.size > 0 && this.#accepting([s])));
+    return id;
+  }
+
+  #push(set: number | readonly number[], accepts: boolean): number {
+    const id = this.list.length;
+    if (id >= this.#limit) throw tooLarge(this.#where, `it takes more than ${this.#limit} states`);
+    this.list.push(set);
+    this.accepts.push(accepts);
     return id;
   }
 
@@ -276,23 +304,11 @@ class Subsets {
   /** The number of a set; `apart`: nothing leads back to it. */
   add(set: readonly number[], apart = false): number {
     if (set.length === 0 && !apart && this.list.length > 0) return -1;
-    let id = -1;
-    let key = "";
-    if (!apart) {
-      if (set.length === 1) id = this.#single[set[0]!]!;
-      else {
-        key = set.join();
-        id = this.#several.get(key) ?? -1;
-      }
-      if (id >= 0) return id;
-    }
-    id = this.list.length;
-    if (id >= this.#limit) throw tooLarge(this.#where, `it takes more than ${this.#limit} states`);
-    this.list.push(set);
-    this.accepts.push(this.#accepting(set));
-    if (apart) return id;
-    if (set.length === 1) this.#single[set[0]!] = id;
-    else this.#several.set(key, id);
+    if (apart) return this.#push(set, this.#accepting(set));
+    if (set.length === 1) return this.#alone(set[0]!);
+    const key = set.join();
+    let id = this.#several.get(key);
+    if (id === undefined) this.#several.set(key, (id = this.#push(set, this.#accepting(set))));
     return id;
   }
 
@@ -315,57 +331,89 @@ class Subsets {
   }
 }
 
-/** The edges of a set of states: disjoint ranges, each to the set of all that its bytes lead to. */
-function edgesFrom(set: readonly number[], edges: readonly (readonly number[])[], sets: Subsets): number[] {
-  if (set.length === 1) {
-    const own = edges[set[0]!]!;
-    if (own.length === 0) return [];
-    if (own.length === 3) {
-      const target = sets.one(own[2]!);
-      return target < 0 ? [] : [own[0]!, own[1]!, target];
-    }
+/** As edgesFrom, of one state: most have one edge, or none. */
+function edgesOfOne(state: number, edges: readonly (readonly number[])[], sets: Subsets): number[] {
+  const own = edges[state]!;
+  if (own.length === 0) return [];
+  if (own.length > 3) return edgesFrom([state], edges, sets);
+  const target = sets.one(own[2]!);
+  return target < 0 ? [] : [own[0]!, own[1]!, target];
+}
+
+/** Room for the edges of one set, used again for the next: last bytes and targets, and their order. */
+let lasts = new Int32Array(256);
+let goals = new Int32Array(256);
+let order = new Int32Array(256);
+let active = new Int32Array(256);
+/** An edge's place in the order: its first byte, then its number. */
+const PLACES = 1 << 22;
+
+function gather(set: readonly number[], edges: readonly (readonly number[])[]): number {
+  let count = 0;
+  for (const s of set) count += edges[s]!.length / 3;
+  if (count > lasts.length) {
+    lasts = new Int32Array(2 * count);
+    goals = new Int32Array(2 * count);
+    order = new Int32Array(2 * count);
+    active = new Int32Array(2 * count);
   }
-  // Edges in the order of their first bytes: low * 65536 + place.
-  const list: number[] = [];
-  const order: number[] = [];
+  let at = 0;
+  let sorted = true;
   for (const s of set) {
     const own = edges[s]!;
     for (let e = 0; e < own.length; e += 3) {
-      order.push(own[e]! * 4194304 + list.length);
-      list.push(own[e + 1]!, own[e + 2]!);
+      const key = own[e]! * PLACES + at;
+      lasts[at] = own[e + 1]!;
+      goals[at] = own[e + 2]!;
+      if (at > 0 && order[at - 1]! > key) sorted = false;
+      order[at++] = key;
     }
   }
-  order.sort((a, b) => a - b);
+  if (!sorted) order.subarray(0, count).sort();
+  return count;
+}
+
+/** The edges of a set of states: disjoint ranges, each to the set of all that its bytes lead to. */
+function edgesFrom(set: readonly number[], edges: readonly (readonly number[])[], sets: Subsets): number[] {
+  const count = gather(set, edges);
   const out: number[] = [];
-  const active: number[] = [];
+  let live = 0;
   let next = 0;
   let at = 0;
   let known: Map<string, number> | undefined;
-  while (next < order.length || active.length) {
-    if (active.length === 0) at = Math.max(at, Math.floor(order[next]! / 4194304));
-    while (next < order.length && Math.floor(order[next]! / 4194304) <= at) active.push(order[next++]! % 4194304);
-    let stop = next < order.length ? Math.floor(order[next]! / 4194304) - 1 : 255;
-    for (const e of active) if (list[e]! < stop) stop = list[e]!;
+  while (next < count || live > 0) {
+    if (live === 0) at = Math.max(at, (order[next]! / PLACES) | 0);
+    while (next < count && ((order[next]! / PLACES) | 0) <= at) active[live++] = order[next++]! % PLACES;
+    let stop = next < count ? ((order[next]! / PLACES) | 0) - 1 : 255;
+    let same = true;
+    const first = goals[active[0]!]!;
+    for (let a = 0; a < live; a++) {
+      const e = active[a]!;
+      if (lasts[e]! < stop) stop = lasts[e]!;
+      if (goals[e]! !== first) same = false;
+    }
     let target: number;
-    if (active.length === 1) target = sets.one(list[active[0]! + 1]!);
+    if (same) target = sets.one(first);
     else {
-      const targets = [...new Set(active.map((e) => list[e + 1]!))];
-      if (targets.length === 1) target = sets.one(targets[0]!);
-      else {
-        const key = targets.sort((a, b) => a - b).join();
-        known ??= new Map();
-        const found = known.get(key);
-        target = found ?? sets.from(targets);
-        if (found === undefined) known.set(key, target);
-      }
+      const targets: number[] = [];
+      for (let a = 0; a < live; a++) targets.push(goals[active[a]!]!);
+      targets.sort((a, b) => a - b);
+      let kept = 0;
+      for (const t of targets) if (kept === 0 || targets[kept - 1] !== t) targets[kept++] = t;
+      targets.length = kept;
+      const key = targets.join();
+      known ??= new Map();
+      const found = known.get(key);
+      target = found ?? sets.from(targets);
+      if (found === undefined) known.set(key, target);
     }
     const last = out.length - 3;
     if (last >= 0 && out[last + 2] === target && out[last + 1] === at - 1) out[last + 1] = stop;
     else if (target >= 0) out.push(at, stop, target);
     at = stop + 1;
     let kept = 0;
-    for (const e of active) if (list[e]! >= at) active[kept++] = e;
-    active.length = kept;
+    for (let a = 0; a < live; a++) if (lasts[active[a]!]! >= at) active[kept++] = active[a]!;
+    live = kept;
   }
   return out;
 }

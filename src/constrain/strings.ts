@@ -15,9 +15,6 @@ export function dfaOf(part: Part, where: string, limit = MAX_STRING_STATES): Dfa
 /** Any text. */
 export const anyText: Dfa = dfaOf(repeat(chars(ALL), 0), "any text");
 
-/** Texts of `least` to `most` code points. */
-export const ofLength = (least: number, most: number, where: string): Dfa => dfaOf(repeat(chars(ALL), least, most), where);
-
 const utf8 = new TextEncoder();
 
 export function wordsDfa(words: readonly string[], where: string): Dfa {
@@ -35,18 +32,29 @@ export function wordsDfa(words: readonly string[], where: string): Dfa {
 /** States that can come to acceptance, in the order they are reached; undefined: it accepts nothing. */
 export function trimmed(dfa: Dfa): Dfa | undefined {
   const n = dfa.edges.length;
-  const from: number[][] = Array.from({ length: n }, () => []);
-  for (let s = 0; s < n; s++) for (let e = 2; e < dfa.edges[s]!.length; e += 3) from[dfa.edges[s]![e]!]!.push(s);
+  // Where the edges into each state come from, one state's behind another's.
+  const begin = new Int32Array(n + 1);
+  for (const own of dfa.edges) for (let e = 2; e < own.length; e += 3) begin[own[e]! + 1]!++;
+  for (let s = 0; s < n; s++) begin[s + 1] = begin[s + 1]! + begin[s]!;
+  const from = new Int32Array(begin[n]!);
+  const filled = begin.slice();
+  for (let s = 0; s < n; s++) {
+    const own = dfa.edges[s]!;
+    for (let e = 2; e < own.length; e += 3) from[filled[own[e]!]!++] = s;
+  }
   const live = new Uint8Array(n);
   const queue: number[] = [];
   for (let s = 0; s < n; s++) if (dfa.accepts[s]) queue.push(s);
   for (const s of queue) live[s] = 1;
-  while (queue.length)
-    for (const t of from[queue.pop()!]!) {
+  while (queue.length) {
+    const s = queue.pop()!;
+    for (let i = begin[s]!; i < begin[s + 1]!; i++) {
+      const t = from[i]!;
       if (live[t]) continue;
       live[t] = 1;
       queue.push(t);
     }
+  }
   if (!live[0]) return undefined;
   const id = new Int32Array(n).fill(-1);
   const order = [0];
@@ -124,6 +132,48 @@ export function combine(a: Dfa, b: Dfa, keep: boolean, where: string): Dfa | und
   return trimmed({ edges, accepts });
 }
 
+/**
+ * Texts of `dfa` that have `least` to `most` code points; undefined: there are none. Characters are counted at their first bytes.
+ * @throws CpmError "unsupported" beyond the cap of states.
+ */
+export function limited(dfa: Dfa, least: number, most: number, where: string): Dfa | undefined {
+  const endless = most === Number.POSITIVE_INFINITY;
+  const width = (endless ? least : most) + 1;
+  const id = new Map<number, number>();
+  const states: number[] = [];
+  const enter = (x: number, count: number): number => {
+    const key = x * width + count;
+    let i = id.get(key);
+    if (i === undefined) {
+      i = states.push(key) - 1;
+      if (i >= MAX_STRING_STATES) throw tooLarge(where, `it takes more than ${MAX_STRING_STATES} states`);
+      id.set(key, i);
+    }
+    return i;
+  };
+  enter(0, 0);
+  const edges: number[][] = [];
+  const accepts: boolean[] = [];
+  for (let i = 0; i < states.length; i++) {
+    const key = states[i]!;
+    const x = Math.floor(key / width);
+    const count = key % width;
+    const own = dfa.edges[x]!;
+    const more = count + 1 < width ? count + 1 : endless ? count : -1;
+    const out: number[] = [];
+    for (let e = 0; e < own.length; e += 3) {
+      const [low, high, to] = [own[e]!, own[e + 1]!, own[e + 2]!];
+      // What goes on with a character, and what begins one.
+      if (low < 0x80 && more >= 0) out.push(low, Math.min(high, 0x7f), enter(to, more));
+      if (low < 0xc0 && high >= 0x80) out.push(Math.max(low, 0x80), Math.min(high, 0xbf), enter(to, count));
+      if (high >= 0xc0 && more >= 0) out.push(Math.max(low, 0xc0), high, enter(to, more));
+    }
+    edges.push(out);
+    accepts.push(dfa.accepts[x]! && count >= least);
+  }
+  return trimmed({ edges, accepts });
+}
+
 export function matches(automaton: Dfa, text: string): boolean {
   const dfa = flattened(automaton);
   let s = 0;
@@ -172,6 +222,9 @@ const ESCAPES: readonly (readonly [letter: number, byte: number])[] = [
   [0x74, 0x09],
 ];
 
+/** Those of characters that are no controls. */
+const VISIBLE = ESCAPES.filter(([, byte]) => byte >= 0x20);
+
 /**
  * The texts of `dfa` as JSON strings behind the opening quote, the closing one included. Each has the spelling of
  * JSON.stringify; `\/` and `\u00xx` for controls are taken as well.
@@ -210,8 +263,12 @@ function quote(dfa: Dfa): Dfa {
     }
     if (dfa.accepts[s]) raw.push(0x22, 0x22, end);
     const after: number[] = [];
-    for (const [letter, byte] of ESCAPES) if (to(byte) >= 0) after.push(letter, letter, to(byte));
-    const controls = [0, 1].map((high) => {
+    const control = own.length > 0 && own[0]! < 0x20;
+    for (const [letter, byte] of control ? ESCAPES : VISIBLE) {
+      const t = to(byte);
+      if (t >= 0) after.push(letter, letter, t);
+    }
+    const controls = (control ? [0, 1] : []).map((high) => {
       const out: number[] = [];
       for (let low = 0; low < 16; low++) {
         const t = to(16 * high + low);
@@ -236,15 +293,32 @@ function quote(dfa: Dfa): Dfa {
   return { edges, accepts };
 }
 
+/** Sorts edges that are nearly in order, and joins those that belong together. */
 function sortEdges(edges: number[]): number[] {
-  const order = Array.from({ length: edges.length / 3 }, (_, i) => 3 * i).sort((a, b) => edges[a]! - edges[b]!);
-  const out: number[] = [];
-  for (const e of order) {
-    const last = out.length - 3;
-    if (last >= 0 && out[last + 2] === edges[e + 2] && out[last + 1] === edges[e]! - 1) out[last + 1] = edges[e + 1]!;
-    else out.push(edges[e]!, edges[e + 1]!, edges[e + 2]!);
+  for (let e = 3; e < edges.length; e += 3) {
+    const [low, high, to] = [edges[e]!, edges[e + 1]!, edges[e + 2]!];
+    let at = e;
+    for (; at > 0 && edges[at - 3]! > low; at -= 3) {
+      edges[at] = edges[at - 3]!;
+      edges[at + 1] = edges[at - 2]!;
+      edges[at + 2] = edges[at - 1]!;
+    }
+    edges[at] = low;
+    edges[at + 1] = high;
+    edges[at + 2] = to;
   }
-  return out;
+  let kept = 0;
+  for (let e = 0; e < edges.length; e += 3) {
+    if (kept > 0 && edges[kept - 1] === edges[e + 2] && edges[kept - 2] === edges[e]! - 1) edges[kept - 2] = edges[e + 1]!;
+    else {
+      edges[kept] = edges[e]!;
+      edges[kept + 1] = edges[e + 1]!;
+      edges[kept + 2] = edges[e + 2]!;
+      kept += 3;
+    }
+  }
+  edges.length = kept;
+  return edges;
 }
 
 const stringDfa: Dfa = quoted(anyText);

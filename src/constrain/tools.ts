@@ -22,7 +22,7 @@ import { readSchema } from "./schema/compile.ts";
 import { Emitter } from "./schema/emit.ts";
 import type { Reader } from "./schema/read.ts";
 import { type Lazy, memberOf, type Shape, type StringSet } from "./schema/shape.ts";
-import { combine, ofLength } from "./strings.ts";
+import { combine, limited } from "./strings.ts";
 
 /** Which tools an answer may, must or must not call. */
 export type ToolChoice = "auto" | "none" | "required" | { readonly name: string };
@@ -185,7 +185,7 @@ function bareText(set: StringSet, end: string, path: string): Part {
   if (outside.kind !== "dfa" || (!set.dfa && !bounded)) return outside;
   let dfa: typeof outside.dfa | undefined = outside.dfa;
   if (set.dfa) dfa = combine(dfa, set.dfa, true, path);
-  if (dfa && bounded) dfa = combine(dfa, ofLength(set.least, set.most, path), true, path);
+  if (dfa && bounded) dfa = limited(dfa, set.least, set.most, path);
   return dfa ? automaton(dfa) : alt();
 }
 

@@ -28,6 +28,11 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /** Resolves a reference; undefined where it is none. */
 function resolve(reference: string, base: string): string | undefined {
+  // Within the document, spelled plainly: what URL would make of it, sooner.
+  if (/^#[\w/.~-]*$/.test(reference)) {
+    const hash = base.indexOf("#");
+    return (hash < 0 ? base : base.slice(0, hash)) + reference;
+  }
   try {
     return new URL(reference, base).href;
   } catch {

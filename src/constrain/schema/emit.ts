@@ -3,7 +3,7 @@ import type { Dfa } from "../dfa.ts";
 import { alt, automaton, call, type GraphEdge, graph, literal, optional, type Part, Rule, repeat, seq } from "../grammar.ts";
 import { refusing, UnsupportedSchemaError } from "../limits.ts";
 import { numberPart } from "../numbers.ts";
-import { anyBut, anyText, combine, ofLength, quoted, stringTail, stringTailOf, wordsDfa } from "../strings.ts";
+import { anyBut, anyText, combine, limited, quoted, stringTail, stringTailOf, wordsDfa } from "../strings.ts";
 import type { Reader } from "./read.ts";
 import { type ArraySet, hasString, itemOf, type Lazy, memberOf, type ObjectSet, type Shape, type StringSet } from "./shape.ts";
 
@@ -131,7 +131,7 @@ export class Emitter {
         const keyword = most === INFINITY ? "minLength" : "maxLength";
         throw new UnsupportedSchemaError(path, keyword, `${bound} beside a pattern or format takes too many states`);
       }
-      found = combine(dfa, ofLength(least, most, path), true, path);
+      found = limited(dfa, least, most, path);
     }
     return found;
   }
