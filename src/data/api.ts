@@ -17,6 +17,15 @@ export type { ClassifierInput, DataDoor } from "./data.ts";
 export { type DedupKind, type Deduplicator, type MinHash, similarity } from "./dedup.ts";
 export type { Loss } from "./fasttext.ts";
 export type { FoldOptions } from "./fold.ts";
+export {
+  type AlpacaRecord,
+  fromShareGpt,
+  type MessagesRecord,
+  type ShareGptRecord,
+  type ShareGptTurn,
+  toAlpaca,
+  toShareGpt,
+} from "./formats.ts";
 export { type HeuristicReason, type Heuristics, heuristicReason, repetition, symbols } from "./heuristics.ts";
 export { type Line, linesOf, parseRecord, type TextRecord, textOf, withFields } from "./jsonlines.ts";
 export type { ClassifierOptions } from "./load.ts";
