@@ -41,8 +41,11 @@ export function finish(pieces: readonly string[]): string {
 /** Texts to lines, with one tokenizer. */
 export class Preprocessor {
   readonly #tokenizer: PieceTokenizer;
-  /** Text of each token, escaped: filled as tokens occur. */
+  /** Text of each token, escaped, with single spaces: filled as tokens occur. */
   readonly #pieces: (string | undefined)[] = [];
+  /** By token: whether its text begins and ends with a space. */
+  readonly #begins: boolean[] = [];
+  readonly #ends: boolean[] = [];
 
   /** @throws CpmError "bad-option" when it is no tokenizer. */
   constructor(tokenizer: PieceTokenizer) {
@@ -57,11 +60,24 @@ export class Preprocessor {
   line(text: string): string {
     const ids = this.#tokenizer.encode(normalise(text), { special: false, bos: false, eos: false });
     let line = "";
+    // Spaces are squeezed as the line grows: nothing looks at it again before it is whole.
+    let ends = true;
     for (const id of ids) {
-      const piece = (this.#pieces[id] ??= escaped(this.#tokenizer.decode([id])));
-      // Spaces are squeezed as the line grows: a piece of its own brings at most those of its inside.
-      line += line === "" || line.endsWith(" ") || piece.startsWith(" ") ? piece : ` ${piece}`;
+      const piece = this.#pieces[id] ?? this.#read(id);
+      const begins = this.#begins[id]!;
+      if (ends && begins) line += piece.slice(1);
+      else line += ends || begins ? piece : ` ${piece}`;
+      // Of nothing, or of a space that was there, the line ends as it did; or with the space before nothing.
+      if (piece === "") ends = true;
+      else if (!(ends && piece === " ")) ends = this.#ends[id]!;
     }
-    return strip(line.replace(/ {2,}/g, " "));
+    return strip(line);
+  }
+
+  #read(id: number): string {
+    const piece = escaped(this.#tokenizer.decode([id])).replace(/ {2,}/g, " ");
+    this.#begins[id] = piece.startsWith(" ");
+    this.#ends[id] = piece.endsWith(" ");
+    return (this.#pieces[id] = piece);
   }
 }
