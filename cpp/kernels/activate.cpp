@@ -48,7 +48,7 @@ void soft_cap(float* x, int count, float cap) {
 
 void soft_cap_ref(float* x, int count, float cap) {
   for (int k = 0; k < count; k++) {
-    double y = (double)x[k] / cap, e = exp_f64(-2 * __builtin_fabs(y));
+    double y = (double)x[k] / cap, e = __builtin_fabs(y) > 300 ? 0 : exp_f64(-2 * __builtin_fabs(y));
     // Below 0.01 the quotient loses digits that the series has.
     double t = __builtin_fabs(y) < 0.01 ? __builtin_fabs(y) * (1 - y * y / 3 + y * y * y * y * 2 / 15) : (1 - e) / (1 + e);
     x[k] = (float)(cap * (y < 0 ? -t : t));

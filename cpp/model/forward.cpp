@@ -88,8 +88,9 @@ void embed(Lane& lane, const Step& st) {
 }
 
 void add_to(float* x, word bias, int from, int count) {
+  if (!bias) return;
   const float* b = (const float*)bias + from;
-  for (int k = 0; k < count && bias; k++) x[k] += b[k];
+  for (int k = 0; k < count; k++) x[k] += b[k];
 }
 
 // Biases and norms of queries, keys and values, where a layer has them.
