@@ -97,7 +97,8 @@ export class CallStream {
   /** The calls of the block that is open, as far as they were told. */
   #told: Told[] = [];
   readonly #thoughts: Thoughts;
-  #called = false;
+  /** Nothing but blanks has come since the last call. */
+  #afterCall = false;
   /** Text between two calls that belongs to neither is dropped when a call follows. */
   #blank = "";
   /** Within a block that cannot be read: all is text until its closer has come. */
@@ -147,12 +148,13 @@ export class CallStream {
   #text(text: string): CallPart[] {
     if (text === "") return [];
     const all = this.#blank + text;
-    const between = this.#called ? (this.#dialect.between ?? /^\s*$/) : undefined;
+    const between = this.#afterCall ? (this.#dialect.between ?? /^\s*$/) : undefined;
     if (between?.test(all)) {
       this.#blank = all;
       return [];
     }
     this.#blank = "";
+    this.#afterCall = false;
     return [{ type: "text", text: all }];
   }
 
@@ -227,7 +229,7 @@ export class CallStream {
     if (refused && !this.#strict) return { skip: 0, text: cursor.at };
     parts.push(...this.#tell(written()));
     this.#told = [];
-    this.#called = true;
+    this.#afterCall = true;
     this.#blank = "";
     return { skip: cursor.at, text: cursor.at };
   }
