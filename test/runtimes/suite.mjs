@@ -10,14 +10,15 @@
  * @property {boolean} relaxedExpected relaxed SIMD must compute right here
  * @property {boolean} [memory64Expected] 64-bit memory must be there
  * @property {Record<string, any>} inputs further ways to name the same model, by a word for the test's title
- * @property {string} [only] run only tests whose titles contain this
+ * @property {string | string[]} [only] run only tests whose titles contain this, or one of these
  */
 
 /** Runs everything; calls `report({ title, ok, error?, note?, ms })` for each test and gives the list. */
 export async function runSuite({ load, inspect, loadTokenizer, CpmError }, surroundings, report = () => {}) {
   const results = [];
+  const only = [surroundings.only ?? []].flat();
   for (const [title, test] of tests({ load, inspect, loadTokenizer, CpmError }, surroundings)) {
-    if (surroundings.only && !title.includes(surroundings.only)) continue;
+    if (only.length > 0 && !only.some((part) => title.includes(part))) continue;
     const started = performance.now();
     let result;
     try {
