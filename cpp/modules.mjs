@@ -74,6 +74,28 @@ export const CPP = [
       { name: "quantise.mt", flags: THREADS.flags, link: THREADS.link, pages: 65536 },
     ],
   },
+  {
+    // Training has a memory of its own. float64 is for tests: central differences need it; it is not published.
+    sources: [
+      "cpp/grad",
+      "cpp/train",
+      "cpp/kernels/scalar.h",
+      "cpp/abi.h",
+      "cpp/held.cpp",
+      "cpp/pool.cpp",
+      "cpp/pool.h",
+      "cpp/simd.h",
+    ],
+    compile: COMPILE,
+    global: 1024,
+    stack: 256 * 1024,
+    variants: [
+      { name: "train", flags: [], link: [], pages: 65536 },
+      { name: "train.mt", flags: THREADS.flags, link: THREADS.link, pages: 65536 },
+      { name: "train.relaxed.mt", flags: [...RELAXED, ...THREADS.flags], link: THREADS.link, pages: 65536 },
+      { name: "train.float64", flags: ["-DCPM_REAL=double"], link: [], pages: 65536 },
+    ],
+  },
 ];
 
 /** AssemblyScript modules: `entry` and `sources` below the root, and the targets of asconfig.json that build it. */

@@ -1,0 +1,48 @@
+// Training in Node, Deno and Bun.
+import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers";
+import { Worker } from "node:worker_threads";
+import mt from "../../wasm/train.mt.wasm.js";
+import relaxedMt from "../../wasm/train.relaxed.mt.wasm.js";
+import base from "../../wasm/train.wasm.js";
+import type { TrainWorker } from "../train/lanes.ts";
+import type { Machine } from "../train/machine.ts";
+import { type ComputeOptions, openMachine, type TrainPlatform } from "../train/platform.ts";
+import { inlined } from "../wasm/inline.ts";
+import { physicalCores } from "./cores.ts";
+import { mayStartWorkers, scriptOf } from "./threads.ts";
+import laneScript from "./train.lane.text.js";
+
+export * from "../train/api.ts";
+
+const modules = {
+  train: inlined("train", base),
+  "train.mt": inlined("train.mt", mt),
+  "train.relaxed.mt": inlined("train.relaxed.mt", relaxedMt),
+};
+
+function worker(): TrainWorker {
+  const thread = new Worker(scriptOf(laneScript), { execArgv: [], name: "cpm train" });
+  return {
+    post: (message) => thread.postMessage(message),
+    onMessage: (handler) => void thread.on("message", handler),
+    onDeath(handler) {
+      thread.once("error", handler);
+      thread.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
+    },
+    keep: (busy) => (busy ? thread.ref() : thread.unref()),
+    async end() {
+      await thread.terminate();
+    },
+  };
+}
+
+const platform: TrainPlatform = {
+  module: (name) => modules[name](),
+  cores: () => physicalCores(availableParallelism()),
+  worker: mayStartWorkers() ? worker : undefined,
+  breathe: () => new Promise((resolve) => setImmediate(resolve)),
+};
+
+/** A memory with the training kernels and threads; {@link ComputeOptions} says which. @throws CpmError "unsupported", "bad-option" */
+export const openTrainingMachine = (options?: ComputeOptions): Promise<Machine> => openMachine(platform, options);

@@ -1,0 +1,292 @@
+// One decoder layer of MiniCPM: forward, and its backward beside it.
+import type { BatchSpace } from "./batch.ts";
+import type { Machine } from "./machine.ts";
+import { type Matrix, type Program, rows, turned } from "./program.ts";
+import type { TrainShape } from "./shape.ts";
+
+/** A linear layer in use: W, where its gradient goes (0: frozen), and a low-rank part beside it. */
+export interface Linear {
+  readonly at: number;
+  readonly grad: number;
+  readonly out: number;
+  readonly of: number;
+  readonly lora?: { readonly a: number; readonly aGrad: number; readonly b: number; readonly bGrad: number } | undefined;
+}
+
+export interface Norm {
+  readonly at: number;
+  readonly grad: number;
+}
+
+export interface Layer {
+  readonly attnNorm: Norm;
+  readonly q: Linear;
+  readonly k: Linear;
+  readonly v: Linear;
+  readonly o: Linear;
+  readonly ffnNorm: Norm;
+  readonly gate: Linear;
+  readonly up: Linear;
+  readonly down: Linear;
+}
+
+/** What backward needs of a layer's forward; q and k are rotated. */
+export interface Kept {
+  readonly attnScale: number;
+  readonly q: number;
+  readonly k: number;
+  readonly v: number;
+  readonly o: number;
+  readonly lse: number;
+  readonly mask: number;
+  readonly middle: number;
+  readonly ffnScale: number;
+  readonly gate: number;
+  readonly up: number;
+}
+
+/** What all layers share: numbers that live while one layer is computed. */
+export interface Shared {
+  readonly normed: number;
+  readonly inner: number;
+  readonly innerGrad: number;
+  readonly hiddenGrad: number;
+  readonly attentionGrad: number;
+  readonly qGrad: number;
+  readonly kGrad: number;
+  readonly vGrad: number;
+  readonly delta: number;
+  readonly low: number;
+  readonly lowGrad: number;
+  readonly fine: number;
+  readonly coarse: number;
+}
+
+/** Everything a layer's programs are written with. */
+export interface Setting {
+  readonly machine: Machine;
+  readonly shape: TrainShape;
+  /** Tokens of a batch. */
+  readonly count: number;
+  readonly batch: BatchSpace;
+  readonly rope: number;
+  readonly attention: number;
+  readonly choice: { readonly at: number; readonly doubles: number };
+  readonly shared: Shared;
+  readonly loraRank: number;
+  readonly loraScale: number;
+  /** Tokens that keys stay visible for, 0: all (draft heads). */
+  readonly window: number;
+}
+
+/** 32-bit words of a query's chosen blocks. */
+export const maskWords = (shape: TrainShape, count: number): number =>
+  shape.sparse ? Math.ceil(Math.ceil(count / shape.sparse.blockSize) / 32) : 0;
+
+export function takeKept(machine: Machine, s: TrainShape, count: number): Kept {
+  const [q, kv] = [s.heads * s.headDim, s.kvHeads * s.headDim];
+  const reals = (width: number) => machine.takeReals(count * width);
+  return {
+    attnScale: reals(1),
+    q: reals(q),
+    k: reals(kv),
+    v: reals(kv),
+    o: reals(q),
+    lse: reals(s.heads),
+    mask: machine.take(4 * count * s.kvHeads * maskWords(s, count)),
+    middle: reals(s.hidden),
+    ffnScale: reals(1),
+    gate: reals(s.intermediate),
+    up: reals(s.intermediate),
+  };
+}
+
+export function takeShared(machine: Machine, s: TrainShape, count: number, loraRank: number): Shared {
+  const [q, kv] = [s.heads * s.headDim, s.kvHeads * s.headDim];
+  const reals = (width: number) => machine.takeReals(count * width);
+  const windows = (stride: number) => (s.sparse ? Math.floor(count / stride) + 1 : 0);
+  return {
+    normed: reals(s.hidden),
+    inner: reals(s.intermediate),
+    innerGrad: reals(s.intermediate),
+    hiddenGrad: reals(s.hidden),
+    attentionGrad: reals(q),
+    qGrad: reals(q),
+    kGrad: reals(kv),
+    vGrad: reals(kv),
+    delta: reals(s.heads),
+    low: reals(loraRank),
+    lowGrad: reals(loraRank),
+    fine: machine.takeReals(windows(s.sparse?.kernelStride ?? 1) * kv),
+    coarse: machine.takeReals(windows(4 * (s.sparse?.kernelStride ?? 1)) * kv),
+  };
+}
+
+const weight = (l: Linear): Matrix => rows(l.at, l.of);
+
+/** y = plus + alpha x W^T, and the low-rank part. */
+export function linearForward(p: Program, g: Setting, l: Linear, x: Matrix, y: Matrix, alpha = 1, plus?: Matrix): void {
+  p.matmul([g.count, l.out, l.of], x, turned(weight(l)), y, { alpha, plus });
+  if (!l.lora) return;
+  const low = rows(g.shared.low, g.loraRank);
+  p.matmul([g.count, g.loraRank, l.of], x, turned(rows(l.lora.a, l.of)), low);
+  p.matmul([g.count, l.out, g.loraRank], low, turned(rows(l.lora.b, g.loraRank)), y, { alpha: alpha * g.loraScale, plus: y });
+}
+
+/** dx = (adds: +) alpha dy W (0: not asked for), dW += alpha dy^T x, and the same for the low-rank part. */
+export function linearBackward(
+  p: Program,
+  g: Setting,
+  l: Linear,
+  x: Matrix,
+  dy: Matrix,
+  dx: Matrix | undefined,
+  alpha = 1,
+  adds = false,
+): void {
+  if (dx) p.matmul([g.count, l.of, l.out], dy, weight(l), dx, { alpha, plus: adds ? dx : undefined });
+  if (l.grad) {
+    const dw = rows(l.grad, l.of);
+    p.matmul([l.out, l.of, g.count], turned(dy), x, dw, { alpha, plus: dw });
+  }
+  if (!l.lora) return;
+  const { a, b, aGrad, bGrad } = l.lora;
+  const [low, lowGrad] = [rows(g.shared.low, g.loraRank), rows(g.shared.lowGrad, g.loraRank)];
+  const scale = alpha * g.loraScale;
+  p.matmul([g.count, g.loraRank, l.of], x, turned(rows(a, l.of)), low);
+  p.matmul([g.count, g.loraRank, l.out], dy, rows(b, g.loraRank), lowGrad, { alpha: scale });
+  const db = rows(bGrad, g.loraRank);
+  p.matmul([l.out, g.loraRank, g.count], turned(dy), low, db, { alpha: scale, plus: db });
+  const da = rows(aGrad, l.of);
+  p.matmul([g.loraRank, l.of, g.count], turned(lowGrad), x, da, { plus: da });
+  if (dx) p.matmul([g.count, l.of, g.loraRank], lowGrad, rows(a, l.of), dx, { plus: dx });
+}
+
+export function normForward(p: Program, g: Setting, n: Norm, x: Matrix, y: Matrix, scale: number): void {
+  p.add("normForward", [g.count, g.shape.hidden, x.row, y.row], [x.at, n.at, y.at, scale], [g.shape.rmsEps]);
+}
+
+/** dx += …, dw += …; dx 0: only the weight's. */
+export function normBackward(p: Program, g: Setting, n: Norm, x: Matrix, scale: number, dy: Matrix, dx: number): void {
+  const sizes = [g.count, g.shape.hidden, x.row, dy.row];
+  if (n.grad) p.add("normWeight", sizes, [x.at, n.at, 0, scale, dy.at, n.grad]);
+  if (dx) p.add("normBackward", sizes, [x.at, n.at, dx, scale, dy.at]);
+}
+
+const attentionSizes = ({ shape: s, window, count }: Setting): number[] => [
+  s.heads,
+  s.kvHeads,
+  s.headDim,
+  window,
+  s.sparse?.blockSize ?? 0,
+  maskWords(s, count),
+  count,
+];
+
+function choose(p: Program, g: Setting, k: Kept): void {
+  const { shape: s, batch, shared } = g;
+  const { sparse } = s;
+  if (!sparse) return;
+  const counted = batch.counts + 8;
+  const compress = (coarse: number, factor: number, out: number) =>
+    p.add(
+      "compressKeys",
+      [s.kvHeads, s.headDim, factor * sparse.kernelSize, factor * sparse.kernelStride, coarse],
+      [k.k, batch.documents, counted, out],
+    );
+  compress(0, 1, shared.fine);
+  if (!sparse.exactLse) compress(1, 4, shared.coarse);
+  p.add(
+    "chooseBlocks",
+    [
+      s.heads,
+      s.kvHeads,
+      s.headDim,
+      sparse.blockSize,
+      sparse.initBlocks,
+      sparse.windowSize / sparse.blockSize,
+      Math.max(0, sparse.topk - sparse.initBlocks),
+      maskWords(s, g.count),
+      sparse.kernelSize,
+      sparse.kernelStride,
+      sparse.exactLse ? 0 : 1,
+      g.choice.doubles,
+    ],
+    [k.q, batch.documents, counted, shared.fine, shared.coarse, k.mask, g.choice.at],
+    [1 / Math.sqrt(s.headDim)],
+  );
+}
+
+/** x (hidden) -> out (hidden), keeping what backward needs. `residual`: the residual scale. */
+export function layerForward(p: Program, g: Setting, layer: Layer, k: Kept, x: number, out: number, residual: number): void {
+  const { shape: s, shared, batch } = g;
+  const hidden = (at: number) => rows(at, s.hidden);
+  const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
+  const normed = hidden(shared.normed);
+  normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
+  linearForward(p, g, layer.q, normed, rows(k.q, q));
+  linearForward(p, g, layer.k, normed, rows(k.k, kv));
+  linearForward(p, g, layer.v, normed, rows(k.v, kv));
+  p.add("rope", [g.count, s.heads, s.headDim, 0], [k.q, g.rope, batch.positions]);
+  p.add("rope", [g.count, s.kvHeads, s.headDim, 0], [k.k, g.rope, batch.positions]);
+  choose(p, g, k);
+  p.add(
+    "attendForward",
+    attentionSizes(g),
+    [k.q, k.k, k.v, k.o, k.lse, batch.queryTiles, batch.counts, g.attention, k.mask],
+    [1 / Math.sqrt(s.headDim)],
+  );
+  linearForward(p, g, layer.o, rows(k.o, q), hidden(k.middle), residual, hidden(x));
+  normForward(p, g, layer.ffnNorm, hidden(k.middle), normed, k.ffnScale);
+  linearForward(p, g, layer.gate, normed, rows(k.gate, f));
+  linearForward(p, g, layer.up, normed, rows(k.up, f));
+  p.add("swigluForward", [g.count * f], [k.gate, k.up, shared.inner]);
+  linearForward(p, g, layer.down, rows(shared.inner, f), hidden(out), residual, hidden(k.middle));
+  p.cut();
+}
+
+/** dx: the gradient of the layer's output, which becomes that of its input; overwrites what was kept of the MLP. */
+export function layerBackward(p: Program, g: Setting, layer: Layer, k: Kept, x: number, dx: number, residual: number): void {
+  const { shape: s, shared, batch } = g;
+  const hidden = (at: number) => rows(at, s.hidden);
+  const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
+  const [normed, dNormed] = [hidden(shared.normed), hidden(shared.hiddenGrad)];
+  // The MLP.
+  p.add("swigluForward", [g.count * f], [k.gate, k.up, shared.inner]);
+  linearBackward(p, g, layer.down, rows(shared.inner, f), hidden(dx), rows(shared.innerGrad, f), residual);
+  p.add("swigluBackward", [g.count * f], [k.gate, k.up, shared.innerGrad]);
+  normForward(p, g, layer.ffnNorm, hidden(k.middle), normed, k.ffnScale);
+  linearBackward(p, g, layer.gate, normed, rows(k.gate, f), dNormed);
+  linearBackward(p, g, layer.up, normed, rows(k.up, f), dNormed, 1, true);
+  normBackward(p, g, layer.ffnNorm, hidden(k.middle), k.ffnScale, dNormed, dx);
+  // Attention.
+  linearBackward(p, g, layer.o, rows(k.o, q), hidden(dx), rows(shared.attentionGrad, q), residual);
+  const addresses = (tiles: number, count: number) => [
+    k.q,
+    k.k,
+    k.v,
+    k.o,
+    k.lse,
+    tiles,
+    count,
+    g.attention,
+    k.mask,
+    shared.attentionGrad,
+    shared.delta,
+    shared.qGrad,
+    shared.kGrad,
+    shared.vGrad,
+  ];
+  const scale = [1 / Math.sqrt(s.headDim)];
+  p.add("attendDelta", attentionSizes(g), addresses(batch.queryTiles, batch.counts), scale);
+  p.add("attendBackwardQ", attentionSizes(g), addresses(batch.queryTiles, batch.counts), scale);
+  p.add("attendBackwardKv", attentionSizes(g), addresses(batch.keyTiles, batch.counts + 4), scale);
+  p.add("rope", [g.count, s.heads, s.headDim, 1], [shared.qGrad, g.rope, batch.positions]);
+  p.add("rope", [g.count, s.kvHeads, s.headDim, 1], [shared.kGrad, g.rope, batch.positions]);
+  normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
+  linearBackward(p, g, layer.q, normed, rows(shared.qGrad, q), dNormed);
+  linearBackward(p, g, layer.k, normed, rows(shared.kGrad, kv), dNormed, 1, true);
+  linearBackward(p, g, layer.v, normed, rows(shared.vGrad, kv), dNormed, 1, true);
+  normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, dx);
+  p.cut();
+}

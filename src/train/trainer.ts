@@ -1,0 +1,192 @@
+// The training step: gradients of batches, one update, losses.
+import { CpmError } from "../errors.ts";
+import { type Batch, checkBatch, secondOf, weightOf } from "./batch.ts";
+import { Graph, type GraphOptions } from "./graph.ts";
+import type { Machine } from "./machine.ts";
+import { Optimiser, type OptimiserOptions } from "./optimiser.ts";
+import { checkSchedule } from "./schedule.ts";
+import { checkShape, countOf, mupScales, type TensorShape } from "./shape.ts";
+
+export interface TrainerOptions extends GraphOptions {
+  /** Absent: only losses and gradients. */
+  readonly optimiser?: OptimiserOptions | undefined;
+}
+
+/** Losses in nats per counted prediction, before the update. */
+export interface Losses {
+  readonly loss: number;
+  /** The objective's parts: next token and second next (MTP), value and probability (EAGLE). */
+  readonly parts: readonly [number, number];
+}
+
+export interface StepResult extends Losses {
+  /** Norm of all gradients before clipping. */
+  readonly norm: number;
+  readonly rate: number;
+  readonly step: number;
+}
+
+export class Trainer {
+  readonly graph: Graph;
+  readonly optimiser: Optimiser | undefined;
+  readonly machine: Machine;
+  readonly #loadOptions: TrainerOptions;
+
+  private constructor(machine: Machine, options: TrainerOptions) {
+    this.machine = machine;
+    this.#loadOptions = options;
+    this.graph = new Graph(machine, options);
+    this.optimiser = options.optimiser ? new Optimiser(this.graph, options.optimiser) : undefined;
+  }
+
+  /**
+   * Plans memory, takes it, and starts the machine's threads.
+   * @throws CpmError "unsupported", "bad-option", "out-of-memory"
+   */
+  static async create(machine: Machine, options: TrainerOptions): Promise<Trainer> {
+    checkShape(options.shape);
+    if (options.optimiser) checkSchedule(options.optimiser.schedule);
+    const trainer = new Trainer(machine, options);
+    machine.commit();
+    trainer.graph.write();
+    trainer.optimiser?.write();
+    await machine.start();
+    return trainer;
+  }
+
+  /** Names and shapes of what is trained. */
+  get trained(): readonly TensorShape[] {
+    return this.graph.trained;
+  }
+
+  /** Sets a tensor's numbers. @throws CpmError "bad-input" for a name or length that the run has not. */
+  set(name: string, values: ArrayLike<number>): void {
+    const tensor = this.graph.tensors.get(name);
+    if (!tensor || countOf(tensor) !== values.length)
+      throw new CpmError(
+        "bad-input",
+        tensor
+          ? `${name}: expected ${countOf(tensor)} numbers (${tensor.shape.join(" x ")}), found ${values.length}`
+          : `${name}: this run has no such tensor`,
+        { field: name },
+      );
+    this.graph.values(tensor).set(values);
+    if (tensor === this.graph.tensors.get(this.graph.head.name)) this.graph.gatherHead();
+  }
+
+  /** A copy of a tensor's numbers. */
+  get(name: string, what: "at" | "grad" | "use" = "at"): Float32Array | Float64Array {
+    return this.graph.values(this.graph.tensor(name), what).slice();
+  }
+
+  /** Fills tensors with normal numbers of MiniCPM's widths, norms with ones. `next`: standard normal numbers. */
+  initialise(next: () => number, names: readonly string[] = this.trained.map(({ name }) => name), std = 0.1): void {
+    for (const name of names) {
+      const tensor = this.graph.tensor(name);
+      const values = this.graph.values(tensor);
+      const [, deviation] = mupScales(tensor, this.graph.shape.width, std);
+      if (name.endsWith(".lora_B.weight") || name.endsWith(".bias")) values.fill(0);
+      else if (deviation === undefined) values.fill(1);
+      else for (let i = 0; i < values.length; i++) values[i] = next() * deviation;
+    }
+  }
+
+  #whole(batches: readonly Batch[]): { first: number; second: number } {
+    let [first, second] = [0, 0];
+    for (const batch of batches) {
+      checkBatch(batch, this.graph.shape.vocab);
+      first += weightOf(batch);
+      second += secondOf(batch).weights.reduce((a, b) => a + b, 0);
+    }
+    if (!(first > 0))
+      throw new CpmError("bad-input", "a batch without a prediction that counts: every weight is 0", { field: "batch.weights" });
+    return { first, second };
+  }
+
+  #write(batch: Batch, whole: { first: number; second: number }): void {
+    const { rows, length } = this.#loadOptions;
+    if (batch.rows !== rows || batch.length !== length)
+      throw new CpmError(
+        "bad-input",
+        `a batch of ${batch.rows} x ${batch.length} tokens; this trainer takes ${rows} x ${length}`,
+        {
+          field: "batch",
+        },
+      );
+    this.graph.batch.write(batch, whole);
+  }
+
+  #read(): [number, number] {
+    const { graph, machine } = this;
+    const count = graph.setting.count;
+    return graph.losses.map((at) => machine.doubles(at, count).reduce((a, b) => a + b, 0)) as [number, number];
+  }
+
+  #losses(parts: readonly [number, number]): Losses {
+    const { objective } = this.#loadOptions;
+    const [a, b] = parts;
+    const loss =
+      objective.kind === "eagle"
+        ? (objective.valueWeight ?? 1) * a + (objective.probabilityWeight ?? 0.1) * b
+        : objective.kind === "mtp"
+          ? a + (objective.lambda ?? 0.3) * b
+          : a;
+    return { loss, parts };
+  }
+
+  /** Losses of a batch, and its gradients: the sum over batches, divided once by the weight of them all. */
+  async gradients(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<Losses> {
+    const all = Array.isArray(batches) ? (batches as readonly Batch[]) : [batches as Batch];
+    const whole = this.#whole(all);
+    await this.graph.zero.run(signal);
+    const parts: [number, number] = [0, 0];
+    for (const batch of all) {
+      this.#write(batch, whole);
+      await this.graph.gradients.run(signal);
+      const [a, b] = this.#read();
+      parts[0] += a;
+      parts[1] += b;
+    }
+    return this.#losses(parts);
+  }
+
+  /**
+   * One update. An abort before it rejects and changes nothing.
+   * @throws CpmError "bad-input" when the loss or the gradients are no numbers any more.
+   */
+  async step(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<StepResult> {
+    if (!this.optimiser) throw new CpmError("bad-option", "this trainer was made without an optimiser", { field: "optimiser" });
+    const losses = await this.gradients(batches, signal);
+    const norm = await this.optimiser.norm(signal);
+    if (!Number.isFinite(losses.loss) || !Number.isFinite(norm)) throw notFinite(this.optimiser.steps + 1, losses.loss, norm);
+    signal?.throwIfAborted();
+    const rate = await this.optimiser.update(norm);
+    return { ...losses, norm, rate, step: this.optimiser.steps };
+  }
+
+  /** The loss of batches, without gradients. */
+  async evaluate(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<Losses> {
+    const all = Array.isArray(batches) ? (batches as readonly Batch[]) : [batches as Batch];
+    const whole = this.#whole(all);
+    const parts: [number, number] = [0, 0];
+    for (const batch of all) {
+      this.#write(batch, whole);
+      await this.graph.evaluate.run(signal);
+      const [a, b] = this.#read();
+      parts[0] += a;
+      parts[1] += b;
+    }
+    return this.#losses(parts);
+  }
+
+  async close(): Promise<void> {
+    await this.machine.close();
+  }
+}
+
+const notFinite = (step: number, loss: number, norm: number): CpmError =>
+  new CpmError(
+    "bad-input",
+    `update ${step}: the loss is ${loss} and the gradients' norm ${norm}; go back to the last checkpoint with a lower peak learning rate, a longer warm-up or a smaller clip, and look at the batch of this update`,
+    { field: "loss", found: String(loss) },
+  );
