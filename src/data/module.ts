@@ -1,4 +1,4 @@
-// The data module's boundary: what wasm/data.wasm and wasm/data.mt.wasm export (sources in assembly/data/), and its memory.
+// The data module's boundary: what wasm/data.wasm exports (sources in assembly/data/), and its memory.
 import { CpmError } from "../errors.ts";
 
 export const dataAbiVersion = 1;
