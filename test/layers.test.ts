@@ -27,6 +27,7 @@ const order = [
   "server",
   "aisdk",
   "data",
+  "convert",
   "quantise",
   "evaluate",
   "train",

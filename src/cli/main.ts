@@ -12,6 +12,7 @@ import { bench } from "./bench.ts";
 import { chat } from "./chat.ts";
 import { clean } from "./clean.ts";
 import { constrain } from "./constrain.ts";
+import { convert } from "./convert.ts";
 import { freq } from "./freq.ts";
 import { chooseNetwork, hubCommands } from "./hub.ts";
 import { inspect } from "./inspect.ts";
@@ -49,6 +50,7 @@ const commands: readonly Command[] = [
   quantize,
   imatrix,
   verify,
+  convert,
   ...hubCommands,
 ];
 

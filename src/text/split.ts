@@ -81,6 +81,20 @@ export function preTokenizer(name = "default"): { splits: Splitter[]; wholeWords
   return { splits: patterns.map((pattern) => splitter(pattern)), wholeWords };
 }
 
+/** Names that a GGUF may give, the common ones first. */
+export const preTokenizerNames: readonly string[] = [
+  "llama-bpe",
+  "qwen2",
+  ...Object.keys(known).filter((name) => name !== "llama-bpe" && name !== "qwen2" && name !== "default"),
+  "default",
+];
+
+/** The expressions of a pre-tokeniser by its name, applied one after another. @throws as `preTokenizer` */
+export function preTokenizerPatterns(name = "default"): readonly string[] {
+  preTokenizer(name);
+  return known[Object.hasOwn(aliases, name) ? aliases[name]! : name]!.patterns;
+}
+
 /** GPT-2's own pattern, which a ByteLevel pre-tokeniser applies unless told not to. */
 export const byteLevelPattern = gpt2;
 
