@@ -155,7 +155,7 @@ void attend_forward(const Op& op, Lane& lane) {
       Real* o = op.at<Real>(3) + (size_t)(t.first + i) * q_row + h * a.dim;
       const Real by = 1 / sum[i];
       for (int d = 0; d < a.dim; d++) o[d] = w.out[i * a.wide + d] * by;
-      op.at<Real>(4)[(size_t)(t.first + i) * a.heads + h] = (Real)(most[i] + log_f64(sum[i]));
+      op.at<Real>(4)[(size_t)(t.first + i) * a.heads + h] = (Real)(most[i] + log_positive(sum[i]));
     }
   }
 }
@@ -293,7 +293,7 @@ void attend_forward_ref(const Op& op, Lane& lane) {
           }
         for (int j = t.begin; j <= i; j++)
           if (sees(op, a, t, h / a.group(), i, j)) sum += exp_clamped(score(op, a, h, i, j) - most);
-        op.at<Real>(4)[(size_t)i * a.heads + h] = (Real)(most + log_f64(sum));
+        op.at<Real>(4)[(size_t)i * a.heads + h] = (Real)(most + log_positive(sum));
         for (int d = 0; d < a.dim; d++) {
           double o = 0;
           for (int j = t.begin; j <= i; j++)

@@ -49,7 +49,7 @@ void cross_entropy(const Op& op, Lane& lane) {
       }
       const double right = x[label];
       double sum, lse = exponentials(x, vocab, &sum, e);
-      lse += log_f64(sum);
+      lse += log_positive(sum);
       op.at<double>(4)[row] = lse - right;
       op.at<double>(5)[row] = weight * inverse * (lse - right + op.f[0] * lse * lse);
       if (!op.n[2]) continue;
@@ -70,7 +70,7 @@ void cross_entropy_ref(const Op& op, Lane& lane) {
     double most = -1e300, sum = 0;
     for (int i = 0; i < vocab; i++) most = x[i] > most ? x[i] : most;
     for (int i = 0; i < vocab; i++) sum += exp_clamped(x[i] - most);
-    const double lse = most + log_f64(sum), nll = by > 0 ? lse - x[label] : 0;
+    const double lse = most + log_positive(sum), nll = by > 0 ? lse - x[label] : 0;
     op.at<double>(4)[row] = nll, op.at<double>(5)[row] = by > 0 ? by * (nll + op.f[0] * lse * lse) : 0;
     for (int i = 0; i < vocab && op.n[2]; i++)
       x[i] = by > 0 ? (Real)(op.f[1] * by * (exp_clamped(x[i] - lse) * (1 + 2 * op.f[0] * lse) - (i == label))) : 0;
@@ -96,7 +96,7 @@ void soft_cross_entropy(const Op& op, Lane& lane) {
       exponentials(t, vocab, &target, e);
       for (int i = 0; i < vocab; i++) cross += (double)t[i] * x[i];
       double lse = exponentials(x, vocab, &sum, e);
-      lse += log_f64(sum);
+      lse += log_positive(sum);
       op.at<double>(4)[row] = by * (lse - cross / target);
       const Real q = (Real)(op.f[0] * by / sum), p = (Real)(op.f[0] * by / target);
       for (int i = 0; i < vocab && op.n[2]; i++) x[i] = q * x[i] - p * t[i];

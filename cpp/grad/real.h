@@ -48,4 +48,7 @@ static inline v128_t vexp(v128_t x, const Exp& e) {
   return exp_f32(wasm_f32x4_pmin(x, wasm_f32x4_const_splat(88.0f)), e);
 }
 
+// Of what is no positive number, nan: log_f64 would search for its exponent for ever. A run that has exploded is told so by its loss.
+static inline double log_positive(double x) { return x > 0 && x < __builtin_inf() ? log_f64(x) : __builtin_nan(""); }
+
 static inline int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }

@@ -76,7 +76,7 @@ void choose_blocks(const Op& op, Lane& lane) {
           most = most_fine;
           for (int w = 0; w < fine; w++) sum += exp_clamped(s[w] - most);
         }
-        const double lse = most + log_f64(sum);
+        const double lse = most + log_positive(sum);
         for (int w = 0; w < fine; w++) weights[w] += exp_clamped(s[w] - lse);
       }
       const int last = query / block, per = block / stride;
