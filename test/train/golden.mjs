@@ -355,7 +355,7 @@ for (const name of cases.sort()) {
       console.log(`${name.padEnd(28)} not of this wing: no training kernel computes it`);
       continue;
     } else if (name === "story-run") {
-      console.log(`${name.padEnd(28)} by itself: node test/train/story.mjs`);
+      console.log(`${name.padEnd(28)} not checked yet: 450 updates of a longer run`);
       continue;
     } else if (name.startsWith("fit-")) told = await fitCase(name, check);
     else told = await gradientCase(name, check);
