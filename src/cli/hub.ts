@@ -1,4 +1,4 @@
-// cpm pull, list, rm, verify, path: models by name, in the cache that Python and llama.cpp use.
+// cpm pull, list, rm, path and verify NAME: models by name, in the cache that Python and llama.cpp use.
 import process from "node:process";
 import { find, list, type ModelHubOptions, type Pulled, type PullProgress, pull, remove, verify } from "cpm-wasm/hub";
 import { CpmError } from "../index.ts";
@@ -122,19 +122,15 @@ const rmCommand: Command = {
   },
 };
 
-const verifyCommand: Command = {
-  name: "verify",
-  description: "Read a pulled model and compare its hashes",
-  args: { ...nameArg, ...jsonArg },
-  async run(args) {
-    const files = await verify(nameOf(args, "verify"), { signal: interrupt.signal });
-    const bad = files.filter(({ ok }) => ok === false);
-    if (bad.length) process.exitCode = 1;
-    if (args.flag("json")) return printJson({ files: files.map(({ ok, ...file }) => ({ ...file, ok: ok ?? null })) });
-    const words = (ok: boolean | undefined) => (ok === undefined ? "has no hash (a copy)" : ok ? "right" : "DAMAGED");
-    for (const { path, ok } of files) await write(`${visibleLine(path)}: ${words(ok)}\n`);
-    if (bad.length) note("cpm rm, then cpm pull, fetches it again");
-  },
-};
+/** `cpm verify NAME`: what was pulled, against its hashes. */
+export async function verifyPulled(args: Parsed): Promise<void> {
+  const files = await verify(nameOf(args, "verify"), { signal: interrupt.signal });
+  const bad = files.filter(({ ok }) => ok === false);
+  if (bad.length) process.exitCode = 1;
+  if (args.flag("json")) return printJson({ files: files.map(({ ok, ...file }) => ({ ...file, ok: ok ?? null })) });
+  const words = (ok: boolean | undefined) => (ok === undefined ? "has no hash (a copy)" : ok ? "right" : "DAMAGED");
+  for (const { path, ok } of files) await write(`${visibleLine(path)}: ${words(ok)}\n`);
+  if (bad.length) note("cpm rm, then cpm pull, fetches it again");
+}
 
-export const hubCommands: readonly Command[] = [pullCommand, listCommand, rmCommand, verifyCommand, pathCommand];
+export const hubCommands: readonly Command[] = [pullCommand, listCommand, rmCommand, pathCommand];

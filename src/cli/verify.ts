@@ -1,10 +1,12 @@
-// cpm verify: records of a file against verifiers; a table, and the exit status.
+// cpm verify: records of a file against verifiers (--with), a table and the exit status; or a pulled model against its hashes.
+import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import process from "node:process";
 import type { Sample, SuiteOptions, Verdict, VerifierName } from "cpm-wasm/data/verify";
 import type { CpmError } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { inputFiles, recordsOf } from "./cleaninput.ts";
+import { verifyPulled } from "./hub.ts";
 import { interrupt } from "./interrupt.ts";
 import { jsonArg } from "./options.ts";
 import { note, printJson, table, write } from "./output.ts";
@@ -26,12 +28,13 @@ interface Failure {
 
 export const verify: Command = {
   name: "verify",
-  description: "Verify samples: instructions, tool calls, answers, code, garbled text, reasoning",
+  description: "Compare a pulled model with its hashes; or, --with, samples: instructions, tool calls, answers, code, text",
   args: {
     input: {
       type: "positional",
       required: false,
-      description: "Files or folders: .jsonl, .jsonl.gz, .jsonl.zst, .parquet; - for stdin",
+      description:
+        "The name of a pulled model; with --with, files or folders: .jsonl, .jsonl.gz, .jsonl.zst, .parquet; - for stdin",
     },
     with: {
       type: "string",
@@ -65,6 +68,9 @@ export const verify: Command = {
     ...jsonArg,
   },
   async run(args) {
+    const [first] = args.positionals;
+    // A name, unless it is a file or nothing is given.
+    if (args.text("with") === undefined && first !== undefined && first !== "-" && !existsSync(first)) return verifyPulled(args);
     const { createSandbox, loadLanguageDetector, verifierName } = await import("cpm-wasm/data/verify");
     const names = (args.text("with") ?? "")
       .split(",")
