@@ -7,6 +7,8 @@ import { root } from "./rig.ts";
 
 const folder = join(root, "../shared/golden/train");
 
+if (!existsSync(folder))
+  console.log("golden/train is not checked: ../shared is not here; node test/train/golden.mjs DIR checks any such folder");
 test.skipIf(!existsSync(folder))("golden/train, where ../shared has it", () => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, "test/train/golden.mjs"), folder], {
     encoding: "utf8",
