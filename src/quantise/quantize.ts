@@ -47,7 +47,7 @@ export interface QuantizeOptions extends CommonOptions {
   readonly imatrix?: ModelInput | undefined;
   /** Columns that share a scale in int4: 32, 64 or 128, the default. GGUF types have groups of their own. */
   readonly group?: number | undefined;
-  /** [pattern, type]: tensors that become another type; * stands for any characters. */
+  /** Pairs of a pattern of tensor names (`*` stands for any characters) and the type that these become. */
   readonly keep?: readonly (readonly [pattern: string, type: string])[] | undefined;
   /** Share of the mean diagonal that is added to it. Default 0.01. */
   readonly damp?: number | undefined;
