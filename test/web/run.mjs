@@ -1,5 +1,5 @@
 // The chat page in real Chromium, by clicks and keys: against `cpm serve`, against a scripted server, and wholly in the page.
-//   node test/web/run.mjs [--shots FOLDER]
+//   node test/web/run.mjs [--only TEXT] [--shots FOLDER]
 // Prints a line a test and, at the end, "N passed, N failed". Builds the page; its packages are installed on first use.
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -15,6 +15,8 @@ const built = spawnSync(process.execPath, [join(root, "web/build.mjs")], { cwd: 
 if (built.status !== 0) process.exit(1);
 const require = createRequire(join(root, "web/package.json"));
 const { chromium } = require("playwright-core");
+/** `--only TEXT`: tests whose title has it. */
+const only = process.argv.includes("--only") ? process.argv[process.argv.indexOf("--only") + 1] : "";
 const shots = process.argv.includes("--shots") ? process.argv[process.argv.indexOf("--shots") + 1] : undefined;
 
 const counts = { passed: 0, failed: 0 };
@@ -145,6 +147,7 @@ const browser = await chromium.launch({
 
 /** One test: a fresh profile, a page, and no complaint on its console. */
 async function test(title, work, options = {}) {
+  if (!title.includes(only)) return;
   const began = performance.now();
   const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
   const page = await context.newPage();
@@ -161,7 +164,10 @@ async function test(title, work, options = {}) {
     console.log(`ok     ${title} (${Math.round(performance.now() - began)} ms)`);
   } catch (error) {
     counts.failed++;
-    console.log(`FAILED ${title}\n${String(error?.stack ?? error).replace(/^/gm, "         ")}`);
+    const shown = await page
+      .evaluate(() => ["alert", "chip", "state"].map((name) => `${name}: ${document.querySelector(`.${name}`)?.textContent ?? "none"}`))
+      .catch(() => []);
+    console.log(`FAILED ${title}\n${[String(error?.stack ?? error), ...shown, ...complaints].join("\n").replace(/^/gm, "         ")}`);
     if (shots) await page.screenshot({ path: join(shots, "failed.png") }).catch(() => {});
   } finally {
     await context.close();
@@ -559,7 +565,7 @@ await test("a file of one's own: the model's, and one that is none, which is sai
 });
 
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-await modelTests({ axe, test, host, opened, scripted, equal, holds, input, ready, ask, answers, finished, shots });
+await modelTests({ axe, test, host, opened, scripted, equal, holds, input, ready, greedy, ask, answers, finished, shots });
 
 // What chatting in the page loads: all but the engine for the page's own thread, which only inspecting uses.
 const folder = join(root, "dist/web/assets");
