@@ -165,9 +165,13 @@ async function test(title, work, options = {}) {
   } catch (error) {
     counts.failed++;
     const shown = await page
-      .evaluate(() => ["alert", "chip", "state"].map((name) => `${name}: ${document.querySelector(`.${name}`)?.textContent ?? "none"}`))
+      .evaluate(() =>
+        ["alert", "chip", "state"].map((name) => `${name}: ${document.querySelector(`.${name}`)?.textContent ?? "none"}`),
+      )
       .catch(() => []);
-    console.log(`FAILED ${title}\n${[String(error?.stack ?? error), ...shown, ...complaints].join("\n").replace(/^/gm, "         ")}`);
+    console.log(
+      `FAILED ${title}\n${[String(error?.stack ?? error), ...shown, ...complaints].join("\n").replace(/^/gm, "         ")}`,
+    );
     if (shots) await page.screenshot({ path: join(shots, "failed.png") }).catch(() => {});
   } finally {
     await context.close();
