@@ -6,7 +6,7 @@ import type { OutputFolder, TensorWriter } from "../file/write/output.ts";
 import { layoutSafetensors, type PlainType, safetensorsIndex, writeSafetensors } from "../file/write/safetensors.ts";
 import type { ModelConfig, ModelFile } from "../model/config.ts";
 import { readModel } from "../model/read.ts";
-import { bytesAs, bytesOfType, type Copy, isFloat, readShort } from "./copy.ts";
+import { bytesAs, bytesOfType, type Copy, type FloatType, isFloat, readShort } from "./copy.ts";
 import { folderName } from "./names.ts";
 import { type Converted, type ConvertOptions, Copier, typesOf } from "./progress.ts";
 import { tokenizerFiles } from "./tokenizerfiles.ts";
@@ -15,7 +15,7 @@ import { tokenizerFiles } from "./tokenizerfiles.ts";
 const SHARD = 5e9;
 
 /** Names of transformers' dtypes. */
-const DTYPES = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
+export const DTYPES = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
 
 /**
  * Writes the folder of a GGUF to what `open` gives (it is told the size). No value changes: matrices keep their type; norms, which GGUFs
@@ -35,7 +35,7 @@ export async function toFolder(
   const metadata = model.metadata;
   const pad = metadata["tokenizer.ggml.padding_token_id"];
   const texts: Record<string, Uint8Array> = {
-    "config.json": text(configOf(model, copies, options.name, typeof pad === "number" ? pad : undefined)),
+    "config.json": text(configOf(model, matrixType(copies), options.name, typeof pad === "number" ? pad : undefined)),
     "generation_config.json": text(generationOf(model)),
     ...tokenizerFiles(model.tokenizer, typeof pad === "number" ? pad : undefined),
   };
@@ -135,9 +135,17 @@ function shortest(value: number, means: (x: number) => number = (x) => x): numbe
   return value;
 }
 
-function configOf({ config, tokenizer }: ModelFile, copies: readonly Copy[], name: string | undefined, pad: number | undefined) {
+const matrixType = (copies: readonly Copy[]): FloatType =>
+  (copies.find(({ shape }) => shape.length > 1)?.type as FloatType | undefined) ?? "F32";
+
+/** config.json's fields for a model whose matrices have type `matrix`. `pad`: the id of a padding token. */
+export function configOf(
+  { config, tokenizer }: ModelFile,
+  matrix: FloatType,
+  name: string | undefined,
+  pad: number | undefined,
+): Record<string, unknown> {
   const minicpm = config.architecture === "minicpm";
-  const matrix = copies.find(({ shape }) => shape.length > 1)?.type ?? "F32";
   const stops = [...new Set([...(tokenizer.eos === undefined ? [] : [tokenizer.eos]), ...tokenizer.stop])];
   const root = Math.sqrt(config.layers);
   return {
@@ -159,7 +167,7 @@ function configOf({ config, tokenizer }: ModelFile, copies: readonly Copy[], nam
     rope_theta: shortest(config.ropeTheta),
     rope_scaling: ropeOf(config),
     tie_word_embeddings: config.tied,
-    torch_dtype: DTYPES[matrix as keyof typeof DTYPES],
+    torch_dtype: DTYPES[matrix],
     use_cache: true,
     vocab_size: config.vocab,
     ...(minicpm
@@ -187,7 +195,8 @@ function ropeOf({ ropeLong, ropeShort, ropeOriginalContext, ropeScale }: ModelCo
   };
 }
 
-function generationOf({ tokenizer, metadata }: ModelFile) {
+/** generation_config.json's fields. */
+export function generationOf({ tokenizer, metadata }: ModelFile): Record<string, unknown> {
   const number = (key: string) =>
     typeof metadata[key] === "number" ? { [key.split(".").at(-1)!]: shortest(metadata[key]) } : {};
   const { temp, ...rest }: Record<string, number> = {

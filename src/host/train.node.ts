@@ -2,11 +2,13 @@
 import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers";
 import { Worker } from "node:worker_threads";
+import kernels from "../../wasm/kernels.wasm.js";
 import mt from "../../wasm/train.mt.wasm.js";
 import relaxedMt from "../../wasm/train.relaxed.mt.wasm.js";
 import base from "../../wasm/train.wasm.js";
 import type { TrainWorker } from "../train/lanes.ts";
 import type { Machine } from "../train/machine.ts";
+import { type Dequantise, kernelDequantiser } from "../train/model.ts";
 import { type ComputeOptions, openMachine, type TrainPlatform } from "../train/platform.ts";
 import { inlined } from "../wasm/inline.ts";
 import { physicalCores } from "./cores.ts";
@@ -46,3 +48,8 @@ const platform: TrainPlatform = {
 
 /** A memory with the training kernels and threads; {@link ComputeOptions} says which. @throws CpmError "unsupported", "bad-option" */
 export const openTrainingMachine = (options?: ComputeOptions): Promise<Machine> => openMachine(platform, options);
+
+const kernelModule = inlined("kernels", kernels);
+
+/** What reads quantised weights as floats, for `setWeights`. */
+export const dequantiser = async (): Promise<Dequantise> => await kernelDequantiser(await kernelModule());

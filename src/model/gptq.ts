@@ -27,6 +27,13 @@ export async function inOrder(weight: WeightFile, signal?: AbortSignal): Promise
   return { kind: "plain", ropeHeads: 0, tensor: dequantized(weight, groups) };
 }
 
+/** A packed weight as plain float32, made while it is read. */
+export const plainOf = (weight: Packed): FileTensor =>
+  dequantized(
+    weight,
+    Int32Array.from({ length: weight.cols }, (_, k) => Math.floor(k / weight.group)),
+  );
+
 async function words(tensor: FileTensor, signal?: AbortSignal): Promise<Int32Array> {
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,10 +1,21 @@
 // What the training wing gives on every host, beside the functions that need its module.
 export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+export type { ModelFiles, Source } from "../file/source.ts";
+export { type MemoryOutput, memoryOutput, type Output, type OutputFolder } from "../file/write/output.ts";
+export type { ModelFile } from "../model/config.ts";
+export { readModel } from "../model/read.ts";
 export { type Batch, rowsOf, weightOf } from "./batch.ts";
+export { type GgufExportOptions, writeGguf } from "./export.ts";
+export type { FloatType } from "./floats.ts";
+export { type ExportTensor, type FolderParts, folderFiles, folderParts, type Written, writeFolder } from "./folder.ts";
 export type { Objective } from "./graph.ts";
 export type { Machine } from "./machine.ts";
+export { type Dequantise, kernelDequantiser, setWeights, shapeOfModel, type WeightOptions, weightsOfModel } from "./model.ts";
 export type { OptimiserOptions } from "./optimiser.ts";
 export type { ComputeOptions } from "./platform.ts";
 export { rateAt, type Schedule } from "./schedule.ts";
+export { normal, scratchModel, type TokenizerParts, tokenizerParts, uniform } from "./scratch.ts";
 export { eagleTensors, loraTensors, modelTensors, mtpTensors, mupScales, type TensorShape, type TrainShape } from "./shape.ts";
+export { modelExport, parametersOf, trainedTensors } from "./tensors.ts";
+export { type TernaryType, ternaryGguf } from "./ternaryfile.ts";
 export { type Losses, type StepResult, Trainer, type TrainerOptions } from "./trainer.ts";

@@ -112,6 +112,8 @@ export class Graph {
   readonly headOut: number;
   readonly draftHead: number;
   readonly zero: Program;
+  /** Ternary copies of what was trained. */
+  readonly refresh: Program;
   readonly gradients: Program;
   readonly evaluate: Program;
   readonly chunk: number;
@@ -183,12 +185,14 @@ export class Graph {
     this.draftHead = isEagle && objective.vocabulary ? machine.takeReals(draftVocab * shape.hidden) : 0;
     this.zero = this.program();
     for (const t of this.trained) if (t.grad) this.zero.add("zero", [countOf(t)], [t.grad]);
+    this.refresh = this.program();
+    this.#ternary(this.refresh);
     this.gradients = this.program();
     this.evaluate = this.program();
     const write = { lm: lmObjective, lora: lmObjective, eagle: eagleObjective, mtp: mtpObjective }[objective.kind];
     if (!evaluateOnly) write(this, this.gradients, true);
     write(this, this.evaluate, false);
-    for (const p of [this.zero, this.gradients, this.evaluate]) p.place();
+    for (const p of [this.zero, this.refresh, this.gradients, this.evaluate]) p.place();
   }
 
   program(): Program {
@@ -206,7 +210,7 @@ export class Graph {
         table[position * dim + i] = Math.cos(angle) * shape.ropeScale;
         table[position * dim + half + i] = Math.sin(angle) * shape.ropeScale;
       }
-    for (const p of [this.zero, this.gradients, this.evaluate]) p.write();
+    for (const p of [this.zero, this.refresh, this.gradients, this.evaluate]) p.write();
     this.gatherHead();
   }
 
@@ -267,13 +271,17 @@ export class Graph {
     };
   }
 
+  #ternary(p: Program): void {
+    const { objective } = this.options;
+    if (objective.kind !== "lm" || objective.ternaryGroup === undefined) return;
+    for (const t of this.trained)
+      if (t.use !== t.at) p.add("ternary", [t.shape[0]!, t.shape[1]!, objective.ternaryGroup || t.shape[1]!], [t.at, t.use]);
+  }
+
   /** Tokens to hidden states after the final norm. */
   trunkForward(p: Program): void {
-    const { shape, setting, options } = this;
-    const { objective } = options;
-    if (objective.kind === "lm" && objective.ternaryGroup !== undefined)
-      for (const t of this.trained)
-        if (t.use !== t.at) p.add("ternary", [t.shape[0]!, t.shape[1]!, objective.ternaryGroup || t.shape[1]!], [t.at, t.use]);
+    const { shape, setting } = this;
+    this.#ternary(p);
     p.add(
       "embedForward",
       [setting.count, shape.hidden, shape.hidden],

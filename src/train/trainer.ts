@@ -79,6 +79,11 @@ export class Trainer {
     return this.graph.values(this.graph.tensor(name), what).slice();
   }
 
+  /** Rounds what was trained as the forward pass does: get(name, "use") and exports have ternary layers as they are now. */
+  async refresh(): Promise<void> {
+    await this.graph.refresh.run();
+  }
+
   /** Fills tensors with normal numbers of MiniCPM's widths, norms with ones. `next`: standard normal numbers. */
   initialise(next: () => number, names: readonly string[] = this.trained.map(({ name }) => name), std = 0.1): void {
     for (const name of names) {
