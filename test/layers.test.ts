@@ -31,6 +31,7 @@ const order = [
   "quantise",
   "evaluate",
   "train",
+  "tunnel",
   "agent",
   "survey",
   "host",

@@ -1,0 +1,32 @@
+// The wind tunnel: settings found small, losses foretold (MiniCPM4's ModelTunnel v2).
+export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+export {
+  type Fit,
+  type Fitter,
+  fitChinchilla,
+  fitPower,
+  fitSigmoid,
+  type LossPoint,
+  type PowerPoint,
+  type ScorePoint,
+} from "./fits.ts";
+export {
+  type Bootstrap,
+  type BootstrapOptions,
+  bootstrap,
+  extrapolate,
+  type HeldOut,
+  type Interval,
+  leaveLargestOut,
+  type Measured,
+  type Prediction,
+} from "./intervals.ts";
+export {
+  fitStepLaw,
+  type SearchRun,
+  STEP_LAW,
+  STEP_LAW_INTERVALS,
+  type StepLawChoice,
+  type StepLawFit,
+  stepLaw,
+} from "./steplaw.ts";
