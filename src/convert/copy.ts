@@ -1,4 +1,4 @@
-// One tensor's way from file to file: its bytes as they are, rows of rotated heads in the other order, norms in the other width.
+// One tensor's way from file to file: its bytes as they are, rows of rotated heads in the other order, vectors in the other width.
 import { copyOf, viewOf } from "../brands.ts";
 import type { FileTensor, TensorType } from "../file/tensor.ts";
 import type { TensorWriter } from "../file/write/output.ts";
@@ -15,6 +15,10 @@ export interface Copy {
   readonly tensor: FileTensor;
   /** How rows of each head are laid anew: 2i, 2i + 1 from i, i + d/2 ("interleaved", GGUF's order), or back ("halves"). */
   readonly rows?: { readonly order: "interleaved" | "halves"; readonly heads: number };
+  /** Added to every value of a vector: folders hold some norms less one. */
+  readonly plus?: number;
+  /** The tensor's name in the source. */
+  readonly from?: string;
 }
 
 const WIDTH = { F32: 4, F16: 2, BF16: 2 } as const;
@@ -22,6 +26,16 @@ const WIDTH = { F32: 4, F16: 2, BF16: 2 } as const;
 /** Bytes of a tensor as it will be written. */
 export const bytesOfType = ({ tensor, type }: Copy): number =>
   type === tensor.type ? tensor.bytes : (tensor.bytes / WIDTH[tensor.type as FloatType]) * WIDTH[type as FloatType];
+
+/** Values of a vector in the order of the copy. */
+const ordered = (bytes: Uint8Array, { shape, rows }: Pick<Copy, "shape" | "rows">): Uint8Array => {
+  if (!rows) return bytes;
+  const [all, perHead] = [shape[0]!, shape[0]! / rows.heads];
+  const head = (bytes.length / all) * perHead;
+  const out = new Uint8Array(bytes.length);
+  for (let at = 0; at < bytes.length; at += head) out.set(reordered(bytes.subarray(at, at + head), perHead, rows.order), at);
+  return out;
+};
 
 /** Bytes of one piece. */
 const PIECE = 8 << 20;
@@ -39,14 +53,15 @@ export function reordered(bytes: Uint8Array, rows: number, order: "interleaved" 
   return out;
 }
 
-function halfValue(bits: number): number {
+/** float16 -> number. */
+export function halfValue(bits: number): number {
   const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
   if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
   return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
 }
 
 /** The bits of a half of exactly this value; undefined where there is none. */
-function halfBits(value: number): number | undefined {
+export function halfBits(value: number): number | undefined {
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
   const size = Math.abs(value);
   if (!(size <= 65504)) return size === Number.POSITIVE_INFINITY ? sign | 0x7c00 : undefined;
@@ -86,12 +101,14 @@ export async function readShort(tensor: FileTensor, signal?: AbortSignal): Promi
 /** Writes a tensor, piece by piece; `onBytes` is told the bytes of each. Rejects with CpmError "io", or the signal's reason. */
 export async function writeCopy(
   writer: TensorWriter,
-  { name, type, shape, tensor, rows }: Copy,
+  copy: Copy,
   signal: AbortSignal | undefined,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  if (type !== tensor.type) {
-    const bytes = bytesAs(await readShort(tensor, signal), type as FloatType)!;
+  const { name, type, shape, tensor, rows, plus = 0 } = copy;
+  if (type !== tensor.type || plus !== 0) {
+    const values = await readShort(tensor, signal);
+    const bytes = ordered(bytesAs(plus === 0 ? values : values.map((v) => v + plus), type as FloatType)!, copy);
     await writer.write(name, bytes);
     return onBytes(bytes.length);
   }

@@ -97,6 +97,12 @@ function shardsOf(copies: readonly Copy[]): Copy[][] {
 
 async function copiesOf(model: ModelFile, signal?: AbortSignal): Promise<Copy[]> {
   const { config } = model;
+  if (config.traits !== undefined || !["minicpm", "llama"].includes(config.architecture))
+    throw new CpmError(
+      "unsupported",
+      `${config.name}: GGUF files of the family "${config.architecture}"${config.traits ? " with traits beyond Llama's" : ""} are not turned into folders; use the folder that the file was made from`,
+      { file: config.name, field: "general.architecture", found: config.architecture },
+    );
   const matrices = model.tensors.find(({ shape }) => shape.length > 1)?.type ?? "F32";
   const copies: Copy[] = [];
   for (const tensor of model.tensors) {
