@@ -125,7 +125,7 @@ function written({ metadata }: ModelFile): { fields: Record<string, unknown>; ro
   const parameters = objectOf(fields["rope_parameters"]);
   const rope = objectOf(parameters?.["full_attention"]) ?? objectOf(fields["rope_scaling"]) ?? parameters ?? {};
   const kind = rope["rope_type"] ?? rope["type"] ?? "default";
-  return { fields, rope, kind: kind === "su" ? "longrope" : String(kind) };
+  return { fields, rope, kind: kind === "su" ? "longrope" : typeof kind === "string" ? kind : "" };
 }
 
 /** A float tensor of divisors that a GGUF has beside its weights. */
