@@ -37,5 +37,9 @@ void cross_entropy(const Op& op, Lane& lane);  // grad/loss.cpp
 void cross_entropy_ref(const Op& op, Lane& lane);
 void soft_cross_entropy(const Op& op, Lane& lane);
 void smooth_l1(const Op& op, Lane& lane);
+double exponentials(Real* x, int count, double* sum, const Exp& e);
+
+void policy(const Op& op, Lane& lane);  // grad/policy.cpp
+void policy_ref(const Op& op, Lane& lane);
 
 void ternary(const Op& op, Lane& lane);  // grad/ternary.cpp

@@ -1,8 +1,6 @@
 // Losses over a slice of rows, so that only that slice's logits exist. Each writes its gradient over the logits it was given.
 #include "grad.h"
 
-namespace {
-
 // x <- e^(x - max), sum: of those; gives the maximum. Sums are float64 over pieces of 256 numbers.
 double exponentials(Real* x, int count, double* sum, const Exp& e) {
   Real most = x[0];
@@ -27,8 +25,6 @@ double exponentials(Real* x, int count, double* sum, const Exp& e) {
   *sum = total;
   return most;
 }
-
-}  // namespace
 
 // Row loss w (nll + z lse^2) / W, with W the weight of the whole batch; d logits = factor w / W (p (1 + 2 z lse) - onehot).
 //   n: rows, vocabulary, whether logits become gradients

@@ -46,6 +46,7 @@ enum Code : int32_t {
   kMuonMoment,
   kMuonUnit,
   kMuonApply,
+  kPolicy,
   kCodes
 };
 

@@ -5,6 +5,16 @@ import type { Machine } from "./machine.ts";
 import type { TrainShape } from "./shape.ts";
 
 /** `rows` rows of `length` tokens. Row t of a document predicts token t + 1. */
+/** What a policy's loss needs of every row, [rows x length]: of the token that the row predicts. */
+export interface PolicyRows {
+  /** Its log-probability under the policy that chose it. */
+  readonly behaviour: Float64Array;
+  /** Its log-probability under the reference. */
+  readonly reference: Float64Array;
+  /** The advantage of its trajectory. */
+  readonly advantage: Float64Array;
+}
+
 export interface Batch {
   readonly rows: number;
   readonly length: number;
@@ -15,6 +25,8 @@ export interface Batch {
   readonly labels: Int32Array;
   /** How much a prediction counts, 0: not at all. */
   readonly weights: Float32Array;
+  /** Of a policy's loss alone. */
+  readonly policy?: PolicyRows | undefined;
 }
 
 /** The weight of all predictions of a batch. */

@@ -18,6 +18,7 @@ import { crossEntropy } from "./loss.ts";
 import type { Machine } from "./machine.ts";
 import { mtpObjective } from "./mtp.ts";
 import { Program, rows } from "./program.ts";
+import { type PolicyOptions, policyDefaults } from "./rollout/objective.ts";
 import {
   blockMatrices,
   countOf,
@@ -49,7 +50,18 @@ export type Objective =
       readonly features?: boolean | undefined;
     }
   /** A whole model and one multi-token-prediction layer, whose loss counts `lambda`. */
-  | { readonly kind: "mtp"; readonly lambda?: number | undefined };
+  | { readonly kind: "mtp"; readonly lambda?: number | undefined }
+  /** A policy on tokens that it, or one before it, chose: the clipped objective of rollout/objective.ts. `lora`: adapters alone. */
+  | ({
+      readonly kind: "policy";
+      readonly lora?:
+        | { readonly rank: number; readonly alpha: number; readonly targets?: readonly string[] | undefined }
+        | undefined;
+    } & PolicyOptions);
+
+/** The adapters that an objective trains. */
+export const loraOf = (objective: Objective) =>
+  objective.kind === "lora" ? objective : objective.kind === "policy" ? objective.lora : undefined;
 
 /** A tensor in the machine's memory. */
 export interface PlacedTensor extends TensorShape {
@@ -77,13 +89,15 @@ export interface GraphOptions {
 /** The tensors that an objective trains, and those that it reads. */
 export function tensorsOf(shape: TrainShape, objective: Objective): { trained: TensorShape[]; frozen: TensorShape[] } {
   const model = modelTensors(shape);
+  const lora = loraOf(objective);
+  if (lora) return { trained: loraTensors(shape, lora.rank, lora.targets), frozen: model };
   switch (objective.kind) {
     case "lm":
+    case "policy":
+    case "lora":
       return { trained: model, frozen: [] };
     case "mtp":
       return { trained: [...model, ...mtpTensors(shape)], frozen: [] };
-    case "lora":
-      return { trained: loraTensors(shape, objective.rank, objective.targets), frozen: model };
     case "eagle":
       return {
         trained: eagleTensors(shape),
@@ -106,7 +120,10 @@ export class Graph {
   readonly hidden: number;
   /** Row losses, float64, of the objective's parts: [next token or value, second or probability]. */
   readonly losses: readonly [number, number];
+  /** float64 a row: -log p of the label; of a policy log p itself. */
   readonly nll: number;
+  /** Of a policy, float64 a row: see PolicyRows. */
+  readonly policy: { readonly behaviour: number; readonly reference: number; readonly advantage: number } | undefined;
   /** EAGLE: noise added to the target's hidden states; the head's output. */
   readonly noise: number;
   readonly headOut: number;
@@ -149,7 +166,7 @@ export class Graph {
     }
     this.trained = trained.map(({ name }) => this.tensors.get(name)!);
     this.batch = new BatchSpace(machine, count, shape.sparse);
-    const lora = objective.kind === "lora" ? objective : undefined;
+    const lora = loraOf(objective);
     this.#scratch = { matmul: machine.takeReals(machine.exports.matmul_scratch(machine.threads)) };
     const doubles = 3 * (Math.ceil(options.length / Math.min(shape.sparse?.kernelStride ?? 1, shape.sparse?.blockSize ?? 1)) + 8);
     this.#rope = machine.takeReals(options.length * shape.headDim);
@@ -175,6 +192,10 @@ export class Graph {
     this.#finalScale = machine.takeReals(count);
     this.losses = [machine.take(8 * count), machine.take(8 * count)];
     this.nll = machine.take(8 * count);
+    if (objective.kind === "policy") {
+      const [behaviour, reference, advantage] = [0, 1, 2].map(() => machine.take(8 * count)) as [number, number, number];
+      this.policy = { behaviour, reference, advantage };
+    }
     const draftVocab = objective.kind === "eagle" ? (objective.vocabulary?.length ?? shape.vocab) : shape.vocab;
     this.chunk = Math.min(count, options.chunk ?? Math.max(16, Math.floor((4 << 20) / draftVocab)));
     this.logits = machine.takeReals(this.chunk * draftVocab);
@@ -189,7 +210,9 @@ export class Graph {
     this.#ternary(this.refresh);
     this.gradients = this.program();
     this.evaluate = this.program();
-    const write = { lm: lmObjective, lora: lmObjective, eagle: eagleObjective, mtp: mtpObjective }[objective.kind];
+    const write = { lm: lmObjective, lora: lmObjective, policy: lmObjective, eagle: eagleObjective, mtp: mtpObjective }[
+      objective.kind
+    ];
     if (!evaluateOnly) write(this, this.gradients, true);
     write(this, this.evaluate, false);
     for (const p of [this.zero, this.refresh, this.gradients, this.evaluate]) p.place();
@@ -326,11 +349,13 @@ export class Graph {
   }
 }
 
-/** Next tokens: whole models, ternary ones, and adapters. */
+/** Next tokens: whole models, ternary ones, adapters, and policies. */
 function lmObjective(g: Graph, p: Program, gradient: boolean): void {
   const { objective } = g.options;
   g.trunkForward(p);
   const dz = gradient ? g.machine.takeReals(g.setting.count * g.shape.hidden) : 0;
+  const policy =
+    objective.kind === "policy" && g.policy ? { ...g.policy, ...policyDefaults(objective), kl: g.losses[1] } : undefined;
   crossEntropy(g, p, {
     z: g.hidden,
     dz,
@@ -340,6 +365,7 @@ function lmObjective(g: Graph, p: Program, gradient: boolean): void {
     losses: g.losses[0],
     zCoef: objective.kind === "lm" ? (objective.zCoef ?? 0) : 0,
     factor: 1,
+    policy,
   });
   if (gradient) g.trunkBackward(p, dz, g.machine.takeReals(g.setting.count * g.shape.hidden));
 }

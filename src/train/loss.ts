@@ -1,6 +1,7 @@
 // The loss on next tokens, some rows at a time, so that (tokens, vocabulary) is never stored.
 import type { Graph } from "./graph.ts";
 import { type Program, rows, turned } from "./program.ts";
+import type { PolicyBounds } from "./rollout/objective.ts";
 
 export interface CrossEntropy {
   /** Hidden states after the norm (tokens, hidden). */
@@ -14,6 +15,15 @@ export interface CrossEntropy {
   readonly zCoef: number;
   /** What this loss counts in the whole. */
   readonly factor: number;
+  /** In place of -log p: the clipped objective of chosen tokens; `losses` and `kl` are its parts. */
+  readonly policy?:
+    | ({
+        readonly behaviour: number;
+        readonly reference: number;
+        readonly advantage: number;
+        readonly kl: number;
+      } & PolicyBounds)
+    | undefined;
 }
 
 export function crossEntropy(g: Graph, p: Program, c: CrossEntropy): void {
@@ -27,12 +37,13 @@ export function crossEntropy(g: Graph, p: Program, c: CrossEntropy): void {
     const z = rows(c.z + row * hidden * real, hidden);
     const w = rows(head.use, hidden);
     p.matmul([count, vocab, hidden], z, turned(w), logits, { alpha });
-    p.add(
-      "crossEntropy",
-      [count, vocab, c.dz ? 1 : 0],
-      [g.logits, c.labels + 4 * row, c.weights + row * real, c.inverse, g.nll + 8 * row, c.losses + 8 * row],
-      [c.zCoef, c.factor],
-    );
+    const given = [g.logits, c.labels + 4 * row, c.weights + row * real, c.inverse, g.nll + 8 * row, c.losses + 8 * row];
+    const sizes = [count, vocab, c.dz ? 1 : 0];
+    if (c.policy) {
+      const { kl, behaviour, reference, advantage, low, high, dual, beta } = c.policy;
+      const more = [kl, behaviour, reference, advantage].map((at) => at + 8 * row);
+      p.add("policy", sizes, [...given, ...more], [low, high, dual, beta]);
+    } else p.add("crossEntropy", sizes, given, [c.zCoef, c.factor]);
     if (c.dz) {
       p.matmul([count, hidden, vocab], logits, w, rows(c.dz + row * hidden * real, hidden), { alpha });
       if (head.grad) {

@@ -30,6 +30,7 @@ const CODES = [
   "muonMoment",
   "muonUnit",
   "muonApply",
+  "policy",
 ] as const;
 export type OpName = (typeof CODES)[number];
 

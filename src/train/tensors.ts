@@ -2,7 +2,7 @@
 // layers of multi-token prediction, adapters by themselves.
 import { CpmError } from "../errors.ts";
 import type { ExportTensor } from "./folder.ts";
-import type { PlacedTensor } from "./graph.ts";
+import { loraOf, type PlacedTensor } from "./graph.ts";
 import { countOf, modelTensors, type TensorShape } from "./shape.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -32,13 +32,13 @@ export const trainedTensors = (trainer: Trainer): ExportTensor[] =>
  */
 export function modelExport(trainer: Trainer, { latent = false }: { readonly latent?: boolean } = {}): ExportTensor[] {
   const { shape, options, tensors } = trainer.graph;
-  const { objective } = options;
+  const lora = loraOf(options.objective);
   return modelTensors(shape).map((t) => {
     const tensor = placed(trainer, t);
     const stem = t.name.replace(/\.weight$/, "");
     const [a, b] = [tensors.get(`${stem}.lora_A.weight`), tensors.get(`${stem}.lora_B.weight`)];
-    if (objective.kind !== "lora" || !a || !b) return view(trainer, tensor, latent ? "at" : "use");
-    const scale = objective.alpha / objective.rank;
+    if (!lora || !a || !b) return view(trainer, tensor, latent ? "at" : "use");
+    const scale = lora.alpha / lora.rank;
     return { ...view(trainer, tensor, "at"), read: (from, count) => merged(trainer, { tensor, a, b, scale }, from, count) };
   });
 }

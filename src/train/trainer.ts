@@ -4,6 +4,7 @@ import { type Batch, checkBatch, secondOf, weightOf } from "./batch.ts";
 import { Graph, type GraphOptions } from "./graph.ts";
 import type { Machine } from "./machine.ts";
 import { Optimiser, type OptimiserOptions } from "./optimiser.ts";
+import { policyDefaults } from "./rollout/objective.ts";
 import { checkSchedule } from "./schedule.ts";
 import { checkShape, countOf, mupScales, type TensorShape } from "./shape.ts";
 
@@ -15,7 +16,7 @@ export interface TrainerOptions extends GraphOptions {
 /** Losses in nats per counted prediction, before the update. */
 export interface Losses {
   readonly loss: number;
-  /** The objective's parts: next token and second next (MTP), value and probability (EAGLE). */
+  /** The objective's parts: next token and second next (MTP), value and probability (EAGLE), clipped gain and KL (policies). */
   readonly parts: readonly [number, number];
 }
 
@@ -31,6 +32,7 @@ export class Trainer {
   readonly optimiser: Optimiser | undefined;
   readonly machine: Machine;
   readonly #loadOptions: TrainerOptions;
+  #chosen: Float64Array[] = [];
 
   private constructor(machine: Machine, options: TrainerOptions) {
     this.machine = machine;
@@ -46,6 +48,7 @@ export class Trainer {
   static async create(machine: Machine, options: TrainerOptions): Promise<Trainer> {
     checkShape(options.shape);
     if (options.optimiser) checkSchedule(options.optimiser.schedule);
+    if (options.objective.kind === "policy") policyDefaults(options.objective);
     const trainer = new Trainer(machine, options);
     machine.commit();
     trainer.graph.write();
@@ -119,11 +122,30 @@ export class Trainer {
         },
       );
     this.graph.batch.write(batch, whole);
+    const { policy } = this.graph;
+    if (!policy) return;
+    for (const field of ["behaviour", "reference", "advantage"] as const) {
+      const values = batch.policy?.[field];
+      if (values?.length !== rows * length || !values.every(Number.isFinite))
+        throw new CpmError("bad-input", `batch.policy.${field}: expected ${rows * length} finite numbers, one a token`, {
+          field: `batch.policy.${field}`,
+        });
+      this.machine.doubles(policy[field], rows * length).set(values);
+    }
+  }
+
+  /**
+   * Log-probabilities of the labels under the policy, of each batch that gradients(), step() or evaluate() had last: before the update,
+   * 0 where a token does not count. Of the objective "policy".
+   */
+  get chosen(): readonly Float64Array[] {
+    return this.#chosen;
   }
 
   #read(): [number, number] {
     const { graph, machine } = this;
     const count = graph.setting.count;
+    if (graph.policy) this.#chosen.push(machine.doubles(graph.nll, count).slice());
     return graph.losses.map((at) => machine.doubles(at, count).reduce((a, b) => a + b, 0)) as [number, number];
   }
 
@@ -135,7 +157,9 @@ export class Trainer {
         ? (objective.valueWeight ?? 1) * a + (objective.probabilityWeight ?? 0.1) * b
         : objective.kind === "mtp"
           ? a + (objective.lambda ?? 0.3) * b
-          : a;
+          : objective.kind === "policy"
+            ? a + policyDefaults(objective).beta * b
+            : a;
     return { loss, parts };
   }
 
@@ -144,6 +168,7 @@ export class Trainer {
     const all = Array.isArray(batches) ? (batches as readonly Batch[]) : [batches as Batch];
     const whole = this.#whole(all);
     await this.graph.zero.run(signal);
+    this.#chosen = [];
     const parts: [number, number] = [0, 0];
     for (const batch of all) {
       this.#write(batch, whole);
@@ -173,6 +198,7 @@ export class Trainer {
   async evaluate(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<Losses> {
     const all = Array.isArray(batches) ? (batches as readonly Batch[]) : [batches as Batch];
     const whole = this.#whole(all);
+    this.#chosen = [];
     const parts: [number, number] = [0, 0];
     for (const batch of all) {
       this.#write(batch, whole);
