@@ -107,7 +107,7 @@ for (const lora of [undefined, { rank: 3, alpha: 5 }])
     const pick = random(4);
     for (const [name, gradient] of gradients) {
       const values = trainer.graph.values(trainer.graph.tensor(name));
-      const rms = Math.sqrt(gradient.reduce((s: number, g: number) => s + g * g, 0) / gradient.length);
+      const rms = Math.sqrt(Array.from(gradient).reduce((s, g) => s + g * g, 0) / gradient.length);
       expect(rms, name).toBeGreaterThan(0);
       for (let n = 0; n < 4; n++) {
         const i = Math.floor(pick() * values.length);
