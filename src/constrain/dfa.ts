@@ -37,6 +37,51 @@ export interface Loop {
 /** Of the many states that have none: never written to. */
 const NONE: number[] = [];
 
+/** Puts numbers in rising order: most lists have a few, for which the runtime's own sort allocates more than they take. */
+function rising(list: number[]): number[] {
+  if (list.length > 24) return list.sort((a, b) => a - b);
+  for (let i = 1; i < list.length; i++) {
+    const x = list[i]!;
+    let at = i;
+    for (; at > 0 && list[at - 1]! > x; at--) list[at] = list[at - 1]!;
+    list[at] = x;
+  }
+  return list;
+}
+
+/** Where two texts of bytes first differ. */
+function differ(a: Uint8Array, b: Uint8Array): number {
+  let i = 0;
+  while (i < a.length && i < b.length && a[i] === b[i]) i++;
+  return i;
+}
+
+/**
+ * The tree of the words' common beginnings, each node's bytes in rising order: `add` makes the node behind a byte and returns its
+ * number (`last`: a word ends there), `end` is told each node where a word ends. Words that stand twice are one.
+ */
+export function tree(
+  words: readonly Uint8Array[],
+  add: (node: number, byte: number, last: boolean) => number,
+  root = 0,
+  end?: (node: number) => void,
+): void {
+  const sorted = words.slice().sort((a, b) => {
+    const i = differ(a, b);
+    return (a[i] ?? -1) - (b[i] ?? -1);
+  });
+  /** The nodes that the word before passed. */
+  const path = [root];
+  let before: Uint8Array | undefined;
+  for (const word of sorted) {
+    const shared = before ? differ(before, word) : 0;
+    if (before && shared === word.length && before.length === word.length) continue;
+    for (let i = shared; i < word.length; i++) path[i + 1] = add(path[i]!, word[i]!, i === word.length - 1);
+    end?.(path[word.length]!);
+    before = word;
+  }
+}
+
 /** An automaton that may also call rules and take tokens; states are numbers, made by `state()`. */
 export class Nfa {
   readonly eps: number[][] = [];
@@ -97,23 +142,17 @@ export class Nfa {
 
   /** Words that are texts, as a tree of their common beginnings, from `from` to `to`. */
   words(from: number, words: readonly Uint8Array[], to: number, where = ""): void {
-    const children = new Map<number, Map<number, number>>();
-    for (const word of words) {
-      let at = from;
-      for (const byte of word) {
-        let row = children.get(at);
-        if (!row) children.set(at, (row = new Map()));
-        let next = row.get(byte);
-        if (next === undefined) {
-          next = this.state();
-          row.set(byte, next);
-          this.edge(at, byte, byte, next);
-        }
-        at = next;
-      }
-      this.join(at, to);
-      if (this.edges.length > MAX_STATES) throw tooLarge(where, `its texts take more than ${MAX_STATES} states`);
-    }
+    tree(
+      words,
+      (node, byte) => {
+        const next = this.state();
+        this.edge(node, byte, byte, next);
+        if (this.edges.length > MAX_STATES) throw tooLarge(where, `its texts take more than ${MAX_STATES} states`);
+        return next;
+      },
+      from,
+      (node) => this.join(node, to),
+    );
   }
 
   /** Another automaton's states, from `from` to `to`. */
@@ -268,7 +307,7 @@ class Subsets {
     }
     this.#work += out.length + 1;
     if (this.#work > MAX_SET_WORK) throw tooLarge(this.#where, "it takes too much work to compile");
-    return out.length > 1 ? out.sort((a, b) => a - b) : out;
+    return rising(out);
   }
 
   /** The state behind one state of the Nfa, -1: nothing. */
@@ -397,7 +436,7 @@ function edgesFrom(set: readonly number[], edges: readonly (readonly number[])[]
     else {
       const targets: number[] = [];
       for (let a = 0; a < live; a++) targets.push(goals[active[a]!]!);
-      targets.sort((a, b) => a - b);
+      rising(targets);
       let kept = 0;
       for (const t of targets) if (kept === 0 || targets[kept - 1] !== t) targets[kept++] = t;
       targets.length = kept;

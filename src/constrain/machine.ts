@@ -392,6 +392,8 @@ function serialise(b: Builder, live: Uint8Array): Machine {
   return { tables, paths: b.rules.map((r) => r.path), states: order.length };
 }
 
+const NO_EXTRAS = { at: 0, flags: 0 };
+
 /** Calls, token edges and edges of all other tokens of a state, behind `out`. */
 function addExtras(
   b: Builder,
@@ -402,12 +404,14 @@ function addExtras(
   header: number,
   loopId: (loop: number) => number,
 ): { at: number; flags: number } {
-  const calls = (b.calls.get(s) ?? []).filter((c) => live[c.target] && live[b.starts[c.rule]!]);
+  const [ownCalls, ownTokens] = [b.calls.get(s), b.tokens.get(s)];
+  if (!ownCalls && !ownTokens) return NO_EXTRAS;
+  const calls = (ownCalls ?? []).filter((c) => live[c.target] && live[b.starts[c.rule]!]);
   // A loop whose body can never end is passed where it may be left out.
-  const skips = (b.calls.get(s) ?? []).filter((c) => live[c.target] && !live[b.starts[c.rule]!] && c.loop >= 0);
+  const skips = (ownCalls ?? []).filter((c) => live[c.target] && !live[b.starts[c.rule]!] && c.loop >= 0);
   if (skips.some((c) => b.loops[c.loop]!.least === 0)) throw tooLarge(b.rules[b.ruleAt[s]!]!.path, "a repetition of nothing");
-  const tokens = (b.tokens.get(s) ?? []).filter((t) => live[t.target]);
-  if (!calls.length && !tokens.length) return { at: 0, flags: 0 };
+  const tokens = (ownTokens ?? []).filter((t) => live[t.target]);
+  if (!calls.length && !tokens.length) return NO_EXTRAS;
   const ids = tokens.filter((t) => !t.not);
   const nots = tokens.filter((t) => t.not);
   const lists = nots.map(({ not }) => {

@@ -1,5 +1,5 @@
 // Sets of texts as automata over their UTF-8 bytes, and the same texts as JSON strings.
-import { addPart, type Dfa, determinise, edgesOf, flattened, Nfa } from "./dfa.ts";
+import { addPart, type Dfa, determinise, edgesOf, flattened, Nfa, tree } from "./dfa.ts";
 import { alt, automaton, chars, counted, literal, type Part, repeat, seq, shared } from "./grammar.ts";
 import { MAX_STRING_STATES, tooLarge } from "./limits.ts";
 import { ALL } from "./utf8.ts";
@@ -329,24 +329,17 @@ const stringDfa: Dfa = quoted(anyText);
  */
 export function anyBut(words: readonly string[]): Dfa {
   if (words.length === 0) return stringDfa;
-  const children: Map<number, number>[] = [new Map()];
+  const edges: number[][] = [[]];
   /** The state of any string that each node of the tree comes to; -1: a word has ended there, which leads nowhere. */
   const meant = [0];
-  for (const word of words) {
-    let node = 0;
-    for (const byte of utf8.encode(JSON.stringify(word).slice(1))) {
-      let child = children[node]!.get(byte);
-      if (child === undefined) {
-        child = children.push(new Map()) - 1;
-        meant.push(step(stringDfa.edges, meant[node]!, byte));
-        children[node]!.set(byte, child);
-      }
-      node = child;
-    }
-    meant[node] = -1;
-  }
-  const edges = children.map((row) =>
-    [...row].sort((a, b) => a[0] - b[0]).flatMap(([byte, child]) => [byte, byte, meant[child]! < 0 ? -1 : child]),
+  tree(
+    words.map((word) => utf8.encode(JSON.stringify(word).slice(1))),
+    (node, byte, last) => {
+      const child = meant.push(last ? -1 : step(stringDfa.edges, meant[node]!, byte)) - 1;
+      edges.push([]);
+      edges[node]!.push(byte, byte, last ? -1 : child);
+      return child;
+    },
   );
   const count = edges.length;
   return { edges, accepts: edges.map(() => false), otherwise: meant.map((t) => (t < 0 ? -1 : count + t)), base: stringDfa };

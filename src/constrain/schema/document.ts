@@ -45,6 +45,8 @@ export class Document {
   /** Drafts up to 7: `$ref` hides what stands beside it, and `$id` may be an anchor. */
   readonly old: boolean;
   readonly #resources = new Map<string, Place>();
+  /** What references name, by the base they are read from. */
+  readonly #named = new Map<string, Map<string, Place>>();
   readonly #anchors = new Map<string, Place>();
 
   constructor(schema: unknown) {
@@ -102,6 +104,14 @@ export class Document {
 
   /** What a reference names. @throws UnsupportedSchemaError where nothing in this document has that name */
   resolve(reference: string, from: Place): Place {
+    let known = this.#named.get(from.base);
+    if (!known) this.#named.set(from.base, (known = new Map()));
+    let place = known.get(reference);
+    if (!place) known.set(reference, (place = this.#resolve(reference, from)));
+    return place;
+  }
+
+  #resolve(reference: string, from: Place): Place {
     const refuse = (why: string): never => {
       throw new UnsupportedSchemaError(from.path, "$ref", `${JSON.stringify(reference.slice(0, 120))} ${why}`);
     };
