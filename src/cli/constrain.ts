@@ -49,6 +49,14 @@ export const constraintArgs = {
   grammar: { type: "string", valueHint: "FILE", description: "Text of this GBNF grammar" },
 } as const;
 
+export const forcedTextArgs = {
+  "forced-text": {
+    type: "string",
+    valueHint: "HOW",
+    description: "Text that these leave no choice of: draft (guessed, verified) or write (sooner, in other tokens perhaps)",
+  },
+} as const;
+
 /** Times of masks, in microseconds. */
 function summary(times: number[]): { mean: number; p50: number; p99: number; max: number } {
   const sorted = times.toSorted((a, b) => a - b);

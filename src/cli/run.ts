@@ -1,7 +1,7 @@
 // cpm run: continues a prompt.
 import process from "node:process";
 import type { Command } from "./args.ts";
-import { constraintArgs, constraintInput } from "./constrain.ts";
+import { constraintArgs, constraintInput, forcedTextArgs } from "./constrain.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel, PromptProgress } from "./model.ts";
 import {
@@ -36,6 +36,7 @@ export const run: Command = {
     ...samplingArgs,
     "max-tokens": { ...samplingArgs["max-tokens"], description: `Tokens to generate, at most (default ${DEFAULT_TOKENS})` },
     ...constraintArgs,
+    ...forcedTextArgs,
     special: { type: "boolean", description: "Write special tokens by name" },
     ...draftArgs,
     ...loadArgs,
@@ -64,6 +65,8 @@ export const run: Command = {
       maxTokens,
       special: args.flag("special"),
       ...constraint,
+      // The library says what it may be.
+      forcedText: args.text("forced-text") as "draft" | "write" | undefined,
       signal: interrupt.signal,
       ...(json ? {} : { onPrefill }),
     };

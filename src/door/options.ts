@@ -80,6 +80,13 @@ export interface LoadOptions {
 export interface GenerateOptions extends SamplingInput, ConstraintChoice {
   /** Tokens of reasoning, at most: then its end is written, and the answer follows. Default: no bound. */
   readonly maxReasoningTokens?: number | undefined;
+  /**
+   * Where a constraint leaves one text only: "draft" (default) guesses its tokens and lets the model verify them, so that the result is
+   * what it is without; "write" writes them as the tokenizer does, many in one step, and asks the model again behind them. Sooner, the
+   * text is valid likewise, but the model may have cut it into other tokens, and what follows may then differ. Written tokens have no
+   * log-probabilities.
+   */
+  readonly forcedText?: "draft" | "write" | undefined;
   /** Default: until the model stops or the context is full. */
   readonly maxTokens?: number | undefined;
   /** A text, or texts, that end the generation; they are not part of the result, which says which one it was. May span tokens. */
@@ -212,6 +219,7 @@ const GENERATE_NAMES = [
   "onPrefill",
   "signal",
   "maxReasoningTokens",
+  "forcedText",
   ...choiceNames,
   ...samplingKeys,
 ];
@@ -245,6 +253,7 @@ export function generateRequest(
     special,
     sampling,
     maxReasoningTokens: options.maxReasoningTokens,
+    forcedText: oneOf<"draft" | "write">("forcedText", options.forcedText, ["draft", "write"], "draft"),
     whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
     draft: options.draft === false ? "off" : call,
   };

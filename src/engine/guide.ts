@@ -3,8 +3,9 @@ import { type Constraint, DEAD } from "../decode/constrain.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 
-/** Trailing tokens of a forced text that might be written otherwise together with what follows. */
+/** Trailing tokens of a forced text that might be written otherwise together with what follows: when guessed, and when written. */
 const UNSURE = 1;
+const UNWRITTEN = 2;
 /** Forced tokens drafted at once, at most, and how sure a draft of one is. */
 const MOST_FORCED = 24;
 const CERTAIN = 0.97;
@@ -50,19 +51,33 @@ export class Guide {
   /** Adds what must come next below the root of a draft. */
   propose(tree: DraftTree, depth: number): void {
     if (depth < 1) return;
-    const bytes = this.#constraint.forced(this.#state);
-    if (bytes.length === 0) return;
-    // Whole characters only: a cut one at the end is left to the model.
-    const text = new TextDecoder().decode(bytes).replace(/\ufffd+$/, "");
-    const tokens = this.#encode(text).slice(0, Math.min(depth, MOST_FORCED));
+    const tokens = this.#forced();
     let node = 0;
-    let state = this.#state;
-    for (let i = 0; i < tokens.length; i++) {
-      state = this.#constraint.advance(state, tokens[i]!);
-      if (state === DEAD) return;
-      node = tree.add(node, tokens[i]!, i < tokens.length - UNSURE ? CERTAIN : LIKELY);
+    for (const [i, token] of tokens.slice(0, Math.min(depth, MOST_FORCED)).entries()) {
+      node = tree.add(node, token, i < tokens.length - UNSURE ? CERTAIN : LIKELY);
       if (node < 0) return;
     }
+  }
+
+  /** Tokens to write without asking the model: what must come next, but for the last ones. */
+  written(): number[] {
+    return this.#forced().slice(0, -UNWRITTEN);
+  }
+
+  /** What must come next, as the tokenizer writes it. */
+  #forced(): number[] {
+    const bytes = this.#constraint.forced(this.#state);
+    if (bytes.length === 0) return [];
+    // Whole characters only: a cut one at the end is left to the model.
+    const text = new TextDecoder().decode(bytes).replace(/\ufffd+$/, "");
+    const tokens: number[] = [];
+    let state = this.#state;
+    for (const token of this.#encode(text)) {
+      state = this.#constraint.advance(state, token);
+      if (state === DEAD) break;
+      tokens.push(token);
+    }
+    return tokens;
   }
 
   /** Which nodes of a draft the grammar takes; undefined: all. */

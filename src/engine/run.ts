@@ -87,7 +87,7 @@ export class TextRun extends Run<GenerateResult> {
   readonly #started: number;
   readonly #cached: number;
   #decodeStarted = 0;
-  /** Tokens to come whatever the model says: reasoning that is cut off. */
+  /** Tokens to come whatever the model says: the end of reasoning that is cut off, or forced text that is written. */
   #forced: number[] = [];
   #drawn: { readonly token: number; readonly finish: FinishReason | undefined } | undefined;
 
@@ -126,13 +126,14 @@ export class TextRun extends Run<GenerateResult> {
 
   /** The tree to verify next, in a step of this text's own. */
   async propose(): Promise<DraftTree> {
-    return this.#p.speculation.propose(this.sequence, this.#drawn!.token, this.#room());
+    const rows = this.#room();
+    return this.#p.speculation.propose(this.sequence, this.#drawn!.token, rows, this.#toCome());
   }
 
   /** A proposal for a step that others share, and how many of its nodes can be of use; keep() then takes some. */
   async proposeBeside(): Promise<{ readonly tree: DraftTree; readonly limit: number }> {
     const limit = this.#room();
-    return { tree: await this.#p.speculation.proposeBeside(this.sequence, this.#drawn!.token, limit), limit };
+    return { tree: await this.#p.speculation.proposeBeside(this.sequence, this.#drawn!.token, limit, this.#toCome()), limit };
   }
 
   keep(marks: Uint8Array): DraftTree {
@@ -175,7 +176,7 @@ export class TextRun extends Run<GenerateResult> {
     const request = this.#request;
     const out = this.#out;
     const { guide } = this.#p;
-    const forced = this.#nextForced();
+    const forced = this.#toCome().shift();
     const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
     const position = this.prompt.length + out.tokens.length;
     const sampled: SampledToken =
@@ -186,18 +187,16 @@ export class TextRun extends Run<GenerateResult> {
     return this.#drawn;
   }
 
-  /** The next token of the end of reasoning, once there has been as much of it as there may be. */
-  #nextForced(): number | undefined {
-    const { maxReasoningTokens } = this.#request;
+  /** Tokens that come next and are not drawn: the end of reasoning, once there has been as much of it as there may be; forced text. */
+  #toCome(): number[] {
+    const { maxReasoningTokens, forcedText } = this.#request;
     const out = this.#out;
-    if (
-      maxReasoningTokens !== undefined &&
-      this.#forced.length === 0 &&
-      out.inReasoning &&
-      out.reasoningTokens === maxReasoningTokens
-    )
-      this.#forced = [...(this.#p.endOfReasoning ?? [])];
-    return this.#forced.shift();
+    const { guide, endOfReasoning } = this.#p;
+    if (this.#forced.length > 0) return this.#forced;
+    if (maxReasoningTokens !== undefined && out.inReasoning && out.reasoningTokens === maxReasoningTokens)
+      this.#forced = [...(endOfReasoning ?? [])];
+    else if (guide && forcedText === "write") this.#forced = guide.written();
+    return this.#forced;
   }
 
   #take({ token, logprob }: SampledToken): FinishReason | undefined {

@@ -38,6 +38,12 @@ export const silentDrafter: Drafter<Sequence> = {
   close: () => {},
 };
 
+/** Adds tokens below the root, one below the other, up to `limit` nodes in all. */
+function chain(tree: DraftTree, tokens: readonly number[], limit: number): void {
+  let node = 0;
+  for (const token of tokens.slice(0, Math.max(0, limit - 1))) node = tree.add(node, token, 1);
+}
+
 /** The draft side of one generation. Without `drafting` every tree is its root alone: plain decoding. */
 export class Speculation {
   readonly #drafting: Drafting | undefined;
@@ -88,10 +94,18 @@ export class Speculation {
     if (!this.#resting) await this.#drafting?.drafter.observe(sequence, rows, this.#signal);
   }
 
-  /** The tree to verify next below `root`, which was sampled and emitted; at most `rows` nodes can still be of use. */
-  async propose(sequence: Sequence, root: number, rows: number): Promise<DraftTree> {
+  /**
+   * The tree to verify next below `root`, which was sampled and emitted; at most `rows` nodes can still be of use. `certain`: tokens
+   * that will follow whatever the model says.
+   */
+  async propose(sequence: Sequence, root: number, rows: number, certain: readonly number[] = []): Promise<DraftTree> {
     const { drafting, tree } = this.#begin(root, true);
     if (!drafting) return tree;
+    if (certain.length > 0) {
+      chain(tree, certain, Math.min(rows, drafting.limit));
+      this.#verifying = drafting.now();
+      return tree;
+    }
     const { budget } = drafting;
     this.#started = drafting.now();
     this.#proposal.reset(root);
@@ -104,13 +118,14 @@ export class Speculation {
     return tree;
   }
 
-  /** A proposal for a step that other texts share; keep() then says what of it is verified. */
-  async proposeBeside(sequence: Sequence, root: number, rows: number): Promise<DraftTree> {
+  /** A proposal for a step that other texts share; keep() then says what of it is verified. `certain`: as in propose. */
+  async proposeBeside(sequence: Sequence, root: number, rows: number, certain: readonly number[] = []): Promise<DraftTree> {
     const { drafting } = this.#begin(root, false);
     this.#proposal.reset(root);
     const limit = drafting ? Math.min(rows, drafting.limit) : 1;
     const free = drafting?.budget.adaptive ?? true;
-    if (drafting && limit > 1 && !(free && drafting.drafter.computes)) await this.#ask(drafting, sequence, limit, free);
+    if (certain.length > 0) chain(this.#proposal, certain, limit);
+    else if (drafting && limit > 1 && !(free && drafting.drafter.computes)) await this.#ask(drafting, sequence, limit, free);
     return this.#proposal;
   }
 

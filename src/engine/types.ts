@@ -159,6 +159,8 @@ export interface GenerateRequest {
   readonly constraint?: ConstraintRequest | undefined;
   /** Tokens of reasoning, at most: at the bound its end is written, and the answer follows. */
   readonly maxReasoningTokens?: number | undefined;
+  /** What becomes of text that the constraint forces: guessed and verified (undefined), or written without asking the model. */
+  readonly forcedText?: "draft" | "write" | undefined;
   /** What kind of text this is to a drafter ("text" when absent): prompt lookup is by default for chats alone. Never changes the text. */
   readonly draft?: "off" | "text" | "chat" | undefined;
 }

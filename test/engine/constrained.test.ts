@@ -6,6 +6,7 @@ import { forms } from "../../src/door/forms.ts";
 import { Model } from "../../src/door/model.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { EngineOptions, GenerateRequest } from "../../src/engine/types.ts";
+import { Tokenizer } from "../../src/text/tokenizer.ts";
 import { greedy, own, say, stories } from "../draft/rig.ts";
 import { filesOf, load } from "../support/engine.ts";
 
@@ -72,6 +73,65 @@ describe("drafted text under a constraint is plain text under it", () => {
         // What must come is drafted, and a draft that cannot come is not.
         expect(accepted).toBeGreaterThan(30);
       });
+});
+
+describe("forced text that is written", () => {
+  const call = {
+    type: "object",
+    properties: { name: { const: "create_calendar_event" }, arguments: person },
+    required: ["name", "arguments"],
+    additionalProperties: false,
+  };
+  const form = (engine: Engine) => newConstraint({ schema: call }, { whitespace: "none" }, engine.info.tokenizer).request("none");
+  const texts = async (options: Partial<EngineOptions>, draft?: "off") => {
+    const { options: usual } = await draftOptions(undefined, filesOf);
+    const engine = await load(stories, { ...options, draft: usual });
+    const constraint = form(engine);
+    const results = [];
+    for (const sampling of [greedy, hot, { ...hot, logprobs: 1 }])
+      results.push(
+        await say(engine, "Once upon a time", {
+          sampling,
+          constraint,
+          maxTokens: 200,
+          forcedText: "write",
+          ...(draft && { draft }),
+        }),
+      );
+    return { engine, results };
+  };
+
+  test("is in the form, as the tokenizer writes it, the same alone, beside others, with and without steps of many tokens", async () => {
+    const { engine, results } = await texts({ threads: 1 });
+    const begun = '{"name":"create_calendar_event","arguments":{"name":"';
+    const tokenizer = new Tokenizer(engine.info.tokenizer);
+    const most = tokenizer.encode(begun, { bos: false, eos: false }).length + 1;
+    for (const { text, finishReason, tokens, draft } of results) {
+      expect(finishReason).toBe("stop");
+      expect(JSON.parse(text).name).toBe("create_calendar_event");
+      // No more tokens than the tokenizer needs, up to those that might be cut otherwise with what follows.
+      const decoded = tokenizer.decode(tokens.slice(0, most));
+      expect(decoded.trimStart().slice(0, begun.length - 8)).toBe(begun.slice(0, -8));
+      expect(draft!.accepted).toBeGreaterThan(most / 2);
+    }
+    const slow = await texts({ threads: 2 }, "off");
+    expect(slow.results.map(({ tokens }) => tokens)).toEqual(results.map(({ tokens }) => tokens));
+    const constraint = form(engine);
+    const together = await Promise.all(
+      [greedy, hot].map((sampling) =>
+        say(engine, "Once upon a time", { sampling, constraint, maxTokens: 200, forcedText: "write" }),
+      ),
+    );
+    expect(together.map(({ tokens }) => tokens)).toEqual(results.slice(0, 2).map(({ tokens }) => tokens));
+  });
+
+  test("ends where a limit of tokens ends it", async () => {
+    const { engine, results } = await texts({ threads: 1 });
+    const constraint = form(engine);
+    const cut = await say(engine, "Once upon a time", { sampling: greedy, constraint, maxTokens: 5, forcedText: "write" });
+    expect(cut.finishReason).toBe("length");
+    expect(cut.tokens).toEqual(results[0]!.tokens.slice(0, 5));
+  });
 });
 
 describe("a constraint", () => {
