@@ -96,10 +96,10 @@ for (const { name, schema } of tools) {
   let shown;
   for (let round = 0; round < rounds; round++) {
     const free = await run({ draft: false }, 96);
-    const slow = await run({ schema, draft: false }, 96);
-    const drafted = await run({ schema }, 96);
+    const slow = await run({ schema, whitespace: "none", draft: false }, 96);
+    const drafted = await run({ schema, whitespace: "none" }, 96);
     if (drafted.text !== slow.text) throw new Error(`drafting changed the text: ${slow.text} and ${drafted.text}`);
-    const fast = await run({ schema, forcedText: "write" }, 96);
+    const fast = await run({ schema, whitespace: "none", forcedText: "write" }, 96);
     // The texts differ in length: characters a second are compared.
     gains.push(fast.characters / slow.characters);
     guessed.push(drafted.rate / slow.rate);
