@@ -20,6 +20,8 @@ type Logprobs = TokenLogprob & { readonly top: readonly TokenLogprob[] };
 export class Output {
   readonly tokens: number[] = [];
   reasoningTokens = 0;
+  /** The stop token that was drawn. */
+  ended: Logprobs | undefined;
   readonly #table: PieceTable;
   readonly #hooks: Pick<GenerateHooks, "onPart">;
   readonly #stream: TextStream;
@@ -111,6 +113,7 @@ export class Output {
       tokens: this.tokens,
       finishReason,
       ...(this.stopped === undefined ? {} : { stopString: this.stopped }),
+      ...(this.ended ? { stopToken: { token: this.ended.token, text: this.ended.text, logprob: this.ended.logprob } } : {}),
       usage: {
         promptTokens: m.promptTokens,
         cachedTokens: m.cachedTokens,

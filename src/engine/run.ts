@@ -202,7 +202,10 @@ export class TextRun extends Run<GenerateResult> {
   #take({ token, logprob }: SampledToken): FinishReason | undefined {
     const out = this.#out;
     const { maxTokens, whenFull } = this.#request;
-    if (this.#stop.has(token)) return "stop";
+    if (this.#stop.has(token)) {
+      if (logprob) out.ended = out.named(logprob);
+      return "stop";
+    }
     if (out.push(token, logprob && out.named(logprob))) return "stop-string";
     if (this.#p.guide?.ended) return "stop";
     if (out.tokens.length >= maxTokens) return "length";

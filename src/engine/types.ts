@@ -242,6 +242,8 @@ export interface GenerateResult {
   readonly finishReason: FinishReason;
   /** Which of `stop` ended the text; absent unless finishReason is "stop-string". */
   readonly stopString?: string;
+  /** The token that ended the text and is none of `tokens`; where log-probabilities are asked for and finishReason is "stop" by a token. */
+  readonly stopToken?: TokenLogprob;
   readonly usage: Usage;
   readonly timings: Timings;
   /** Absent when nothing drafted. */

@@ -1,4 +1,7 @@
 // Learning from rewards: the objective, trajectories of chunks, the loop.
+export { type Advance, idleShare, type ModelEngineOptions, modelEngine, type RolloutEngine, type RolloutWork } from "./engine.ts";
+export type { Filters, RolloutPrompt } from "./groups.ts";
+export { Learner, type LearnerOptions, type LearnerParts, type LearnerSection, type LearnerStep } from "./learner.ts";
 export {
   advantagesOf,
   type ChosenTokens,
@@ -7,3 +10,6 @@ export {
   type PolicyOptions,
   policyLoss,
 } from "./objective.ts";
+export { type Lesson, type Packed, packLessons } from "./pack.ts";
+export { exactReward, isGarbled, type Reward, verifierReward } from "./rewards.ts";
+export { type Chunk, extended, lengthOf, responseLogp, responseTokens, type Trajectory } from "./trajectory.ts";

@@ -1,0 +1,1 @@
+export function characterTokenizer(characters: string): Record<"tokenizer.json" | "tokenizer_config.json", Uint8Array>;
