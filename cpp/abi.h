@@ -6,7 +6,7 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 7;
+constexpr int kAbiVersion = 8;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 
@@ -37,7 +37,7 @@ static inline double address(const void* p) { return (double)(uintptr_t)p; }
 // How a weight lies in linear memory. Rows are padded to 8, columns to 32, with zeros; kInt6 has whole 256 columns.
 enum Kind : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt4 = 3, kInt4Min = 4, kInt6 = 5, kInt8 = 6, kInt8Min = 7, kTernary = 8 };
 
-// A packed weight (rows, cols). group: columns that share a scale.
+// A packed weight (rows, cols). group: columns that share a scale; of a float kind 4 where columns are padded to 4 and not to 32.
 struct Tensor {
   int32_t kind, rows, cols, group;
   word data;
@@ -103,6 +103,29 @@ struct Sequence {
   word data;
   int32_t capacity;  // slots, a multiple of 64
   int32_t windowed;  // slots below which compressed keys are built in every layer
+  word lora;         // LoraSet of its tokens; 0: none
+};
+
+// A low-rank addition to a linear: B (out, rank), A (rank, in), of float kinds and group 4; A's rows are the rank padded to 4
+// with zeros. a.rows 0: none.
+struct LoraLinear {
+  Tensor a, b;
+  float scale;  // of B A, beside the adapter's: alpha / rank
+  int32_t unused;
+};
+struct LoraLayer {
+  LoraLinear of[7];  // in the order of Layer: q, k, v, o, gate, up, down
+};
+struct LoraUse {
+  word layers;  // (Model.layers) LoraLayer
+  float scale;
+  int32_t unused;
+};
+// Adapters that are used together: see model/lora.h.
+struct LoraSet {
+  int32_t count;
+  int32_t width;  // most floats that A x of all of them gives for linears that read the same rows
+  word uses;      // (count) LoraUse
 };
 
 // One forward step: `count` rows and the memory they are computed in.
@@ -111,4 +134,6 @@ struct Batch {
   word scratch;  // scratch_bytes(model, capacity, lanes)
   word logits;   // (logit rows, vocab) float32
   int32_t count, capacity, lanes, logit_capacity;
+  word lora;     // (capacity, lora_width) float32, where sequences have adapters
+  int32_t lora_width, unused;
 };

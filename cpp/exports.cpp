@@ -18,8 +18,8 @@ ABI(abi_version) int abi_version() { return kAbiVersion; }
 
 // Sizes of the shared structs, so that the loader can refuse a module whose layout is not its own.
 ABI(abi_bytes) int abi_bytes(int which) {
-  const int sizes[] = {sizeof(Tensor), sizeof(Layer), sizeof(Model), sizeof(Row), sizeof(Sequence), sizeof(Batch), sizeof(DraftHead), sizeof(DraftBatch)};
-  return which >= 0 && which < 8 ? sizes[which] : 0;
+  const int sizes[] = {sizeof(Tensor), sizeof(Layer), sizeof(Model), sizeof(Row), sizeof(Sequence), sizeof(Batch), sizeof(DraftHead), sizeof(DraftBatch), sizeof(LoraLayer), sizeof(LoraUse), sizeof(LoraSet)};
+  return which >= 0 && which < 11 ? sizes[which] : 0;
 }
 
 ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? packed_kind(type) : -1; }
@@ -127,6 +127,7 @@ ABI(forward) int forward(Ref<const Model> m, Ref<const Batch> b, int context, in
     if (rows[i].token < 0 || rows[i].token >= m->vocab || rows[i].slot < 0 || rows[i].slot >= s.capacity) return kBadArgument;
     if (rows[i].base < 0 || rows[i].base > s.capacity || reach(rows[i].base, (uint64_t)rows[i].mask_high << 32 | rows[i].mask_low) > s.capacity) return kBadArgument;
     if (m->sparse.block && (rows[i].position < 0 || rows[i].position >= context || s.capacity > context)) return kBadArgument;
+    if (s.lora && (!b->lora || ((const LoraSet*)s.lora)->width > b->lora_width)) return kBadArgument;
   }
   return forward_layers(*m, *b, context, begin, end);
 }

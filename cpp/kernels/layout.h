@@ -23,7 +23,7 @@ constexpr int kPanel = 8, kBlock = 32, kSuper = 256;
 
 static inline int pad_to(int n, int unit) { return (n + unit - 1) / unit * unit; }
 static inline int panels(const Tensor& w) { return (w.rows + kPanel - 1) / kPanel; }
-static inline int padded_cols(const Tensor& w) { return pad_to(w.cols, kBlock); }
+static inline int padded_cols(const Tensor& w) { return pad_to(w.cols, w.group == 4 ? 4 : kBlock); }
 static inline bool is_float(int kind) { return kind <= kBF16; }
 static inline bool has_min(int kind) { return kind == kInt4Min || kind == kInt8Min; }
 
@@ -44,7 +44,7 @@ static inline int block_bytes(int kind) {
 static inline int spans(const Tensor& w) { return w.kind == kTernary ? w.group : w.kind == kInt6 ? kSuper : 0; }
 static inline size_t panel_bytes(const Tensor& w) {
   int cols = padded_cols(w);
-  size_t bytes = (size_t)(cols / kBlock) * block_bytes(w.kind);
+  size_t bytes = (size_t)cols * block_bytes(w.kind) / kBlock;
   return spans(w) ? bytes + (size_t)(cols / spans(w)) * 16 : bytes;
 }
 static inline uint8_t* panel_at(const Tensor& w, int panel) { return (uint8_t*)w.data + (size_t)panel * panel_bytes(w); }

@@ -4,6 +4,7 @@
 #include "../kernels/norm.h"
 #include "../pool.h"
 #include "branch.h"
+#include "lora.h"
 #include "rows.h"
 #include "scratch.h"
 
@@ -18,6 +19,7 @@ struct Step {
   const int32_t* picked;
   int parts = 7;
   int phases = kAllPhases;
+  bool adapted = false;  // some row has adapters
 
   bool runs(Phase phase) const { return phases & phase; }
 };
@@ -60,14 +62,17 @@ int grain_of(int items, int rows) {
   return rows > 32 || pool_lanes() == 1 ? pool_grain(items) : grain > 0 ? grain : 1;
 }
 
-// One claim list over several weights that read the same rows.
-void project(Lane& lane, const Inputs& in, const Tensor* const* w, const Output* out, int weights) {
+// One claim list over several weights that read the same rows: linears from `first` on of a layer, where rows may have adapters.
+void project(Lane& lane, const Inputs& in, const Tensor* const* w, const Output* out, int weights, const LoraRows* lora = nullptr, int first_linear = 0) {
+  if (lora) lora_down(lane, *lora, in, first_linear, weights);
   int total = 0;
   for (int i = 0; i < weights; i++) total += panels(*w[i]);
   for (int begin, end; pool_claim(lane, total, grain_of(total, in.tokens), &begin, &end);)
     for (int i = 0, first = 0; i < weights; first += panels(*w[i]), i++) {
       int from = begin > first ? begin - first : 0, to = end - first < panels(*w[i]) ? end - first : panels(*w[i]);
-      if (from < to) gemm(*w[i], in, out[i], from, to);
+      if (from >= to) continue;
+      gemm(*w[i], in, out[i], from, to);
+      if (lora) lora_up(*lora, out[i], first_linear, first_linear + i, from, to);
     }
   pool_barrier(lane);
 }
@@ -285,13 +290,15 @@ void attention(Lane& lane, const Step& st, int layer) {
 }
 
 // A lane takes the columns of whole blocks, so that it can quantise what it computed.
-void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in) {
+void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in, const LoraRows* lora) {
   const Scratch& s = st.s;
   Output gate = {s.gate, s.inner, 1, false}, up = {s.up, s.inner, 1, false};
   int unit = l.down.kind == kTernary ? st.m.ternary_block : kBlock, units = s.inner / unit, per = unit / kPanel, all = panels(l.gate);
+  if (lora) lora_down(lane, *lora, in, kLoraGate, 2);
   for (int u, stop; pool_claim(lane, units, grain_of(units, in.tokens), &u, &stop);) {
     int begin = u * per, end = stop * per < all ? stop * per : all, first = u * unit, width = (stop - u) * unit;
     gemm(l.gate, in, gate, begin, end), gemm(l.up, in, up, begin, end);
+    if (lora) lora_up(*lora, gate, kLoraGate, kLoraGate, begin, end), lora_up(*lora, up, kLoraGate, kLoraUp, begin, end);
     for (int t = 0; t < in.tokens; t++) {
       float *g = s.gate + (size_t)t * s.inner + first, *other = s.up + (size_t)t * s.inner + first;
       int own = st.m.intermediate - first < width ? st.m.intermediate - first : width;
@@ -304,13 +311,13 @@ void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in) {
 }
 
 // Adds r (W in + bias), normed where the layer norms what it gives, to the residual stream.
-void give(Lane& lane, const Step& st, const Inputs& in, const Tensor& w, word bias, word post) {
+void give(Lane& lane, const Step& st, const Inputs& in, const Tensor& w, word bias, word post, const LoraRows* lora, int linear) {
   const Model& m = st.m;
   const Scratch& s = st.s;
   const Tensor* list[] = {&w};
   bool plain = !bias && !post;
   Output out[] = {plain ? Output{s.x, s.hidden, m.residual_scale, true} : Output{s.h, s.hidden, 1, false}};
-  project(lane, in, list, out, 1);
+  project(lane, in, list, out, 1, lora, linear);
   if (plain) return;
   for (int t, end; pool_claim(lane, in.tokens, 1, &t, &end);) {
     float *x = s.x + (size_t)t * s.hidden, *y = s.h + (size_t)t * s.hidden;
@@ -329,15 +336,17 @@ void layers_task(void* arg, Lane& lane) {
   if (st.begin == 0 && st.runs(kEmbed)) embed(lane, st);
   for (int i = st.begin; i < st.end; i++) {
     const Layer& l = ((const Layer*)m.layer)[i];
+    LoraRows adapters = {st.b, st.rows, i};
+    const LoraRows* lora = st.adapted ? &adapters : nullptr;
     const Tensor* qkv[] = {&l.q, &l.k, &l.v};
     Output outs[] = {{s.q, s.heads, 1, false}, {s.k, kv, 1, false}, {s.v, kv, 1, false}};
     Inputs in = norm_rows(lane, st, l.attn_norm, 1, count, Reads(l.q, l.k, l.v));
-    if (st.runs(kQkv)) project(lane, in, qkv, outs, 3);
+    if (st.runs(kQkv)) project(lane, in, qkv, outs, 3, lora, kLoraQ);
     if (st.runs(kAttend)) prepare(lane, st, l), attention(lane, st, i);
-    if (st.runs(kOut)) give(lane, st, inputs(st, s.o, s.codes, s.heads, count), l.o, l.o_bias, l.attn_post);
+    if (st.runs(kOut)) give(lane, st, inputs(st, s.o, s.codes, s.heads, count), l.o, l.o_bias, l.attn_post, lora, kLoraO);
     in = norm_rows(lane, st, l.ffn_norm, 1, count, Reads(l.gate, l.up));
-    if (st.runs(kGateUp)) gate_up(lane, st, l, in);
-    if (st.runs(kDown)) give(lane, st, inputs(st, s.gate, s.inner_codes, s.inner, count), l.down, l.down_bias, l.ffn_post);
+    if (st.runs(kGateUp)) gate_up(lane, st, l, in, lora);
+    if (st.runs(kDown)) give(lane, st, inputs(st, s.gate, s.inner_codes, s.inner, count), l.down, l.down_bias, l.ffn_post, lora, kLoraDown);
   }
 }
 
@@ -370,6 +379,7 @@ uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { re
 
 int forward_layers(const Model& m, const Batch& b, int context, int begin, int end, int phases) {
   Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), begin, end, context, nullptr, 7, phases};
+  for (int i = 0; i < b.count; i++) st.adapted |= (bool)lora_of(st.rows[i]);
   if (begin == 0) windows_overwritten(st.rows, b.count);
   int status = pool_run(layers_task, &st);
   if (status == kOk && end == m.layers) windows_built(m, st.rows, b.count);

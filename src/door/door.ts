@@ -15,6 +15,7 @@ import { draftOptions } from "./draft.ts";
 import type { Forms } from "./forms.ts";
 import { given, guarded, type HeadersInput, withoutNulls } from "./given.ts";
 import type { Inspection, InspectOptions } from "./inspect.ts";
+import { loraInputs } from "./lora.ts";
 import { Model } from "./model.ts";
 import { engineOptions, type LoadOptions, networkOptions } from "./options.ts";
 
@@ -89,13 +90,18 @@ export function openDoor(platform: Platform): Door {
     const draft = await draftOptions(given.draft, vocabulary, hooks.signal);
     const draftKind = draft.files === undefined ? undefined : kindOf(await byName(draft.files, named), network);
     const full = { ...options, draft: draft.options };
+    const loraKinds: InputKind[] = [];
+    for (const { input } of loraInputs(given.lora)) loraKinds.push(kindOf(await byName(input, named), network));
     const worker = given.worker === false ? undefined : await platform.startWorker?.();
     if (worker) {
       const wire = wireFiles(kind);
-      return EngineClient.load(worker, wire.input, wire.files, full, hooks, draftKind && wireFiles(draftKind));
+      const beside = { draft: draftKind && wireFiles(draftKind), lora: loraKinds.map(wireFiles) };
+      return EngineClient.load(worker, wire.input, wire.files, full, hooks, beside);
     }
     const { Engine } = await platform.here();
-    return Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind)));
+    const loras: ModelFiles[] = [];
+    for (const lora of loraKinds) loras.push(await open(lora));
+    return Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind)), loras);
   }
 
   return {

@@ -12,6 +12,7 @@ import { type Embeddings, type EmbedInput, embedRequest } from "./embed.ts";
 import type { Forms } from "./forms.ts";
 import type { Generation } from "./generation.ts";
 import { given, messagesOf, noForms } from "./given.ts";
+import { type LoraChoice, loraUses } from "./lora.ts";
 import type { GenerateOptions } from "./options.ts";
 import { type ChatOptions, Session } from "./session.ts";
 
@@ -131,7 +132,7 @@ export class Model implements AsyncDisposable {
    */
   async embed(texts: string | readonly (string | readonly number[])[], options: EmbedInput = {}): Promise<Embeddings> {
     if (this.#closed) throw new CpmError("closed", "this model is closed; load it again");
-    const { list, full, signal } = embedRequest(texts, options);
+    const { list, full, signal } = embedRequest(texts, options, this.info.lora);
     let promptTokens = 0;
     const onBegin = (usage: { readonly promptTokens: number }) => {
       promptTokens = usage.promptTokens;
@@ -143,7 +144,8 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * A new empty session with a KV cache of its own: `contextSize` tokens (default and most: the model's).
+   * A new empty session with a KV cache of its own: `contextSize` tokens (default and most: the model's), computed with `lora` (default:
+   * all adapters that were loaded, at their scales).
    * @example
    * ```ts
    * import { defaultModel, load } from "cpm-wasm";
@@ -156,9 +158,11 @@ export class Model implements AsyncDisposable {
    * // => time
    * ```
    */
-  async session(options: { readonly contextSize?: number | undefined } = {}): Promise<Session> {
-    const { contextSize } = given(options, ["contextSize"]);
-    const id = await this.#engine.open(contextSize);
+  async session(
+    options: { readonly contextSize?: number | undefined; readonly lora?: LoraChoice | undefined } = {},
+  ): Promise<Session> {
+    const { contextSize, lora } = given(options, ["contextSize", "lora"]);
+    const id = await this.#engine.open(contextSize, loraUses(lora, this.info.lora));
     return new Session(this.#engine, this.#forms, Promise.resolve(id));
   }
 

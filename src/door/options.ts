@@ -2,13 +2,14 @@
 
 import { isSignal } from "../brands.ts";
 import { type SamplingInput, samplingKeys, samplingOptions } from "../decode/options.ts";
-import type { EngineOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
+import type { EngineOptions, GenerateRequest, LoadProgress, LoraInfo } from "../engine/types.ts";
 import type { NetworkOptions } from "../file/url.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
 import type { ConstraintChoice } from "./constraint.ts";
 import { checkDraft, type DraftInput } from "./draft.ts";
 import { bad, checkNames, choiceNames, given, type HeadersInput, headersOf } from "./given.ts";
+import { type LoraChoice, type LoraInput, loraInputs, loraUses } from "./lora.ts";
 
 export interface LoadOptions {
   /** Compute threads; "auto" (default) is the number of physical cores. One where the runtime has no threads. */
@@ -51,6 +52,11 @@ export interface LoadOptions {
    * nothing. A draft is used only where it pays.
    */
   readonly draft?: DraftInput | undefined;
+  /**
+   * LoRA adapters to load beside the model, for its weights as they are, quantised or not. All are used at their scales unless a session
+   * or a call chooses: { lora } there. See docs/lora.md.
+   */
+  readonly lora?: readonly LoraInput[] | undefined;
   /**
    * Generations that run at once, side by side in the same steps, 1 to 256; what drafts by computing rests while several run. When
    * given, that many KV caches are part of the memory plan, so that as many requests as that always fit. Default: 8, whose caches are
@@ -103,6 +109,11 @@ export interface GenerateOptions extends SamplingInput, ConstraintChoice {
   /** Prompt tokens computed so far, of how many. What it throws, or rejects with, ends the generation with that. */
   readonly onPrefill?: ((done: number, total: number) => unknown) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * LoRA adapters of those that were loaded, by name. Default: the session's own, or all at their scales. A session keeps what it was last
+   * given; its cache belongs to its adapters, and is computed anew for others.
+   */
+  readonly lora?: LoraChoice | undefined;
   /** Whether what `load` was told to draft with is used here (default). The text is the same either way. */
   readonly draft?: boolean | undefined;
 }
@@ -143,6 +154,7 @@ const LOAD_NAMES = [
   "sparse",
   "ropeFactors",
   "draft",
+  "lora",
   "parallel",
   "queue",
   "cacheBytes",
@@ -187,6 +199,7 @@ export function engineOptions(input: LoadOptions): EngineOptions {
     parallel: options.parallel,
     queue: options.queue,
     cacheBytes: options.cacheBytes,
+    lora: loraInputs(options.lora).map(({ name, scale }) => ({ name, scale })),
   };
 }
 
@@ -216,6 +229,7 @@ const GENERATE_NAMES = [
   "whenFull",
   "special",
   "draft",
+  "lora",
   "onPrefill",
   "signal",
   "maxReasoningTokens",
@@ -230,6 +244,7 @@ export function generateRequest(
   vocab: number,
   call: "text" | "chat",
   extra: readonly string[] = [],
+  loaded: readonly LoraInfo[] = [],
 ): Omit<GenerateRequest, "prompt" | "thinking"> {
   const options = given(input, [...GENERATE_NAMES, ...extra]);
   const { maxTokens = Number.MAX_SAFE_INTEGER, special = false } = options;
@@ -256,5 +271,6 @@ export function generateRequest(
     forcedText: oneOf<"draft" | "write">("forcedText", options.forcedText, ["draft", "write"], "draft"),
     whenFull: oneOf<"stop" | "slide">("whenFull", options.whenFull, ["stop", "slide"], "stop"),
     draft: options.draft === false ? "off" : call,
+    lora: loraUses(options.lora, loaded),
   };
 }

@@ -99,14 +99,15 @@ export class Session implements AsyncDisposable {
    * kept, not computed again. Throws "bad-option" at once for options out of range.
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
-    const request = generateRequest(options, this.#engine.info.config.vocab, "text");
+    const { config, lora } = this.#engine.info;
+    const request = generateRequest(options, config.vocab, "text", [], lora);
     return this.#generation(prompt, { ...request, thinking: "none" }, options);
   }
 
   /** Answers the last message, with the model's own chat template. Reasoning arrives as parts of type "reasoning". */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    const { tokenizer, config } = this.#engine.info;
-    const request = generateRequest(options, config.vocab, "chat", [...templateOptionNames, ...toolOptionNames]);
+    const { tokenizer, config, lora } = this.#engine.info;
+    const request = generateRequest(options, config.vocab, "chat", [...templateOptionNames, ...toolOptionNames], lora);
     const { tools, ...template } = withoutNulls(options);
     const list = messagesOf(messages);
     const plan = this.#given(options, ["tools", ...toolOptionNames])?.toolPlan(withoutNulls(options), list, tokenizer);

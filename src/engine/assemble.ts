@@ -9,6 +9,8 @@ import { abortable, type ModelFiles } from "../file/source.ts";
 import { type ModelConfig, type ModelFile, ropeFactors } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
 import { withFactors } from "../model/longrope.ts";
+import { type LoraFile, readLora } from "../model/lora.ts";
+import { type LoraPlan, loadLora, planLora } from "../model/loraload.ts";
 import { type Plan, STACK_BYTES, slots } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { pieceTable } from "../text/pieces.ts";
@@ -19,6 +21,7 @@ import { type Build, chooseBuild, chooseBuild64 } from "../wasm/features.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
 import { Pool } from "../wasm/pool.ts";
+import { Adapters } from "./adapters.ts";
 import { openDrafting } from "./drafting.ts";
 import { type DraftFile, type DraftPlan, planEngine, readDraft } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
@@ -26,7 +29,7 @@ import type { EngineHost, Lane, StartedLanes } from "./host.ts";
 import { CostMeter } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import type { Drafting } from "./speculate.ts";
-import type { EngineInfo, EngineOptions, LoadProgress } from "./types.ts";
+import type { EngineInfo, EngineOptions, LoadProgress, LoraInfo } from "./types.ts";
 import { takeWork } from "./work.ts";
 
 export interface EngineHooks {
@@ -48,6 +51,7 @@ export interface Parts {
   readonly arena: Arena;
   readonly stepper: Stepper;
   readonly sequences: Sequences;
+  readonly adapters: Adapters;
   /** Of each row of logits. */
   readonly samplers: readonly Sampler[];
   readonly meter: CostMeter;
@@ -66,6 +70,7 @@ export async function assemble(
   options: EngineOptions,
   hooks: EngineHooks,
   draftFiles: ModelFiles | undefined,
+  loraFiles: readonly ModelFiles[] = [],
 ): Promise<Parts> {
   const begun = host.now();
   const { signal, below = 0 } = hooks;
@@ -79,7 +84,9 @@ export async function assemble(
   const { lanes, note } = laneCount(host, options.threads);
   const drafts = draftFiles && signal ? abortable(draftFiles, signal) : draftFiles;
   const draftFile = await readDraft(drafts, options.draft, config, table, signal);
-  const { build, plan, draft } = await buildAndPlan(host, model, options, lanes, draftFile);
+  const loras: LoraFile[] = [];
+  for (const own of loraFiles) loras.push(await readLora(signal ? abortable(own, signal) : own, config, signal));
+  const { build, plan, draft, lora } = await buildAndPlan(host, model, options, lanes, draftFile, loras);
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
   // The 64-bit build has threads, whether they are used or not.
@@ -99,6 +106,8 @@ export async function assemble(
     const { kvType } = options;
     const loading = { kernels, pool, arena, host, kvType, staging: work.firstKv, onProgress, signal };
     const struct = await loadWeights(loading, model, plan);
+    const scales = options.lora?.map(({ scale }) => scale) ?? [];
+    const adapters = new Adapters(arena, await loadLora(loading, lora), scales);
     const head = draft.head && (await DraftHead.load(loading, draft.head, struct));
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
@@ -120,6 +129,7 @@ export async function assemble(
       fingerprint: fingerprint(config, plan, memory),
       kvBytes,
       ring: plan.ring,
+      adapters,
     };
     const sequences = new Sequences(arena, own);
     const meter = new CostMeter({ stepper, sequences, layers: config.layers, contextSize });
@@ -146,9 +156,10 @@ export async function assemble(
       options.draft,
       { drafter: hooks.drafter, watch: hooks.watch },
     );
-    const info = infoOf(model, plan, build, options, memory, { note, loadMs: host.now() - begun });
+    const about = { note, loadMs: host.now() - begun, lora: loraInfo(options, loras, lora) };
+    const info = infoOf(model, plan, build, options, memory, about);
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
-    return { info, host, kernels, plan, arena, stepper, sequences, samplers, meter, drafting, table, endLanes };
+    return { info, host, kernels, plan, arena, stepper, sequences, adapters, samplers, meter, drafting, table, endLanes };
   } catch (error) {
     await endLanes();
     throw error;
@@ -162,13 +173,15 @@ async function buildAndPlan(
   options: EngineOptions,
   lanes: number,
   draftFile: DraftFile,
-): Promise<{ build: Build; plan: Plan; draft: DraftPlan }> {
+  loras: readonly LoraFile[],
+): Promise<{ build: Build; plan: Plan; draft: DraftPlan; lora: LoraPlan }> {
   const { variant, memory64 = "auto" } = options;
   if (memory64 === true && options.turbo)
     throw new CpmError("unsupported", "turbo: it brings nothing in 64-bit memory; load without it", { field: "turbo" });
   const build =
     memory64 === true ? await chooseBuild64(host, variant) : await chooseBuild(host, variant, lanes > 1, options.turbo);
-  const planned = planEngine(build, model, options, lanes, draftFile);
+  const lora = planLora(build, loras);
+  const planned = { ...planEngine(build, model, options, lanes, draftFile, lora), lora };
   const { plan } = planned;
   if (plan.memory.total <= MAX_BYTES || memory64 !== "auto") return { build, ...planned };
   const needed = `this model needs ${formatBytes(plan.memory.total)} of memory in all, more than 32-bit WebAssembly can address (4 GiB)`;
@@ -181,7 +194,7 @@ function infoOf(
   build: Build,
   options: EngineOptions,
   memory: WebAssembly.Memory,
-  { note, loadMs }: { note: string | undefined; loadMs: number },
+  { note, loadMs, lora }: { note: string | undefined; loadMs: number; lora: readonly LoraInfo[] },
 ): EngineInfo {
   const packed: Record<string, number> = {};
   for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
@@ -200,8 +213,16 @@ function infoOf(
     memory: { ...plan.memory, total: memory.buffer.byteLength },
     loadMs,
     packed,
+    lora,
   };
 }
+
+const loraInfo = (options: EngineOptions, files: readonly LoraFile[], plan: LoraPlan): LoraInfo[] =>
+  files.map(({ format }, i) => {
+    const { name, scale } = options.lora?.[i] ?? { name: String(i), scale: 1 };
+    const { rank, bytes } = plan.adapters[i]!;
+    return { name, scale, rank, bytes, format };
+  });
 
 /** Embeddings may have more rows than there are pieces; such tokens have no text. */
 function paddedTable(table: PieceTable, vocab: number): PieceTable {

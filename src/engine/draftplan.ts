@@ -7,7 +7,7 @@ import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { LINEARS, type ModelConfig, type ModelFile } from "../model/config.ts";
 import { type HeadFile, readHead } from "../model/eagle.ts";
-import { type DraftBytes, isFloat, type ModelPlan, type Plan, planModel, slots, workBytes, writeModel } from "../model/plan.ts";
+import { type DraftBytes, isFloat, type LoraBytes, type ModelPlan, type Plan, planModel, slots, workBytes, writeModel } from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { sparseWords } from "../model/sparse.ts";
 import { pieceTable } from "../text/pieces.ts";
@@ -95,12 +95,14 @@ export function planEngine(
   options: EngineOptions,
   lanes: number,
   file: DraftFile,
+  lora?: LoraBytes,
 ): { plan: Plan; draft: DraftPlan } {
   let draft: DraftPlan = { bytes: 0, stagingBytes: 0 };
-  const plan = planModel(build, model, options, lanes, options.batchSize, (target) => {
+  const beside = (target: ModelPlan) => {
     if (options.draft) draft = planDraft(build, model, options, options.draft, target, file);
     return draft;
-  });
+  };
+  const plan = planModel(build, model, options, lanes, options.batchSize, beside, lora);
   return { plan, draft };
 }
 

@@ -1,6 +1,7 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
 import { CpmError, typed } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
+import type { AdapterUse } from "./adapters.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
 import { causalRows } from "./forward.ts";
 import type { EngineHost } from "./host.ts";
@@ -36,21 +37,21 @@ export class Engine implements EngineApi {
     this.#requests = new Requests(parts, options, this.#turns, prompts);
   }
 
-  /** Reads, plans and packs a model, and what drafts for it out of `draftFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
+  /** Reads, plans and packs a model, what drafts for it out of `draftFiles`, and an adapter out of each of `loraFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
   static async load(
     host: EngineHost,
     files: ModelFiles,
     options: EngineOptions,
     hooks: EngineHooks = {},
     draftFiles?: ModelFiles,
+    loraFiles: readonly ModelFiles[] = [],
   ): Promise<Engine> {
     try {
-      return new Engine(await assemble(host, files, options, hooks, draftFiles), options);
+      return new Engine(await assemble(host, files, options, hooks, draftFiles, loraFiles), options);
     } catch (error) {
       throw typed(error);
     } finally {
-      await files.close();
-      await draftFiles?.close();
+      for (const opened of [files, draftFiles, ...loraFiles]) await opened?.close();
     }
   }
 
@@ -63,7 +64,7 @@ export class Engine implements EngineApi {
     return this.#parts.arena.memory.buffer.byteLength;
   }
 
-  open(contextSize = this.info.contextSize): Promise<number> {
+  open(contextSize = this.info.contextSize, lora?: readonly AdapterUse[]): Promise<number> {
     return this.#turns.inTurn(() => {
       if (!Number.isSafeInteger(contextSize) || contextSize < 1 || contextSize > 1 << 24)
         throw new CpmError(
@@ -78,7 +79,7 @@ export class Engine implements EngineApi {
           `contextSize: this model was loaded for ${most} tokens, a session of ${contextSize} does not fit; load with a larger contextSize`,
           { field: "contextSize" },
         );
-      return this.#parts.sequences.open(contextSize);
+      return this.#parts.sequences.open(contextSize, this.#parts.adapters.set(lora));
     });
   }
 

@@ -3,7 +3,7 @@
 import type { Stop } from "../decode/draft/drafter.ts";
 import type { Plan } from "../model/plan.ts";
 import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
-import type { Arena } from "../wasm/memory.ts";
+import { type Arena, align } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
 import type { EngineHost } from "./host.ts";
 import { LaneChoice } from "./lanes.ts";
@@ -125,7 +125,9 @@ export class Stepper {
     this.#batch = arena.take(STRUCT_BYTES.batch);
     new StructWriter(arena.memory.buffer, this.#batch)
       .words(this.#rows, place.scratch, this.logits)
-      .ints(0, plan.batchSize, plan.lanes, plan.logitRows);
+      .ints(0, plan.batchSize, plan.lanes, plan.logitRows)
+      .words(plan.loraWidth > 0 ? place.scratch + plan.scratchBytes - align(4 * plan.loraWidth * plan.batchSize) : 0)
+      .ints(plan.loraWidth, 0);
   }
 
   get capacity(): number {

@@ -1,5 +1,6 @@
 // Sequences for requests that name no session: finished ones are kept, and a new request goes on from the longest prefix it shares.
 import { CpmError } from "../errors.ts";
+import type { AdapterSet } from "./adapters.ts";
 import { cutTo, keepable, type Sequence, type Sequences } from "./sequences.ts";
 
 export interface PrefixParts {
@@ -71,21 +72,21 @@ export class PrefixCache {
   /**
    * A sequence for a request of at most `most` tokens in all, holding the longest part of `prompt` that another one holds: a finished one
    * itself where at least half of it is shared, else a copy, as of one that is still at work. Throws "out-of-memory" when there is no
-   * room for one more.
+   * room for one more. `lora`: what it is computed with, and what is shared must have been.
    */
-  borrow(prompt: readonly number[], most: number): Loan {
+  borrow(prompt: readonly number[], most: number, lora?: AdapterSet): Loan {
     const { keep, denseLen } = this.#p;
-    const loan = keep ? this.#from(prompt, most) : this.#fresh(most);
+    const loan = keep ? this.#from(prompt, most, lora) : this.#fresh(most, lora);
     const sparseFrom = denseLen === undefined ? Number.POSITIVE_INFINITY : prompt.length >= denseLen ? 0 : denseLen - 1;
     this.#lent.set(loan.id, { ...loan, sparseFrom });
     return loan;
   }
 
-  #from(prompt: readonly number[], most: number): Loan {
+  #from(prompt: readonly number[], most: number, lora: AdapterSet | undefined): Loan {
     let best: Computed | undefined;
     let shared = 0;
     for (const one of [...this.#kept, ...this.#lent.values()]) {
-      const n = this.#shared(one, prompt);
+      const n = one.sequence.lora === lora ? this.#shared(one, prompt) : 0;
       if (n < shared || n === 0) continue;
       if (n === shared && best && best.sequence.tokens.length <= one.sequence.tokens.length) continue;
       best = one;
@@ -96,15 +97,15 @@ export class PrefixCache {
       this.#kept.splice(this.#kept.indexOf(kept), 1);
       return this.#cut(kept, shared);
     }
-    if (!best || shared < TILE) return this.#fresh(most);
-    const loan = this.#fresh(most, kept);
+    if (!best || shared < TILE) return this.#fresh(most, lora);
+    const loan = this.#fresh(most, lora, kept);
     this.#p.sequences.copyTokens(best.sequence, loan.sequence, shared - (shared % TILE));
     return this.#cut(loan, loan.sequence.tokens.length);
   }
 
   /** A sequence of its own that is not kept: see drop(). */
-  temporary(most: number): Loan {
-    return this.#open(Math.min(this.#p.contextSize, sizeClass(most)));
+  temporary(most: number, lora?: AdapterSet): Loan {
+    return this.#adapted(this.#open(Math.min(this.#p.contextSize, sizeClass(most))), lora);
   }
 
   /** Gives back what was borrowed; it is kept, or closed. */
@@ -150,7 +151,16 @@ export class PrefixCache {
   }
 
   /** An empty sequence: planned memory, then more while it may be kept later, then the place of what ended longest ago. */
-  #fresh(most: number, pinned?: Kept): Loan {
+  #fresh(most: number, lora: AdapterSet | undefined, pinned?: Kept): Loan {
+    return this.#adapted(this.#empty(most, pinned), lora);
+  }
+
+  #adapted(loan: Loan, lora: AdapterSet | undefined): Loan {
+    this.#p.sequences.adapt(loan.sequence, lora);
+    return loan;
+  }
+
+  #empty(most: number, pinned?: Kept): Loan {
     const { sequences, contextSize, bytes } = this.#p;
     if (sequences.plannedFree) return this.#open(contextSize, pinned);
     const size = Math.min(contextSize, sizeClass(most));

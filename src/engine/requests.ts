@@ -86,7 +86,9 @@ export class Requests {
           const limit = any ? contextSize : sequences.get(session).contextSize;
           checkTokens(prompt, config.vocab, { contextSize: limit, tokens: [] });
           const wanted = request.whenFull === "slide" ? contextSize : Math.min(contextSize, prompt.length + request.maxTokens);
-          if (any) loan = this.#prefixes.borrow(prompt, wanted);
+          const lora = any || request.lora ? this.#parts.adapters.set(request.lora) : undefined;
+          if (any) loan = this.#prefixes.borrow(prompt, wanted, lora);
+          else if (request.lora) sequences.adapt(sequences.get(session), lora);
           meter.warmUp();
           return this.#textRun(loan?.sequence ?? sequences.get(session), { ...request, prompt }, hooks, guide);
         }, signal);
@@ -164,7 +166,7 @@ export class Requests {
       // Many at once share a signal: it is looked at, not listened to.
       const run = await this.#turns.inTurn(() => {
         signal.throwIfAborted();
-        loan = this.#prefixes.temporary(prompt.length);
+        loan = this.#prefixes.temporary(prompt.length, this.#parts.adapters.set(options.lora));
         return new EmbedRun(this.#parts.stepper, loan.sequence, prompt, options, this.#info.config.hidden, signal);
       });
       return await this.#complete(run);

@@ -5,6 +5,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { slots } from "../model/plan.ts";
 import { ABI_VERSION, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
+import type { Adapters, AdapterSet } from "./adapters.ts";
 import type { KvType } from "./types.ts";
 
 export interface Sequence {
@@ -26,6 +27,8 @@ export interface Sequence {
   reach: number;
   /** Its keys are turned as those of long texts. */
   far: boolean;
+  /** What its tokens are computed with beside the model's weights; see adapt(). */
+  lora: AdapterSet | undefined;
   /** What its cache holds is not what its tokens need: they are computed anew before anything follows them. */
   stale: boolean;
 }
@@ -51,6 +54,11 @@ const HEADER_BYTES = 32;
 const CHECKSUM_WORD = 5;
 const FAR = 1 << 8;
 const STALE = 1 << 9;
+/** Above these the number of adapters, of which each has so many bytes behind the tokens. */
+const ADAPTERS_BIT = 16;
+const ADAPTER_BYTES = 12;
+/** Byte offset of `lora` in the Sequence struct. */
+const LORA = 16;
 
 /** The first tile that a window of tokens behind the first `tokens` needs. */
 const firstTile = (window: number, tokens: number): number => Math.floor(Math.max(0, tokens - window) / 32);
@@ -75,6 +83,8 @@ export interface SequenceOptions {
   readonly ring: number;
   /** Bytes of a sequence of so many slots. */
   readonly kvBytes: (slots: number) => number;
+  /** Adapters that sequences may have; absent: none. */
+  readonly adapters?: Adapters | undefined;
 }
 
 export class Sequences {
@@ -106,7 +116,7 @@ export class Sequences {
   }
 
   /** A new empty sequence. Throws "out-of-memory" when the memory cannot grow by its KV cache. */
-  open(contextSize: number): number {
+  open(contextSize: number, lora?: AdapterSet): number {
     const bytes = this.bytesOf(contextSize);
     const at = this.#arena.take(STRUCT_BYTES.sequence);
     const planned = contextSize === this.#options.contextSize && this.#free.length > 0;
@@ -117,13 +127,26 @@ export class Sequences {
       this.#arena.free(at, STRUCT_BYTES.sequence);
       throw error;
     }
-    new StructWriter(this.#arena.memory.buffer, at).words(data).ints(slots(contextSize), 0);
+    new StructWriter(this.#arena.memory.buffer, at).words(data).ints(slots(contextSize), 0).words(0);
     const window = this.#config.traits?.window;
     const ring = window === undefined ? undefined : { window, slots: Math.min(this.#options.ring, slots(contextSize)) };
     const fresh = { reach: 0, far: false, stale: false };
     const pure = Number.POSITIVE_INFINITY;
-    this.#open.set(this.#next, { at, data, bytes, contextSize, tokens: [], planned, pure, ring, ...fresh });
+    const sequence = { at, data, bytes, contextSize, tokens: [], planned, pure, ring, lora: undefined, ...fresh };
+    this.#open.set(this.#next, sequence);
+    this.adapt(sequence, lora);
     return this.#next++;
+  }
+
+  /** Has a sequence's tokens computed with these adapters from now on: what was computed with others is forgotten. */
+  adapt(sequence: Sequence, lora: AdapterSet | undefined): void {
+    if (sequence.lora === lora) return;
+    cutTo(sequence, 0);
+    sequence.pure = Number.POSITIVE_INFINITY;
+    if (sequence.lora) sequence.lora.users--;
+    if (lora) lora.users++;
+    sequence.lora = lora;
+    new StructWriter(this.#arena.memory.buffer, sequence.at + LORA).words(lora?.at ?? 0);
   }
 
   /** Closes a sequence, if it is open, and gives its memory back. */
@@ -131,6 +154,7 @@ export class Sequences {
     const sequence = this.#open.get(id);
     if (!sequence) return undefined;
     this.#open.delete(id);
+    if (sequence.lora) sequence.lora.users--;
     if (sequence.planned) this.#free.push(sequence.data);
     else this.#arena.free(sequence.data, sequence.bytes);
     this.#arena.free(sequence.at, STRUCT_BYTES.sequence);
@@ -167,12 +191,12 @@ export class Sequences {
 
   copy(id: number): number {
     const from = this.get(id);
-    const copy = this.open(from.contextSize);
+    const copy = this.open(from.contextSize, from.lora);
     this.copyTokens(from, this.get(copy), from.tokens.length);
     return copy;
   }
 
-  /** Makes an empty sequence hold the first `count` tokens of another. Compressed keys are built anew when they are asked for. */
+  /** Makes an empty sequence hold the first `count` tokens of another of the same adapters. Compressed keys are built anew when they are asked for. */
   copyTokens(from: Sequence, to: Sequence, count: number): void {
     const memory = new Uint8Array(this.#arena.memory.buffer);
     const targets = this.#pieces(to, count);
@@ -193,19 +217,27 @@ export class Sequences {
     return tiles * 2 * kvHeads * this.#tileBytes;
   }
 
-  /** Header, tokens, then the filled tiles of every region. */
+  /** Header, tokens, adapters, then the filled tiles of every region. */
   save(id: number): Uint8Array {
     const sequence = this.get(id);
     const regions = this.#pieces(sequence, sequence.tokens.length);
-    const size = HEADER_BYTES + 4 * sequence.tokens.length + regions.reduce((sum, r) => sum + r.bytes, 0);
+    const adapters = this.#options.adapters?.saved(sequence.lora) ?? [];
+    const tokensEnd = HEADER_BYTES + 4 * sequence.tokens.length;
+    const size = tokensEnd + ADAPTER_BYTES * adapters.length + regions.reduce((sum, r) => sum + r.bytes, 0);
     const out = new Uint8Array(size);
     const view = viewOf(out);
-    const kind = KV_TYPES[this.#kvType] | (sequence.far ? FAR : 0) | (sequence.stale ? STALE : 0);
+    const flags = (sequence.far ? FAR : 0) | (sequence.stale ? STALE : 0) | (adapters.length << ADAPTERS_BIT);
+    const kind = KV_TYPES[this.#kvType] | flags;
     for (const [i, value] of [MAGIC, ABI_VERSION, kind, sequence.contextSize, sequence.tokens.length].entries())
       view.setUint32(4 * i, value, true);
     view.setBigUint64(24, this.#options.fingerprint, true);
     for (const [i, token] of sequence.tokens.entries()) view.setInt32(HEADER_BYTES + 4 * i, token, true);
-    let at = HEADER_BYTES + 4 * sequence.tokens.length;
+    let at = tokensEnd;
+    for (const { fingerprint, scale } of adapters) {
+      view.setBigUint64(at, fingerprint, true);
+      view.setFloat32(at + 8, scale, true);
+      at += ADAPTER_BYTES;
+    }
     for (const region of regions) {
       out.set(new Uint8Array(this.#arena.memory.buffer, region.at, region.bytes), at);
       at += region.bytes;
@@ -227,9 +259,11 @@ export class Sequences {
     const word = (i: number) => view.getUint32(4 * i, true);
     if (word(1) !== ABI_VERSION) refuse(`it was saved by ABI ${word(1)}, this is ABI ${ABI_VERSION}`);
     if (view.getBigUint64(24, true) !== this.#options.fingerprint) refuse("it belongs to another model");
-    if ((word(2) & ~(FAR | STALE)) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
+    if ((word(2) & ((1 << ADAPTERS_BIT) - 1) & ~(FAR | STALE)) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
     const length = word(4);
-    if (length > word(3) || saved.length !== HEADER_BYTES + 4 * length + this.#savedBytes(length))
+    const adapters = word(2) >>> ADAPTERS_BIT;
+    const tokensEnd = HEADER_BYTES + 4 * length;
+    if (length > word(3) || saved.length !== tokensEnd + ADAPTER_BYTES * adapters + this.#savedBytes(length))
       refuse("its length does not fit its header");
     if (view.getInt32(4 * CHECKSUM_WORD, true) !== checksum(saved)) refuse("its bytes are damaged");
     const most = this.#options.contextSize;
@@ -238,7 +272,13 @@ export class Sequences {
         "context-overflow",
         `saved session: its ${length} tokens do not fit the context of ${most}; load with contextSize ${length} or more`,
       );
-    const id = this.open(Math.min(word(3), most));
+    const uses = Array.from({ length: adapters }, (_, i) => ({
+      fingerprint: view.getBigUint64(tokensEnd + ADAPTER_BYTES * i, true),
+      scale: view.getFloat32(tokensEnd + ADAPTER_BYTES * i + 8, true),
+    }));
+    const lora = uses.length === 0 ? undefined : (this.#options.adapters?.restored(uses) ?? "unknown");
+    if (lora === "unknown") return refuse("it was computed with LoRA adapters that are not loaded here");
+    const id = this.open(Math.min(word(3), most), lora);
     const sequence = this.get(id);
     for (let i = 0; i < length; i++) {
       const token = view.getInt32(HEADER_BYTES + 4 * i, true);
@@ -248,7 +288,7 @@ export class Sequences {
       }
       sequence.tokens.push(token);
     }
-    let at = HEADER_BYTES + 4 * length;
+    let at = tokensEnd + ADAPTER_BYTES * adapters;
     sequence.reach = reachOf(sequence, length);
     sequence.far = (word(2) & FAR) !== 0;
     sequence.stale = (word(2) & STALE) !== 0;

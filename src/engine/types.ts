@@ -4,6 +4,7 @@ import type { ModelConfig } from "../model/config.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import type { SparseConfig, SparseOption } from "../model/sparse.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
+import type { AdapterUse } from "./adapters.ts";
 import type { ConstraintRequest } from "./constraints.ts";
 
 export type KvType = "f16" | "f32" | "q8";
@@ -46,6 +47,8 @@ export interface EngineOptions {
   readonly queue?: number | undefined;
   /** Finished texts that stay, in bytes beyond the planned caches; 0: none stay. */
   readonly cacheBytes?: number | undefined;
+  /** LoRA adapters, whose files come beside the model's in the same order: names, and how much of each where nothing else is said. */
+  readonly lora?: readonly { readonly name: string; readonly scale: number }[] | undefined;
 }
 
 /** What embed() makes of the states of a text's tokens. */
@@ -54,6 +57,8 @@ export interface EmbedOptions {
   readonly pooling: "mean" | "last";
   /** To length 1. */
   readonly normalize: boolean;
+  /** As of GenerateRequest. */
+  readonly lora?: readonly AdapterUse[] | undefined;
 }
 
 export interface TreeOptions {
@@ -116,6 +121,19 @@ export interface EngineInfo {
   readonly loadMs: number;
   /** Weight bytes by packed type. */
   readonly packed: Readonly<Record<string, number>>;
+  /** LoRA adapters that were loaded beside it. */
+  readonly lora: readonly LoraInfo[];
+}
+
+export interface LoraInfo {
+  readonly name: string;
+  /** How much of it is added where nothing else is said. */
+  readonly scale: number;
+  /** The highest rank of a linear. */
+  readonly rank: number;
+  /** Bytes in memory. */
+  readonly bytes: number;
+  readonly format: "GGUF" | "PEFT";
 }
 
 export interface SamplingOptions {
@@ -161,6 +179,8 @@ export interface GenerateRequest {
   readonly maxReasoningTokens?: number | undefined;
   /** What becomes of text that the constraint forces: guessed and verified (undefined), or written without asking the model. */
   readonly forcedText?: "draft" | "write" | undefined;
+  /** LoRA adapters by their number, and how much of each. Absent: a session's own, or all that are loaded at their scales. */
+  readonly lora?: readonly AdapterUse[] | undefined;
   /** What kind of text this is to a drafter ("text" when absent): prompt lookup is by default for chats alone. Never changes the text. */
   readonly draft?: "off" | "text" | "chat" | undefined;
 }
@@ -310,8 +330,8 @@ export const ANY_SESSION = 0;
 /** What the engine offers; implemented by the engine itself and by the port that reaches it in a worker. */
 export interface EngineApi {
   readonly info: EngineInfo;
-  /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's). */
-  open(contextSize?: number): Promise<number>;
+  /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's), computed with `lora` (default: all at their scales). */
+  open(contextSize?: number, lora?: readonly AdapterUse[]): Promise<number>;
   /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]). */
   forward(
     session: number,

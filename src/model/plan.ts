@@ -54,6 +54,8 @@ export interface Plan {
   readonly kvBytes: number;
   readonly sequences: number;
   readonly scratchBytes: number;
+  /** Floats of each row at the end of the scratch memory, for adapters: see cpp/model/lora.h. */
+  readonly loraWidth: number;
   /** Bytes of the weight staging area used while loading; it lies in the KV cache and the activations, as far as they reach. */
   readonly stagingBytes: number;
   readonly memory: MemoryPlan;
@@ -66,6 +68,13 @@ export type ModelPlan = Omit<Plan, "memory">;
 export interface DraftBytes {
   readonly bytes: number;
   readonly stagingBytes: number;
+}
+
+/** What adapters take beside a model: loraload.ts. */
+export interface LoraBytes {
+  readonly bytes: number;
+  readonly stagingBytes: number;
+  readonly width: number;
 }
 
 export const STACK_BYTES = 128 * 1024;
@@ -180,6 +189,7 @@ export function planModel(
   lanes: number,
   batchSize: number,
   draft: (plan: ModelPlan) => DraftBytes = () => ({ bytes: 0, stagingBytes: 0 }),
+  lora: LoraBytes = { bytes: 0, stagingBytes: 0, width: 0 },
 ): Plan {
   const { config } = model;
   checkShape(config);
@@ -199,7 +209,8 @@ export function planModel(
   const caches = { ring: ringSlots(config, rows), ropeSwitch: ropeSwitch(config, contextSize) };
   const words = sparseWords(sparse, contextSize);
   writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, words, caches);
-  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize));
+  const scratchBytes =
+    build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) + align(4 * lora.width * rows);
   const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.max(draftRows(options.draft), Math.floor(LOGIT_BYTES / (4 * config.vocab)))));
   const plan = {
@@ -217,7 +228,8 @@ export function planModel(
     kvBytes,
     sequences: options.parallel ?? 1,
     scratchBytes,
-    stagingBytes: Math.max(...weights.map((w) => stagingOf(w))),
+    loraWidth: lora.width,
+    stagingBytes: Math.max(lora.stagingBytes, ...weights.map((w) => stagingOf(w))),
   };
   const beside = draft(plan);
   const stagingBytes = Math.max(plan.stagingBytes, beside.stagingBytes);
@@ -230,7 +242,7 @@ export function planModel(
     2 * Math.max(align(4 * config.hidden), ...vectors) +
     8 * align(8 * config.headDim);
   const memory = {
-    weights: packed + small,
+    weights: packed + small + lora.bytes,
     kvCache: align(kvBytes) * plan.sequences,
     activations: align(scratchBytes) + align(logitRows * config.vocab * 4),
     stacks: (lanes - 1) * STACK_BYTES,

@@ -2,6 +2,7 @@
 
 import { copyOf } from "../brands.ts";
 import { after, cancelTimer } from "../clock.ts";
+import type { AdapterUse } from "../engine/adapters.ts";
 import type { EngineHooks } from "../engine/engine.ts";
 import type {
   BlockTrace,
@@ -27,6 +28,7 @@ import {
   type CallName,
   DRAFT_PREFIX,
   type FileRequest,
+  loraPrefix,
   type Port,
   packError,
   packValue,
@@ -79,10 +81,19 @@ export interface WireFiles {
   readonly files: ModelFiles | undefined;
 }
 
-const withDraft = (files: ModelFiles | undefined, draft: ModelFiles): ModelFiles => ({
+/** What an engine reads beside the model. */
+export interface WireBeside {
+  readonly draft?: WireFiles | undefined;
+  readonly lora?: readonly WireFiles[] | undefined;
+}
+
+/** Files under one roof: those beside the model's by the prefixes of their names. */
+const withOthers = (files: ModelFiles | undefined, others: readonly (readonly [string, ModelFiles])[]): ModelFiles => ({
   entry: files?.entry ?? "",
-  open: async (name, signal) =>
-    name.startsWith(DRAFT_PREFIX) ? draft.open(name.slice(DRAFT_PREFIX.length), signal) : files?.open(name, signal),
+  open: async (name, signal) => {
+    const other = others.find(([prefix]) => name.startsWith(prefix));
+    return other ? other[1].open(name.slice(other[0].length), signal) : files?.open(name, signal);
+  },
   close: async () => {},
 });
 
@@ -120,16 +131,18 @@ export class EngineClient implements EngineApi {
     files: ModelFiles | undefined,
     options: EngineOptions,
     hooks: EngineHooks,
-    draft?: WireFiles,
+    { draft, lora = [] }: WireBeside = {},
   ): Promise<EngineClient> {
-    const client = new EngineClient(worker, draft?.files ? withDraft(files, draft.files) : files);
+    const others = [[DRAFT_PREFIX, draft?.files] as const, ...lora.map((one, i) => [loraPrefix(i), one.files] as const)];
+    const served = others.filter((one): one is readonly [string, ModelFiles] => one[1] !== undefined);
+    const client = new EngineClient(worker, served.length > 0 ? withOthers(files, served) : files);
     const { signal, onProgress } = hooks;
-    const close = () => Promise.all([files?.close(), draft?.files?.close()]);
+    const close = () => Promise.all([files?.close(), ...served.map(([, own]) => own.close())]);
     let info: Promise<EngineInfo> | undefined;
     try {
       signal?.throwIfAborted();
       info = client.#ask<EngineInfo>(
-        (id) => ({ type: "load", id, input, options, draft: draft?.input }),
+        (id) => ({ type: "load", id, input, options, draft: draft?.input, lora: lora.map((one) => one.input) }),
         signal,
         (_, value) => onProgress?.call(hooks, value as LoadProgress),
       );
@@ -254,8 +267,8 @@ export class EngineClient implements EngineApi {
     }
   }
 
-  open(contextSize?: number): Promise<number> {
-    return this.#call("open", [contextSize]);
+  open(contextSize?: number, lora?: readonly AdapterUse[]): Promise<number> {
+    return this.#call("open", [contextSize, lora]);
   }
 
   forward(

@@ -41,8 +41,9 @@ export type CallName =
   | "closeSession"
   | "close";
 
-/** Files of the draft are served under names that begin so. */
+/** Files beside the model's are served under names that begin so: of the draft, and of each adapter. */
 export const DRAFT_PREFIX = "draft:";
+export const loraPrefix = (index: number): string => `lora${index}:`;
 
 export type ToWorker =
   | {
@@ -52,6 +53,8 @@ export type ToWorker =
       readonly options: EngineOptions;
       /** What drafts: a head or a small model. */
       readonly draft: WireInput | undefined;
+      /** Adapters, in the order of options.lora. */
+      readonly lora?: readonly WireInput[] | undefined;
     }
   | { readonly type: "call"; readonly id: number; readonly method: CallName; readonly args: readonly unknown[] }
   | { readonly type: "abort"; readonly id: number }

@@ -120,10 +120,12 @@ export class Passes {
     };
     const kv = this.#take(this.#plan.kvBytes);
     const { buffer } = machine.arena.memory;
-    new StructWriter(buffer, this.#at.sequence).words(kv).ints(slots(context), 0);
+    new StructWriter(buffer, this.#at.sequence).words(kv).ints(slots(context), 0).words(0);
     new StructWriter(buffer, this.#at.batch)
       .words(this.#at.rows, this.#take(this.#plan.scratchBytes), this.#at.rows)
-      .ints(0, this.#plan.batchSize, this.#plan.lanes, 1);
+      .ints(0, this.#plan.batchSize, this.#plan.lanes, 1)
+      .words(0)
+      .ints(0, 0);
   }
 
   get #regionBytes(): number {

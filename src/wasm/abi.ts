@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 7;
+export const ABI_VERSION = 8;
 
 /** Addresses and sizes are plain numbers in every build: see Ref in cpp/abi.h. The two globals of wasm64 are BigInts. */
 export interface Kernels {
@@ -187,10 +187,13 @@ export const STRUCT_BYTES = {
   layer: 288,
   model: 224,
   row: 40,
-  sequence: 16,
-  batch: 40,
+  sequence: 24,
+  batch: 56,
   draftHead: 280,
   draftBatch: 72,
+  loraLayer: 392,
+  loraUse: 16,
+  loraSet: 16,
 } as const;
 
 /** A struct being written field by field, in declaration order. */

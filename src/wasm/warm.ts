@@ -52,9 +52,9 @@ export function floatResults({ probe, probeMemory, probeBase }: Pick<Build, "pro
       .ints(1, 32, 32, HEADS, 1, DIM, 32, KV_TYPES[type], 256, 0, 0, 0, 0, 0, 0, 0, 0, 0)
       .floats(1e-5, 1, 1, 1, 1, 0);
     const cache = take(probe.kv_bytes(model, SLOTS));
-    new StructWriter(buffer, sequence).words(cache).ints(SLOTS, 0);
+    new StructWriter(buffer, sequence).words(cache).ints(SLOTS, 0).words(0);
     const scratch = take(probe.scratch_bytes(model, ROWS, 1, SLOTS));
-    new StructWriter(buffer, batch).words(rows, scratch, 0).ints(ROWS, ROWS, 1, 1);
+    new StructWriter(buffer, batch).words(rows, scratch, 0).ints(ROWS, ROWS, 1, 1).words(0).ints(0, 0);
     const writer = new StructWriter(buffer, rows);
     for (let row = 0, slot = SLOTS - ROWS; row < ROWS; row++, slot++)
       writer.words(sequence).ints(0, slot, slot, slot + 1, 0, 0, 0, 0);

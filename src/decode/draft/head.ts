@@ -117,7 +117,7 @@ export class DraftHead {
       const at = take(STRUCT_BYTES.sequence);
       const data = take(bytes);
       const waiting = take(4 * maxNodes * this.width);
-      new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0);
+      new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0).words(0);
       return { at, data, bytes, waiting };
     } catch (error) {
       for (const piece of taken) this.#arena.free(...piece);

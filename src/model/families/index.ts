@@ -67,6 +67,13 @@ export function familyOfGguf(file: string, architecture: string): Family {
   return family;
 }
 
+/** The family that a loaded model's configuration names, by the name of either container. */
+export function familyNamed(architecture: string): Family {
+  const family = FAMILIES.find(({ architectures, types }) => architectures.includes(architecture) || types.includes(architecture));
+  if (!family) throw unsupported("model", "architecture", architecture);
+  return family;
+}
+
 /**
  * The family of config.json's model_type, and of the class that `architectures` names where there is no such field.
  * @throws CpmError "unsupported", saying what is missing.
