@@ -10,6 +10,7 @@ export type { Embeddings, EmbedInput } from "./door/embed.ts";
 export { Generation, type PartialResult } from "./door/generation.ts";
 export type { HeadersInput } from "./door/given.ts";
 export type { InspectedTensor, Inspection, InspectOptions } from "./door/inspect.ts";
+export type { LoraChoice, LoraInput } from "./door/lora.ts";
 export { Model } from "./door/model.ts";
 export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";
@@ -24,6 +25,7 @@ export type {
   GenerateResult,
   KvType,
   LoadProgress,
+  LoraInfo,
   MemoryPlan,
   Profile,
   ProfileEntry,

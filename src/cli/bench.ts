@@ -3,7 +3,7 @@ import type { Session } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs } from "./options.ts";
+import { jsonArg, loadArgs, loadOptions, loraArgs, modelArg, networkArgs } from "./options.ts";
 import { note, peakMemoryBytes, plural, printJson, short, table, write } from "./output.ts";
 import { painter, profilePicture, save } from "./picture.ts";
 import { profileTable, profileTitle } from "./profile.ts";
@@ -28,12 +28,13 @@ export const bench: Command = {
       description: "With --profile: draw it into this file (takes the packages vega and vega-lite)",
     },
     spec: { type: "string", valueHint: "FILE", description: "With --profile: write the picture's Vega-Lite specification" },
+    ...loraArgs,
     ...loadArgs,
     ...networkArgs,
     ctx: { ...loadArgs.ctx, description: "Context size, filled up when measuring ends (default: depth + prompt + decode)" },
     ...jsonArg,
   },
-  repeated: ["header"],
+  repeated: ["header", "lora"],
   async run(args) {
     const { repeat, contextSize, ...sizes } = sizesOf(args);
     const json = args.flag("json");

@@ -7,7 +7,7 @@ import { Conversation } from "./conversation.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
 import { type Lines, nextMessage, pipedLines, typedLines } from "./lines.ts";
 import { openModel } from "./model.ts";
-import { draftArgs, generateOptions, loadArgs, loadOptions, modelArg, networkArgs, samplingArgs } from "./options.ts";
+import { draftArgs, generateOptions, loadArgs, loadOptions, loraArgs, modelArg, networkArgs, samplingArgs } from "./options.ts";
 import { dim, note } from "./output.ts";
 import { visibleLine } from "./visible.ts";
 
@@ -19,10 +19,11 @@ export const chat: Command = {
     system: { type: "string", valueHint: "TEXT", description: "A system message" },
     ...samplingArgs,
     ...draftArgs,
+    ...loraArgs,
     ...loadArgs,
     ...networkArgs,
   },
-  repeated: ["stop", "header"],
+  repeated: ["stop", "header", "lora"],
   async run(args) {
     const options = generateOptions(args);
     await using model = await openModel(args.positionals[0], loadOptions(args), false);

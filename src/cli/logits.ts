@@ -3,7 +3,7 @@ import { CpmError, type EngineInfo, type Tokenizer } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs, textOf } from "./options.ts";
+import { jsonArg, loadArgs, loadOptions, loraArgs, modelArg, networkArgs, textOf } from "./options.ts";
 import { table, write } from "./output.ts";
 
 /** Tokens per forward call: bounds the memory of "all". */
@@ -17,11 +17,12 @@ export const logits: Command = {
     tokens: { type: "string", valueHint: "1,5,9", description: "Token ids" },
     "tokens-file": { type: "string", valueHint: "FILE", description: "Read ids from a file: commas, white space or a JSON list" },
     at: { type: "string", valueHint: "WHERE", description: '"last" (default): after the last token; "all": after each' },
+    ...loraArgs,
     ...loadArgs,
     ...networkArgs,
     ...jsonArg,
   },
-  repeated: ["header"],
+  repeated: ["header", "lora"],
   async run(args) {
     const tokens = await tokensOf(args);
     const at = args.text("at") ?? "last";

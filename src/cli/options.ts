@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { ArgsDef } from "citty";
 import { generateRequest } from "../door/options.ts";
-import { CpmError, type DraftInput, type EagleInput, type GenerateOptions, type LoadOptions } from "../index.ts";
+import { CpmError, type DraftInput, type EagleInput, type GenerateOptions, type LoadOptions, type LoraInput } from "../index.ts";
 import { type Parsed, UsageError } from "./args.ts";
 import { readInput } from "./stdin.ts";
 
@@ -34,6 +34,15 @@ export const loadArgs = {
   turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8" },
   memory64: { type: "boolean", description: "64-bit memory even where the model fits 4 GiB" },
   header: { type: "string", valueHint: "'Name: value'", description: "Header of the requests for a URL; may be repeated" },
+} as const satisfies ArgsDef;
+
+/** Of commands that compute with a model; the option is repeated. */
+export const loraArgs = {
+  lora: {
+    type: "string",
+    valueHint: "[NAME=]PATH[=SCALE]",
+    description: "A LoRA adapter (GGUF or a PEFT folder), and how much of it (default 1); may be repeated",
+  },
 } as const satisfies ArgsDef;
 
 /** Of `run` and `chat`. */
@@ -128,7 +137,18 @@ export function loadOptions(args: Parsed): LoadOptions {
     turbo: args.flag("turbo"),
     memory64: args.flag("memory64") ? true : "auto",
     headers: headers(args),
+    lora: loraInputs(args),
   };
+}
+
+/** Adapters as [NAME=]PATH[=SCALE]; undefined for none. */
+export function loraInputs(args: Parsed): LoraInput[] | undefined {
+  const list = args.list("lora").map((text): LoraInput => {
+    const [, rest = text, scale] = /^(.+)=([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$/is.exec(text) ?? [];
+    const [, name, path = rest] = /^([\w.-]+)=(.+)$/s.exec(rest) ?? [];
+    return { path, name, ...(scale === undefined ? {} : { scale: Number(scale) }) };
+  });
+  return list.length > 0 ? list : undefined;
 }
 
 /** on, off, or fields that override. @throws UsageError for text that is none of them */

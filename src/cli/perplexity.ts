@@ -7,7 +7,7 @@ import { reasonOf } from "../shown.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, modelArg } from "./options.ts";
+import { jsonArg, loadArgs, loadOptions, loraArgs, modelArg } from "./options.ts";
 import { note, printJson, table, write } from "./output.ts";
 import { PartialFile } from "./partial.ts";
 import { painter, save } from "./picture.ts";
@@ -21,6 +21,7 @@ export const perplexity: Command = {
   args: {
     ...modelArg,
     file: { type: "string", alias: "f", valueHint: "TEXT", description: "The text; - is standard input" },
+    ...loraArgs,
     ...loadArgs,
     ctx: { ...loadArgs.ctx, description: "Tokens of a chunk (default 512, at most the model's context)" },
     chunks: { type: "string", valueHint: "N", description: "Chunks, at most (default: all whole ones)" },
@@ -32,7 +33,7 @@ export const perplexity: Command = {
     spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
     ...jsonArg,
   },
-  repeated: ["header"],
+  repeated: ["header", "lora"],
   input: "file",
   async run(args) {
     const [file, klBase, saveKl] = [args.text("file"), args.text("kl-base"), args.text("save-kl")];

@@ -10,6 +10,7 @@ import {
   jsonArg,
   loadArgs,
   loadOptions,
+  loraArgs,
   modelArg,
   networkArgs,
   samplingArgs,
@@ -39,11 +40,12 @@ export const run: Command = {
     ...forcedTextArgs,
     special: { type: "boolean", description: "Write special tokens by name" },
     ...draftArgs,
+    ...loraArgs,
     ...loadArgs,
     ...networkArgs,
     ...jsonArg,
   },
-  repeated: ["stop", "header"],
+  repeated: ["stop", "header", "lora"],
   input: "prompt",
   async run(args) {
     const json = args.flag("json");

@@ -1,14 +1,15 @@
 // cpm serve: models behind OpenAI's routes.
-import { readFileSync } from "node:fs";
-import { basename } from "node:path";
+import { readFileSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { inspect, load } from "cpm-wasm";
 import { createHandler, type LogEntry, type ServedModels } from "cpm-wasm/server";
-import { CpmError } from "../index.ts";
+import { loraInputs as givenAdapters } from "../door/lora.ts";
+import { CpmError, type LoadOptions } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
 import { draftOf, modelOf } from "./model.ts";
-import { draftArgs, loadArgs, loadOptions, networkArgs } from "./options.ts";
+import { draftArgs, loadArgs, loadOptions, loraArgs, networkArgs } from "./options.ts";
 import { dim, note, short } from "./output.ts";
 import { pageFile } from "./site.ts";
 import { visible } from "./visible.ts";
@@ -69,20 +70,37 @@ function models(args: Parsed): ServedModels {
     return [
       name,
       {
+        // Requests for the model's own name get the model alone; adapters have names of their own.
+        ...(options.lora ? { lora: false as const } : {}),
         async load() {
           const model = await load(await where(), { ...options, draft: await draftOf(options.draft) });
           note(dim(`${name}: loaded in ${short(model.info.loadMs)} ms, ${short(model.info.memory.total / 2 ** 20)} MiB`));
           return model;
         },
         bytes: async () =>
-          (await inspect(await where(), { contextSize, kvType, sparse, parallel, headers })).memory.total + (cacheBytes ?? 0),
+          (await inspect(await where(), { contextSize, kvType, sparse, parallel, headers })).memory.total +
+          (cacheBytes ?? 0) +
+          adapterBytes(options.lora),
       },
     ] as const;
   });
-  const names = entries.map(([name]) => name);
+  if (options.lora && entries.length > 1) throw new UsageError("--lora: give one model with its adapters");
+  const base = entries[0]![0];
+  const adapters = loraNames(options.lora).map((name) => [name, { base, lora: [name] }] as const);
+  const names = [...entries, ...adapters].map(([name]) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new UsageError(`two models are named "${twice}"; name them: NAME=MODEL`);
-  return Object.fromEntries(entries);
+  return Object.fromEntries([...entries, ...adapters]);
+}
+
+const loraNames = (lora: LoadOptions["lora"]): string[] => givenAdapters(lora).map(({ name }) => name);
+
+/** Bytes of adapters' files, which is about what they take; 0 for those that are no files here. */
+function adapterBytes(lora: LoadOptions["lora"]): number {
+  const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const own = (path: string) =>
+    statSync(path, { throwIfNoEntry: false })?.isDirectory() ? sizeOf(join(path, "adapter_model.safetensors")) : sizeOf(path);
+  return (lora ?? []).reduce((sum, { path }) => sum + (typeof path === "string" ? own(path) : 0), 0);
 }
 
 /** One line a request: for people on a terminal, as JSON elsewhere. */
@@ -129,10 +147,11 @@ export const serve: Command = {
     preload: { type: "boolean", description: "Load the models now, not when first asked for" },
     "log-json": { type: "boolean", description: "Log as JSON lines (default where stderr is no terminal)" },
     ...draftArgs,
+    ...loraArgs,
     ...loadArgs,
     ...networkArgs,
   },
-  repeated: ["model", "api-key", "cors", "header"],
+  repeated: ["model", "api-key", "cors", "header", "lora"],
   more: "model",
   async run(args) {
     const host = args.text("host") ?? "127.0.0.1";

@@ -33,5 +33,9 @@ export function embedRequest(
   const all: unknown = typeof texts === "string" ? [texts] : texts;
   if (!Array.isArray(all)) bad("texts", "a text, or a list of texts or of their token ids", texts);
   const list = all.map((text: unknown, i) => (typeof text === "string" ? text : tokensOf(`texts[${i}]`, text)));
-  return { list, full: { pooling, normalize: options.normalize ?? true, lora: loraUses(options.lora, loaded) }, signal: options.signal };
+  return {
+    list,
+    full: { pooling, normalize: options.normalize ?? true, lora: loraUses(options.lora, loaded) },
+    signal: options.signal,
+  };
 }

@@ -7,7 +7,17 @@ import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { LINEARS, type ModelConfig, type ModelFile } from "../model/config.ts";
 import { type HeadFile, readHead } from "../model/eagle.ts";
-import { type DraftBytes, isFloat, type LoraBytes, type ModelPlan, type Plan, planModel, slots, workBytes, writeModel } from "../model/plan.ts";
+import {
+  type DraftBytes,
+  isFloat,
+  type LoraBytes,
+  type ModelPlan,
+  type Plan,
+  planModel,
+  slots,
+  workBytes,
+  writeModel,
+} from "../model/plan.ts";
 import { readModel } from "../model/read.ts";
 import { sparseWords } from "../model/sparse.ts";
 import { pieceTable } from "../text/pieces.ts";

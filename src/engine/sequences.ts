@@ -5,7 +5,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { slots } from "../model/plan.ts";
 import { ABI_VERSION, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { Arena } from "../wasm/memory.ts";
-import type { Adapters, AdapterSet } from "./adapters.ts";
+import type { AdapterSet, Adapters } from "./adapters.ts";
 import type { KvType } from "./types.ts";
 
 export interface Sequence {
@@ -259,7 +259,8 @@ export class Sequences {
     const word = (i: number) => view.getUint32(4 * i, true);
     if (word(1) !== ABI_VERSION) refuse(`it was saved by ABI ${word(1)}, this is ABI ${ABI_VERSION}`);
     if (view.getBigUint64(24, true) !== this.#options.fingerprint) refuse("it belongs to another model");
-    if ((word(2) & ((1 << ADAPTERS_BIT) - 1) & ~(FAR | STALE)) !== KV_TYPES[this.#kvType]) refuse(`its KV cache type is not ${this.#kvType}`);
+    if ((word(2) & ((1 << ADAPTERS_BIT) - 1) & ~(FAR | STALE)) !== KV_TYPES[this.#kvType])
+      refuse(`its KV cache type is not ${this.#kvType}`);
     const length = word(4);
     const adapters = word(2) >>> ADAPTERS_BIT;
     const tokensEnd = HEADER_BYTES + 4 * length;

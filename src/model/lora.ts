@@ -64,7 +64,12 @@ async function readPairs(
   // Llama and Mistral are one to converters.
   if (family.gguf !== familyNamed(base.architecture).gguf)
     throw modelError(
-      { file: source.name, field: "general.architecture", expected: `"${base.architecture}", as the base's`, found: `"${architecture}"` },
+      {
+        file: source.name,
+        field: "general.architecture",
+        expected: `"${base.architecture}", as the base's`,
+        found: `"${architecture}"`,
+      },
       "architecture",
       "load the adapter with the model that it was trained on",
     );
@@ -82,10 +87,16 @@ async function readPairs(
   }
   const pairs = [...parts].map(([name, { a, b }]): LoraPair => {
     const [, layer, module] = /^blk\.(\d{1,6})\.(.+)\.weight$/.exec(name) ?? [];
-    if (layer === undefined || module === undefined) refuse(source.name, name, "an adapter of it", "adapters of the layers' linears");
+    if (layer === undefined || module === undefined)
+      refuse(source.name, name, "an adapter of it", "adapters of the layers' linears");
     if (!a || !b)
       throw modelError(
-        { file: source.name, field: `${name}.lora_${a ? "b" : "a"}`, expected: `a tensor beside .lora_${a ? "a" : "b"}`, found: "none" },
+        {
+          file: source.name,
+          field: `${name}.lora_${a ? "b" : "a"}`,
+          expected: `a tensor beside .lora_${a ? "a" : "b"}`,
+          found: "none",
+        },
         "tensor is missing",
         "convert the adapter again",
       );

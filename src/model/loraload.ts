@@ -1,7 +1,8 @@
 // LoRA adapters in linear memory: planned beside the model's weights, packed as float weights with columns padded to 4.
+import { bytesOf } from "../brands.ts";
 import { modelError } from "../errors.ts";
 import { type FileTensor, TENSOR_TYPES, type WeightType } from "../file/tensor.ts";
-import { check, FILE_TYPES, type Kind, KINDS, STRUCT_BYTES, StructWriter, type TensorWords } from "../wasm/abi.ts";
+import { check, FILE_TYPES, KINDS, type Kind, STRUCT_BYTES, StructWriter, type TensorWords } from "../wasm/abi.ts";
 import type { Build } from "../wasm/features.ts";
 import { align } from "../wasm/memory.ts";
 import { LINEARS, type Linear } from "./config.ts";
@@ -76,9 +77,8 @@ function planOne(build: Build, files: LoraFile["layers"]): PlannedLora {
     b: part(b, b.shape[0]!, ropeHeads),
     scale,
   });
-  const layers = files.map(
-    (layer): PlannedLora["layers"][number] =>
-      Object.fromEntries(LINEARS.flatMap((linear) => (layer[linear] ? [[linear, pair(layer[linear])]] : []))),
+  const layers = files.map((layer): PlannedLora["layers"][number] =>
+    Object.fromEntries(LINEARS.flatMap((linear) => (layer[linear] ? [[linear, pair(layer[linear])]] : []))),
   );
   const parts = layers.flatMap(partsOf);
   const widths = layers.flatMap((layer) =>
@@ -150,7 +150,7 @@ async function loadOne(context: LoadContext, { layers, width }: PlannedLora): Pr
     }
     const writer = new StructWriter(arena.memory.buffer, at + i * STRUCT_BYTES.loraLayer);
     for (const { a, b, scale } of structs) writer.tensors(a, b).floats(scale).ints(0);
-    mix(new Uint8Array(Float32Array.from(structs, ({ scale }) => scale).buffer));
+    mix(bytesOf(Float32Array.from(structs, ({ scale }) => scale))!);
   }
   return { at, width, fingerprint };
 }

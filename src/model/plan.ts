@@ -209,8 +209,7 @@ export function planModel(
   const caches = { ring: ringSlots(config, rows), ropeSwitch: ropeSwitch(config, contextSize) };
   const words = sparseWords(sparse, contextSize);
   writeModel(build.probeMemory.buffer, build.probeBase, config, options.kvType, ternaryBlock, words, caches);
-  const scratchBytes =
-    build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) + align(4 * lora.width * rows);
+  const scratchBytes = build.probe.scratch_bytes(build.probeBase, rows, lanes, slots(contextSize)) + align(4 * lora.width * rows);
   const kvBytes = build.probe.kv_bytes(build.probeBase, slots(contextSize));
   const logitRows = Math.max(1, Math.min(rows, Math.max(draftRows(options.draft), Math.floor(LOGIT_BYTES / (4 * config.vocab)))));
   const plan = {

@@ -84,7 +84,7 @@ export async function chatCompletion(job: Job, params: Params, limits: Limits): 
   params.only("cache_prompt", [true], "prompts always go on from what they share; the model was loaded so");
   params.end();
   const generations = Array.from({ length: wish.n }, (_, i) =>
-    job.model.chat(messages, { ...optionsOf(wish, i), ...options, signal: job.signal }),
+    job.model.chat(messages, { ...optionsOf(wish, i, job), ...options, signal: job.signal }),
   );
   const head = { id: idOf("chatcmpl-"), created: nowSeconds(), model: job.id };
   if (wish.stream) return streamed(job, chunks(job, generations, wish, head), event("[DONE]"));

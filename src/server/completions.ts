@@ -92,7 +92,9 @@ export async function textCompletion(job: Job, params: Params, limits: Limits): 
   params.only("best_of", [1, wish.n], "every answer is given, none is chosen");
   params.end();
   const generations = prompts.flatMap((prompt) =>
-    Array.from({ length: wish.n }, (_, i) => job.model.generate(prompt, { ...optionsOf(wish, i), ...form, signal: job.signal })),
+    Array.from({ length: wish.n }, (_, i) =>
+      job.model.generate(prompt, { ...optionsOf(wish, i, job), ...form, signal: job.signal }),
+    ),
   );
   const head = { id: idOf("cmpl-"), object: "text_completion" as const, created: nowSeconds(), model: job.id };
   // Each prompt counts once, however many answers it has.

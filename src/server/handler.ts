@@ -233,6 +233,7 @@ class Server {
       const job: Job = {
         id: loan.id,
         model: loan.model,
+        lora: loan.lora,
         signal: stop.signal,
         keepAliveMs: this.#options.keepAliveMs ?? 10_000,
         abandon: gone,

@@ -3,5 +3,5 @@ export type { ChatBody, ChatChunk } from "./chat.ts";
 export type { TextBody, TextChunk } from "./completions.ts";
 export { createHandler, type Handler, type HandlerContext, type HandlerOptions, type LogEntry } from "./handler.ts";
 export type { ErrorBody } from "./problem.ts";
-export type { ModelSource, ServedModels } from "./shelf.ts";
+export type { ModelSource, ServedAdapter, ServedModels } from "./shelf.ts";
 export type { EmbeddingsBody, ModelBody } from "./small.ts";

@@ -1,5 +1,5 @@
 // What a route may use to answer one request.
-import type { GeneratedPart, GenerateResult, Generation, Model } from "../index.ts";
+import type { GeneratedPart, GenerateResult, Generation, LoraChoice, Model } from "../index.ts";
 import { happenings } from "./answers.ts";
 import { problemOf } from "./problem.ts";
 import { event, eventHeaders, eventStream } from "./sse.ts";
@@ -9,6 +9,8 @@ import { Answer, logprobsOf, type WireLogprob } from "./wire.ts";
 export interface Job {
   readonly id: string;
   readonly model: Model;
+  /** Adapters of requests that name none. */
+  readonly lora: LoraChoice | undefined;
   readonly signal: AbortSignal;
   readonly keepAliveMs: number;
   /** Ends the request's work: the client went away. */

@@ -120,7 +120,7 @@ export async function response(job: Job, params: Params, limits: Limits): Promis
   const wish = readWish(params, { ...limits, maxChoices: 1 }, most, undefined);
   params.end();
   const generation = job.model.chat(messages, {
-    ...optionsOf(wish, 0),
+    ...optionsOf(wish, 0, job),
     ...thinking,
     ...tooling,
     ...form,

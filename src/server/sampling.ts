@@ -1,6 +1,7 @@
 // The parameters that say how to generate, shared by chat completions, completions and responses.
-import type { GenerateOptions } from "../index.ts";
-import { invalid, isObject, type Params, unsupported } from "./params.ts";
+import type { GenerateOptions, LoraChoice } from "../index.ts";
+import type { Job } from "./job.ts";
+import { invalid, isObject, Params, unsupported } from "./params.ts";
 
 /** Labels of the caller's own bookkeeping, and hints for services that meter or route: without effect on an answer here. */
 const labels = ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"] as const;
@@ -58,6 +59,19 @@ function seedOf(params: Params): number | undefined {
   return seed >= 0 ? seed : seed + 2 ** 53;
 }
 
+/** LoRA adapters by name: ["formal", { "name": "legal", "scale": 0.5 }]; [] is the model alone. */
+export function loraOf(params: Params): LoraChoice | undefined {
+  return params.list("lora")?.map((one, i) => {
+    if (typeof one === "string") return one;
+    if (!isObject(one)) throw invalid(`lora[${i}]`, "an adapter's name, or { name, scale }", one);
+    const own = new Params(one, `lora[${i}]`);
+    const name = own.text("name") ?? "";
+    const scale = own.number("scale");
+    own.end();
+    return scale === undefined ? name : { name, scale };
+  });
+}
+
 /** Reads what both kinds of completion have in common. */
 export function readWish(params: Params, limits: Limits, maxTokens: number | undefined, logprobs: number | undefined): Wish {
   params.ignore(...labels);
@@ -86,6 +100,7 @@ export function readWish(params: Params, limits: Limits, maxTokens: number | und
     logitBias,
     seed,
     logprobs,
+    lora: loraOf(params),
   };
   const { topP, topK } = chosen;
   const options: Record<string, unknown> = {
@@ -99,8 +114,9 @@ export function readWish(params: Params, limits: Limits, maxTokens: number | und
   return { options: options as GenerateOptions, n, stream, includeUsage, logprobs };
 }
 
-/** The options of the i-th answer: a seed of its own, so that answers differ but can be repeated. */
-export function optionsOf({ options }: Wish, choice: number): GenerateOptions {
+/** The options of the i-th answer: a seed of its own, so that answers differ but can be repeated; the model's adapters. */
+export function optionsOf(wish: Wish, choice: number, { lora }: Pick<Job, "lora">): GenerateOptions {
+  const options = lora === undefined ? wish.options : { lora, ...wish.options };
   const { seed } = options;
   return seed === undefined || choice === 0 ? options : { ...options, seed: (seed + choice) % 2 ** 53 };
 }

@@ -1,5 +1,5 @@
 // The models a server offers: loaded on first use, the least recently used one given up where memory is short.
-import type { Model } from "../index.ts";
+import type { LoraChoice, Model } from "../index.ts";
 import { Problem } from "./problem.ts";
 
 /** A model that is loaded when it is first asked for. */
@@ -8,10 +8,19 @@ export interface ModelSource {
   load(): Promise<Model>;
   /** Bytes that it will take, as the memory plan says; asked before loading where there is a limit. */
   bytes?(): Promise<number>;
+  /** LoRA adapters of requests that name this model and no adapters. Default: all that it was loaded with. */
+  readonly lora?: LoraChoice | undefined;
+}
+
+/** Another name of a model: with these of the LoRA adapters that it was loaded with. */
+export interface ServedAdapter {
+  /** The model's own name here. */
+  readonly base: string;
+  readonly lora: LoraChoice;
 }
 
 /** Models by the names that requests use. Loaded ones stay the caller's; those from a ModelSource are disposed by the handler. */
-export type ServedModels = Readonly<Record<string, Model | ModelSource>>;
+export type ServedModels = Readonly<Record<string, Model | ModelSource | ServedAdapter>>;
 
 interface Book {
   readonly id: string;
@@ -25,6 +34,8 @@ interface Book {
 export interface Loan {
   readonly id: string;
   readonly model: Model;
+  /** Adapters that its name stands for. */
+  readonly lora: LoraChoice | undefined;
   release(): void;
 }
 
@@ -32,6 +43,7 @@ const isSource = (value: Model | ModelSource): value is ModelSource => "load" in
 
 export class Shelf {
   readonly #books = new Map<string, Book>();
+  readonly #adapters = new Map<string, ServedAdapter>();
   readonly #limit: number;
   #clock = 0;
   /** Loads take turns: each plans with what the one before has taken. */
@@ -41,13 +53,19 @@ export class Shelf {
   constructor(models: ServedModels, limit: number) {
     this.#limit = limit;
     for (const [id, source] of Object.entries(models)) {
+      if ("base" in source) {
+        this.#adapters.set(id, source);
+        continue;
+      }
       const model = isSource(source) ? undefined : Promise.resolve(source);
       this.#books.set(id, { id, source, model, bytes: isSource(source) ? 0 : source.info.memory.total, users: 0, used: 0 });
     }
+    for (const [id, { base }] of this.#adapters)
+      if (!this.#books.has(base)) throw new TypeError(`models.${id}.base: there is no model named ${JSON.stringify(base)}`);
   }
 
   get ids(): readonly string[] {
-    return [...this.#books.keys()];
+    return [...this.#books.keys(), ...this.#adapters.keys()];
   }
 
   /** Names and bytes of what is loaded. */
@@ -56,7 +74,7 @@ export class Shelf {
   }
 
   has(id: string): boolean {
-    return this.#books.has(id);
+    return this.#books.has(id) || this.#adapters.has(id);
   }
 
   /**
@@ -65,12 +83,13 @@ export class Shelf {
    */
   async borrow(id: string | undefined): Promise<Loan> {
     const name = id ?? (this.#books.size === 1 ? this.ids[0] : undefined);
+    const adapter = name === undefined ? undefined : this.#adapters.get(name);
     if (name === undefined)
       throw new Problem(400, `model: missing; this server has ${this.ids.join(", ")}`, {
         code: "missing_parameter",
         param: "model",
       });
-    const book = this.#books.get(name);
+    const book = this.#books.get(adapter?.base ?? name);
     if (!book)
       throw new Problem(
         404,
@@ -88,7 +107,8 @@ export class Shelf {
       held = false;
     };
     try {
-      return { id: name, model: await this.#open(book), release };
+      const lora = adapter?.lora ?? (isSource(book.source) ? book.source.lora : undefined);
+      return { id: name, model: await this.#open(book), lora, release };
     } catch (error) {
       release();
       throw error;

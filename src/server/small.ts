@@ -2,6 +2,7 @@
 import { readPrompts } from "./completions.ts";
 import type { Job } from "./job.ts";
 import { invalid, type Params, unsupported } from "./params.ts";
+import { loraOf } from "./sampling.ts";
 
 /** Little-endian floats in base64, whatever the machine. */
 function base64(vector: Float32Array): string {
@@ -26,12 +27,13 @@ export async function embeddings(job: Job, params: Params): Promise<Response> {
   const inputs = readPrompts(params, "input", 2048);
   const format = params.oneOf("encoding_format", ["float", "base64"]) ?? "float";
   const dimensions = params.integer("dimensions", 1);
+  const lora = loraOf(params) ?? job.lora;
   params.ignore("user");
   params.end();
   const size = job.model.info.config.hidden;
   if (dimensions !== undefined && dimensions !== size)
     throw unsupported("dimensions", `these embeddings have ${size} dimensions and cannot be cut`);
-  const { embeddings: vectors, usage } = await job.model.embed(inputs, { signal: job.signal });
+  const { embeddings: vectors, usage } = await job.model.embed(inputs, { lora, signal: job.signal });
   const body: EmbeddingsBody = {
     object: "list",
     model: job.id,

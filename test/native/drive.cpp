@@ -16,7 +16,7 @@
 #include "model/kv.h"
 #include "native.h"
 
-static long packs, products, rows_, gptqs, forwards, heads, slides, moves, drafts, gathers;
+static long packs, products, rows_, gptqs, forwards, heads, slides, moves, drafts, gathers, adapted;
 static void differ(const char* what, int a, int b) {
   fprintf(stderr, "%s differs from its definition (%d, %d)\n", what, a, b);
   _exit(1);
@@ -112,9 +112,52 @@ static void gptq() {
   drop();
 }
 
+// Adapters of drawn ranks for some linears of a model, two of them in a set; memory of exact size, as everything here.
+static LoraSet* adapters(const Model& m) {
+  const int types[] = {0, 1, 30}, q = m.heads * m.head_dim, k = m.kv_heads * m.head_dim, h = m.hidden, inner = m.intermediate;
+  const int outs[] = {q, k, k, h, inner, inner, h}, ins[] = {h, h, h, q, h, h, inner};
+  LoraSet* set = memory<LoraSet>(sizeof(LoraSet));
+  LoraUse* uses = memory<LoraUse>(2 * sizeof(LoraUse));
+  set->count = 2, set->uses = W(uses);
+  for (int i = 0; i < 2; i++) {
+    LoraLayer* layers = memory<LoraLayer>(sizeof(LoraLayer) * m.layers);
+    uses[i].layers = W(layers), uses[i].scale = (float)(below(9) - 4) / 4.f;
+    int width = 0;
+    for (int l = 0; l < m.layers; l++) {
+      int own[7] = {};
+      for (int w = 0; w < 7; w++) {
+        if (below(4) == 0) continue;
+        int rank = 1 + below(20), padded = (rank + 3) / 4 * 4;
+        own[w] = padded;
+        auto part = [&](int rows, int filled, int cols) {
+          int type = types[below(3)], bytes = file_block_bytes(type);
+          Tensor t{packed_kind(type), rows, cols, 4, {}};
+          t.data = W(memory((size_t)tensor_bytes(&t)));
+          uint8_t* raw = memory((size_t)bytes * filled * cols);
+          for (int n = 0; n < filled * cols; n++) {
+            float v = (float)(below(201) - 100) / 1000.f;
+            uint32_t bits;
+            memcpy(&bits, &v, 4);
+            uint16_t half = type == 30 ? (uint16_t)(bits >> 16) : float_to_half(v);
+            memcpy(raw + (size_t)n * bytes, type == 0 ? (void*)&v : (void*)&half, bytes);
+          }
+          if (pack_rows(&t, type, raw, 0, filled, 0)) abort();
+          return t;
+        };
+        layers[l].of[w] = {part(padded, rank, ins[w]), part(outs[w], outs[w], rank), (float)(1 + below(4)) / 2.f, 0};
+      }
+      const int groups[] = {own[0] + own[1] + own[2], own[3], own[4] + own[5], own[6]};
+      for (int g : groups) width = g > width ? g : width;
+    }
+    set->width += width;
+  }
+  return set;
+}
+
 static void forwards_() {
   Drawn d = model();
   Model& m = d.m;
+  LoraSet* set = below(2) ? adapters(m) : nullptr;
   int capacity = 64 * (1 + below(5)), most = 1 + below(40), logitRows = 1 + below(5);
   // The same text in two caches: one computed on all lanes, one on a lane alone.
   Sequence* s[2];
@@ -122,8 +165,9 @@ static void forwards_() {
   Row* rows[2];
   for (int i = 0; i < 2; i++) {
     s[i] = memory<Sequence>(sizeof(Sequence));
-    s[i]->data = W(memory((size_t)kv_bytes(&m, capacity))), s[i]->capacity = capacity;
+    s[i]->data = W(memory((size_t)kv_bytes(&m, capacity))), s[i]->capacity = capacity, s[i]->lora = W(set);
     b[i] = {}, b[i].capacity = most, b[i].lanes = i ? 1 : lanes, b[i].logit_capacity = logitRows;
+    if (set) b[i].lora_width = set->width, b[i].lora = W(memory(4ull * most * set->width));
     b[i].scratch = W(memory((size_t)scratch_bytes(&m, most, b[i].lanes, capacity)));
     b[i].logits = W(memory(4ull * logitRows * m.vocab));
     rows[i] = memory<Row>(sizeof(Row) * most), b[i].rows = W(rows[i]);
@@ -151,7 +195,7 @@ static void forwards_() {
       status[i][1] = status[i][0] ? 0 : head(&m, &b[i], capacity, pick, count);
     }
     pool_start(lanes);
-    forwards++, heads++;
+    forwards++, heads++, adapted += set != nullptr;
     if (memcmp(status[0], status[1], sizeof status[0])) differ("status on lanes", status[0][0], status[1][0]);
     if (status[0][0] || status[0][1]) break;  // weights drawn wild are refused
     if (!same((float*)b[0].logits, (float*)b[1].logits, (size_t)count * m.vocab)) differ("logits on lanes", n, count);
@@ -166,6 +210,11 @@ static void forwards_() {
       rows[0][0] = kept, rows[0][0].base = v;
       if (forward(&m, &b[0], capacity, 0, 0) != kBadArgument) differ("forward: base", v, 0);
       rows[0][0] = kept;
+    }
+    if (set && set->width > 0) {
+      b[0].lora_width--;
+      if (forward(&m, &b[0], capacity, 0, 0) != kBadArgument) differ("forward: adapters' width", b[0].lora_width, 0);
+      b[0].lora_width++;
     }
     at += n;
     if (at > 70 && below(10) == 0) {
@@ -248,7 +297,7 @@ int main(int, char** argv) {
     for (int j = 0; j < 6; j++) kernels();
     gptq(), forwards_(), draft();
   }
-  printf("lanes %d: packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld heads %ld slides %ld moves %ld drafts %ld\n", lanes, packs, products, rows_, gathers, gptqs, forwards, heads, slides, moves, drafts);
+  printf("lanes %d: packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld heads %ld slides %ld moves %ld drafts %ld\n", lanes, packs, products, rows_, gathers, gptqs, forwards, adapted, heads, slides, moves, drafts);
   pool_fail();  // ends the other lanes
   for (std::thread& t : others) t.join();
 }

@@ -67,7 +67,10 @@ export class Rig {
     this.model = take(STRUCT_BYTES.model);
     writeModel(memory.buffer, this.model, config, shape.kvType, 256, sparseWords(shape.sparse, capacity));
     this.sequence = take(STRUCT_BYTES.sequence);
-    new StructWriter(memory.buffer, this.sequence).words(take(kernels.kv_bytes(this.model, capacity))).ints(capacity, 0).words(0);
+    new StructWriter(memory.buffer, this.sequence)
+      .words(take(kernels.kv_bytes(this.model, capacity)))
+      .ints(capacity, 0)
+      .words(0);
     this.#rows = take(STRUCT_BYTES.row * rows);
     this.#batch = take(STRUCT_BYTES.batch);
     const scratch = take(kernels.scratch_bytes(this.model, rows, 1, capacity));

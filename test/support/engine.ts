@@ -72,16 +72,18 @@ export async function filesOf(input: ModelInput): Promise<ModelFiles> {
   return openInput(inputKind(input), pathFiles);
 }
 
-/** Loads with `defaults`, and what drafts; the engine is closed when the test ends. `leads`: a lane leads the others. */
+/** Loads with `defaults`, what drafts, and adapters; the engine is closed when the test ends. `leads`: a lane leads the others. */
 export async function load(
   input: ModelInput,
   options: Partial<EngineOptions> = {},
   hooks: EngineHooks = {},
   draft?: ModelInput,
   leads = false,
+  loras: readonly ModelInput[] = [],
 ): Promise<Engine> {
   const files = draft === undefined ? undefined : await filesOf(draft);
-  const engine = await Engine.load({ ...host, leads }, await filesOf(input), { ...defaults, ...options }, hooks, files);
+  const adapters = await Promise.all(loras.map(filesOf));
+  const engine = await Engine.load({ ...host, leads }, await filesOf(input), { ...defaults, ...options }, hooks, files, adapters);
   onTestFinished(() => engine.close());
   return engine;
 }

@@ -69,7 +69,9 @@ export function familyOfGguf(file: string, architecture: string): Family {
 
 /** The family that a loaded model's configuration names, by the name of either container. */
 export function familyNamed(architecture: string): Family {
-  const family = FAMILIES.find(({ architectures, types }) => architectures.includes(architecture) || types.includes(architecture));
+  const family = FAMILIES.find(
+    ({ architectures, types }) => architectures.includes(architecture) || types.includes(architecture),
+  );
   if (!family) throw unsupported("model", "architecture", architecture);
   return family;
 }
