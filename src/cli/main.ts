@@ -27,6 +27,7 @@ import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { survey } from "./survey.ts";
 import { tokenize } from "./tokenize.ts";
+import { train } from "./train.ts";
 import { verify } from "./verify.ts";
 import { visible, visibleJson } from "./visible.ts";
 
@@ -51,6 +52,7 @@ const commands: readonly Command[] = [
   imatrix,
   verify,
   convert,
+  train,
   ...hubCommands,
 ];
 

@@ -16,6 +16,8 @@ import { mayStartWorkers, scriptOf } from "./threads.ts";
 import laneScript from "./train.lane.text.js";
 
 export * from "../train/api.ts";
+export { pathFiles } from "./node.files.ts";
+export { diskOutputs, diskStore } from "./train.store.ts";
 
 const modules = {
   train: inlined("train", base),

@@ -77,6 +77,18 @@ export class Trainer {
     if (tensor === this.graph.tensors.get(this.graph.head.name)) this.graph.gatherHead();
   }
 
+  /** Everything that an update changes, as the bytes themselves: what a checkpoint holds, beside the number of updates. */
+  sections(): { readonly name: string; readonly bytes: Uint8Array }[] {
+    const { machine } = this;
+    const bytes = (at: number, t: TensorShape) => new Uint8Array(machine.memory.buffer, at, countOf(t) * machine.real);
+    return [
+      ...this.graph.trained.map((t) => ({ name: t.name, bytes: bytes(t.at, t) })),
+      ...(this.optimiser?.states ?? []).flatMap(({ tensor, moments }) =>
+        moments.map((at, i) => ({ name: `${tensor.name}#${i + 1}`, bytes: bytes(at, tensor) })),
+      ),
+    ];
+  }
+
   /** A copy of a tensor's numbers. */
   get(name: string, what: "at" | "grad" | "use" = "at"): Float32Array | Float64Array {
     return this.graph.values(this.graph.tensor(name), what).slice();
@@ -164,14 +176,15 @@ export class Trainer {
   }
 
   /** Losses of a batch, and its gradients: the sum over batches, divided once by the weight of them all. */
-  async gradients(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<Losses> {
+  async gradients(batches: Batch | readonly Batch[], signal?: AbortSignal, before?: (batch: number) => void): Promise<Losses> {
     const all = Array.isArray(batches) ? (batches as readonly Batch[]) : [batches as Batch];
     const whole = this.#whole(all);
     await this.graph.zero.run(signal);
     this.#chosen = [];
     const parts: [number, number] = [0, 0];
-    for (const batch of all) {
+    for (const [i, batch] of all.entries()) {
       this.#write(batch, whole);
+      before?.(i);
       await this.graph.gradients.run(signal);
       const [a, b] = this.#read();
       parts[0] += a;
@@ -181,12 +194,12 @@ export class Trainer {
   }
 
   /**
-   * One update. An abort before it rejects and changes nothing.
+   * One update. An abort before it rejects and changes nothing. `before`: called before each batch is computed.
    * @throws CpmError "bad-input" when the loss or the gradients are no numbers any more.
    */
-  async step(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<StepResult> {
+  async step(batches: Batch | readonly Batch[], signal?: AbortSignal, before?: (batch: number) => void): Promise<StepResult> {
     if (!this.optimiser) throw new CpmError("bad-option", "this trainer was made without an optimiser", { field: "optimiser" });
-    const losses = await this.gradients(batches, signal);
+    const losses = await this.gradients(batches, signal, before);
     const norm = await this.optimiser.norm(signal);
     if (!Number.isFinite(losses.loss) || !Number.isFinite(norm)) throw notFinite(this.optimiser.steps + 1, losses.loss, norm);
     signal?.throwIfAborted();

@@ -1,0 +1,77 @@
+// What a run leaves behind: the files that its configuration asks for, or those that its objective is for.
+import { CpmError } from "../errors.ts";
+import type { Output, OutputFolder } from "../file/write/output.ts";
+import type { ExportConfig, StageConfig } from "./config.ts";
+import { writeGguf } from "./export.ts";
+import { type FolderParts, type Written, writeFolder } from "./folder.ts";
+import type { TrainShape } from "./shape.ts";
+import { modelExport, trainedTensors } from "./tensors.ts";
+import type { Trainer } from "./trainer.ts";
+
+export interface Outputs {
+  file(path: string, size: number): Promise<Output>;
+  folder(path: string, size: number): Promise<OutputFolder>;
+}
+
+/** What is written where the configuration does not say: names within the run's folder. */
+export function defaultExports({ objective }: StageConfig, shape: TrainShape): ExportConfig[] {
+  const model = { to: "model.gguf", type: "F32", what: "model" } as const;
+  if (objective.kind === "eagle") return [{ to: "head", type: "F32", what: "trained" }];
+  if (objective.kind === "lora") return [model, { to: "adapter", type: "F32", what: "trained" }];
+  if (objective.kind === "mtp") return [model, { to: "mtp", type: "F32", what: "trained" }];
+  const group = objective.ternaryGroup;
+  const blocks = [shape.hidden, shape.intermediate, shape.heads * shape.headDim].every((n) => n % 256 === 0);
+  return group !== undefined && group % 256 === 0 && blocks ? [{ ...model, type: "TQ2_0" }] : [model];
+}
+
+/** config.json of what was trained by itself. */
+function partsOf(trainer: Trainer, { config }: FolderParts): FolderParts {
+  const { objective } = trainer.graph.options;
+  if (objective.kind === "eagle")
+    return {
+      config: {
+        ...config,
+        architectures: ["EagleForCausalLM"],
+        num_hidden_layers: 1,
+        ...(objective.window ? { eagle_window_size: objective.window } : {}),
+      },
+      files: {},
+    };
+  if (objective.kind === "lora")
+    return {
+      config: { peft_type: "LORA", r: objective.rank, lora_alpha: objective.alpha, target_modules: objective.targets },
+      files: {},
+    };
+  return { config, files: {} };
+}
+
+/** Tensors that were trained beside the model. */
+function besides(trainer: Trainer) {
+  const { objective } = trainer.graph.options;
+  const all = trainedTensors(trainer);
+  return objective.kind === "mtp" ? all.filter(({ name }) => name.startsWith("mtp.")) : all;
+}
+
+/**
+ * Writes one export. `name`: general.name of a GGUF.
+ * Rejects with CpmError "unsupported" for what a format cannot hold, "bad-input" for numbers beyond a type, "io", or the signal's reason.
+ */
+export async function exportTrained(
+  trainer: Trainer,
+  parts: FolderParts,
+  { to, type, what }: ExportConfig,
+  outputs: Outputs,
+  { name, signal }: { readonly name?: string | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Promise<Written> {
+  await trainer.refresh();
+  if (what === "trained") {
+    if (type === "TQ1_0" || type === "TQ2_0")
+      throw new CpmError("bad-option", "what: ternary types are for models", { field: "what" });
+    return await writeFolder(partsOf(trainer, parts), besides(trainer), (size) => outputs.folder(to, size), { type, signal });
+  }
+  const tensors = modelExport(trainer, { latent: what === "latent" });
+  if (/\.gguf$/i.test(to)) return await writeGguf(parts, tensors, (size) => outputs.file(to, size), { type, name, signal });
+  if (type === "TQ1_0" || type === "TQ2_0")
+    throw new CpmError("bad-option", `${to}: ${type} is a type of GGUF files; give a name that ends in .gguf`, { field: "type" });
+  return await writeFolder(parts, tensors, (size) => outputs.folder(to, size), { type, signal });
+}
