@@ -24,6 +24,7 @@ const order = [
   "port",
   "door",
   "index.ts",
+  "chat",
   "server",
   "aisdk",
   "data",
@@ -34,6 +35,7 @@ const order = [
   "tunnel",
   "agent",
   "survey",
+  "synth",
   "host",
   "cli",
 ];

@@ -3,7 +3,7 @@ import { asyncDispose, isRecord, kindOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { ChatMessage } from "../text/template.ts";
 import { type AgentOptions, type AgentResult, agentLoop } from "./loop.ts";
-import type { ChatModel } from "./model.ts";
+import type { ChatModel } from "../chat/model.ts";
 import { type ConnectOptions, type StartProcess, ToolServer } from "./server.ts";
 import { checkSpec, type ServerSpec } from "./spec.ts";
 

@@ -2,7 +2,7 @@
 import { CpmError } from "../errors.ts";
 import type { ChatOptions, ToolCall } from "../index.ts";
 import type { ChatMessage } from "../text/template.ts";
-import { type ChatAnswer, type ChatModel, isLocal, knowsTools } from "./model.ts";
+import { type ChatAnswer, type ChatModel, isLocal, knowsTools } from "../chat/model.ts";
 
 type TextPart = { readonly type: "text"; readonly text: string } | { readonly type: "reasoning"; readonly text: string };
 

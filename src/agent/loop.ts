@@ -8,7 +8,7 @@ import type { ChatMessage } from "../text/template.ts";
 import { Conversation } from "./conversation.ts";
 import { ToolError } from "./errors.ts";
 import { disarmer } from "./marks.ts";
-import { type ChatAnswer, type ChatModel, counterOf, formatOf, isLocal } from "./model.ts";
+import { type ChatAnswer, type ChatModel, counterOf, formatOf, isLocal } from "../chat/model.ts";
 import { clip, outputText } from "./result.ts";
 import type { ToolServer } from "./server.ts";
 import { type AgentTool, type Offer, Toolbox } from "./toolbox.ts";

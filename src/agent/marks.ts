@@ -1,7 +1,7 @@
 // Text of tools, servers and documents is data: in it nothing may stand that a vocabulary reads as a mark of its own (the end of a turn,
 // the beginning of another, a call). Marks are written with a backslash behind their first character, so that they can be seen.
-import type { ChatModel } from "./model.ts";
-import { isLocal } from "./model.ts";
+import type { ChatModel } from "../chat/model.ts";
+import { isLocal } from "../chat/model.ts";
 
 /** Marks that models of many families have for turns, thoughts and calls. */
 const COMMON =

@@ -4,7 +4,7 @@ import { CpmError } from "../errors.ts";
 import { reasonOf } from "../shown.ts";
 import { withSignals } from "../signals.ts";
 import { serverError, ToolError } from "./errors.ts";
-import { limitedFetch } from "./limited.ts";
+import { limitedFetch } from "../chat/limited.ts";
 import type { ToolOutput } from "./result.ts";
 import type { HttpServer, ServerSpec, StdioServer } from "./spec.ts";
 

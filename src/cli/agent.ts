@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import type { AgentOptions, ChatModel, ServerSpec, ToolServers } from "../agent/api.ts";
-import { CpmError, type GenerateOptions, type Model } from "../index.ts";
+import { CpmError, type GenerateOptions, type LoadOptions, type Model } from "../index.ts";
 import { AgentTalk } from "./agenttalk.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { claimInterrupts, interrupt } from "./interrupt.ts";
@@ -75,11 +75,12 @@ export async function chatModel(
   args: Parsed,
   local: string | undefined,
   quiet: boolean,
+  more: LoadOptions = {},
 ): Promise<{ readonly chat: ChatModel; close(): Promise<void> }> {
   const [url, name] = [args.text("api"), args.text("api-model")];
   if ((url === undefined) !== (name === undefined)) throw new UsageError("give --api and --api-model together");
   if (url === undefined) {
-    const model: Model = await openModel(local, loadOptions(args), quiet);
+    const model: Model = await openModel(local, { ...loadOptions(args), ...more }, quiet);
     return { chat: model, close: () => model.dispose() };
   }
   if (local !== undefined) throw new UsageError("give a MODEL or --api, not both");

@@ -10,6 +10,7 @@ import { Outputs, replace } from "./cleanoutput.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { note, printJson, write } from "./output.ts";
+import { type Shard, shardOf, suffixOf } from "./shards.ts";
 
 /** Records between two states written down. */
 const SAVE = 5000;
@@ -108,20 +109,6 @@ async function qualityFilter(args: Parsed): Promise<QualityFilter | undefined> {
   return new QualityFilter({ classifier, tokenizer, threshold: args.number("threshold") });
 }
 
-interface Shard {
-  readonly index: number;
-  readonly count: number;
-}
-
-function shardOf(args: Parsed): Shard {
-  const text = args.text("shard");
-  if (text === undefined) return { index: 0, count: 1 };
-  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text)?.map(Number) ?? [];
-  if (index === undefined || count === undefined || count < 1 || index >= count)
-    throw new UsageError(`--shard: expected I/N with I below N, found "${text}"`);
-  return { index, count };
-}
-
 /** All that decides the output: a run goes on from a state, or is skipped for a manifest, only where this is the same. */
 async function settingsOf(args: Parsed, files: readonly string[], shard: Shard): Promise<string> {
   const facts = await Promise.all(
@@ -142,7 +129,7 @@ async function cleanFolder(args: Parsed, folder: string, options: CleanOptions):
   const shard = shardOf(args);
   const files = await inputFiles([...args.positionals, ...args.list("also")]);
   if (files.length === 0) throw new UsageError("cpm clean: give files or folders, or - for standard input");
-  const suffix = shard.count > 1 ? `-${String(shard.index).padStart(5, "0")}-of-${String(shard.count).padStart(5, "0")}` : "";
+  const suffix = suffixOf(shard);
   const settings = await settingsOf(args, files, shard);
   await mkdir(folder, { recursive: true });
   const finished = await Outputs.finished(folder, suffix, settings);

@@ -26,6 +26,7 @@ import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { survey } from "./survey.ts";
+import { synth } from "./synth.ts";
 import { tokenize } from "./tokenize.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
@@ -47,6 +48,7 @@ const commands: readonly Command[] = [
   clean,
   agent,
   survey,
+  synth,
   perplexity,
   quantize,
   imatrix,

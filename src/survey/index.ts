@@ -1,6 +1,6 @@
 // cpm-wasm/survey: a collection of documents -> a report that cites them. A wing: nothing of the core imports it.
-export { type EndpointOptions, endpointModel } from "../agent/endpoint.ts";
-export type { ChatModel } from "../agent/model.ts";
+export { type EndpointOptions, endpointModel } from "../chat/endpoint.ts";
+export type { ChatModel } from "../chat/model.ts";
 export { CpmError } from "../errors.ts";
 export { cited, toLatex, toMarkdown } from "./print.ts";
 export { type Corpus, httpRetriever, openCorpus, type Passage, type Retriever } from "./retrieve.ts";

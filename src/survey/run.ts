@@ -1,6 +1,6 @@
 // The survey writes itself: search, plan, and then position by position, each turn saved.
 import { disarmer } from "../agent/marks.ts";
-import { type ChatModel, counterOf, isLocal } from "../agent/model.ts";
+import { type ChatModel, counterOf, isLocal } from "../chat/model.ts";
 import { clip } from "../agent/result.ts";
 import { isRecord, kindOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";

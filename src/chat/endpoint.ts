@@ -82,7 +82,16 @@ export function endpointModel(options: EndpointOptions): ChatModel {
     throw new CpmError("bad-option", `model: expected a name, found ${kindOf(model)}`, { field: "model" });
   const address = `${url.replace(/\/+$/, "").replace(/\/chat\/completions$/, "")}/chat/completions`;
   const fetch = limitedFetch(options.fetch ?? ((input, init) => globalThis.fetch(input, init)));
-  const ask = async function* (
+  const secrets = [apiKey, ...Object.values(headers ?? {})].filter((secret) => secret !== undefined && secret.length > 5);
+  const ask = async function* (...asked: Parameters<typeof exchange>): AsyncGenerator<ChatPart, ChatAnswer> {
+    try {
+      return yield* exchange(...asked);
+    } catch (error) {
+      // Some endpoints say which key was wrong.
+      throw error instanceof EndpointError ? error.without(secrets as string[]) : error;
+    }
+  };
+  const exchange = async function* (
     messages: readonly ChatMessage[],
     chat: ChatOptions,
     signal: AbortSignal,
@@ -112,8 +121,33 @@ export function endpointModel(options: EndpointOptions): ChatModel {
   };
 }
 
-const fail = (address: string, what: string, cause?: unknown): CpmError =>
-  new CpmError("io", `${address}: ${what}`, { file: address }, cause === undefined ? undefined : { cause });
+/** What an endpoint did not do. `status`: of its answer, where that was no success; `retryAfterMs`: how long it asks to be left alone. */
+export class EndpointError extends CpmError {
+  readonly status: number | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(address: string, what: string, cause?: unknown, answer?: Response) {
+    super("io", `${address}: ${what}`, { file: address }, cause === undefined ? undefined : { cause });
+    this.status = answer?.status;
+    this.retryAfterMs = answer && retryAfter(answer.headers.get("retry-after"));
+  }
+
+  /** This error with texts that nobody may read left out of its message. */
+  without(secrets: readonly string[]): this {
+    for (const secret of secrets) this.message = this.message.replaceAll(secret, "…");
+    return this;
+  }
+}
+
+/** Milliseconds that a Retry-After header asks for: seconds, or a date (RFC 9110, 10.2.3). */
+function retryAfter(value: string | null): number | undefined {
+  if (value === null || value.trim() === "") return undefined;
+  const seconds = Number(value);
+  const ms = Number.isFinite(seconds) ? 1000 * seconds : Date.parse(value) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+}
+
+const fail = (address: string, what: string, cause?: unknown): CpmError => new EndpointError(address, what, cause);
 
 function objectOf(address: string, text: string): Record<string, unknown> {
   let value: unknown;
@@ -138,7 +172,7 @@ async function refusal(address: string, response: Response): Promise<CpmError> {
       : response.status === 404
         ? "; check the address and the model's name"
         : "";
-  return fail(address, `status ${response.status}${todo}: ${printable(said, 400)}`);
+  return new EndpointError(address, `status ${response.status}${todo}: ${printable(said, 400)}`, undefined, response);
 }
 
 /** The data of a stream's events. */
