@@ -1,9 +1,9 @@
 // The functions of the wing, for what a runtime can do.
 import { asyncDispose, isRecord, kindOf } from "../brands.ts";
+import type { ChatModel } from "../chat/model.ts";
 import { CpmError } from "../errors.ts";
 import type { ChatMessage } from "../text/template.ts";
 import { type AgentOptions, type AgentResult, agentLoop } from "./loop.ts";
-import type { ChatModel } from "../chat/model.ts";
 import { type ConnectOptions, type StartProcess, ToolServer } from "./server.ts";
 import { checkSpec, type ServerSpec } from "./spec.ts";
 

@@ -1,8 +1,9 @@
 // The conversation of a run as the model gets it: in the shape of APIs where its template knows tools, else told in words.
+
+import { type ChatAnswer, type ChatModel, isLocal, knowsTools } from "../chat/model.ts";
 import { CpmError } from "../errors.ts";
 import type { ChatOptions, ToolCall } from "../index.ts";
 import type { ChatMessage } from "../text/template.ts";
-import { type ChatAnswer, type ChatModel, isLocal, knowsTools } from "../chat/model.ts";
 
 type TextPart = { readonly type: "text"; readonly text: string } | { readonly type: "reasoning"; readonly text: string };
 

@@ -1,5 +1,6 @@
 // The loop: generate, read calls, ask, run them, go on, until there is an answer.
 import { isRecord } from "../brands.ts";
+import { type ChatAnswer, type ChatModel, counterOf, formatOf, isLocal } from "../chat/model.ts";
 import { CpmError, didYouMean } from "../errors.ts";
 import type { ChatOptions, DialectName, ToolCall, Usage } from "../index.ts";
 import { reasonOf, shown } from "../shown.ts";
@@ -8,7 +9,6 @@ import type { ChatMessage } from "../text/template.ts";
 import { Conversation } from "./conversation.ts";
 import { ToolError } from "./errors.ts";
 import { disarmer } from "./marks.ts";
-import { type ChatAnswer, type ChatModel, counterOf, formatOf, isLocal } from "../chat/model.ts";
 import { clip, outputText } from "./result.ts";
 import type { ToolServer } from "./server.ts";
 import { type AgentTool, type Offer, Toolbox } from "./toolbox.ts";

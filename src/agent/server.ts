@@ -1,10 +1,10 @@
 // A connection to one MCP server: its tools, calls of them, and its end. The protocol itself is @modelcontextprotocol/client's.
 import type { Client, Transport } from "@modelcontextprotocol/client";
+import { limitedFetch } from "../chat/limited.ts";
 import { CpmError } from "../errors.ts";
 import { reasonOf } from "../shown.ts";
 import { withSignals } from "../signals.ts";
 import { serverError, ToolError } from "./errors.ts";
-import { limitedFetch } from "../chat/limited.ts";
 import type { ToolOutput } from "./result.ts";
 import type { HttpServer, ServerSpec, StdioServer } from "./spec.ts";
 

@@ -122,7 +122,8 @@ async function scan(path: string): Promise<Scanned> {
     if (isEntry(value)) {
       const { item, requests, promptTokens, completionTokens } = value;
       if (!entries.has(item)) entries.set(item, { item, requests, promptTokens, completionTokens, offset, length });
-    } else if (isRecord(value) && value["cpm"] === "synth") settings ??= String(value["settings"]);
+    } else if (isRecord(value) && value["cpm"] === "synth" && typeof value["settings"] === "string")
+      settings ??= value["settings"];
     offset += length + 1;
   }
   return { settings, entries, torn: size > 0 && last !== 10 };

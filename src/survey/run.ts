@@ -1,8 +1,8 @@
 // The survey writes itself: search, plan, and then position by position, each turn saved.
 import { disarmer } from "../agent/marks.ts";
-import { type ChatModel, counterOf, isLocal } from "../chat/model.ts";
 import { clip } from "../agent/result.ts";
 import { isRecord, kindOf } from "../brands.ts";
+import { type ChatModel, counterOf, isLocal } from "../chat/model.ts";
 import { CpmError } from "../errors.ts";
 import type { ChatOptions } from "../index.ts";
 import type { Passage, Retriever } from "./retrieve.ts";

@@ -63,10 +63,12 @@ const wordsFor = (random: Random, request: string, most: number): string[] => {
   const own = keywordsOf(request.toLowerCase());
   return someOf(random, own.length > 2 ? own : COMMON, most);
 };
+/** An argument in words: a text or a number. */
+const said = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
 const listed = (value: unknown): string => (value as readonly string[]).map((word) => `"${word}"`).join(", ");
-const counted = (n: unknown, what: string): string => `${String(n)} ${what}${n === 1 ? "" : "s"}`;
+const counted = (n: unknown, what: string): string => `${said(n)} ${what}${n === 1 ? "" : "s"}`;
 /** "at least 3", "fewer than 3". */
-const related = (relation: unknown, n: unknown): string => `${relation === "less than" ? "fewer than" : "at least"} ${String(n)}`;
+const related = (relation: unknown, n: unknown): string => `${relation === "less than" ? "fewer than" : "at least"} ${said(n)}`;
 const none = (): undefined => undefined;
 const same =
   (text: string): (() => readonly string[]) =>
@@ -110,8 +112,8 @@ export const kinds: Readonly<Record<string, Kind>> = {
       relation: random.pick(["at least", "less than"]),
     }),
     say: ({ keyword, frequency, relation }) => [
-      `The word "${String(keyword)}" must occur ${related(relation, frequency)} times.`,
-      `Use the word "${String(keyword)}" ${related(relation, frequency)} times in your response.`,
+      `The word "${said(keyword)}" must occur ${related(relation, frequency)} times.`,
+      `Use the word "${said(keyword)}" ${related(relation, frequency)} times in your response.`,
     ],
     read: (text, random) => {
       const own = keywordsOf(text);
@@ -142,8 +144,8 @@ export const kinds: Readonly<Record<string, Kind>> = {
       let_relation: random.pick(["at least", "less than"]),
     }),
     say: ({ letter, let_frequency: n, let_relation: relation }) => [
-      `The letter "${String(letter)}" should occur ${related(relation, n)} times.`,
-      `In your response, use the letter ${String(letter)} ${related(relation, n)} times.`,
+      `The letter "${said(letter)}" should occur ${related(relation, n)} times.`,
+      `In your response, use the letter ${said(letter)} ${related(relation, n)} times.`,
     ],
     read: (text, random) => {
       const letter = random.pick([..."abcdefghijklmnopqrstuvwxyz"]);
@@ -155,8 +157,8 @@ export const kinds: Readonly<Record<string, Kind>> = {
   "language:response_language": {
     draw: (random) => ({ language: random.pick(Object.keys(LANGUAGES)) }),
     say: ({ language }) => [
-      `Write your whole response in ${LANGUAGES[String(language)] ?? String(language)}, no other language is allowed.`,
-      `Answer in ${LANGUAGES[String(language)] ?? String(language)} only.`,
+      `Write your whole response in ${LANGUAGES[said(language)] ?? said(language)}, no other language is allowed.`,
+      `Answer in ${LANGUAGES[said(language)] ?? said(language)} only.`,
     ],
     read: (text) => {
       const language = builtInLanguage(text);
@@ -220,7 +222,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
       };
     },
     say: ({ num_paragraphs: n, nth_paragraph: nth, first_word: word }) => [
-      `There should be ${counted(n, "paragraph")}, separated by two line breaks and by nothing else. Paragraph ${String(nth)} must start with the word ${String(word)}.`,
+      `There should be ${counted(n, "paragraph")}, separated by two line breaks and by nothing else. Paragraph ${said(nth)} must start with the word ${said(word)}.`,
     ],
     read: (text, random) => {
       const parts = text.split("\n\n");
@@ -253,7 +255,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   },
   "detectable_content:postscript": {
     draw: (random) => ({ postscript_marker: random.pick(["P.S.", "P.P.S"]) }),
-    say: ({ postscript_marker: marker }) => [`At the end of your response, add a postscript that starts with ${String(marker)}`],
+    say: ({ postscript_marker: marker }) => [`At the end of your response, add a postscript that starts with ${said(marker)}`],
     read: (text) => {
       const marker = ["P.P.S", "P.S."].find((one) => text.includes(one));
       return marker === undefined ? undefined : { postscript_marker: marker };
@@ -293,7 +295,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   "detectable_format:multiple_sections": {
     draw: (random) => ({ section_spliter: random.pick(SECTIONS), num_sections: random.between(2, 4) }),
     say: ({ section_spliter: name, num_sections: n }) => [
-      `Your response must have ${counted(n, "section")}. Mark the beginning of each with ${String(name)} X, such as:\n${String(name)} 1\n[content]\n${String(name)} 2\n[content]`,
+      `Your response must have ${counted(n, "section")}. Mark the beginning of each with ${said(name)} X, such as:\n${said(name)} 1\n[content]\n${said(name)} 2\n[content]`,
     ],
     read: (text) => {
       for (const name of SECTIONS) {
@@ -363,7 +365,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   "startend:end_checker": {
     draw: (random) => ({ end_phrase: random.pick(ENDINGS) }),
     say: ({ end_phrase: phrase }) => [
-      `Finish your response with this exact phrase: ${String(phrase)} No other words should follow it.`,
+      `Finish your response with this exact phrase: ${said(phrase)} No other words should follow it.`,
     ],
     read: (text) => {
       const last = text

@@ -137,15 +137,15 @@ export class Item {
   }
 
   /**
-   * Asks for an object of a JSON Schema: constrained where the model can be, checked in any case.
+   * Asks for an object of a JSON Schema, which `T` has to say in types: constrained where the model can be, checked in any case.
    * @throws as ask() does, and Dropped for what is no such object
    */
-  async object(
+  async object<T extends object>(
     stage: string,
     values: Readonly<Record<string, string>>,
     schema: Readonly<Record<string, unknown>>,
     asked: Asked = {},
-  ): Promise<{ readonly value: Readonly<Record<string, unknown>>; readonly stage: Stage }> {
+  ): Promise<{ readonly value: T; readonly stage: Stage }> {
     const chat = { ...asked.chat, schema } as ChatOptions;
     const { answer, stage: made } = await this.ask(stage, values, { ...asked, chat });
     const text = answer.text.trim();
@@ -159,7 +159,7 @@ export class Item {
     const { valid, errors } = new Validator(schema, "2020-12", true).validate(value);
     if (!valid || !isRecord(value))
       throw new Dropped(`malformed: in stage ${stage}: ${errors.at(-1)?.error ?? shown(value)}`, text);
-    return { value, stage: made };
+    return { value: value as T, stage: made };
   }
 
   /** What the named verifiers say of a sample. */

@@ -1,9 +1,9 @@
 // The loop over real engines: calls under the grammar of the tools, and a prompt that is not computed again from step to step.
 import { expect, onTestFinished, test } from "vitest";
 import type { ChatModel } from "../../src/agent/api.ts";
-import { endpointModel } from "../../src/chat/endpoint.ts";
 import { runTools } from "../../src/agent/index.ts";
 import { disarmer } from "../../src/agent/marks.ts";
+import { endpointModel } from "../../src/chat/endpoint.ts";
 import { type ChatMessage, type ChatOptions, load, type Model, parseCalls } from "../../src/host/node.ts";
 import { createHandler } from "../../src/server/index.ts";
 import { story } from "../cli/command.ts";

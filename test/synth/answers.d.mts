@@ -10,7 +10,10 @@ export interface Completion {
     readonly message: {
       readonly content: string | null;
       readonly reasoning_content?: string;
-      readonly tool_calls?: readonly { readonly id: string; readonly function: { readonly name: string; readonly arguments: string } }[];
+      readonly tool_calls?: readonly {
+        readonly id: string;
+        readonly function: { readonly name: string; readonly arguments: string };
+      }[];
     };
     readonly finish_reason: string;
   }[];

@@ -58,7 +58,12 @@ const bytes = (out) =>
   readdirSync(out)
     .filter((name) => name.endsWith(".jsonl"))
     .sort()
-    .map((name) => `${name} ${createHash("sha256").update(readFileSync(join(out, name))).digest("hex")}`)
+    .map(
+      (name) =>
+        `${name} ${createHash("sha256")
+          .update(readFileSync(join(out, name)))
+          .digest("hex")}`,
+    )
     .join("\n");
 /** Numbers of the items whose lines are whole. */
 const items = (path) =>
@@ -84,11 +89,17 @@ check("started again, it ends well", (await run(killed)) === 0);
 check("the same files, byte for byte", bytes(killed) === bytes(alone));
 for (const [name, { count }] of Object.entries(given.families)) {
   const found = items(join(killed, `${name}.journal`)).sort((a, b) => a - b);
-  check(`${name}: ${count} items in the journal, none lost, none doubled`, JSON.stringify(found) === JSON.stringify([...Array(count).keys()]));
+  check(
+    `${name}: ${count} items in the journal, none lost, none doubled`,
+    JSON.stringify(found) === JSON.stringify([...Array(count).keys()]),
+  );
 }
 console.log(`${endpoint.facts.requests - total} requests instead of ${total}`);
 const codes = await Promise.all([run(both), run(both)]);
-check("two processes in one folder end well", codes.every((code) => code === 0));
+check(
+  "two processes in one folder end well",
+  codes.every((code) => code === 0),
+);
 check("and give the same files", bytes(both) === bytes(alone));
 await endpoint.close();
 rmSync(folder, { recursive: true, force: true, maxRetries: 5 });

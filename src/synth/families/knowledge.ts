@@ -24,13 +24,20 @@ async function pointOf(item: Item): Promise<Point> {
   const given = item.text("point");
   const path = source?.["path"];
   if (given !== undefined)
-    return { point: given, path: Array.isArray(path) ? path.map(String) : typeof path === "string" ? path.split(/\s*>\s*/) : [] };
+    return {
+      point: given,
+      path: Array.isArray(path)
+        ? path.filter((part): part is string => typeof part === "string")
+        : typeof path === "string"
+          ? path.split(/\s*>\s*/)
+          : [],
+    };
   const text = item.text("text");
   if (text === undefined)
     throw new CpmError("bad-input", "a seed of the family knowledge has neither text nor point; give it one", { field: "seeds" });
-  const { value, stage } = await item.object("points", { text }, points);
+  const { value, stage } = await item.object<{ readonly points: readonly Point[] }>("points", { text }, points);
   item.stages.push(stage);
-  return random.pick(value["points"] as readonly Point[]);
+  return random.pick(value.points);
 }
 
 export async function knowledge(item: Item, config: KnowledgeConfig): Promise<void> {

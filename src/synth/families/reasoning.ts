@@ -41,6 +41,14 @@ interface Problem {
   readonly facts: Readonly<Record<string, unknown>>;
 }
 
+/** What the schema of a question says: an answer, or choices and which is right. */
+interface Made {
+  readonly question: string;
+  readonly answer?: string;
+  readonly choices?: readonly string[];
+  readonly right?: number;
+}
+
 const answerField = { type: "string", minLength: 1, maxLength: 200 };
 
 async function problemOf(item: Item, config: ReasoningConfig, code: boolean): Promise<Problem> {
@@ -59,9 +67,13 @@ async function problemOf(item: Item, config: ReasoningConfig, code: boolean): Pr
   if (code) {
     const language = languageOf(item, config);
     const schema = objectSchema({ question: textField(4000), tests: textField(4000) });
-    const { value, stage } = await item.object("program", { topic, level, language }, schema);
+    const { value, stage } = await item.object<{ readonly question: string; readonly tests: string }>(
+      "program",
+      { topic, level, language },
+      schema,
+    );
     item.stages.push(stage);
-    return { question: String(value["question"]), tests: String(value["tests"]), made: true, facts: { topic, level, language } };
+    return { question: value.question, tests: value.tests, made: true, facts: { topic, level, language } };
   }
   const form = random.pick(config.forms ?? FORMS);
   const choices = { type: "array", minItems: 3, maxItems: 6, items: textField(200) };
@@ -71,17 +83,17 @@ async function problemOf(item: Item, config: ReasoningConfig, code: boolean): Pr
   });
   const named = { open: "open", choice: "multiple-choice", blank: "fill-in-the-blank" }[form];
   const hint = form === "choice" ? ", given among three to six choices, of which `right` tells the number" : "";
-  const { value, stage } = await item.object("question", { topic, level, form: named, hint }, schema);
+  const { value, stage } = await item.object<Made>("question", { topic, level, form: named, hint }, schema);
   item.stages.push(stage);
   const facts = { topic, level, form };
-  if (form !== "choice") return { question: String(value["question"]), answer: String(value["answer"]), made: true, facts };
-  const [list, right] = [value["choices"] as readonly string[], value["right"] as number];
+  if (form !== "choice") return { question: value.question, answer: value.answer!, made: true, facts };
+  const [list, right] = [value.choices!, value.right!];
   if (right > list.length || new Set(list).size < list.length) throw new Dropped("malformed: choices that are none");
   // Models like to put what is right first: the order is drawn.
   const order = random.shuffled(list);
   const lettered = order.map((choice, i) => `${"ABCDEF"[i]}. ${choice}`).join("\n");
   return {
-    question: `${String(value["question"])}\n\n${lettered}`,
+    question: `${value.question}\n\n${lettered}`,
     answer: "ABCDEF"[order.indexOf(list[right - 1]!)]!,
     made: true,
     facts,

@@ -24,6 +24,11 @@ export async function supported(
   values: { readonly text: string; readonly question: string; readonly answer: string },
   sample: number,
 ): Promise<{ readonly verdict: Verdict; readonly stage: Stage }> {
-  const { value, stage } = await item.object("check", values, judgement, { sample });
-  return { verdict: verdict(value["supported"] === true ? [] : [`not supported: ${String(value["reason"])}`]), stage };
+  const { value, stage } = await item.object<{ readonly supported: boolean; readonly reason: string }>(
+    "check",
+    values,
+    judgement,
+    { sample },
+  );
+  return { verdict: verdict(value.supported ? [] : [`not supported: ${value.reason}`]), stage };
 }

@@ -149,7 +149,7 @@ async function answered(
   for (const [i, call] of messages.at(-1)!.tool_calls!.entries()) {
     const { name, arguments: given } = call.function;
     const { description = "" } = list.find((tool) => nameOf(tool) === name)!.function;
-    const values = { call: `${name}(${String(given)})`, description };
+    const values = { call: `${name}(${typeof given === "string" ? given : JSON.stringify(given)})`, description };
     const { value, stage } = await item.object(
       "result",
       values,
