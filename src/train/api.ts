@@ -4,6 +4,7 @@ export type { ModelFiles, Source } from "../file/source.ts";
 export { type MemoryOutput, memoryOutput, type Output, type OutputFolder } from "../file/write/output.ts";
 export type { ModelFile } from "../model/config.ts";
 export { readModel } from "../model/read.ts";
+export { type AdapterOptions, writeLoraGguf, writePeft } from "./adapter.ts";
 export { type Batch, type PolicyRows, rowsOf, weightOf } from "./batch.ts";
 export { Checkpoint, type RunState, writeCheckpoint } from "./checkpoint.ts";
 export {
