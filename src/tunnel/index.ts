@@ -1,6 +1,14 @@
 // The wind tunnel: settings found small, losses foretold (MiniCPM4's ModelTunnel v2).
 export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
 export {
+  bodyParameters,
+  type CoordinateCheck,
+  type CoordinateOptions,
+  type Coordinates,
+  coordinateCheck,
+  widthShape,
+} from "./coordinates.ts";
+export {
   type Fit,
   type Fitter,
   fitChinchilla,
@@ -21,6 +29,7 @@ export {
   type Measured,
   type Prediction,
 } from "./intervals.ts";
+export { type BenchItem, type ScalingBench, type ScalingBenchOptions, scalingBench } from "./scalingbench.ts";
 export {
   fitStepLaw,
   type SearchRun,
