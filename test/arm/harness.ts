@@ -62,6 +62,7 @@ const testAdd: Add = (title, ...rest) => addTest(title, () => workOf(rest)());
 const groupAdd: Add = (title, ...rest) => addGroup(title, () => workOf(rest)());
 export const test = Object.assign(testAdd, {
   each: each(addTest),
+  skip: noTest,
   skipIf: (skip: unknown) => (skip ? noTest : testAdd),
   runIf: (run: unknown) => (run ? testAdd : noTest),
 });

@@ -14,6 +14,7 @@ import { type Automaton, DEAD } from "../../src/decode/constrain.ts";
 import { CpmError } from "../../src/errors.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import { shared } from "../support/golden.ts";
+import { whereFile } from "../support/where.ts";
 import { takesInSomeOrder } from "./order.ts";
 import { automaton, bit, tableFrom, vocabularyOf } from "./rig.ts";
 
@@ -96,7 +97,7 @@ function outcomeOf(c: Compiled, valid: boolean, takes: (a: Automaton) => boolean
 
 describe("JSON-Schema-Test-Suite", () => {
   const folder = shared("suites/json-schema-test-suite/tests");
-  test.skipIf(!folder).each(["draft2020-12", "draft7"])("%s", (draft) => {
+  whereFile(folder, "suites/json-schema-test-suite").each(["draft2020-12", "draft7"])("%s", (draft) => {
     const outcomes = new Map<string, Outcome>();
     for (const part of ["", "optional/", "optional/format/"])
       for (const file of readdirSync(join(folder!, draft, part)).filter((f) => f.endsWith(".json"))) {
@@ -133,7 +134,7 @@ describe("MaskBench", async () => {
   const model = shared("data/minicpm4/minicpm4-vocab.gguf");
   const there = file !== undefined && model !== undefined;
   const vocabulary = there ? await vocabularyOf(model) : undefined;
-  test.skipIf(!there)(
+  whereFile(there, "suites/maskbench")(
     "token by token over the vocabulary of MiniCPM4: mask, look, commit",
     async () => {
       const tokenizer = new Tokenizer(vocabulary!.data!);
@@ -196,7 +197,7 @@ describe("GBNF and schemas of llama.cpp", async () => {
     return a.accepting(state);
   };
 
-  test.skipIf(!folder).each(["gbnf-cases", "gbnf-own"])("%s: every text", (name) => {
+  whereFile(folder, "suites/gbnf").each(["gbnf-cases", "gbnf-own"])("%s: every text", (name) => {
     for (const row of lines(join(folder!, `${name}.jsonl`))) {
       a.load(compileConstraint({ grammar: shift(row["grammar"] as string) }).machine);
       for (const input of row["accept"] as Input[]) expect(takes(input), `${row["id"]} ${JSON.stringify(input)}`).toBe(true);
@@ -204,7 +205,7 @@ describe("GBNF and schemas of llama.cpp", async () => {
     }
   });
 
-  test.skipIf(!folder)("grammars that parse, and that do not: longer repetition is taken than there", () => {
+  whereFile(folder, "suites/gbnf")("grammars that parse, and that do not: longer repetition is taken than there", () => {
     for (const { grammar, parses } of lines(join(folder!, "grammar-parse.jsonl"))) {
       const taken = compiled({ grammar: grammar as string }).machine !== undefined;
       const long = /\{5000|\{0,99\}\)\{/.test(grammar as string);
@@ -212,7 +213,7 @@ describe("GBNF and schemas of llama.cpp", async () => {
     }
   });
 
-  test.skipIf(!folder)("texts of schemas", () => {
+  whereFile(folder, "suites/gbnf")("texts of schemas", () => {
     const outcomes = new Map<string, Outcome>();
     for (const row of lines(join(folder!, "schema-cases.jsonl"))) {
       const c = compiled({ schema: row["schema"] });
@@ -239,7 +240,7 @@ describe("GBNF and schemas of llama.cpp", async () => {
 });
 
 const regexFile = shared("suites/regex/regex-cases.jsonl");
-test.skipIf(!regexFile)("expressions: every text as ECMAScript finds it", () => {
+whereFile(regexFile, "suites/regex")("expressions: every text as ECMAScript finds it", () => {
   const outcomes = new Map<string, Outcome>();
   lines(regexFile!).forEach((row, i) => {
     const pattern = row["pattern"] as string;

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { finish, normalise, Preprocessor } from "../../src/data/preprocess.ts";
 import { decide, languageOf, QualityFilter, tuneThreshold } from "../../src/data/quality.ts";
 import { loadTokenizer } from "../../src/host/node.ts";
-import { door, golden, hasGolden, shared } from "./rig.ts";
+import { door, golden, shared } from "./rig.ts";
 
 const vocabulary = join(shared, "data/deepseek-llm/deepseek-llm-vocab.gguf");
 const hasVocabulary = existsSync(vocabulary);
@@ -18,19 +18,17 @@ interface Row {
   readonly ids: number[];
   readonly line: string;
 }
-const rows: Row[] = hasGolden
-  ? readFileSync(join(golden, "preprocess.jsonl"), "utf8")
-      .trimEnd()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Row)
-  : [];
+const rows = readFileSync(join(golden, "preprocess.jsonl"), "utf8")
+  .trimEnd()
+  .split("\n")
+  .map((line) => JSON.parse(line) as Row);
 
-test.skipIf(!hasGolden)("golden rows: what stands before tokenisation (../shared/golden/ultraclean)", () => {
+test("golden rows: what stands before tokenisation (../shared/golden/ultraclean)", () => {
   expect(rows.length).toBe(400);
   expect(rows.filter((row) => normalise(row.text) !== row.normalised).map((row) => row.id)).toEqual([]);
 });
 
-test.skipIf(!hasGolden || !hasVocabulary)("golden rows: ids and lines (../shared/data/deepseek-llm)", async () => {
+test.skipIf(!hasVocabulary)("golden rows: ids and lines (../shared/data/deepseek-llm)", async () => {
   const tokenizer = await loadTokenizer(vocabulary);
   const preprocessor = new Preprocessor(tokenizer);
   const wrong = rows.filter(
@@ -94,7 +92,7 @@ test("decisions are the published script's", () => {
   expect(languageOf("plain English \u4e2d")).toBe("en");
 });
 
-test.skipIf(!hasGolden)("a filter keeps by label, or by a threshold, with a classifier for each language", async () => {
+test("a filter keeps by label, or by a threshold, with a classifier for each language", async () => {
   const classifier = await door.loadClassifier(join(golden, "unigram.bin"));
   const text = readFileSync(join(golden, "unigram.lines.txt"), "utf8").split("\n").slice(20, 60);
   const plain = new QualityFilter({ classifier });
@@ -107,7 +105,7 @@ test.skipIf(!hasGolden)("a filter keeps by label, or by a threshold, with a clas
   expect(() => new QualityFilter({ classifier, threshold: 2 })).toThrow(expect.objectContaining({ code: "bad-option" }));
 });
 
-test.skipIf(!hasGolden)("a tuned threshold has the highest F1 that any has", async () => {
+test("a tuned threshold has the highest F1 that any has", async () => {
   const classifier = await door.loadClassifier(join(golden, "unigram.bin"));
   const lines = readFileSync(join(golden, "unigram.train.txt"), "utf8").split("\n").slice(0, 200);
   const { threshold, f1 } = tuneThreshold(classifier, lines);

@@ -11,6 +11,7 @@ import { doors, open, promptOf } from "../support/door.ts";
 import { ByteWriter } from "../support/gguf.ts";
 import { shared } from "../support/golden.ts";
 import { floatBytes, tinyGguf, tinyModel } from "../support/tiny.ts";
+import { whereFile } from "../support/where.ts";
 
 const door = doors["in the caller's thread"];
 
@@ -59,66 +60,73 @@ async function asFloat(path: string): Promise<Uint8Array> {
 }
 
 const goldens = shared("golden/quant/perplexity.json");
-test.runIf(goldens)("the golden statistics: of the model itself, and of its Q4_0 twin", { timeout: 600_000 }, async () => {
-  const rows = (JSON.parse(readFileSync(goldens!, "utf8")) as { rows: Record<string, Row> }).rows;
-  const base = readFileSync(shared("golden/quant/base.kld")!);
-  const [float, quantised] = [shared("models/stories-f16.gguf")!, shared("models/stories-q4_0.gguf")!];
-  for (const [name, input] of [
-    ["itself", float],
-    ["stories-q4_0.gguf", await asFloat(quantised)],
-  ] as const) {
-    const model = await open(door, input, { contextSize: 128, kvType: "f32" });
-    const found = await perplexity(model, undefined, { base });
-    const [d, golden] = [found.divergence!, rows[name]!];
-    expect(found.count).toBe(golden.count);
-    found.chunks.forEach(({ running }, i) => {
-      expect(Math.abs(running / golden.ppl_per_chunk[i]! - 1), `${name}, chunk ${i}`).toBeLessThan(1e-4);
-    });
-    const close = (value: number, wanted: number, what: string, digits = 6) =>
-      expect(Math.abs(value - wanted), `${name}, ${what}`).toBeLessThan(0.5 * 10 ** -digits);
-    close(found.perplexity.value, golden.ppl, "perplexity", 4);
-    close(found.perplexity.error, golden.ppl_error, "its error", 4);
-    close(d.basePerplexity.value, golden.ppl_base, "base perplexity");
-    close(d.logRatio.value, golden.log_ratio, "ln ratio", 5);
-    close(d.logRatio.error, golden.log_ratio_error, "its error", 5);
-    close(d.correlation, golden.correlation, "correlation");
-    close(d.mean.value, golden.kld_mean, "mean KL", 5);
-    close(d.mean.error, golden.kld_error, "its error", 5);
-    close(d.most, golden.kld_max, "maximum", 5);
-    close(d.least, golden.kld_min, "minimum", 5);
-    for (const [percent, value] of d.percentiles)
-      close(value, golden.kld_quantiles[String(Number((percent / 100).toFixed(4)))]!, `${percent} %`, 5);
-    close(d.deltaP.mean.value, golden.delta_p_mean, "mean Δp", 5);
-    close(d.deltaP.rms.value, golden.delta_p_rms, "RMS Δp", 5);
-    for (const [percent, value] of d.deltaP.percentiles)
-      close(value, golden.delta_p_quantiles[String(Number((percent / 100).toFixed(4)))]!, `Δp at ${percent} %`, 5);
-    expect(d.sameTop.value).toBe(golden.same_top);
-    close(d.sameTop.error, golden.same_top_error, "its error");
-  }
-});
+whereFile(goldens, "golden/quant")(
+  "the golden statistics: of the model itself, and of its Q4_0 twin",
+  { timeout: 600_000 },
+  async () => {
+    const rows = (JSON.parse(readFileSync(goldens!, "utf8")) as { rows: Record<string, Row> }).rows;
+    const base = readFileSync(shared("golden/quant/base.kld")!);
+    const [float, quantised] = [shared("models/stories-f16.gguf")!, shared("models/stories-q4_0.gguf")!];
+    for (const [name, input] of [
+      ["itself", float],
+      ["stories-q4_0.gguf", await asFloat(quantised)],
+    ] as const) {
+      const model = await open(door, input, { contextSize: 128, kvType: "f32" });
+      const found = await perplexity(model, undefined, { base });
+      const [d, golden] = [found.divergence!, rows[name]!];
+      expect(found.count).toBe(golden.count);
+      found.chunks.forEach(({ running }, i) => {
+        expect(Math.abs(running / golden.ppl_per_chunk[i]! - 1), `${name}, chunk ${i}`).toBeLessThan(1e-4);
+      });
+      const close = (value: number, wanted: number, what: string, digits = 6) =>
+        expect(Math.abs(value - wanted), `${name}, ${what}`).toBeLessThan(0.5 * 10 ** -digits);
+      close(found.perplexity.value, golden.ppl, "perplexity", 4);
+      close(found.perplexity.error, golden.ppl_error, "its error", 4);
+      close(d.basePerplexity.value, golden.ppl_base, "base perplexity");
+      close(d.logRatio.value, golden.log_ratio, "ln ratio", 5);
+      close(d.logRatio.error, golden.log_ratio_error, "its error", 5);
+      close(d.correlation, golden.correlation, "correlation");
+      close(d.mean.value, golden.kld_mean, "mean KL", 5);
+      close(d.mean.error, golden.kld_error, "its error", 5);
+      close(d.most, golden.kld_max, "maximum", 5);
+      close(d.least, golden.kld_min, "minimum", 5);
+      for (const [percent, value] of d.percentiles)
+        close(value, golden.kld_quantiles[String(Number((percent / 100).toFixed(4)))]!, `${percent} %`, 5);
+      close(d.deltaP.mean.value, golden.delta_p_mean, "mean Δp", 5);
+      close(d.deltaP.rms.value, golden.delta_p_rms, "RMS Δp", 5);
+      for (const [percent, value] of d.deltaP.percentiles)
+        close(value, golden.delta_p_quantiles[String(Number((percent / 100).toFixed(4)))]!, `Δp at ${percent} %`, 5);
+      expect(d.sameTop.value).toBe(golden.same_top);
+      close(d.sameTop.error, golden.same_top_error, "its error");
+    }
+  },
+);
 
-test.runIf(goldens)("the golden base file, written again from our logits: equal but where a code lies between two", async () => {
-  const base = readFileSync(shared("golden/quant/base.kld")!);
-  const model = await open(door, shared("models/stories-f16.gguf")!, { contextSize: 128, kvType: "f32" });
-  const written: Uint8Array[] = [];
-  await perplexity(model, undefined, { base, save: (bytes) => void written.push(bytes.slice()) });
-  const again = Buffer.concat(written);
-  expect(again.length).toBe(base.length);
-  const tokens = 20 + 4 * 3 * 128;
-  expect(again.subarray(0, tokens).equals(base.subarray(0, tokens))).toBe(true);
-  let [different, far] = [0, 0];
-  const codes = (base.length - tokens) / 2;
-  for (let at = tokens; at < base.length; at += 2) {
-    // Each row begins with two float32.
-    if ((at - tokens) % (2 * 2052) < 8) continue;
-    const apart = Math.abs(again.readUInt16LE(at) - base.readUInt16LE(at));
-    if (apart > 0) different++;
-    if (apart > 1) far++;
-  }
-  expect(far).toBe(0);
-  // Float32 sums against float64 ones differ by some 1e-6 of a logit, and a code is worth 2.4e-4.
-  expect(different / codes).toBeLessThan(0.03);
-});
+whereFile(goldens, "golden/quant")(
+  "the golden base file, written again from our logits: equal but where a code lies between two",
+  async () => {
+    const base = readFileSync(shared("golden/quant/base.kld")!);
+    const model = await open(door, shared("models/stories-f16.gguf")!, { contextSize: 128, kvType: "f32" });
+    const written: Uint8Array[] = [];
+    await perplexity(model, undefined, { base, save: (bytes) => void written.push(bytes.slice()) });
+    const again = Buffer.concat(written);
+    expect(again.length).toBe(base.length);
+    const tokens = 20 + 4 * 3 * 128;
+    expect(again.subarray(0, tokens).equals(base.subarray(0, tokens))).toBe(true);
+    let [different, far] = [0, 0];
+    const codes = (base.length - tokens) / 2;
+    for (let at = tokens; at < base.length; at += 2) {
+      // Each row begins with two float32.
+      if ((at - tokens) % (2 * 2052) < 8) continue;
+      const apart = Math.abs(again.readUInt16LE(at) - base.readUInt16LE(at));
+      if (apart > 0) different++;
+      if (apart > 1) far++;
+    }
+    expect(far).toBe(0);
+    // Float32 sums against float64 ones differ by some 1e-6 of a logit, and a code is worth 2.4e-4.
+    expect(different / codes).toBeLessThan(0.03);
+  },
+);
 
 const vocab = 320;
 const tiny = tinyGguf(tinyModel());

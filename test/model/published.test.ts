@@ -1,6 +1,6 @@
 // Published configurations of the models that this runtime is for, with weights that are all zeros and take no memory.
 import { readFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { expect } from "vitest";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import type { ModelFiles } from "../../src/file/source.ts";
 import { planModel } from "../../src/model/plan.ts";
@@ -10,6 +10,7 @@ import { defaults, host } from "../support/engine.ts";
 import { writeSentencePiece } from "../support/folder.ts";
 import { shared } from "../support/golden.ts";
 import { dims, pieces } from "../support/tiny.ts";
+import { whereFile } from "../support/where.ts";
 
 interface Published {
   readonly hidden_size: number;
@@ -55,7 +56,7 @@ function folderOf(path: string, tokenizer: Uint8Array, tied: boolean): ModelFile
 
 const small = shared("data/minicpm4/config-0.5b.json");
 
-test.runIf(small)("MiniCPM4-0.5B's configuration, tokenizer and plan are as published", async () => {
+whereFile(small, "data/minicpm4")("MiniCPM4-0.5B's configuration, tokenizer and plan are as published", async () => {
   const model = await readModel(folderOf(small!, readFileSync(shared("data/minicpm4/tokenizer.model")!), true));
   expect(model.config).toMatchObject({
     architecture: "minicpm",
@@ -84,7 +85,7 @@ test.runIf(small)("MiniCPM4-0.5B's configuration, tokenizer and plan are as publ
 
 const large = shared("data/minicpm4/config-8b.json");
 
-test.runIf(large)(
+whereFile(large, "data/minicpm4")(
   "MiniCPM4-8B's configuration is understood, and its bfloat16 weights are planned at their true size",
   async () => {
     const model = await readModel(folderOf(large!, readFileSync(shared("data/minicpm4/tokenizer.model")!), false));
@@ -106,7 +107,7 @@ test.runIf(large)(
 
 const five = shared("data/minicpm5/config.json");
 
-test.runIf(five)("MiniCPM5-1B's configuration is that of a llama", async () => {
+whereFile(five, "data/minicpm4")("MiniCPM5-1B's configuration is that of a llama", async () => {
   const { pieces: names, scores, types } = pieces(320);
   const { config } = await readModel(folderOf(five!, writeSentencePiece(names, scores, types), false));
   expect(config).toMatchObject({

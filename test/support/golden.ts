@@ -4,10 +4,16 @@ import { fileURLToPath } from "node:url";
 
 const folder = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** A file of ../shared (beside the repository), or undefined with a printed reason. */
+/** Where the project's own copies of what ../shared has lie: `golden/…` and `models/…`. */
+const ownPlaces = (name: string): string[] => [
+  ...(name.startsWith("golden/") ? [folder(`../${name}`)] : []),
+  ...(name.startsWith("models/") ? [folder(`../../${name}`), folder(`../golden/${name}`)] : []),
+];
+
+/** A file of the project's own, else of ../shared (beside the repository), or undefined with a printed reason. */
 export function shared(name: string): string | undefined {
-  const path = folder(`../../../shared/${name}`);
-  if (existsSync(path)) return path;
+  const path = [...ownPlaces(name), folder(`../../../shared/${name}`)].find((place) => existsSync(place));
+  if (path !== undefined) return path;
   console.log(`not tested: ../shared/${name} is not there`);
   return undefined;
 }

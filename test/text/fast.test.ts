@@ -15,6 +15,7 @@ import { preTokenizer, splitter } from "../../src/text/split.ts";
 import type { PieceVocabulary, TokenizerData } from "../../src/text/vocabulary.ts";
 import { WordCache } from "../../src/text/words.ts";
 import { shared } from "../support/golden.ts";
+import { whereFile } from "../support/where.ts";
 import { Encoder as PlainEncoder } from "./definition/encode.ts";
 import { cut as plainCut } from "./definition/split.ts";
 import { byteTokens, json, type Piece, random, randomText, spm, wellFormed } from "./vocabularies.ts";
@@ -235,8 +236,8 @@ const cases = files.flatMap((name) => {
 });
 
 for (const { name, path, here, pre } of cases)
-  test.skipIf(!here)(
-    `${name}${pre ? ` cut as ${pre}` : ""}: documents, sources and random texts have the same ids${here ? "" : " (not in ../shared/data)"}`,
+  whereFile(here, "data")(
+    `${name}${pre ? ` cut as ${pre}` : ""}: documents, sources and random texts have the same ids`,
     { timeout: 300_000 },
     async () => {
       const bytes = (file: string) => new Uint8Array(readFileSync(shared(`data/${name.replace(/[^/]+$/, "")}`)! + file));

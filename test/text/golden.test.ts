@@ -11,6 +11,7 @@ import { renderChat } from "../../src/text/template.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import type { PieceVocabulary, TokenizerData } from "../../src/text/vocabulary.ts";
 import { shared } from "../support/golden.ts";
+import { whereFile } from "../support/where.ts";
 import { encodeByDefinition, random, randomText, wellFormed } from "./vocabularies.ts";
 
 const embedded = fileURLToPath(new URL("../../models/stories-q4_0.gguf", import.meta.url));
@@ -38,7 +39,7 @@ describe("MiniCPM4", async () => {
   const cases = there ? (JSON.parse(readFileSync(goldenPath, "utf8")) as Case[]) : [];
   const datas = there ? await Promise.all(paths.map((path) => read(path!))) : [];
 
-  test.skipIf(!there)(
+  whereFile(there, "data/minicpm4")(
     "all expected ids and texts come out of tokenizer.model, tokenizer.json and the GGUF vocabulary alike",
     () => {
       expect(cases.length).toBe(108);
@@ -63,7 +64,7 @@ describe("MiniCPM4", async () => {
     },
   );
 
-  test.skipIf(!there)("the templated chat has the expected ids", () => {
+  whereFile(there, "data/minicpm4")("the templated chat has the expected ids", () => {
     for (const data of datas) {
       const { text } = renderChat(data, [{ role: "user", content: "The capital of France is" }]);
       expect(new Tokenizer(data).encode(text)).toEqual([
@@ -72,7 +73,7 @@ describe("MiniCPM4", async () => {
     }
   });
 
-  test.skipIf(!there)("random texts have the same ids from all three, and come back", () => {
+  whereFile(there, "data/minicpm4")("random texts have the same ids from all three, and come back", () => {
     const [model, ...others] = datas.map((data) => new Tokenizer(data));
     // What SentencePiece matches whole before it merges; neither other format can say so, and no merges lead to most of it.
     const { atoms, pieces } = datas[0]!.vocabulary as PieceVocabulary;
@@ -90,7 +91,7 @@ describe("MiniCPM4", async () => {
     expect(model!.encode("a...b", { bos: false }).map((id) => model!.piece(id))).toEqual(["▁a", "...", "b"]);
   });
 
-  test.skipIf(!there)("the stream of the expected ids is their text", () => {
+  whereFile(there, "data/minicpm4")("the stream of the expected ids is their text", () => {
     for (const data of datas) {
       const table = pieceTable(data);
       for (const { text, ids, decoded } of cases) {
@@ -101,7 +102,7 @@ describe("MiniCPM4", async () => {
     }
   });
 
-  test.skipIf(!there)(
+  whereFile(there, "data/minicpm4")(
     "a megabyte of text, and text that cannot be cut into words, are encoded in a reasonable time (printed)",
     () => {
       const below = random(12);

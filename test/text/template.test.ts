@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type ChatMessage, renderChat, type TemplateOptions } from "../../src/text/template.ts";
 import { shared } from "../support/golden.ts";
+import { whereFile } from "../support/where.ts";
 import { json, spm } from "./vocabularies.ts";
 
 const user: ChatMessage = { role: "user", content: "What is 2+2?" };
@@ -32,7 +33,7 @@ describe("the models' own templates", () => {
   const templates = { minicpm4: (JSON.parse(config!) as { chat_template: string }).chat_template, minicpm5: minicpm5! };
   const cases = JSON.parse(golden!) as Case[];
 
-  test.skipIf(!there)("give all expected prompts exactly", () => {
+  whereFile(there, "data/minicpm4, data/minicpm5")("give all expected prompts exactly", () => {
     expect(cases.length).toBe(17);
     for (const { model, case: name, inputs, rendered } of cases) {
       const options = {
@@ -46,47 +47,56 @@ describe("the models' own templates", () => {
     }
   });
 
-  test.skipIf(!there)("follow /think and /no_think at the end of the last user message, which an option overrules", () => {
-    const ask = (content: string, options: TemplateOptions = {}) =>
-      render(templates.minicpm5, options, [{ role: "user", content }]);
-    expect(ask("Why? /think").text.endsWith("<|im_start|>assistant\n<think>\n")).toBe(true);
-    expect(ask("Why? /think").thinking).toBe("open");
-    expect(ask("Why?\n/no_think\n").text.endsWith("<|im_start|>assistant\n<think>\n\n</think>\n\n")).toBe(true);
-    expect(ask("/no_think is what I mean").text.endsWith("assistant\n")).toBe(true);
-    expect(ask("path/think").text.endsWith("assistant\n")).toBe(true);
-    expect(ask("Why? /no_think", { enableThinking: true }).thinking).toBe("open");
-    expect(ask("Why? /think").text).toContain("Why? /think<|im_end|>");
-  });
+  whereFile(there, "data/minicpm4, data/minicpm5")(
+    "follow /think and /no_think at the end of the last user message, which an option overrules",
+    () => {
+      const ask = (content: string, options: TemplateOptions = {}) =>
+        render(templates.minicpm5, options, [{ role: "user", content }]);
+      expect(ask("Why? /think").text.endsWith("<|im_start|>assistant\n<think>\n")).toBe(true);
+      expect(ask("Why? /think").thinking).toBe("open");
+      expect(ask("Why?\n/no_think\n").text.endsWith("<|im_start|>assistant\n<think>\n\n</think>\n\n")).toBe(true);
+      expect(ask("/no_think is what I mean").text.endsWith("assistant\n")).toBe(true);
+      expect(ask("path/think").text.endsWith("assistant\n")).toBe(true);
+      expect(ask("Why? /no_think", { enableThinking: true }).thinking).toBe("open");
+      expect(ask("Why? /think").text).toContain("Why? /think<|im_end|>");
+    },
+  );
 
-  test.skipIf(!there)("write the arguments of tool calls as Python does, from objects and from JSON text", () => {
-    const values = { flag: true, off: false, nothing: null, list: ["a", 1, { b: "it's" }], text: "x < y", n: 1.5 };
-    const call = (args: unknown): ChatMessage[] => [
-      user,
-      { role: "assistant", content: null, tool_calls: [{ type: "function", function: { name: "f", arguments: args } }] },
-    ];
-    const { text } = render(templates.minicpm5, {}, call(values));
-    const expected = [
-      '"flag">True<',
-      '"off">False<',
-      '"nothing">None<',
-      `"list">['a', 1, {'b': "it's"}]<`,
-      '"text"><![CDATA[x < y]]><',
-      '"n">1.5<',
-    ];
-    for (const part of expected) expect(text).toContain(part);
-    expect(render(templates.minicpm5, {}, call(JSON.stringify(values))).text).toBe(text);
-  });
+  whereFile(there, "data/minicpm4, data/minicpm5")(
+    "write the arguments of tool calls as Python does, from objects and from JSON text",
+    () => {
+      const values = { flag: true, off: false, nothing: null, list: ["a", 1, { b: "it's" }], text: "x < y", n: 1.5 };
+      const call = (args: unknown): ChatMessage[] => [
+        user,
+        { role: "assistant", content: null, tool_calls: [{ type: "function", function: { name: "f", arguments: args } }] },
+      ];
+      const { text } = render(templates.minicpm5, {}, call(values));
+      const expected = [
+        '"flag">True<',
+        '"off">False<',
+        '"nothing">None<',
+        `"list">['a', 1, {'b': "it's"}]<`,
+        '"text"><![CDATA[x < y]]><',
+        '"n">1.5<',
+      ];
+      for (const part of expected) expect(text).toContain(part);
+      expect(render(templates.minicpm5, {}, call(JSON.stringify(values))).text).toBe(text);
+    },
+  );
 
-  test.skipIf(!there)("render a conversation of a thousand messages in a reasonable time (printed)", () => {
-    const turns = Array.from(
-      { length: 1000 },
-      (_, i): ChatMessage => ({ role: i % 2 ? "assistant" : "user", content: "word ".repeat(100) }),
-    );
-    const started = performance.now();
-    const { text } = render(templates.minicpm5, {}, [...turns, user]);
-    console.log(`template: 1,001 messages, ${text.length} characters in ${Math.round(performance.now() - started)} ms`);
-    expect(text.match(/<\|im_start\|>/g)!.length).toBe(1002);
-  });
+  whereFile(there, "data/minicpm4, data/minicpm5")(
+    "render a conversation of a thousand messages in a reasonable time (printed)",
+    () => {
+      const turns = Array.from(
+        { length: 1000 },
+        (_, i): ChatMessage => ({ role: i % 2 ? "assistant" : "user", content: "word ".repeat(100) }),
+      );
+      const started = performance.now();
+      const { text } = render(templates.minicpm5, {}, [...turns, user]);
+      console.log(`template: 1,001 messages, ${text.length} characters in ${Math.round(performance.now() - started)} ms`);
+      expect(text.match(/<\|im_start\|>/g)!.length).toBe(1002);
+    },
+  );
 });
 
 test("a model without a template gets ChatML", () => {

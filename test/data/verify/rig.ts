@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { test } from "vitest";
+import { whereFile } from "../../support/where.ts";
 import { shared } from "../rig.ts";
 
 export const suites = join(shared, "suites");
@@ -19,8 +19,7 @@ export function rows<T>(file: string): T[] {
 
 /** A test over a suite that is not the project's; where it is missing the test says so. */
 export function onSuite(folder: string, name: string, body: () => void | Promise<void>): void {
-  const here = existsSync(join(suites, folder));
-  test.skipIf(!here)(here ? name : `${name} (../shared/suites/${folder} is not there)`, body);
+  whereFile(existsSync(join(suites, folder)), `suites/${folder}`)(name, body);
 }
 
 /** Debian's python3-langdetect has the profiles that the published checker uses. */
