@@ -30,14 +30,17 @@ function adapterOf(trainer: Trainer): { readonly rank: number; readonly alpha: n
   return { rank: lora.rank, alpha: lora.alpha, tensors: trainedTensors(trainer) };
 }
 
+/** What is known of the model that adapters were trained on. */
+export type AdapterBase = Pick<ModelConfig, "architecture" | "heads" | "kvHeads">;
+
 /** What converters call the family in GGUF: Mistral's models are Llama's to them. */
-function architectureOf(base: ModelConfig): string {
+function architectureOf(base: AdapterBase): string {
   const name = familyNamed(base.architecture).architectures[0]!;
   return name === "mistral" ? "llama" : name;
 }
 
 /** A tensor under its name in GGUF, rows of rotated heads interleaved where the family's are. */
-function ggufTensor(tensor: ExportTensor, base: ModelConfig): ExportTensor {
+function ggufTensor(tensor: ExportTensor, base: AdapterBase): ExportTensor {
   const [, layer, module, part] = /^model\.layers\.(\d+)\.(.+)\.lora_([AB])\.weight$/.exec(tensor.name)!;
   const linear = LINEARS.find((l) => NAMES.linears[l] === module)!;
   const name = `blk.${layer}.${ggufNames.linears[linear]}.weight.lora_${part!.toLowerCase()}`;
@@ -67,7 +70,7 @@ const NAMES = folderNames(undefined);
  */
 export async function writeLoraGguf(
   trainer: Trainer,
-  base: ModelConfig,
+  base: AdapterBase,
   open: (size: number) => Promise<Output>,
   { type = "F32", name, signal }: AdapterOptions = {},
 ): Promise<Written> {
@@ -77,7 +80,7 @@ export async function writeLoraGguf(
   const metadata: GgufMetadata = new Map([
     ["general.architecture", { kind: "string", value: architectureOf(base) }],
     ["general.type", { kind: "string", value: "adapter" }],
-    ["general.name", { kind: "string", value: name ?? `${base.name} LoRA` }],
+    ["general.name", { kind: "string", value: name ?? "LoRA" }],
     ["adapter.type", { kind: "string", value: "lora" }],
     ["adapter.lora.alpha", { kind: "f32", value: alpha }],
   ]);

@@ -261,6 +261,5 @@ function readExport(part: Part): ExportConfig {
   const type = part.choice("type", ["F32", "F16", "BF16", "TQ1_0", "TQ2_0"], "F32");
   if (type.startsWith("TQ") && !/\.gguf$/i.test(to)) part.fail("type", "F32, F16 or BF16 for a folder");
   const what = part.choice("what", ["model", "latent", "trained"], "model");
-  if (what === "trained" && /\.gguf$/i.test(to)) part.fail("what", '"model" or "latent" for a GGUF');
   return { to, type, what };
 }

@@ -1,9 +1,12 @@
 // What a run leaves behind: the files that its configuration asks for, or those that its objective is for.
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
+import { writeLoraGguf, writePeft } from "./adapter.ts";
 import type { ExportConfig, StageConfig } from "./config.ts";
 import { writeGguf } from "./export.ts";
+import type { FloatType } from "./floats.ts";
 import { type FolderParts, type Written, writeFolder } from "./folder.ts";
+import { loraOf } from "./graph.ts";
 import type { TrainShape } from "./shape.ts";
 import { modelExport, trainedTensors } from "./tensors.ts";
 import type { Trainer } from "./trainer.ts";
@@ -17,7 +20,8 @@ export interface Outputs {
 export function defaultExports({ objective }: StageConfig, shape: TrainShape): ExportConfig[] {
   const model = { to: "model.gguf", type: "F32", what: "model" } as const;
   if (objective.kind === "eagle") return [{ to: "head", type: "F32", what: "trained" }];
-  if (objective.kind === "lora") return [model, { to: "adapter", type: "F32", what: "trained" }];
+  if (objective.kind === "lora")
+    return [model, { to: "adapter", type: "F32", what: "trained" }, { to: "adapter.gguf", type: "F32", what: "trained" }];
   if (objective.kind === "mtp") return [model, { to: "mtp", type: "F32", what: "trained" }];
   const group = objective.ternaryGroup;
   const blocks = [shape.hidden, shape.intermediate, shape.heads * shape.headDim].every((n) => n % 256 === 0);
@@ -37,12 +41,22 @@ function partsOf(trainer: Trainer, { config }: FolderParts): FolderParts {
       },
       files: {},
     };
-  if (objective.kind === "lora")
-    return {
-      config: { peft_type: "LORA", r: objective.rank, lora_alpha: objective.alpha, target_modules: objective.targets },
-      files: {},
-    };
   return { config, files: {} };
+}
+
+/** Adapters by themselves: a GGUF, or a folder as PEFT has it. */
+async function exportAdapter(
+  trainer: Trainer,
+  { config }: FolderParts,
+  { to, type }: { readonly to: string; readonly type: FloatType },
+  outputs: Outputs,
+  options: { readonly name?: string | undefined; readonly signal?: AbortSignal | undefined },
+): Promise<Written> {
+  if (!/\.gguf$/i.test(to)) return await writePeft(trainer, (size) => outputs.folder(to, size), { type, signal: options.signal });
+  const { heads, kvHeads } = trainer.graph.shape;
+  const named = config["model_type"];
+  const architecture = typeof named === "string" ? named : "minicpm";
+  return await writeLoraGguf(trainer, { architecture, heads, kvHeads }, (size) => outputs.file(to, size), { type, ...options });
 }
 
 /** Tensors that were trained beside the model. */
@@ -67,6 +81,10 @@ export async function exportTrained(
   if (what === "trained") {
     if (type === "TQ1_0" || type === "TQ2_0")
       throw new CpmError("bad-option", "what: ternary types are for models", { field: "what" });
+    if (loraOf(trainer.graph.options.objective))
+      return await exportAdapter(trainer, parts, { to, type }, outputs, { name, signal });
+    if (/\.gguf$/i.test(to))
+      throw new CpmError("unsupported", `${to}: heads are written as folders; give a name without .gguf`, { field: "to" });
     return await writeFolder(partsOf(trainer, parts), besides(trainer), (size) => outputs.folder(to, size), { type, signal });
   }
   const tensors = modelExport(trainer, { latent: what === "latent" });

@@ -82,7 +82,14 @@ test("from random weights: a mixture of plain and packed texts, samples, a repor
 test("an adapter and a head beside the quantised story model, and its layers ternary from floats", async () => {
   const lora = configured({ model: story, objective: { kind: "lora", rank: 2, targets: ["q_proj", "v_proj"] } });
   const adapted = await json<Done>(["train", lora.file]);
-  expect(adapted.written.map(({ to }) => to)).toEqual([join(lora.out, "model.gguf"), join(lora.out, "adapter")]);
+  expect(adapted.written.map(({ to }) => to)).toEqual(
+    ["model.gguf", "adapter", "adapter.gguf"].map((name) => join(lora.out, name)),
+  );
+  const texts = ["model.gguf", "adapter", "adapter.gguf"].map(async (name) => {
+    const args = name === "model.gguf" ? [join(lora.out, name)] : [story, "--lora", join(lora.out, name)];
+    return (await json<{ tokens: number[] }>(["run", ...args, "-p", "Once", "--temperature", "0", "--max-tokens", "3"])).tokens;
+  });
+  expect((await Promise.all(texts)).map((tokens) => tokens.length)).toEqual([3, 3, 3]);
   expect((await cpm(["run", join(lora.out, "model.gguf"), "-p", "Once", "--max-tokens", "3", "--json"])).status).toBe(0);
 
   writeFileSync(join(folder, "freq.json"), JSON.stringify(Array.from({ length: 64 }, (_, i) => i + 1)));
