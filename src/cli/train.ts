@@ -11,7 +11,7 @@ import { jsonArg } from "./options.ts";
 import { note, plural, printJson, short, writeFileWhole } from "./output.ts";
 import { duration } from "./perplexity.ts";
 import { ProgressBar } from "./progress.ts";
-import { openStart, openTexts, readJson, vocabulariesOf } from "./traindata.ts";
+import { openStart, openTexts, readJson, teachersOf, vocabulariesOf } from "./traindata.ts";
 import { visibleLine } from "./visible.ts";
 
 type Wing = typeof Train;
@@ -60,6 +60,7 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
   const started = performance.now();
   const store = await wing.diskStore(config.out);
   const opened = await openStart(wing, file, config.start);
+  const teachers = await teachersOf(wing, file, config);
   const shown = new Shown(wing, file, config, args.text("html"), json);
   try {
     const texts = await openTexts(wing, file, config, opened, store, tell);
@@ -76,6 +77,7 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
         parts: opened.parts,
         feed,
         dataKey: texts.key,
+        teachers: new Map([...teachers].map(([path, { model }]) => [path, model])),
         vocabularies: await vocabulariesOf(file, config, opened.model.config.vocab),
         dequantise: beside ? await wing.dequantiser() : undefined,
       },
@@ -106,7 +108,7 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
     throw error;
   } finally {
     shown.close();
-    await opened.close();
+    for (const { close } of [opened, ...teachers.values()]) await close();
   }
 }
 

@@ -158,3 +158,19 @@ export async function vocabulariesOf(file: string, config: TrainConfig, vocab: n
   }
   return found;
 }
+
+/** Models that stages name as teachers, by the paths that name them. The caller closes them. */
+export async function teachersOf(
+  wing: Wing,
+  file: string,
+  config: TrainConfig,
+): Promise<Map<string, Pick<Opened, "model" | "close">>> {
+  const found = new Map<string, Pick<Opened, "model" | "close">>();
+  for (const { objective } of config.stages) {
+    if (objective.kind !== "lm" || !objective.teacher || found.has(objective.teacher.path)) continue;
+    const { path } = objective.teacher;
+    const files = await wing.pathFiles(String(await modelOf(besideConfig(file, path))));
+    found.set(path, { model: await wing.readModel(files, interrupt.signal), close: () => files.close() });
+  }
+  return found;
+}

@@ -29,7 +29,11 @@ export type StartConfig =
 
 /** An objective, but for what is read from files. */
 export type ObjectiveConfig =
-  | Exclude<Objective, { kind: "eagle" | "policy" }>
+  | Exclude<Objective, { kind: "lm" | "eagle" | "policy" }>
+  | (Omit<Extract<Objective, { kind: "lm" }>, "teacher"> & {
+      /** A float model with the same vocabulary, and what its distribution counts beside the labels. */
+      readonly teacher?: { readonly path: string; readonly share: number } | undefined;
+    })
   | (Omit<Extract<Objective, { kind: "eagle" }>, "vocabulary" | "features"> & {
       /** A file of token ids, as `cpm freq` writes it. */
       readonly vocabulary?: string | undefined;
@@ -181,8 +185,8 @@ function readStage(stage: Part, whole: Part): StageConfig {
 }
 
 const OBJECTIVES = {
-  lm: ["zCoef"],
-  ternary: ["zCoef", "group"],
+  lm: ["zCoef", "teacher", "share"],
+  ternary: ["zCoef", "teacher", "share", "group"],
   lora: ["rank", "alpha", "targets"],
   eagle: ["valueWeight", "probabilityWeight", "vocabulary", "window", "noise"],
   mtp: ["lambda"],
@@ -194,11 +198,12 @@ function readObjective(c: Part): ObjectiveConfig {
   const kind = c.part("objective", ["kind", ...new Set(Object.values(OBJECTIVES).flat())]).choice("kind", kinds, "lm");
   const o = c.part("objective", ["kind", ...OBJECTIVES[kind]]);
   const number = (name: string) => o.maybe(name, () => o.number(name));
+  const teacher = o.maybe("teacher", () => ({ path: o.text("teacher"), share: o.number("share", { most: 1 }, 0.5) }));
   switch (kind) {
     case "lm":
-      return { kind, zCoef: number("zCoef") };
+      return { kind, zCoef: number("zCoef"), teacher };
     case "ternary":
-      return { kind: "lm", zCoef: number("zCoef"), ternaryGroup: o.count("group", 0, 256) };
+      return { kind: "lm", zCoef: number("zCoef"), teacher, ternaryGroup: o.count("group", 0, 256) };
     case "lora": {
       const targets = o.maybe("targets", () => o.texts("targets", 1));
       const wrong = targets?.find((t) => !LINEARS.includes(t));

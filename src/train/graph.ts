@@ -19,6 +19,7 @@ import type { Machine } from "./machine.ts";
 import { mtpObjective } from "./mtp.ts";
 import { Program, rows } from "./program.ts";
 import { type PolicyOptions, policyDefaults } from "./rollout/objective.ts";
+import { writeRotation } from "./rotation.ts";
 import {
   blockMatrices,
   countOf,
@@ -33,11 +34,18 @@ import {
   type TensorShape,
   type TrainShape,
 } from "./shape.ts";
+import { Teacher, type TeacherOptions, teacherTensors } from "./teacher.ts";
 
 /** What is trained, and for what. */
 export type Objective =
   /** A whole model on next tokens; `ternaryGroup`: with ternary layer matrices (straight-through), groups of so many weights, 0: rows. */
-  | { readonly kind: "lm"; readonly zCoef?: number | undefined; readonly ternaryGroup?: number | undefined }
+  | {
+      readonly kind: "lm";
+      readonly zCoef?: number | undefined;
+      readonly ternaryGroup?: number | undefined;
+      /** A frozen model whose distributions are learnt, too. */
+      readonly teacher?: TeacherOptions | undefined;
+    }
   /** Low-rank adapters of a frozen model. `targets`: ends of the names of linear layers, default all seven. */
   | { readonly kind: "lora"; readonly rank: number; readonly alpha: number; readonly targets?: readonly string[] | undefined }
   /** An EAGLE-2 head of a frozen target. `vocabulary`: FR-Spec's draft tokens; `features`: hidden states are given, not computed. */
@@ -93,6 +101,7 @@ export function tensorsOf(shape: TrainShape, objective: Objective): { trained: T
   if (lora) return { trained: loraTensors(shape, lora.rank, lora.targets), frozen: model };
   switch (objective.kind) {
     case "lm":
+      return { trained: model, frozen: objective.teacher ? teacherTensors(objective.teacher.shape) : [] };
     case "policy":
     case "lora":
       return { trained: model, frozen: [] };
@@ -128,6 +137,7 @@ export class Graph {
   readonly noise: number;
   readonly headOut: number;
   readonly draftHead: number;
+  readonly teacher: Teacher | undefined;
   readonly zero: Program;
   /** Ternary copies of what was trained. */
   readonly refresh: Program;
@@ -204,6 +214,8 @@ export class Graph {
     this.noise = isEagle ? machine.takeReals(count * shape.hidden) : 0;
     this.headOut = isEagle ? machine.takeReals(count * shape.hidden) : 0;
     this.draftHead = isEagle && objective.vocabulary ? machine.takeReals(draftVocab * shape.hidden) : 0;
+    const teacher = objective.kind === "lm" ? objective.teacher : undefined;
+    this.teacher = teacher && new Teacher(this, teacher);
     this.zero = this.program();
     for (const t of this.trained) if (t.grad) this.zero.add("zero", [countOf(t)], [t.grad]);
     this.refresh = this.program();
@@ -224,15 +236,8 @@ export class Graph {
 
   /** Fills in constants and programs; after the machine's commit(). */
   write(): void {
-    const { shape, options, machine } = this;
-    const [half, dim] = [shape.headDim / 2, shape.headDim];
-    const table = machine.reals(this.#rope, options.length * dim);
-    for (let position = 0; position < options.length; position++)
-      for (let i = 0; i < half; i++) {
-        const angle = (position / shape.ropeTheta ** ((2 * i) / dim)) * (1 / (shape.ropeFactors?.[i] ?? 1));
-        table[position * dim + i] = Math.cos(angle) * shape.ropeScale;
-        table[position * dim + half + i] = Math.sin(angle) * shape.ropeScale;
-      }
+    writeRotation(this.machine, this.#rope, this.shape, this.options.length);
+    this.teacher?.write();
     for (const p of [this.zero, this.refresh, this.gradients, this.evaluate]) p.write();
     this.gatherHead();
   }
@@ -353,6 +358,7 @@ export class Graph {
 function lmObjective(g: Graph, p: Program, gradient: boolean): void {
   const { objective } = g.options;
   g.trunkForward(p);
+  g.teacher?.forward(p);
   const dz = gradient ? g.machine.takeReals(g.setting.count * g.shape.hidden) : 0;
   const policy =
     objective.kind === "policy" && g.policy ? { ...g.policy, ...policyDefaults(objective), kl: g.losses[1] } : undefined;
@@ -364,8 +370,9 @@ function lmObjective(g: Graph, p: Program, gradient: boolean): void {
     inverse: g.batch.inverse,
     losses: g.losses[0],
     zCoef: objective.kind === "lm" ? (objective.zCoef ?? 0) : 0,
-    factor: 1,
+    factor: 1 - (g.teacher?.share ?? 0),
     policy,
+    teacher: g.teacher && { teacher: g.teacher, losses: g.losses[1] },
   });
   if (gradient) g.trunkBackward(p, dz, g.machine.takeReals(g.setting.count * g.shape.hidden));
 }

@@ -2,6 +2,7 @@
 import type { Graph } from "./graph.ts";
 import { type Program, rows, turned } from "./program.ts";
 import type { PolicyBounds } from "./rollout/objective.ts";
+import type { Teacher } from "./teacher.ts";
 
 export interface CrossEntropy {
   /** Hidden states after the norm (tokens, hidden). */
@@ -24,6 +25,8 @@ export interface CrossEntropy {
         readonly kl: number;
       } & PolicyBounds)
     | undefined;
+  /** Whose distribution is learnt beside the labels; `losses`: where its part goes. */
+  readonly teacher?: { readonly teacher: Teacher; readonly losses: number } | undefined;
 }
 
 export function crossEntropy(g: Graph, p: Program, c: CrossEntropy): void {
@@ -39,11 +42,21 @@ export function crossEntropy(g: Graph, p: Program, c: CrossEntropy): void {
     p.matmul([count, vocab, hidden], z, turned(w), logits, { alpha });
     const given = [g.logits, c.labels + 4 * row, c.weights + row * real, c.inverse, g.nll + 8 * row, c.losses + 8 * row];
     const sizes = [count, vocab, c.dz ? 1 : 0];
+    const soft = c.teacher;
+    if (soft) {
+      soft.teacher.headForward(p, row, count);
+      p.add("combine", [count, vocab, vocab, vocab], [g.logits, soft.teacher.copy], [1, 0]);
+    }
     if (c.policy) {
       const { kl, behaviour, reference, advantage, low, high, dual, beta } = c.policy;
       const more = [kl, behaviour, reference, advantage].map((at) => at + 8 * row);
       p.add("policy", sizes, [...given, ...more], [low, high, dual, beta]);
     } else p.add("crossEntropy", sizes, given, [c.zCoef, c.factor]);
+    if (soft) {
+      const { copy, logits: target, share } = soft.teacher;
+      p.add("softCrossEntropy", sizes, [copy, target, c.weights + row * real, c.inverse, soft.losses + 8 * row], [share]);
+      if (c.dz) p.add("combine", [count, vocab, vocab, vocab], [copy, g.logits], [1, 1]);
+    }
     if (c.dz) {
       p.matmul([count, hidden, vocab], logits, w, rows(c.dz + row * hidden * real, hidden), { alpha });
       if (head.grad) {

@@ -114,10 +114,10 @@ export async function* weightsOfModel(model: ModelFile, options: WeightOptions =
   if (model.head) yield await matrix(HEAD, model.head);
 }
 
-/** Sets all tensors of a trainer that the model has. Throws as {@link weightsOfModel}, and "bad-input" for a model of another shape. */
-export async function setWeights(trainer: Trainer, model: ModelFile, options: WeightOptions = {}): Promise<void> {
+/** Sets all tensors of a trainer that the model has. `prefix`: before their names, as of a teacher. Throws as {@link weightsOfModel}, and "bad-input" for a model of another shape. */
+export async function setWeights(trainer: Trainer, model: ModelFile, options: WeightOptions = {}, prefix = ""): Promise<void> {
   for await (const { name, values } of weightsOfModel(model, options))
-    if (trainer.graph.tensors.has(name)) trainer.set(name, values);
+    if (trainer.graph.tensors.has(prefix + name)) trainer.set(prefix + name, values);
 }
 
 async function matrixOf(file: WeightFile, options: WeightOptions): Promise<Float32Array> {

@@ -2,6 +2,7 @@
 // to the same bytes.
 import { now } from "../clock.ts";
 import { CpmError } from "../errors.ts";
+import type { ModelFile } from "../model/config.ts";
 import { type Batch, weightOf } from "./batch.ts";
 import { Checkpoint, type RunState, writeCheckpoint } from "./checkpoint.ts";
 import { mix } from "./checksum.ts";
@@ -24,6 +25,7 @@ import {
 } from "./running.ts";
 import { normal, uniform } from "./scratch.ts";
 import { modelTensors } from "./shape.ts";
+import { TEACHER } from "./teacher.ts";
 import { modelExport, parametersOf } from "./tensors.ts";
 import { Trainer } from "./trainer.ts";
 
@@ -117,7 +119,21 @@ class Run {
     return this.#config.stages[this.#state.stage]!;
   }
 
-  #objective({ objective }: StageConfig): Objective {
+  #teacher({ objective }: StageConfig): ModelFile | undefined {
+    if (objective.kind !== "lm" || !objective.teacher) return undefined;
+    const { path } = objective.teacher;
+    const found = this.#input.teachers?.get(path);
+    if (!found) throw new CpmError("bad-option", `teacher: no model was given for ${path}`, { field: "teacher" });
+    return found;
+  }
+
+  #objective(stage: StageConfig): Objective {
+    const { objective } = stage;
+    if (objective.kind === "lm") {
+      const teacher = this.#teacher(stage);
+      const shape = teacher && shapeOfModel(teacher.config, this.#config.length);
+      return { ...objective, teacher: shape && { shape, share: objective.teacher!.share } };
+    }
     if (objective.kind !== "eagle") return objective;
     const { vocabulary, noise: _, ...rest } = objective;
     return { ...rest, vocabulary: vocabulary === undefined ? undefined : this.#input.vocabularies?.get(vocabulary) };
@@ -145,9 +161,11 @@ class Run {
       const scratch = start.kind === "scratch";
       const models = new Set(modelTensors(shape).map(({ name }) => name));
       // Numbers that are nowhere yet, in the order of the tensors: of the model itself where there is none, and of what is put beside it.
-      const made = [...trainer.graph.tensors.keys()].filter((name) => scratch || !models.has(name));
+      const made = [...trainer.graph.tensors.keys()].filter((name) => (models.has(name) ? scratch : !name.startsWith(TEACHER)));
       trainer.initialise(normal(mix(seed)), made, scratch ? start.std : undefined);
       if (!scratch) await setWeights(trainer, model, { dequantise, signal });
+      const teacher = this.#teacher(stage);
+      if (teacher) await setWeights(trainer, teacher, { signal }, TEACHER);
       for (const [name, values] of before ?? []) if (trainer.graph.tensors.has(name)) trainer.set(name, values);
       const base = frozenKey(trainer);
       if (checkpoint) {
@@ -190,7 +208,7 @@ class Run {
 
   /** The next stage's trainer. What the stage before has trained goes on; moments begin anew. */
   async #next(trainer: Trainer): Promise<Trainer> {
-    const values = new Map<string, ArrayLike<number>>([...trainer.graph.tensors.keys()].map((name) => [name, trainer.get(name)]));
+    const values = new Map<string, ArrayLike<number>>(trainer.trained.map(({ name }) => [name, trainer.get(name)]));
     await trainer.close();
     this.#state = { ...this.#state, stage: this.#state.stage + 1, step: 0, recent: [], lowest: null };
     const next = await this.#open(undefined, values);
@@ -322,7 +340,9 @@ class Run {
     if (graph.noise) machine.reals(graph.noise, graph.setting.count * graph.shape.hidden).fill(0);
     let [sum, weight] = [0, 0];
     for (const batch of this.#heldOut) {
-      const { loss } = await trainer.evaluate(batch, this.#hooks.signal);
+      // Of a distilled model the part of the labels, so that runs compare.
+      const { loss: whole, parts } = await trainer.evaluate(batch, this.#hooks.signal);
+      const loss = graph.teacher ? parts[0] : whole;
       const counted = weightOf(batch);
       sum += loss * counted;
       weight += counted;

@@ -68,6 +68,8 @@ export interface RunInput {
   readonly dataKey: string;
   /** FR-Spec's vocabulary of each stage that names one. */
   readonly vocabularies?: ReadonlyMap<string, Int32Array> | undefined;
+  /** Models that stages name as teachers. */
+  readonly teachers?: ReadonlyMap<string, ModelFile> | undefined;
   readonly dequantise?: Dequantise | undefined;
 }
 

@@ -7,6 +7,7 @@ import { Optimiser, type OptimiserOptions } from "./optimiser.ts";
 import { policyDefaults } from "./rollout/objective.ts";
 import { checkSchedule } from "./schedule.ts";
 import { checkShape, countOf, mupScales, type TensorShape } from "./shape.ts";
+import { checkTeacher } from "./teacher.ts";
 
 export interface TrainerOptions extends GraphOptions {
   /** Absent: only losses and gradients. */
@@ -49,6 +50,7 @@ export class Trainer {
     checkShape(options.shape);
     if (options.optimiser) checkSchedule(options.optimiser.schedule);
     if (options.objective.kind === "policy") policyDefaults(options.objective);
+    if (options.objective.kind === "lm" && options.objective.teacher) checkTeacher(options.objective.teacher, options.shape);
     const trainer = new Trainer(machine, options);
     machine.commit();
     trainer.graph.write();
@@ -171,7 +173,9 @@ export class Trainer {
           ? a + (objective.lambda ?? 0.3) * b
           : objective.kind === "policy"
             ? a + policyDefaults(objective).beta * b
-            : a;
+            : objective.kind === "lm" && objective.teacher
+              ? (1 - objective.teacher.share) * a + objective.teacher.share * b
+              : a;
     return { loss, parts };
   }
 

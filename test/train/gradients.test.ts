@@ -87,6 +87,17 @@ for (const [name, options] of Object.entries({
     shape: { ...SMALL, kvHeads: 1 },
     recompute: true,
   },
+  "a model and a teacher of another shape": {
+    objective: {
+      kind: "lm" as const,
+      zCoef: 1e-2,
+      teacher: {
+        shape: { ...SMALL, layers: 1, hidden: 10, heads: 2, kvHeads: 1, headDim: 8, ropeFactors: undefined },
+        share: 0.4,
+      },
+    },
+    chunk: 7,
+  },
   adapters: { objective: { kind: "lora" as const, rank: 3, alpha: 5 } },
   "adapters of some layers": { objective: { kind: "lora" as const, rank: 2, alpha: 5, targets: ["q_proj", "v_proj"] } },
   "a model and its MTP layer": { objective: { kind: "mtp" as const, lambda: 0.4 }, shape: { ...SMALL, tied: true } },
@@ -117,6 +128,23 @@ test("a ternary model's gradient is that of the model with those weights", async
   const codes = new Set(ternary.get("model.layers.0.mlp.up_proj.weight", "use").map((x) => Math.sign(x)));
   expect([...codes].sort()).toEqual([-1, 0, 1]);
   for (const { name } of ternary.trained) expect(ternary.get(name, "grad"), name).toEqual(plain.get(name, "grad"));
+});
+
+test("a teacher that is the model itself pulls nowhere, and its part of the loss is the entropy", async () => {
+  const options = { shape: SMALL, rows: 3, length: LENGTH };
+  const plain = await trainerOf({ objective: { kind: "lm" } });
+  const taught = await Trainer.create(await machineOf("train.float64"), {
+    ...options,
+    objective: { kind: "lm", teacher: { shape: SMALL, share: 1 } },
+  });
+  for (const { name } of plain.trained) for (const prefix of ["", "teacher."]) taught.set(prefix + name, plain.get(name));
+  const batch = batchOf(SMALL, 3, LENGTH, 2);
+  const { parts } = await taught.gradients(batch);
+  expect(parts[0]).toBeCloseTo((await plain.evaluate(batch)).loss, 12);
+  expect(parts[1]).toBeLessThan(Math.log(SMALL.vocab));
+  for (const { name } of taught.trained) expect(Math.max(...taught.get(name, "grad").map(Math.abs)), name).toBeLessThan(1e-12);
+  const wrong = { objective: { kind: "lm" as const, teacher: { shape: { ...SMALL, vocab: 20 }, share: 1 } } };
+  await expect(trainerOf(wrong)).rejects.toMatchObject({ code: "unsupported" });
 });
 
 test("two documents in one row give the gradients of two rows", async () => {

@@ -34,6 +34,22 @@ const made = tokenizerParts(memoryFiles("", tinyFolder(tinyModel(), "F32"))).the
   ),
 );
 
+/** A model of another width with the same vocabulary. */
+const teacher = tokenizerParts(memoryFiles("", tinyFolder(tinyModel(), "F32"))).then((parts) =>
+  scratchModel(
+    {
+      hidden_size: 16,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      intermediate_size: 24,
+      max_position_embeddings: 64,
+      tie_word_embeddings: true,
+    },
+    parts,
+    320,
+  ),
+);
+
 /** Documents that are easy to foretell: each counts on from its first token. */
 async function feedOf(config: TrainConfig, shard?: Shard): Promise<Feed> {
   const output = memoryOutput("x.tokens");
@@ -71,8 +87,9 @@ const configOf = (changes: object = {}): TrainConfig =>
 
 async function run(config: TrainConfig, store: RunStore, hooks: RunHooks = {}): Promise<RunResult> {
   const { model, parts } = await made;
+  const teachers = new Map([["small", (await teacher).model]]);
   const result = await runTraining(
-    { config, store, machine: () => machineOf(), model, parts, feed: await feedOf(config), dataKey: "d" },
+    { config, store, machine: () => machineOf(), model, parts, feed: await feedOf(config), dataKey: "d", teachers },
     hooks,
   );
   await result.trainer.close();
@@ -96,6 +113,7 @@ const kinds: Readonly<Record<string, object>> = {
   whole: { packing: "whole" },
   muon: { optimiser: { kind: "muon" } },
   ternary: { objective: { kind: "ternary", group: 16 } },
+  "ternary from a teacher": { objective: { kind: "ternary", group: 16, teacher: "small", share: 0.3 } },
   lora: { objective: { kind: "lora", rank: 2 } },
   eagle: { objective: { kind: "eagle", noise: 0.1, window: 8 } },
   mtp: { objective: { kind: "mtp" } },
