@@ -22,6 +22,7 @@ import { explain } from "./options.ts";
 import { note, outputFailed, write } from "./output.ts";
 import { perplexity } from "./perplexity.ts";
 import { imatrix, quantize } from "./quantize.ts";
+import { review } from "./review.ts";
 import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
@@ -49,6 +50,7 @@ const commands: readonly Command[] = [
   agent,
   survey,
   synth,
+  review,
   perplexity,
   quantize,
   imatrix,
