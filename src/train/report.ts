@@ -11,7 +11,7 @@ export interface ReportAbout {
 
 type Point = readonly [x: number, y: number];
 
-interface Line {
+export interface ChartLine {
   readonly name: string;
   readonly colour: string;
   readonly points: readonly Point[];
@@ -19,9 +19,9 @@ interface Line {
   readonly dots?: boolean;
 }
 
-interface Chart {
+export interface Chart {
   readonly title: string;
-  readonly lines: readonly Line[];
+  readonly lines: readonly ChartLine[];
   readonly log?: boolean;
   /** Updates at which a stage begins. */
   readonly stages: readonly number[];
@@ -84,7 +84,8 @@ function logTicks(low: number, high: number): number[] {
   return out.filter((t) => Math.log10(t) >= low && Math.log10(t) <= high);
 }
 
-function chart({ title, lines, log = false, stages }: Chart): string {
+/** A figure of lines over updates. */
+export function chart({ title, lines, log = false, stages }: Chart): string {
   const kept = lines
     .map((line) => ({ ...line, points: thinned(line.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0))) }))
     .filter(({ points }) => points.length > 0);
@@ -119,7 +120,8 @@ function chart({ title, lines, log = false, stages }: Chart): string {
   return `<figure><figcaption>${escaped(title)} ${names.join(" · ")}</figcaption><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">${across.join("")}${marks.join("")}${down.join("")}${drawn.join("")}</svg></figure>`;
 }
 
-const STYLE = `body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1200px;padding:0 1rem;color:#222;background:#fff}
+/** Of pages with figures. */
+export const STYLE = `body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1200px;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.4rem}dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.3rem 1.5rem}dt{color:#666;font-size:.85rem}dd{margin:0}
 main{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1rem}figure{margin:0}figcaption{font-weight:600}figcaption span{font-weight:400;margin-left:.5em}
 svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#666}.g{stroke:#ddd;stroke-width:.6}.s{stroke:#bc6c25;stroke-dasharray:3 3}

@@ -117,6 +117,9 @@ const kinds: Readonly<Record<string, object>> = {
   lora: { objective: { kind: "lora", rank: 2 } },
   eagle: { objective: { kind: "eagle", noise: 0.1, window: 8 } },
   mtp: { objective: { kind: "mtp" } },
+  sparse: {
+    sparse: { kernelSize: 2, kernelStride: 1, blockSize: 2, initBlocks: 1, windowSize: 4, topk: 3, denseLen: 8 },
+  },
   stages: { stages: [{ updates: 5 }, { updates: 7, objective: { kind: "ternary", group: 0 }, schedule: { peak: 5e-3 } }] },
 };
 for (const [name, changes] of Object.entries(kinds))
