@@ -13,6 +13,7 @@ import { chat } from "./chat.ts";
 import { clean } from "./clean.ts";
 import { constrain } from "./constrain.ts";
 import { convert } from "./convert.ts";
+import { evaluation } from "./eval.ts";
 import { freq } from "./freq.ts";
 import { chooseNetwork, hubCommands } from "./hub.ts";
 import { inspect } from "./inspect.ts";
@@ -52,6 +53,7 @@ const commands: readonly Command[] = [
   synth,
   review,
   perplexity,
+  evaluation,
   quantize,
   imatrix,
   verify,

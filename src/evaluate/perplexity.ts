@@ -8,11 +8,11 @@ import type { Session } from "../door/session.ts";
 import { CpmError } from "../errors.ts";
 import { type Bytes, blobSource, bytesSource } from "../file/bytes.ts";
 import type { Source } from "../file/source.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
 import { Breath } from "./breath.ts";
 import { type KlBase, type KlRow, klHeader, klRow, openKlBase, scoredFrom } from "./klfile.ts";
 import { compareRows, logSumOf } from "./softmax.ts";
 import { type Compared, type Divergence, divergenceOf, type Estimate, meanOf, quantile } from "./statistics.ts";
+import { encoded } from "./tokens.ts";
 
 /** Where a base file's bytes are: bytes, a Blob, or anything that is read in ranges. */
 export type KlInput = Bytes | Blob | Source;
@@ -178,7 +178,10 @@ async function tokensOf(
       field: "text",
     });
   }
-  const tokens = typeof text === "string" ? await encoded(model.tokenizer, text, breath) : Int32Array.from(text);
+  const tokens =
+    typeof text === "string"
+      ? Int32Array.from(await encoded(model.tokenizer, text, { special: false, eos: false }, breath))
+      : Int32Array.from(text);
   const vocab = model.info.config.vocab;
   const stray = tokens.findIndex((token, i) => token < 0 || token >= vocab || (typeof text !== "string" && token !== text[i]));
   if (stray >= 0)
@@ -194,14 +197,6 @@ async function tokensOf(
       { field: "text" },
     );
   return base.tokens;
-}
-
-async function encoded(tokenizer: Tokenizer, text: string, breath: Breath): Promise<Int32Array> {
-  const steps = tokenizer.encodeSteps(text, { special: false, eos: false });
-  for (let step = steps.next(); ; step = steps.next()) {
-    if (step.done) return Int32Array.from(step.value);
-    await breath.take();
-  }
 }
 
 /** One measurement: what is collected, chunk by chunk. */

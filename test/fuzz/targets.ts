@@ -11,6 +11,7 @@ import * as here from "../../src/door/here.ts";
 import type { Model } from "../../src/door/model.ts";
 import type { EngineHost, ModelInput } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
+import { readTasks } from "../../src/evaluate/tasks/read.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { parseObject } from "../../src/file/json.ts";
 import { HubClient } from "../../src/hub/client.ts";
@@ -478,6 +479,17 @@ export async function targets(): Promise<Target[]> {
       kind: "bytes",
       seeds: seeds('{"text": "a", "meta": {"x": 1}}\n\n{"content": "b"}\r\n{"text": "\\ud83d\\ude00"}\n'),
       run: lines,
+    },
+    {
+      name: "tasks",
+      kind: "json",
+      seeds: seeds(
+        { prompt: "1 + 1 =", answer: 2, id: "a", match: "math", stop: "\n" },
+        { question: "a", choices: ["b", "c"], answer: 1 },
+        { prompt: "def f():", test: "def check(f): pass", entry_point: "f" },
+        { text: "Write g.", test_list: ["assert g()"], test_setup_code: "", language: "python" },
+      ),
+      run: (bytes) => readTasks(bytes),
     },
     {
       name: "classifier",
