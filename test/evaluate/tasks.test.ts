@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { createSandbox } from "../../dist/host/verify.node.js";
 import type { Sandbox, SandboxJob } from "../../src/data/verify/code.ts";
-import { CpmError, evaluateTasks, readTasks } from "../../src/evaluate/index.ts";
+import { type ChoiceTask, CpmError, evaluateTasks, readTasks } from "../../src/evaluate/index.ts";
 import { bestOf } from "../../src/evaluate/tasks/choice.ts";
 import { matches } from "../../src/evaluate/tasks/run.ts";
 import { doors, open } from "../support/door.ts";
@@ -86,7 +86,7 @@ test("the likelihood of a choice is that of its tokens behind the prompt's", asy
   const found = await evaluateTasks(model, tasks);
   const { tokenizer } = model;
   for (const [i, result] of found.results.entries()) {
-    const task = tasks[i] as { prompt: string; choices: string[]; right: number };
+    const task = tasks[i] as ChoiceTask;
     const prompt = tokenizer.encode(task.prompt, { special: false });
     for (const [k, choice] of task.choices.entries()) {
       const space = /\s$/.test(task.prompt) || /^\s/.test(choice) ? "" : " ";
