@@ -138,7 +138,7 @@ function codeOf(fields: Fields, fail: Fail): Pick<CodeTask, "language" | "tests"
 /** MBPP: the tests tell what the function is called. */
 function codePrompt(fields: Fields, prompt: string): string {
   const { test_list } = fields as { test_list?: unknown };
-  return Array.isArray(test_list) ? `${prompt}\nThe program must pass these tests:\n${test_list.join("\n")}` : prompt;
+  return Array.isArray(test_list) ? `${prompt}\nThe program must pass these tests:\n${test_list.map(String).join("\n")}` : prompt;
 }
 
 /**
