@@ -67,7 +67,7 @@ export function taskOf(fields: Fields, where: string, line: number): EvalTask {
   const name = typeof fields["prompt"] === "string" ? "prompt" : kind === "code" ? "text" : "question";
   const prompt = fields[name];
   if (typeof prompt !== "string" || prompt.trim() === "") return fail(prompt === undefined ? "prompt" : name, "a text");
-  const common = { id: String(id ?? line), line, prompt };
+  const common = { id: typeof id === "string" || typeof id === "number" ? String(id) : String(line), line, prompt };
   if (kind === "choice") return { ...common, kind, ...choiceOf(fields, fail) };
   const stop = stopOf(fields, fail);
   if (kind === "code") return { ...common, kind, stop, ...codeOf(fields, fail), prompt: codePrompt(fields, prompt) };
