@@ -11,7 +11,7 @@ import { jsonArg } from "./options.ts";
 import { note, plural, printJson, short, writeFileWhole } from "./output.ts";
 import { duration } from "./perplexity.ts";
 import { ProgressBar } from "./progress.ts";
-import { openStart, openTexts, readJson, teachersOf, vocabulariesOf } from "./traindata.ts";
+import { openStart, openTarget, openTexts, type Resident, readJson, teachersOf, vocabulariesOf } from "./traindata.ts";
 import { visibleLine } from "./visible.ts";
 
 type Wing = typeof Train;
@@ -62,21 +62,24 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
   const opened = await openStart(wing, file, config.start);
   const teachers = await teachersOf(wing, file, config);
   const shown = new Shown(wing, file, config, args.text("html"), json);
+  let target: Resident | undefined;
   try {
     const texts = await openTexts(wing, file, config, opened, store, tell);
     const { length, seed, packing, heldOut } = config;
     const feed = new wing.Feed(texts.sources, { length, seed, packing, heldOut });
     const beside = config.stages.some(({ objective }) => objective.kind === "lora" || objective.kind === "eagle");
+    target = await openTarget(wing, file, config, store);
     const { trainer, log, updates } = await wing.runTraining(
       {
         config,
         store,
+        features: target?.features,
         machine: () =>
           wing.openTrainingMachine({ threads: config.threads, variant: config.variant, maxMemoryBytes: config.maxMemoryBytes }),
         model: opened.model,
         parts: opened.parts,
         feed,
-        dataKey: texts.key,
+        dataKey: target ? `${texts.key} ${target.features.key}` : texts.key,
         teachers: new Map([...teachers].map(([path, { model }]) => [path, model])),
         vocabularies: await vocabulariesOf(file, config, opened.model.config.vocab),
         dequantise: beside ? await wing.dequantiser() : undefined,
@@ -108,6 +111,7 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
     throw error;
   } finally {
     shown.close();
+    await target?.close();
     for (const { close } of [opened, ...teachers.values()]) await close();
   }
 }

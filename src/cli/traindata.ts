@@ -6,7 +6,7 @@ import process from "node:process";
 import { setImmediate } from "node:timers/promises";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
-import { loadTokenizer, type Tokenizer } from "cpm-wasm";
+import { load, loadTokenizer, type Tokenizer } from "cpm-wasm";
 import type * as Train from "cpm-wasm/train";
 import type { DataRecord, FeedSource, FolderParts, ModelFile, RunStore, StartConfig, TrainConfig } from "cpm-wasm/train";
 import { CpmError } from "../index.ts";
@@ -140,6 +140,39 @@ export async function openTexts(
     }
   }
   return { sources, key: bytesToHex(all.digest()) };
+}
+
+/** A model as it is loaded here, whose states a head learns. */
+export interface Resident {
+  readonly features: Train.Features;
+  close(): Promise<void>;
+}
+
+/** The resident target of a head; undefined where there is none. */
+export async function openTarget(
+  wing: Wing,
+  file: string,
+  { stages, start, length, threads }: TrainConfig,
+  store: RunStore,
+): Promise<Resident | undefined> {
+  const [{ objective }] = stages as [TrainConfig["stages"][number]];
+  if (objective.kind !== "eagle" || objective.target !== "resident" || start.kind !== "model") return undefined;
+  const { signal } = interrupt;
+  const path = String(await modelOf(besideConfig(file, start.path)));
+  const model = await load(path, { contextSize: Math.max(64, length), draft: false, signal, ...(threads ? { threads } : {}) });
+  try {
+    const features = await wing.Features.open(store, await wing.targetOf(model), signal);
+    return {
+      features,
+      async close() {
+        await features.close();
+        await model.dispose();
+      },
+    };
+  } catch (error) {
+    await model.dispose();
+    throw error;
+  }
 }
 
 /** FR-Spec's vocabularies by the paths that name them. @throws CpmError "bad-option" for files that are no lists of token ids */

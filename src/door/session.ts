@@ -68,6 +68,20 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Appends tokens. Resolves with their final hidden states, after the model's last norm: Float32Array (tokens × hidden), what the head
+   * and draft heads read. Rejects as forward() does.
+   */
+  async states(
+    tokens: readonly number[] | Int32Array,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Float32Array> {
+    const { signal } = given(options, ["signal"]);
+    checkSignal(signal);
+    const list = tokensOf("tokens", tokens);
+    return this.#call(signal, (id, end) => this.#engine.forward(id, list, "states", end));
+  }
+
+  /**
    * Appends tokens and tells which blocks of the cache they attended to, in each layer and KV head: of every `every`-th token
    * (default 1). A dense sequence attends to all blocks up to its own. Rejects as forward() does.
    */

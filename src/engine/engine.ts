@@ -86,7 +86,7 @@ export class Engine implements EngineApi {
   forward(
     session: number,
     tokens: readonly number[],
-    logits: "none" | "last" | "all",
+    logits: "none" | "last" | "all" | "states",
     outer?: AbortSignal,
   ): Promise<Float32Array> {
     return this.#turns.inSession(
@@ -94,9 +94,10 @@ export class Engine implements EngineApi {
       async () => {
         const { sequence, out } = await this.#turns.inTurn(() => {
           const sequence = this.#parts.sequences.get(session);
-          const vocab = this.info.config.vocab;
+          const { vocab, hidden } = this.info.config;
           checkTokens(tokens, vocab, sequence);
-          return { sequence, out: logitsArray(logits === "none" ? 0 : logits === "last" ? vocab : vocab * tokens.length) };
+          const width = logits === "states" ? hidden : vocab;
+          return { sequence, out: logitsArray(logits === "none" ? 0 : logits === "last" ? width : width * tokens.length) };
         }, outer);
         let filled = 0;
         await this.#append(sequence, tokens, logits, outer, (row) => {
@@ -145,7 +146,7 @@ export class Engine implements EngineApi {
   async #append(
     sequence: Sequence,
     tokens: readonly number[],
-    logits: "none" | "last" | "all",
+    logits: "none" | "last" | "all" | "states",
     outer: AbortSignal | undefined,
     onRows: (rows: Float32Array) => void,
     recorder?: BlockRecorder,
@@ -161,6 +162,11 @@ export class Engine implements EngineApi {
           end = Math.min(tokens.length, begin + stepper.batchRows(total));
           const batch = tokens.slice(begin, end);
           await stepper.layers(causalRows(sequence, batch, total), signal, recorder);
+          if (logits === "states")
+            stepper.states(
+              batch.map((_, i) => i),
+              onRows,
+            );
           const last = end === tokens.length;
           const wanted = logits === "all" ? batch.map((_, i) => i) : logits === "last" && last ? [batch.length - 1] : [];
           for (let i = 0; i < wanted.length; i += stepper.logitRows) {

@@ -332,11 +332,11 @@ export interface EngineApi {
   readonly info: EngineInfo;
   /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's), computed with `lora` (default: all at their scales). */
   open(contextSize?: number, lora?: readonly AdapterUse[]): Promise<number>;
-  /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]). */
+  /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]), or all final states ([tokens × hidden]). */
   forward(
     session: number,
     tokens: readonly number[],
-    logits: "none" | "last" | "all",
+    logits: "none" | "last" | "all" | "states",
     signal?: AbortSignal,
   ): Promise<Float32Array>;
   /** Appends tokens and tells which blocks every `every`-th of them attended to, in each layer and KV head. */

@@ -274,7 +274,7 @@ export class EngineClient implements EngineApi {
   forward(
     session: number,
     tokens: readonly number[],
-    logits: "none" | "last" | "all",
+    logits: "none" | "last" | "all" | "states",
     signal?: AbortSignal,
   ): Promise<Float32Array> {
     return this.#call("forward", [session, tokens, logits], signal);

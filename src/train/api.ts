@@ -17,6 +17,7 @@ export {
 } from "./config.ts";
 export { type ChatDocumentOptions, chatDocuments, textDocument } from "./documents.ts";
 export { type GgufExportOptions, writeGguf } from "./export.ts";
+export { Features, headBatch, type Target, targetOf } from "./features.ts";
 export { Feed, type FeedOptions, type FeedSource, type FeedState } from "./feed.ts";
 export { defaultExports, exportTrained, type Outputs } from "./finish.ts";
 export type { FloatType } from "./floats.ts";

@@ -37,6 +37,8 @@ export type ObjectiveConfig =
   | (Omit<Extract<Objective, { kind: "eagle" }>, "vocabulary" | "features"> & {
       /** A file of token ids, as `cpm freq` writes it. */
       readonly vocabulary?: string | undefined;
+      /** Whose states a head learns: of the model as it is loaded here, quantised or not, or of its weights as floats. */
+      readonly target: "resident" | "float";
       /** Width of the noise on the target's states, before it is scaled by 512 / length (EAGLE: 0.1). */
       readonly noise: number;
     });
@@ -188,7 +190,7 @@ const OBJECTIVES = {
   lm: ["zCoef", "teacher", "share"],
   ternary: ["zCoef", "teacher", "share", "group"],
   lora: ["rank", "alpha", "targets"],
-  eagle: ["valueWeight", "probabilityWeight", "vocabulary", "window", "noise"],
+  eagle: ["valueWeight", "probabilityWeight", "vocabulary", "window", "noise", "target"],
   mtp: ["lambda"],
 } as const;
 const LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -219,6 +221,7 @@ function readObjective(c: Part): ObjectiveConfig {
         vocabulary: o.maybe("vocabulary", () => o.text("vocabulary")),
         window: o.maybe("window", () => o.count("window", 1)),
         noise: o.number("noise", {}, 0),
+        target: o.choice("target", ["resident", "float"], "resident"),
       };
     case "mtp":
       return { kind, lambda: number("lambda") };

@@ -7,6 +7,7 @@ import { type Batch, weightOf } from "./batch.ts";
 import { Checkpoint, type RunState, writeCheckpoint } from "./checkpoint.ts";
 import { mix } from "./checksum.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
+import { type Features, headBatch } from "./features.ts";
 import type { Fed } from "./feed.ts";
 import { folderFiles } from "./folder.ts";
 import type { Objective } from "./graph.ts";
@@ -37,6 +38,10 @@ import { Trainer } from "./trainer.ts";
 export async function runTraining(input: RunInput, hooks: RunHooks = {}): Promise<RunResult> {
   return await new Run(input, hooks).all();
 }
+
+const putStates = (trainer: Trainer, states: Float32Array | undefined): void => {
+  if (states) trainer.machine.reals(trainer.graph.hidden, states.length).set(states);
+};
 
 class Run {
   readonly #input: RunInput;
@@ -135,8 +140,12 @@ class Run {
       return { ...objective, teacher: shape && { shape, share: objective.teacher!.share } };
     }
     if (objective.kind !== "eagle") return objective;
-    const { vocabulary, noise: _, ...rest } = objective;
-    return { ...rest, vocabulary: vocabulary === undefined ? undefined : this.#input.vocabularies?.get(vocabulary) };
+    const { vocabulary, noise: _, target: __, ...rest } = objective;
+    return {
+      ...rest,
+      features: this.#features !== undefined,
+      vocabulary: vocabulary === undefined ? undefined : this.#input.vocabularies?.get(vocabulary),
+    };
   }
 
   /** A trainer for the stage: weights from the checkpoint, from the stage before, or from the beginning. */
@@ -256,9 +265,10 @@ class Run {
     const started = now();
     const fed: Fed[] = [];
     for (let i = 0; i < accumulate; i++) fed.push(await feed.next(rows, signal));
-    const batches = fed.map(({ batch }) => batch);
+    const batches = fed.map(({ batch }) => this.#counted(batch));
+    const states = await this.#statesOf(batches);
     const update = this.#state.updates + 1;
-    const result = await trainer.step(batches, signal, this.#noise(trainer, update)).catch((error: unknown) => {
+    const result = await trainer.step(batches, signal, this.#place(trainer, update, states)).catch((error: unknown) => {
       throw error instanceof CpmError && error.detail.field === "loss" ? this.#broken(error.message, fed) : error;
     });
     const read = batches.reduce((sum, { segments }) => sum + segments.reduce((n, s) => n + (s >= 0 ? 1 : 0), 0), 0);
@@ -310,6 +320,31 @@ class Run {
     });
   }
 
+  /** States of the resident target, where a head is trained on those. */
+  get #features(): Features | undefined {
+    const { objective } = this.#stage();
+    return objective.kind === "eagle" && objective.target === "resident" ? this.#input.features : undefined;
+  }
+
+  #counted(batch: Batch): Batch {
+    return this.#stage().objective.kind === "eagle" ? headBatch(batch) : batch;
+  }
+
+  async #statesOf(batches: readonly Batch[]): Promise<Float32Array[]> {
+    const states: Float32Array[] = [];
+    for (const batch of batches) if (this.#features) states.push(await this.#features.of(batch, this.#hooks.signal));
+    return states;
+  }
+
+  /** What goes into the trainer's memory before a batch is computed. */
+  #place(trainer: Trainer, update: number, states: readonly Float32Array[]): ((batch: number) => void) | undefined {
+    const noise = this.#noise(trainer, update);
+    return (batch) => {
+      noise?.(batch);
+      putStates(trainer, states[batch]);
+    };
+  }
+
   /** EAGLE's noise on the target's states, U(-w, w) * 512 / length: the same for the same update. */
   #noise(trainer: Trainer, update: number): ((batch: number) => void) | undefined {
     const { objective } = this.#stage();
@@ -339,9 +374,12 @@ class Run {
     const { graph, machine } = trainer;
     if (graph.noise) machine.reals(graph.noise, graph.setting.count * graph.shape.hidden).fill(0);
     let [sum, weight] = [0, 0];
-    for (const batch of this.#heldOut) {
+    for (const given of this.#heldOut) {
+      const batch = this.#counted(given);
+      if (weightOf(batch) === 0) continue;
+      const [states] = await this.#statesOf([batch]);
       // Of a distilled model the part of the labels, so that runs compare.
-      const { loss: whole, parts } = await trainer.evaluate(batch, this.#hooks.signal);
+      const { loss: whole, parts } = await trainer.evaluate(batch, this.#hooks.signal, () => putStates(trainer, states));
       const loss = graph.teacher ? parts[0] : whole;
       const counted = weightOf(batch);
       sum += loss * counted;
@@ -366,6 +404,7 @@ class Run {
   async #save(trainer: Trainer): Promise<void> {
     const { store } = this.#input;
     const name = checkpointName(this.#state.updates);
+    await this.#features?.save();
     await writeCheckpoint((size) => store.create(name, size), this.#state, trainer.sections());
     for (const old of (await checkpointsOf(store)).slice(this.#config.checkpoint.keep)) await store.remove(old);
   }

@@ -6,6 +6,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { ModelFile } from "../model/config.ts";
 import { Checksum, hex } from "./checksum.ts";
 import type { TrainConfig } from "./config.ts";
+import type { Features } from "./features.ts";
 import type { Feed } from "./feed.ts";
 import type { FolderParts } from "./folder.ts";
 import type { LogEntry } from "./log.ts";
@@ -71,6 +72,8 @@ export interface RunInput {
   /** Models that stages name as teachers. */
   readonly teachers?: ReadonlyMap<string, ModelFile> | undefined;
   readonly dequantise?: Dequantise | undefined;
+  /** Of heads for a resident target: its states. Absent: the trainer computes a target of floats itself. */
+  readonly features?: Features | undefined;
 }
 
 export interface RunResult {

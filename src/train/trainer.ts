@@ -211,14 +211,15 @@ export class Trainer {
     return { ...losses, norm, rate, step: this.optimiser.steps };
   }
 
-  /** The loss of batches, without gradients. */
-  async evaluate(batches: Batch | readonly Batch[], signal?: AbortSignal): Promise<Losses> {
+  /** The loss of batches, without gradients. `before`: called before each batch is computed. */
+  async evaluate(batches: Batch | readonly Batch[], signal?: AbortSignal, before?: (batch: number) => void): Promise<Losses> {
     const all = Array.isArray(batches) ? (batches as readonly Batch[]) : [batches as Batch];
     const whole = this.#whole(all);
     this.#chosen = [];
     const parts: [number, number] = [0, 0];
-    for (const batch of all) {
+    for (const [i, batch] of all.entries()) {
       this.#write(batch, whole);
+      before?.(i);
       await this.graph.evaluate.run(signal);
       const [a, b] = this.#read();
       parts[0] += a;
