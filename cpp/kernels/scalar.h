@@ -2,7 +2,9 @@
 // (JavaScript's Math.cos and Math.pow are not).
 #pragma once
 
+// ln x; -inf for 0, inf for inf, nan for what is below 0 or none.
 static inline double log_f64(double x) {
+  if (!(x > 0 && x < __builtin_inf())) return x == 0 ? -__builtin_inf() : x > 0 ? x : __builtin_nan("");
   int e = 0;
   while (x > 1.4142135623730951) x *= 0.5, e++;
   while (x < 0.7071067811865476) x *= 2.0, e--;

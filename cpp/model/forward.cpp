@@ -84,10 +84,7 @@ void embed(Lane& lane, const Step& st) {
       float* x = st.s.x + (size_t)t * st.s.hidden;
       weight_row(m.embedding, st.rows[t].token, x);
       for (int k = 0; k < m.hidden; k++) x[k] *= m.embedding_scale;
-      float* angles = st.s.angles + (size_t)t * st.s.turn;
-      bool far = m.rope_original && st.rows[t].total > m.rope_original;
-      rope_angles((const double*)(far ? m.rope_long : m.rope), st.rows[t].position, m.rope_scale, angles, turned(m));
-      if (m.tables > 1) rope_angles((const double*)m.rope2, st.rows[t].position, m.rope_scale2, angles + m.head_dim, turned(m));
+      put_angles(m, st.rows[t], st.s.angles + (size_t)t * st.s.turn);
     }
   pool_barrier(lane);
 }

@@ -1,7 +1,15 @@
 // What dense and sparse attention share: a row's queries, its view of the cache, and partial results that are merged in order.
 #pragma once
+#include "../kernels/norm.h"
 #include "../pool.h"
 #include "scratch.h"
+
+// The angles that a row turns by: of the model's rotation (by the length of its whole call), then of the local one where there is one.
+static inline void put_angles(const Model& m, const Row& row, float* angles) {
+  bool far = m.rope_original && row.total > m.rope_original;
+  rope_angles((const double*)(far ? m.rope_long : m.rope), row.position, m.rope_scale, angles, turned(m));
+  if (m.tables > 1) rope_angles((const double*)m.rope2, row.position, m.rope_scale2, angles + m.head_dim, turned(m));
+}
 
 static inline uint64_t mask_of(const Row& row) { return (uint64_t)row.mask_high << 32 | row.mask_low; }
 static inline int reach_of(const Row& row) { return reach(row.base, mask_of(row)); }

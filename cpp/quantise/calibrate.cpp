@@ -2,7 +2,7 @@
 // A Model of one layer, whose weights are float32, and rows that carry hidden states in place of tokens.
 #include "../abi.h"
 #include "../kernels/norm.h"
-#include "../model/scratch.h"
+#include "../model/rows.h"
 
 namespace {
 
@@ -37,7 +37,7 @@ ABI(calibrate_put) int calibrate_put(Ref<const Model> m, Ref<const Batch> b, int
   if (which != kHidden) return kOk;
   Scratch s = plan_scratch(*m, b->scratch.at, b->capacity, b->lanes, context);
   const Row* rows = (const Row*)b->rows;
-  for (int t = 0; t < b->count; t++) rope_angles((const double*)m->rope, rows[t].position, m->rope_scale, s.angles + (size_t)t * m->head_dim, m->head_dim);
+  for (int t = 0; t < b->count; t++) put_angles(*m, rows[t], s.angles + (size_t)t * s.turn);
   return kOk;
 }
 
@@ -49,7 +49,8 @@ ABI(calibrate_take) int calibrate_take(Ref<const Model> m, Ref<const Batch> b, i
   return kOk;
 }
 
-// Normed rows (count, cols) of hidden states (count, cols), as the linears of the layer read them.
+// Normed rows (count, cols) of hidden states (count, cols), as the linears of the layer read them: as they are where w is null.
 ABI(calibrate_norm) void calibrate_norm(Ref<const float> x, Ref<const float> w, Ref<float> y, int count, int cols, float eps) {
-  for (int t = 0; t < count; t++) rms_norm(x + (size_t)t * cols, w, y + (size_t)t * cols, cols, eps, 1);
+  for (int t = 0; t < count && w; t++) rms_norm(x + (size_t)t * cols, w, y + (size_t)t * cols, cols, eps, 1);
+  if (!w) __builtin_memcpy(y, x, (size_t)count * cols * sizeof(float));
 }

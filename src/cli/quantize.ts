@@ -27,13 +27,13 @@ const calibrationArgs = {
 } as const;
 
 const modelArgs = {
-  source: { type: "positional", required: true, description: "A GGUF, or a Hugging Face folder for int4" },
-  output: { type: "positional", required: true, description: "Where it goes: a file, or a folder for int4" },
+  source: { type: "positional", required: true, description: "A GGUF, or a Hugging Face folder" },
+  output: { type: "positional", required: true, description: "Where it goes: a GGUF file, or a folder for int4" },
 } as const;
 
 export const quantize: Command = {
   name: "quantize",
-  description: "Quantise a model: a GGUF into a smaller one, a folder into int4 (GPTQ)",
+  description: "Quantise a model: a GGUF or a folder into a GGUF, a folder into int4 (GPTQ)",
   args: {
     ...modelArgs,
     type: {

@@ -27,15 +27,19 @@ const WIDTH = { F32: 4, F16: 2, BF16: 2 } as const;
 export const bytesOfType = ({ tensor, type }: Copy): number =>
   type === tensor.type ? tensor.bytes : (tensor.bytes / WIDTH[tensor.type as FloatType]) * WIDTH[type as FloatType];
 
-/** Values of a vector in the order of the copy. */
-const ordered = (bytes: Uint8Array, { shape, rows }: Pick<Copy, "shape" | "rows">): Uint8Array => {
-  if (!rows) return bytes;
-  const [all, perHead] = [shape[0]!, shape[0]! / rows.heads];
-  const head = (bytes.length / all) * perHead;
+/** Rows (or the elements of a vector) with those of each of `heads` heads in the other order. */
+export function headsReordered(
+  bytes: Uint8Array,
+  count: number,
+  heads: number,
+  order: "interleaved" | "halves",
+): Uint8Array<ArrayBuffer> {
+  const perHead = count / heads;
+  const head = bytes.length / heads;
   const out = new Uint8Array(bytes.length);
-  for (let at = 0; at < bytes.length; at += head) out.set(reordered(bytes.subarray(at, at + head), perHead, rows.order), at);
+  for (let at = 0; at < bytes.length; at += head) out.set(reordered(bytes.subarray(at, at + head), perHead, order), at);
   return out;
-};
+}
 
 /** Bytes of one piece. */
 const PIECE = 8 << 20;
@@ -101,15 +105,14 @@ export async function readShort(tensor: FileTensor, signal?: AbortSignal): Promi
 /** Writes a tensor, piece by piece; `onBytes` is told the bytes of each. Rejects with CpmError "io", or the signal's reason. */
 export async function writeCopy(
   writer: TensorWriter,
-  copy: Copy,
+  { name, type, shape, tensor, rows, plus = 0 }: Copy,
   signal: AbortSignal | undefined,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  const { name, type, shape, tensor, rows, plus = 0 } = copy;
   if (type !== tensor.type || plus !== 0) {
     const values = await readShort(tensor, signal);
-    const bytes = ordered(bytesAs(plus === 0 ? values : values.map((v) => v + plus), type as FloatType)!, copy);
-    await writer.write(name, bytes);
+    const bytes = bytesAs(plus === 0 ? values : values.map((v) => v + plus), type as FloatType)!;
+    await writer.write(name, rows ? headsReordered(bytes, shape[0]!, rows.heads, rows.order) : bytes);
     return onBytes(bytes.length);
   }
   const perHead = rows && shape[0]! / rows.heads;

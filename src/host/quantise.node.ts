@@ -1,4 +1,5 @@
 // The quantiser in Node, Deno and Bun: files in, files out, calibration on worker threads.
+import { basename, resolve } from "node:path";
 import multi from "../../wasm/quantise.mt.wasm.js";
 import single from "../../wasm/quantise.wasm.js";
 import type { ModelInput } from "../engine/host.ts";
@@ -6,7 +7,7 @@ import type { Destination } from "../quantise/destination.ts";
 import { type Imatrix, legacyImatrix, writeImatrix } from "../quantise/imatrix.ts";
 import type { QuantiseModules } from "../quantise/module.ts";
 import { type ImatrixOptions, openQuantise, type QuantizeOptions } from "../quantise/quantize.ts";
-import type { QuantizeReport } from "../quantise/run.ts";
+import type { QuantizeReport } from "../quantise/report.ts";
 import { inlined } from "../wasm/inline.ts";
 import { diskDestination } from "./node.destination.ts";
 import { pathFiles } from "./node.files.ts";
@@ -27,7 +28,8 @@ export const quantiseModules: QuantiseModules = {
 const door = openQuantise({ ...quantiseModules, openPath: pathFiles });
 
 /**
- * Quantises a model: a GGUF into a GGUF, or a Hugging Face folder into a folder of int4 safetensors (GPTQ).
+ * Quantises a model: a GGUF into a GGUF, a Hugging Face folder into a GGUF (with the keys and names that `convert` writes) or into a folder of
+ * int4 safetensors (GPTQ).
  *
  * `output` is a path, or a destination of your own. Nothing has that name before all of it is written. A run that was killed or aborted
  * goes on when it is started again with the same model, calibration and options: the bytes are those of a run that never ended. It keeps
@@ -42,7 +44,7 @@ export async function quantize(
 ): Promise<QuantizeReport> {
   const { force = false, ...rest } = options;
   const destination = typeof output === "string" ? await diskDestination(output, force) : output;
-  return await door.quantize(model, destination, rest);
+  return await door.quantize(model, destination, rest, typeof model === "string" ? basename(resolve(model)) : undefined);
 }
 
 /**

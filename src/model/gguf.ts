@@ -44,7 +44,7 @@ export async function modelOfGguf(file: string, gguf: Gguf, signal?: AbortSignal
     const fused = family.fused && table.has(`${b}${ggufNames.qkv}.weight`);
     return {
       ...(fused
-        ? fusedLinears(config, ggufNames, get, get)
+        ? fusedLinears(config, ggufNames, get)
         : eachLinear((l) => plain(b + ggufNames.linears[l], shapes[l], rotated(l)))),
       vectors: Object.fromEntries(
         wanted.map((v) => [

@@ -34,6 +34,52 @@ export const plainOf = (weight: Packed): FileTensor =>
     Int32Array.from({ length: weight.cols }, (_, k) => Math.floor(k / weight.group)),
   );
 
+/**
+ * Rows [first, first + rows) of a packed weight: columns of its parts. @throws CpmError "bad-model" for rows that share words with others.
+ */
+export function packedRows(weight: Packed, first: number, rows: number): Packed {
+  if (first % 8 || rows % 8)
+    throw modelError(
+      {
+        file: weight.qweight.source.name,
+        field: weight.qweight.name,
+        expected: "parts of a multiple of 8 rows",
+        found: `${first} and ${rows}`,
+      },
+      "GPTQ shape",
+    );
+  const { qweight, scales, zeros } = weight;
+  return {
+    ...weight,
+    rows,
+    qweight: columns(qweight, first, rows),
+    scales: columns(scales, first, rows),
+    zeros: zeros && columns(zeros, first / 8, rows / 8),
+  };
+}
+
+/** Columns [first, first + count) of a tensor [rows, cols]; whole rows are read. */
+function columns(tensor: FileTensor, first: number, count: number): FileTensor {
+  const [rows, cols] = tensor.shape as [number, number];
+  const element = tensor.bytes / rows / cols;
+  const [from, to] = [cols * element, count * element];
+  const source: Source = {
+    name: tensor.source.name,
+    size: rows * to,
+    async read(offset, length, signal) {
+      checkRange(source, offset, length);
+      const [begin, end] = [Math.floor(offset / to), Math.ceil((offset + length) / to)];
+      const whole = await tensor.source.read(tensor.offset + begin * from, (end - begin) * from, signal);
+      const out = new Uint8Array((end - begin) * to);
+      for (let r = 0; r < end - begin; r++)
+        out.set(whole.subarray(r * from + first * element, r * from + (first + count) * element), r * to);
+      return out.subarray(offset - begin * to, offset - begin * to + length);
+    },
+    async close() {},
+  };
+  return { ...tensor, shape: [rows, count], source, offset: 0, bytes: source.size };
+}
+
 async function words(tensor: FileTensor, signal?: AbortSignal): Promise<Int32Array> {
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -59,13 +59,12 @@ export async function modelOfFolder(files: ModelFiles, signal?: AbortSignal): Pr
   const layers = Array.from({ length: config.layers }, (_, i): LayerFiles => {
     const p = `${prefix}layers.${i}.`;
     const linear = (name: string, shape: readonly [number, number]) => readWeight(table, `${p}${name}`, shape, gptq);
-    const plain = (name: string, shape: readonly [number, number]) => readPlain(table, `${p}${name}`, shape);
     const vector = (name: string, length: number): VectorFile => ({
       tensor: table.get(`${p}${name}`, [length]),
       ...(family.lessOne && name.endsWith(".weight") ? { plus: 1 } : {}),
     });
     return {
-      ...(family.fused ? fusedLinears(config, names, linear, plain) : eachLinear((l) => linear(names.linears[l], shapes[l]))),
+      ...(family.fused ? fusedLinears(config, names, linear) : eachLinear((l) => linear(names.linears[l], shapes[l]))),
       vectors: Object.fromEntries(wanted.map((v) => [v.vector, vector(v.name, v.length)])),
     };
   });
@@ -270,15 +269,6 @@ export function readLinear(
   if (table.has(`${name}.bias`))
     throw new CpmError("unsupported", `model.safetensors: ${name}.bias: biases are not supported`, { field: `${name}.bias` });
   return readWeight(table, name, shape, gptq);
-}
-
-/** A linear that is not packed, to be taken apart. */
-function readPlain(table: TensorTable, name: string, shape: readonly [number, number]): Extract<WeightFile, { kind: "plain" }> {
-  if (table.has(`${name}.qweight`))
-    throw new CpmError("unsupported", `model.safetensors: ${name}.qweight: fused projections in GPTQ form are not supported`, {
-      field: `${name}.qweight`,
-    });
-  return { kind: "plain", tensor: table.get(`${name}.weight`, shape), ropeHeads: 0 };
 }
 
 /** A linear whose bias, if it has one, is read elsewhere. */

@@ -8,6 +8,7 @@ import {
   type VectorName,
   type WeightFile,
 } from "./config.ts";
+import { packedRows } from "./gptq.ts";
 import { linearShapes } from "./shapes.ts";
 
 /** Names below a layer, without ".weight" and ".bias". */
@@ -96,8 +97,9 @@ export function wantedVectors(c: ModelConfig, names: LayerNames): WantedVector[]
   ];
 }
 
-/** Rows [first, first + rows) of a plain weight. */
-function rowsOf(whole: Extract<WeightFile, { kind: "plain" }>, first: number, rows: number): WeightFile {
+/** Rows [first, first + rows) of a weight. */
+function rowsOf(whole: WeightFile, first: number, rows: number): WeightFile {
+  if (whole.kind === "gptq") return packedRows(whole, first, rows);
   const { tensor } = whole;
   const bytes = tensor.bytes / tensor.shape[0]!;
   const part = { ...tensor, shape: [rows, tensor.shape[1]!], offset: tensor.offset + first * bytes, bytes: rows * bytes };
@@ -109,12 +111,11 @@ export function fusedLinears(
   c: ModelConfig,
   names: LayerNames,
   get: (name: string, shape: readonly [number, number]) => WeightFile,
-  plain: (name: string, shape: readonly [number, number]) => Extract<WeightFile, { kind: "plain" }>,
 ): Pick<LayerFiles, Linear> {
   const shapes = linearShapes(c);
   const [q, kv, inner] = [shapes.q[0], shapes.k[0], c.intermediate];
-  const qkv = plain(names.qkv, [q + 2 * kv, c.hidden]);
-  const both = plain(names.gateUp, [2 * inner, c.hidden]);
+  const qkv = get(names.qkv, [q + 2 * kv, c.hidden]);
+  const both = get(names.gateUp, [2 * inner, c.hidden]);
   return {
     q: rowsOf(qkv, 0, q),
     k: rowsOf(qkv, q, kv),

@@ -6,4 +6,4 @@ export { METHODS, type Method } from "./method.ts";
 export type { QuantizeProgress } from "./progress.ts";
 export type { CommonOptions, ImatrixOptions, QuantizeOptions } from "./quantize.ts";
 export { TARGETS, type Target } from "./recipe.ts";
-export type { QuantizeReport, TensorReport } from "./run.ts";
+export type { QuantizeReport, TensorReport } from "./report.ts";

@@ -1,14 +1,13 @@
 // One layer after another: what enters each linear is observed with everything before it quantised, then the linear is quantised.
 import { bytesSource } from "../file/bytes.ts";
-import type { FileTensor } from "../file/tensor.ts";
-import type { LayerFiles } from "../model/config.ts";
+import type { LayerFiles, VectorFile, VectorName } from "../model/config.ts";
 import { searchSmoothing, shareHeads } from "./awq.ts";
 import { Hessian, solved } from "./hessian.ts";
 import type { Inputs, Matrix } from "./linear.ts";
 import { feedsBack, type Method, type Quantised, quantiseMatrix, skipsFirst, smooths } from "./method.ts";
 import type { Machine, Piece } from "./module.ts";
 import { type Part, type Passes, STAGE_NAMES, STAGES, type Stage } from "./passes.ts";
-import { plainTensor, readValues } from "./source.ts";
+import { plainTensor, readValues, readVector } from "./source.ts";
 import type { TensorPlan } from "./targets.ts";
 
 export interface LayerSettings {
@@ -28,8 +27,8 @@ export interface LayerHooks {
   warn(message: string): void;
   /** Takes what a tensor has become. */
   put(plan: TensorPlan, result: Quantised): Promise<void>;
-  /** A norm that smoothing has changed: (cols) float32. */
-  putNorm(tensor: FileTensor, values: Float32Array): Promise<void>;
+  /** A norm or bias that smoothing has changed, as the model reads it. */
+  putVector(file: VectorFile, values: Float32Array): Promise<void>;
 }
 
 /** Columns that a linear is multiplied by, and rows that it is divided by. */
@@ -40,8 +39,11 @@ interface Fold {
 
 interface Folded {
   readonly parts: Readonly<Partial<Record<Part, Fold>>>;
-  readonly norms: readonly [FileTensor, FileTensor];
+  readonly vectors: LayerFiles["vectors"];
 }
+
+/** Vectors that smoothing changes, where a layer has them. */
+export const SMOOTHED = ["attnNorm", "ffnNorm", "vBias", "upBias"] as const satisfies readonly VectorName[];
 
 export class LayerRun {
   readonly #machine: Machine;
@@ -64,11 +66,17 @@ export class LayerRun {
     this.#hooks = hooks;
   }
 
-  /** Quantises a layer. Hidden states come from the store `from` and go to the store `to`. */
-  async quantise(files: LayerFiles, plans: Readonly<Record<Part, TensorPlan>>, from: string, to: string): Promise<void> {
-    await this.#passes.place(files);
+  /** Quantises the `layer`-th layer. Hidden states come from the store `from` and go to the store `to`. */
+  async quantise(
+    layer: number,
+    files: LayerFiles,
+    plans: Readonly<Record<Part, TensorPlan>>,
+    from: string,
+    to: string,
+  ): Promise<void> {
+    await this.#passes.place(layer);
     const folded = smooths(this.#settings.method) ? await this.#smooth(files, plans, from) : undefined;
-    if (folded) await this.#passes.place(files, folded.norms);
+    if (folded) await this.#passes.place(layer, folded.vectors);
     for (const stage of STAGE_NAMES) await this.#stage(stage, plans, folded, from, to);
     await this.#passes.run("end", from, to, async () => {});
   }
@@ -158,7 +166,7 @@ export class LayerRun {
     const factors = {} as Record<Stage, Float64Array>;
     const finished = new Set<Stage>();
     try {
-      await this.#passes.observe(from, async (stage, ...input) => await feed(sums[stage], ...input, skip));
+      await this.#passes.observe(from, async (stage, at, count, position) => await feed(sums[stage], at, count, position, skip));
       for (const stage of STAGE_NAMES) {
         let meanAbs = sums[stage].meanAbs();
         if (stage === "o") meanAbs = shareHeads(meanAbs, this.#heads.kvHeads, this.#heads.headDim);
@@ -169,6 +177,11 @@ export class LayerRun {
         for (let k = 0; k < dead.length; k++) if (dead[k]) diag[k] = 0;
         const readers: Matrix[] = [];
         try {
+          // What a norm stands behind of cannot be folded into it: the pair stays as it is.
+          if ((stage === "qkv" && !files.vectors.attnNorm) || (stage === "mlp" && !files.vectors.ffnNorm)) {
+            factors[stage] = new Float64Array(cols[stage]).fill(1);
+            continue;
+          }
           for (const part of STAGES[stage]) {
             const { tensor } = plans[part];
             const [rows, width] = tensor.shape as [number, number];
@@ -200,19 +213,19 @@ export class LayerRun {
       { length: kvHeads * headDim },
       (_, i) => f.o[Math.floor(i / headDim) * per * headDim + (i % headDim)]!,
     );
-    const norms: FileTensor[] = [];
-    for (const [tensor, factors] of [
-      [files.vectors.attnNorm!.tensor, f.qkv],
-      [files.vectors.ffnNorm!.tensor, f.mlp],
-    ] as const) {
-      const piece = await readValues(this.#machine, tensor, this.#hooks.signal);
-      const folded = Float32Array.from(this.#machine.f32(piece.at, factors.length), (v, k) => v / factors[k]!);
-      this.#machine.free(piece);
-      await this.#hooks.putNorm(tensor, folded);
-      norms.push({ ...tensor, type: "F32", source: bytesSource(tensor.name, folded), offset: 0, bytes: 4 * folded.length });
+    const by = { attnNorm: f.qkv, ffnNorm: f.mlp, vBias: values, upBias: f.down };
+    const vectors: Partial<Record<VectorName, VectorFile>> = {};
+    for (const name of SMOOTHED) {
+      const file = files.vectors[name];
+      if (!file) continue;
+      const own = await readVector(this.#machine, file.tensor, this.#hooks.signal);
+      const folded = own.map((v, k) => (v + (file.plus ?? 0)) / by[name][k]!);
+      await this.#hooks.putVector(file, folded);
+      const source = bytesSource(file.tensor.name, folded);
+      vectors[name] = { tensor: { ...file.tensor, type: "F32", source, offset: 0, bytes: source.size } };
     }
     return {
-      norms: [norms[0]!, norms[1]!],
+      vectors,
       parts: {
         q: { columns: f.qkv },
         k: { columns: f.qkv },
@@ -226,8 +239,8 @@ export class LayerRun {
   }
 
   /** Only computes: for layers that an earlier run has quantised, and to observe a model as it is. */
-  async forward(files: LayerFiles, from: string, to: string): Promise<void> {
-    await this.#passes.place(files);
+  async forward(layer: number, files: LayerFiles, from: string, to: string): Promise<void> {
+    await this.#passes.place(layer);
     for (const part of Object.keys(PART_NAMES) as Part[]) {
       const file = files[part];
       const w = await readValues(this.#machine, plainTensor(file), this.#hooks.signal);

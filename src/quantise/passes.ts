@@ -1,8 +1,7 @@
 // One layer of the model over all calibration sequences: the inference forward pass with float32 weights, cut where its linears read.
 // What does not fit the memory lies in stores; the order of sequences and rows is fixed, so every run has the same bits.
 import type { EngineOptions } from "../engine/types.ts";
-import type { FileTensor } from "../file/tensor.ts";
-import type { LayerFiles, ModelFile, WeightFile } from "../model/config.ts";
+import type { LayerFiles, LayerKind, ModelFile, WeightFile } from "../model/config.ts";
 import { type LoadContext, placeModel } from "../model/load.ts";
 import { type Plan, type PlannedWeight, planModel, slots } from "../model/plan.ts";
 import { KINDS, readWord, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
@@ -33,10 +32,14 @@ interface Chunk {
   readonly count: number;
   /** Rows of all sequences before it. */
   readonly row: number;
+  /** Tokens of the whole sequence. */
+  readonly total: number;
+  /** Which sequence. */
+  readonly sequence: number;
 }
 
-/** Sees rows (count, cols) float32 at `at` that enter linears; `from`: position of the first in its sequence. */
-export type OnInput = (at: number, count: number, from: number) => Promise<void>;
+/** Sees rows (count, cols) float32 at `at` that enter linears; `from`: position of the first in its sequence, the `sequence`-th. */
+export type OnInput = (at: number, count: number, from: number, sequence: number) => Promise<void>;
 
 export interface Sizes {
   readonly hidden: number;
@@ -49,7 +52,8 @@ export class Passes {
   readonly rows: number;
   readonly #machine: Machine;
   readonly #model: ModelFile;
-  readonly #plan: Plan;
+  /** By the kind of layer: whether it has a window, and how it turns. */
+  readonly #plans: ReadonlyMap<string, Plan>;
   readonly #chunks: readonly Chunk[];
   readonly #destination: Destination;
   readonly #signal: AbortSignal | undefined;
@@ -58,6 +62,7 @@ export class Passes {
   readonly #pieces: Piece[] = [];
   readonly #at: { rows: number; sequence: number; batch: number; tensor: number; region: number; a: number; b: number };
   readonly #weights: Readonly<Record<Part, PlannedWeight>>;
+  #plan: Plan;
   #struct = 0;
   #norms: readonly [number, number] = [0, 0];
 
@@ -81,30 +86,35 @@ export class Passes {
     this.sizes = { hidden, attended: heads * headDim, inner: intermediate };
     const chunks: Chunk[] = [];
     let row = 0;
-    for (const length of lengths)
-      for (let from = 0; from < length; from += CHUNK_ROWS) {
-        const count = Math.min(CHUNK_ROWS, length - from);
-        chunks.push({ from, count, row });
+    for (const [sequence, total] of lengths.entries())
+      for (let from = 0; from < total; from += CHUNK_ROWS) {
+        const count = Math.min(CHUNK_ROWS, total - from);
+        chunks.push({ from, count, row, total, sequence });
         row += count;
       }
     this.#chunks = chunks;
     this.rows = row;
     const probe = this.#take(4096);
     const context = Math.max(...lengths);
-    this.#plan = planModel(
-      {
-        variant: "base",
-        memory64: false,
-        module: machine.module,
-        probe: machine.kernels,
-        probeMemory: machine.arena.memory,
-        probeBase: probe,
-      },
-      this.#single(model.layers[0]!),
-      optionsFor(context, machine.lanes),
-      machine.lanes,
-      CHUNK_ROWS,
-    );
+    const build = {
+      variant: "base",
+      memory64: false,
+      module: machine.module,
+      probe: machine.kernels,
+      probeMemory: machine.arena.memory,
+      probeBase: probe,
+    } as const;
+    const plans = new Map<string, Plan>();
+    for (const [i, layer] of model.layers.entries()) {
+      const kind = this.#kind(i);
+      if (!plans.has(kind)) {
+        const options = optionsFor(context, machine.lanes);
+        plans.set(kind, planModel(build, this.#single(layer, i), options, machine.lanes, CHUNK_ROWS));
+      }
+    }
+    this.#plans = plans;
+    this.#plan = plans.get(this.#kind(0))!;
+    const largest = (bytes: (plan: Plan) => number) => Math.max(...[...plans.values()].map(bytes));
     const layer = this.#plan.layers[0]!;
     for (const part of PARTS) layer[part].at = this.#take(layer[part].bytes);
     this.#weights = layer;
@@ -118,18 +128,28 @@ export class Passes {
       a: this.#take(4 * CHUNK_ROWS * wide),
       b: this.#take(4 * CHUNK_ROWS * wide),
     };
-    const kv = this.#take(this.#plan.kvBytes);
+    const kv = this.#take(largest((plan) => plan.kvBytes));
     const { buffer } = machine.arena.memory;
     new StructWriter(buffer, this.#at.sequence).words(kv).ints(slots(context), 0).words(0);
     new StructWriter(buffer, this.#at.batch)
-      .words(this.#at.rows, this.#take(this.#plan.scratchBytes), this.#at.rows)
+      .words(this.#at.rows, this.#take(largest((plan) => plan.scratchBytes)), this.#at.rows)
       .ints(0, this.#plan.batchSize, this.#plan.lanes, 1)
       .words(0)
       .ints(0, 0);
   }
 
   get #regionBytes(): number {
-    return (1 << 16) + 64 * this.#model.config.hidden;
+    const { hidden, attended, inner } = this.sizes;
+    return (1 << 16) + 64 * (hidden + attended + inner);
+  }
+
+  #layerKind(layer: number): LayerKind | undefined {
+    return this.#model.config.traits?.layerKinds?.[layer];
+  }
+
+  #kind(layer: number): string {
+    const kind = this.#layerKind(layer);
+    return kind ? `${kind.window} ${kind.rope}` : "";
   }
 
   #take(bytes: number): number {
@@ -138,25 +158,28 @@ export class Passes {
     return piece.at;
   }
 
-  /** The model cut down to one layer, whose linears are float32 and come later. */
-  #single(files: LayerFiles): ModelFile {
+  /** The model cut down to one layer, the `layer`-th, whose linears are float32 and come later. */
+  #single(files: LayerFiles, layer: number): ModelFile {
     const float = (name: string, shape: readonly number[]): WeightFile => {
       const { source } = this.#model.norm.tensor;
       const bytes = 4 * shape.reduce((a, b) => a * b, 1);
       return { kind: "plain", ropeHeads: 0, tensor: { name, type: "F32", shape, source, offset: 0, bytes } };
     };
     const shapes = PARTS.map((part) => [part, float(part, shapeOf(files[part]))] as const);
+    const { traits } = this.#model.config;
+    const kind = this.#layerKind(layer);
+    const own = traits ? { traits: { ...traits, ...(kind ? { layerKinds: [kind] } : {}) } } : {};
     return {
       ...this.#model,
-      config: { ...this.#model.config, layers: 1, vocab: 8, tied: true, sparse: undefined },
+      config: { ...this.#model.config, ...own, layers: 1, vocab: 8, tied: true, sparse: undefined },
       embedding: float("embedding", [8, this.#model.config.hidden]),
       head: undefined,
       layers: [{ ...files, ...(Object.fromEntries(shapes) as Record<Part, WeightFile>) }],
     };
   }
 
-  /** Goes to a layer: its norms, or others in their place. Weights come by `pack`. */
-  async place(files: LayerFiles, norms?: readonly [attn: FileTensor, ffn: FileTensor]): Promise<void> {
+  /** Goes to a layer: its vectors, or others in their place. Weights come by `pack`. */
+  async place(layer: number, vectors: LayerFiles["vectors"] = {}): Promise<void> {
     const machine = this.#machine;
     const { memory } = machine.arena;
     new Uint8Array(memory.buffer, this.#at.region, this.#regionBytes).fill(0);
@@ -171,14 +194,16 @@ export class Passes {
       onProgress: () => {},
       signal: this.#signal,
     };
-    const changed = norms ? { ...files, vectors: { attnNorm: { tensor: norms[0] }, ffnNorm: { tensor: norms[1] } } } : files;
-    const plan = { ...this.#plan, layers: [{ ...this.#weights, files: changed }] };
-    this.#struct = await placeModel(context, this.#single(changed), plan);
-    const layer = readWord(
+    const own = this.#model.layers[layer]!;
+    const files = { ...own, vectors: { ...own.vectors, ...vectors } };
+    this.#plan = this.#plans.get(this.#kind(layer))!;
+    const plan = { ...this.#plan, layers: [{ ...this.#weights, files }] };
+    this.#struct = await placeModel(context, this.#single(files, layer), plan);
+    const at = readWord(
       memory.buffer,
       this.#struct + layerOffset(memory.buffer, this.#struct, this.#at.region, this.#regionBytes, this.#weights.q.at),
     );
-    this.#norms = [readWord(memory.buffer, layer), readWord(memory.buffer, layer + 8)];
+    this.#norms = [readWord(memory.buffer, at), readWord(memory.buffer, at + 8)];
   }
 
   /** Gives a linear the values (rows, cols) float32 at `at`, in the order of the file; `heads`: see WeightFile.ropeHeads. */
@@ -202,14 +227,14 @@ export class Passes {
       if (stage === "qkv") {
         await this.#read(from, chunk, hidden, a);
         this.#norm(0, chunk);
-        await onInput(b, chunk.count, chunk.from);
+        await onInput(b, chunk.count, chunk.from, chunk.sequence);
       } else if (stage === "o") {
         await this.#read(from, chunk, hidden, a);
         this.#put("hidden", chunk, a);
         await this.#phase(PHASE.norm | PHASE.qkv | PHASE.attend);
         this.#get("attended", a);
         await this.#write("attended", chunk, attended, a);
-        await onInput(a, chunk.count, chunk.from);
+        await onInput(a, chunk.count, chunk.from, chunk.sequence);
       } else if (stage === "mlp") {
         await this.#read(from, chunk, hidden, a);
         this.#put("hidden", chunk, a);
@@ -219,14 +244,14 @@ export class Passes {
         this.#get("hidden", a);
         await this.#write("middle", chunk, hidden, a);
         this.#norm(1, chunk);
-        await onInput(b, chunk.count, chunk.from);
+        await onInput(b, chunk.count, chunk.from, chunk.sequence);
       } else if (stage === "down") {
         await this.#read("middle", chunk, hidden, a);
         this.#put("hidden", chunk, a);
         await this.#phase(PHASE.norm | PHASE.gateUp);
         this.#get("inner", a);
         await this.#write("inner", chunk, inner, a);
-        await onInput(a, chunk.count, chunk.from);
+        await onInput(a, chunk.count, chunk.from, chunk.sequence);
       } else {
         await this.#read("middle", chunk, hidden, a);
         this.#put("hidden", chunk, a);
@@ -247,18 +272,18 @@ export class Passes {
     for (const chunk of this.#chunks) {
       await this.#read(from, chunk, this.sizes.hidden, a);
       this.#norm(0, chunk);
-      await onInput("qkv", b, chunk.count, chunk.from);
+      await onInput("qkv", b, chunk.count, chunk.from, chunk.sequence);
       this.#put("hidden", chunk, a);
       await this.#phase(PHASE.norm | PHASE.qkv | PHASE.attend);
       this.#get("attended", b);
-      await onInput("o", b, chunk.count, chunk.from);
+      await onInput("o", b, chunk.count, chunk.from, chunk.sequence);
       await this.#phase(PHASE.out);
       this.#get("hidden", a);
       this.#norm(1, chunk);
-      await onInput("mlp", b, chunk.count, chunk.from);
+      await onInput("mlp", b, chunk.count, chunk.from, chunk.sequence);
       await this.#phase(PHASE.norm | PHASE.gateUp);
       this.#get("inner", b);
-      await onInput("down", b, chunk.count, chunk.from);
+      await onInput("down", b, chunk.count, chunk.from, chunk.sequence);
       this.#onRows(chunk.count);
       this.#signal?.throwIfAborted();
     }
@@ -299,10 +324,10 @@ export class Passes {
     await (await this.store(name)).write(4 * row * cols, bytes);
   }
 
-  #put(which: keyof typeof WHICH, { from, count }: Chunk, at: number): void {
+  #put(which: keyof typeof WHICH, { from, count, total }: Chunk, at: number): void {
     const { buffer } = this.#machine.arena.memory;
     const rows = new StructWriter(buffer, this.#at.rows);
-    for (let i = from; i < from + count; i++) rows.words(this.#at.sequence).ints(0, i, i, i + 1, 0, 0, from + count, 0);
+    for (let i = from; i < from + count; i++) rows.words(this.#at.sequence).ints(0, i, i, i + 1, 0, 0, total, 0);
     new StructWriter(buffer, this.#at.batch + BATCH_COUNT).ints(count);
     const { exports } = this.#machine;
     exports.calibrate_put(this.#struct, this.#at.batch, slots(this.#plan.contextSize), WHICH[which], at);

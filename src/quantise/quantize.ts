@@ -8,6 +8,7 @@ import { shown } from "../shown.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { type Calibration, chooseSequences } from "./calibration.ts";
 import type { Destination } from "./destination.ts";
+import { embedSequences } from "./embedding.ts";
 import { Hessian } from "./hessian.ts";
 import { type Imatrix, readImatrix } from "./imatrix.ts";
 import { LayerRun } from "./layers.ts";
@@ -16,8 +17,9 @@ import { Machine, type QuantiseModules } from "./module.ts";
 import { Passes, STAGE_NAMES, STAGES } from "./passes.ts";
 import type { QuantizeProgress } from "./progress.ts";
 import { TARGETS, type Target } from "./recipe.ts";
-import { embedSequences, type QuantizeReport, runQuantise } from "./run.ts";
-import { type OpenedSource, openSource, plainTensor, roundedTensors } from "./source.ts";
+import type { QuantizeReport } from "./report.ts";
+import { runQuantise } from "./run.ts";
+import { type OpenedSource, openSource } from "./source.ts";
 
 /** What every run takes. */
 export interface CommonOptions {
@@ -137,7 +139,13 @@ export function openQuantise(platform: QuantisePlatform) {
     return signal ? abortable(files, signal) : files;
   };
   return {
-    async quantize(model: ModelInput, destination: Destination, options: QuantizeOptions): Promise<QuantizeReport> {
+    /** `fallbackName`: what a GGUF of a folder is called where the folder does not say. */
+    async quantize(
+      model: ModelInput,
+      destination: Destination,
+      options: QuantizeOptions,
+      fallbackName?: string,
+    ): Promise<QuantizeReport> {
       const settings = checked(options);
       const { threads, memory, ...choice } = common(options);
       const { signal, onProgress, onWarning } = options;
@@ -146,13 +154,12 @@ export function openQuantise(platform: QuantisePlatform) {
       let machine: Machine | undefined;
       let begun = false;
       try {
-        const source = await openSource(files, signal);
-        refuseCrossing(source, settings.type, destination.name);
+        const source = await openSource(files, { target: settings.type, fallbackName, signal });
         const sequences = options.calibration
           ? chooseSequences(options.calibration, new Tokenizer(source.model.tokenizer), source.model.config, choice)
           : [];
         const imatrix = options.imatrix === undefined ? undefined : await imatrixOf(await open(options.imatrix, signal), signal);
-        const rounded = roundedTensors(source);
+        const { rounded } = source;
         if (rounded.length)
           onWarning?.(
             `${rounded.length} tensors were quantised before (${rounded[0]}, ...): their errors stay; start from the float model if there is one`,
@@ -182,7 +189,7 @@ export function openQuantise(platform: QuantisePlatform) {
       const files = await open(model, signal);
       let machine: Machine | undefined;
       try {
-        const source = await openSource(files, signal);
+        const source = await openSource(files, { signal });
         const sequences = chooseSequences(
           options.calibration,
           new Tokenizer(source.model.tokenizer),
@@ -198,24 +205,6 @@ export function openQuantise(platform: QuantisePlatform) {
       }
     },
   };
-}
-
-/** Containers are changed by another command. */
-function refuseCrossing({ gguf, model }: OpenedSource, type: Target, name: string): void {
-  if (gguf && type === "int4")
-    throw new CpmError(
-      "unsupported",
-      `${name}: int4 safetensors are made from a Hugging Face folder, and ${model.config.name} is a GGUF`,
-      {
-        field: "type",
-      },
-    );
-  if (!gguf && type !== "int4")
-    throw new CpmError(
-      "unsupported",
-      `${name}: a GGUF is made from a GGUF; convert the folder ${model.config.name} to an F16 GGUF first, or make "int4"`,
-      { field: "type" },
-    );
 }
 
 async function imatrixOf(files: ModelFiles, signal: AbortSignal | undefined): Promise<Imatrix> {
@@ -239,6 +228,7 @@ async function observe(
   const { model } = source;
   const { layers } = model.config;
   const entries = new Map<string, Float64Array>();
+  const names = new Map(source.tensors.map(({ role, ggufName }) => [`${role.layer} ${role.part}`, ggufName]));
   const lengths = sequences.map(({ length }) => length);
   const rows = lengths.reduce((a, b) => a + b, 0);
   let layer = 0;
@@ -256,12 +246,12 @@ async function observe(
   try {
     await embedSequences(machine, source, sequences, await passes.store("hidden-0"), signal);
     const settings = { method: "search", damp: 0.01, actOrder: false, skip: 0, smoothGroup: 32 } as const;
-    const hooks = { signal, work() {}, warn() {}, put: async () => {}, putNorm: async () => {} };
+    const hooks = { signal, work() {}, warn() {}, put: async () => {}, putVector: async () => {} };
     const run = new LayerRun(machine, passes, model.config, settings, hooks);
     for (; layer < layers; layer++) {
       const [from, to] = [`hidden-${layer % 2}`, `hidden-${(layer + 1) % 2}`];
       const files = model.layers[layer]!;
-      await run.forward(files, from, to);
+      await run.forward(layer, files, from, to);
       const { hidden, attended, inner } = passes.sizes;
       const cols = { qkv: hidden, o: attended, mlp: hidden, down: inner };
       const sums = STAGE_NAMES.map((stage) => [stage, new Hessian(machine, cols[stage], false)] as const);
@@ -269,7 +259,7 @@ async function observe(
         const of = Object.fromEntries(sums) as Record<(typeof STAGE_NAMES)[number], Hessian>;
         await passes.observe(from, async (stage, at, count) => await of[stage].addAt(at, count));
         for (const [stage, sum] of sums)
-          for (const part of STAGES[stage]) entries.set(plainTensor(files[part]).name, sum.importance());
+          for (const part of STAGES[stage]) entries.set(names.get(`${layer} ${part}`)!, sum.importance());
       } finally {
         for (const [, sum] of sums.reverse()) sum.end(false);
       }

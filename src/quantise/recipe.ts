@@ -1,6 +1,7 @@
 // Which type each tensor gets: llama.cpp's recipes (llama-quant.cpp), less what they do for architectures that are not run here.
 import { CpmError, didYouMean } from "../errors.ts";
 import { TENSOR_TYPES } from "../file/tensor.ts";
+import type { Linear } from "../model/config.ts";
 import type { BlockType } from "./linear.ts";
 
 /** Files that can be written: GGUF mixtures by their usual names, and "int4", a folder of GPTQ safetensors. */
@@ -58,8 +59,10 @@ export const FILE_TYPE_IDS: Readonly<Record<Exclude<Target, "int4">, number>> = 
 
 /** What a tensor is to a recipe. */
 export interface Role {
-  readonly kind: "embedding" | "head" | "q" | "k" | "v" | "o" | "gate" | "up" | "down" | "other";
+  readonly kind: "embedding" | "head" | Linear | "qkv" | "gateUp" | "other";
   readonly layer: number;
+  /** Of a layer's linears, fused or not: which one. */
+  readonly part?: Linear;
 }
 
 /** Layers whose values and down projections get two bits more: the first and last eighth, and every third between. */
@@ -77,6 +80,7 @@ export function recipeType(target: Exclude<Target, "int4">, role: Role, layers: 
   if (kind === "embedding" && (base === "TQ1_0" || base === "TQ2_0")) return "Q4_K";
   const small = target === "Q4_K_S";
   const medium = !small && target !== "Q5_K_S" && (base === "Q4_K" || base === "Q5_K");
+  if (kind === "qkv" && medium) return base === "Q4_K" ? "Q5_K" : "Q6_K";
   if (kind === "v" || kind === "down") {
     if (medium && moreBits(layer, layers)) return "Q6_K";
     if (small && (kind === "v" ? layer < 4 : layer < Math.floor(layers / 8))) return "Q5_K";

@@ -3,115 +3,27 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { bytesOf } from "../brands.ts";
-import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { FileTensor } from "../file/tensor.ts";
-import type { Destination, Store } from "./destination.ts";
+import type { Destination } from "./destination.ts";
+import { embedSequences } from "./embedding.ts";
 import { fuse, type Imatrix } from "./imatrix.ts";
-import { LayerRun } from "./layers.ts";
-import { feedsBack, type Method, type Quantised, quantiseMatrix, smooths } from "./method.ts";
+import { LayerRun, SMOOTHED } from "./layers.ts";
+import type { BlockType } from "./linear.ts";
+import { feedsBack, type Quantised, quantiseMatrix, smooths } from "./method.ts";
 import type { Machine } from "./module.ts";
 import { PARTS, type Part, Passes } from "./passes.ts";
+import { planTensors, type RunSettings } from "./plan.ts";
 import { Progress, type QuantizeProgress } from "./progress.ts";
-import { fittingType, Keeps, recipeType, type Target } from "./recipe.ts";
-import { type OpenedSource, plainTensor, readValues, type SourceTensor } from "./source.ts";
+import type { Target } from "./recipe.ts";
+import { type QuantizeReport, readState, STATE_VERSION, type State, type TensorReport } from "./report.ts";
+import { type OpenedSource, plainTensor, readValues, readVector } from "./source.ts";
 import { ggufTarget, gptqTarget, namesOf, type TargetFile, type TensorPlan } from "./targets.ts";
-
-export interface RunSettings {
-  readonly type: Target;
-  readonly method: Method;
-  readonly group: number;
-  readonly damp: number;
-  readonly actOrder: boolean;
-  readonly skip: number;
-  readonly version: 1 | 2;
-  readonly keep: readonly (readonly [string, string])[];
-}
 
 export interface RunHooks {
   readonly signal?: AbortSignal | undefined;
   onProgress?(progress: QuantizeProgress): void;
   onWarning?(message: string): void;
-}
-
-export interface TensorReport {
-  readonly name: string;
-  readonly type: string;
-  readonly how: Quantised["how"];
-  readonly elements: number;
-  readonly bytes: number;
-  /** Sum of squared differences over the sum of squares. */
-  readonly relativeError: number;
-  /** With error feedback: mean squared error of the output over the calibration rows, in the damped metric. */
-  readonly loss?: number | undefined;
-}
-
-export interface QuantizeReport {
-  readonly tensors: readonly TensorReport[];
-  readonly warnings: readonly string[];
-  /** Of the tensors. */
-  readonly bytes: number;
-  readonly bitsPerWeight: number;
-  /** Layers that an earlier run had done. */
-  readonly resumedAt: number;
-}
-
-interface State {
-  readonly settings: string;
-  /** Layers that are done; -1: not even what lies outside them. */
-  readonly layers: number;
-  readonly done: readonly string[];
-  readonly reports: readonly TensorReport[];
-  readonly warnings: readonly string[];
-}
-
-/** What each tensor becomes. @throws CpmError "bad-option" for patterns that fit none and groups that do not divide the columns. */
-export function planTensors(
-  source: OpenedSource,
-  s: RunSettings,
-  weighted: boolean,
-  warn: (message: string) => void,
-): TensorPlan[] {
-  const keeps = new Keeps(s.keep);
-  const layers = source.model.config.layers;
-  const plans = source.tensors.map((t): TensorPlan => {
-    if (t.tensor.shape.length !== 2 || t.role.kind === "other")
-      return { ...t, form: s.type === "int4" ? { blocks: "F16" } : "copy" };
-    return { ...t, form: formOf(t, s, layers, keeps, weighted, warn) };
-  });
-  keeps.checkUsed();
-  return plans;
-}
-
-function formOf(
-  t: SourceTensor,
-  s: RunSettings,
-  layers: number,
-  keeps: Keeps,
-  weighted: boolean,
-  warn: (message: string) => void,
-): Exclude<TensorPlan["form"], "copy"> {
-  const cols = t.tensor.shape[1]!;
-  const kept = keeps.typeOf(t.name);
-  if (s.type === "int4") {
-    if (kept && kept !== "F16")
-      throw new CpmError("bad-option", `keep: a GPTQ folder has int4 and F16 tensors, no ${kept} (${t.name})`, {
-        field: "keep",
-        found: kept,
-      });
-    if (kept || t.role.kind === "embedding" || t.role.kind === "head") return { blocks: "F16" };
-    if (cols % s.group)
-      throw new CpmError(
-        "bad-option",
-        `group: ${t.name} has rows of ${cols}, which ${s.group} does not divide; choose another group, or --keep it`,
-        { field: "group", expected: `a divisor of ${cols}`, found: String(s.group) },
-      );
-    return { int4: s.group };
-  }
-  const wanted = kept ?? recipeType(s.type, t.role, layers, weighted);
-  const type = fittingType(wanted, cols);
-  if (type !== wanted) warn(`${t.name}: rows of ${cols} are no whole blocks of ${wanted}; it becomes ${type}`);
-  return { blocks: type };
 }
 
 /** Quantises `source` into `destination`. `sequences`: tokens of calibration, none where the method needs none. */
@@ -199,15 +111,15 @@ class Run {
       this.#hooks.onProgress?.(p),
     );
     const inLayers = new Set(this.#source.model.layers.flatMap((layer) => PARTS.map((part) => plainTensor(layer[part]))));
-    const norms = new Set(
+    const smoothed = new Set(
       smooths(this.#settings.method)
-        ? this.#source.model.layers.flatMap((l) => [l.vectors.attnNorm!.tensor, l.vectors.ffnNorm!.tensor])
+        ? this.#source.model.layers.flatMap(({ vectors }) => SMOOTHED.map((name) => vectors[name]?.tensor))
         : [],
     );
     if (this.#layers < 0) {
       this.#progress.at("tensors", -1);
       for (const plan of this.#plans) {
-        if (inLayers.has(plan.tensor) || norms.has(plan.tensor)) continue;
+        if (inLayers.has(plan.tensor) || smoothed.has(plan.tensor)) continue;
         await this.#one(plan);
         this.#progress.add(elements(plan.tensor) * 256, plan.name);
       }
@@ -232,7 +144,7 @@ class Run {
     this.#progress.add(0);
     const bytes = this.#reports.reduce((sum, r) => sum + r.bytes, 0);
     const weights = this.#reports.reduce((sum, r) => sum + r.elements, 0);
-    const order = new Map(this.#plans.map(({ name }, i) => [name, i]));
+    const order = new Map(this.#plans.map((plan, i) => [reportName(plan), i]));
     const tensors = [...this.#reports].sort((a, b) => order.get(a.name)! - order.get(b.name)!);
     return { tensors, warnings: this.#warnings, bytes, bitsPerWeight: (8 * bytes) / weights, resumedAt };
   }
@@ -273,19 +185,15 @@ class Run {
   async #one(plan: TensorPlan): Promise<void> {
     const signal = this.#hooks.signal;
     signal?.throwIfAborted();
-    if (plan.form === "copy") {
-      const { tensor } = plan;
-      const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
-      await this.#target.put(plan, bytes);
-      this.#note(plan, { bytes: bytes as Uint8Array<ArrayBuffer>, relativeError: 0, how: "copied" });
-      return;
-    }
+    if (plan.form === "copy") return await this.#copy(plan);
     const shape = plan.tensor.shape;
     const cols = shape.at(-1)!;
     const rows = elements(plan.tensor) / cols;
     const w = await readValues(this.#machine, plan.tensor, signal);
     try {
-      const importance = this.#imatrix && fuse(this.#imatrix, plan.name, cols);
+      const importance = this.#imatrix && fuse(this.#imatrix, plan.ggufName, cols);
+      if (this.#imatrix && !importance && plan.role.layer >= 0)
+        this.#warn(`${plan.ggufName}: the importance matrix has nothing for it; it is quantised without weights`);
       const search = this.#settings.method !== "rtn";
       const result = await quantiseMatrix(this.#machine, { at: w.at, rows, cols }, plan.form, { importance, search }, false);
       await this.#target.put(plan, result);
@@ -295,14 +203,27 @@ class Run {
     }
   }
 
+  /** A tensor that is not quantised: its bytes, or its values in the output's type and order. */
+  async #copy(plan: TensorPlan): Promise<void> {
+    const { tensor, type, plus, turned } = plan;
+    const { signal } = this.#hooks;
+    if (type !== tensor.type || plus || turned) {
+      const values = await readVector(this.#machine, tensor, signal);
+      return await this.#putVector(plan, plus ? values.map((v) => v + plus) : values);
+    }
+    const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
+    await this.#target.put(plan, bytes);
+    this.#note(plan, { bytes: bytes as Uint8Array<ArrayBuffer>, relativeError: 0, how: "copied" });
+  }
+
   #note(plan: TensorPlan, result: Quantised): void {
     const { form } = plan;
-    const type = form === "copy" ? plan.tensor.type : "blocks" in form ? form.blocks : `int4 g${form.int4}`;
+    const type = form === "copy" ? plan.type : "blocks" in form ? form.blocks : `int4 g${form.int4}`;
     const groups = result.codes ? result.codes.scales.length : 0;
     const bytes = result.bytes?.length ?? elements(plan.tensor) / 2 + 2.5 * groups;
     const { how, relativeError, loss } = result;
     this.#done.push(...namesOf(plan));
-    this.#reports.push({ name: plan.name, type, how, elements: elements(plan.tensor), bytes, relativeError, loss });
+    this.#reports.push({ name: reportName(plan), type, how, elements: elements(plan.tensor), bytes, relativeError, loss });
   }
 
   async #calibrate(key: string, layers: number): Promise<void> {
@@ -328,11 +249,10 @@ class Run {
             await this.#target.put(plan, result);
             this.#note(plan, result);
           },
-          putNorm: async (tensor, values) => {
-            const plan = this.#planOf(tensor);
-            const bytes = await this.#normBytes(plan, values);
-            await this.#target.put(plan, bytes);
-            this.#note(plan, { bytes, relativeError: 0, how: "copied" });
+          putVector: async (file, values) => {
+            const plan = this.#planOf(file.tensor);
+            const less = (file.plus ?? 0) - plan.plus;
+            await this.#putVector(plan, less ? values.map((v) => v - less) : values);
           },
         },
       );
@@ -346,7 +266,7 @@ class Run {
           TensorPlan
         >;
         const to = `hidden-${(i + 1) % 2}`;
-        await run.quantise(files, plans, `hidden-${i % 2}`, to);
+        await run.quantise(i, files, plans, `hidden-${i % 2}`, to);
         await (await passes.store(to)).sync();
         await this.#save(key, i + 1);
       }
@@ -355,21 +275,16 @@ class Run {
     }
   }
 
-  /** A changed norm in the type that the output has for it. */
-  async #normBytes(plan: TensorPlan, values: Float32Array): Promise<Uint8Array<ArrayBuffer>> {
-    const type = plan.form === "copy" ? plan.tensor.type : "blocks" in plan.form ? plan.form.blocks : "F16";
+  /** Values of a vector in the output's type. */
+  async #putVector(plan: TensorPlan, values: Float32Array): Promise<void> {
     const w = this.#machine.take("f32", values.length);
     try {
       this.#machine.f32(w.at, values.length).set(values);
-      const form = { blocks: type as "F32" | "F16" | "BF16" };
-      const result = await quantiseMatrix(
-        this.#machine,
-        { at: w.at, rows: 1, cols: values.length },
-        form,
-        { search: false },
-        false,
-      );
-      return result.bytes!;
+      const form = { blocks: (plan.form === "copy" || !("blocks" in plan.form) ? plan.type : plan.form.blocks) as BlockType };
+      const matrix = { at: w.at, rows: 1, cols: values.length };
+      const { bytes, relativeError } = await quantiseMatrix(this.#machine, matrix, form, { search: false }, false);
+      await this.#target.put(plan, bytes!);
+      this.#note(plan, { bytes: bytes!, relativeError, how: "copied" });
     } finally {
       this.#machine.free(w);
     }
@@ -403,14 +318,8 @@ class Run {
 
   /** Names of what is written already, when the run that was here before was the same. */
   async #resume(key: string): Promise<readonly string[]> {
-    const text = await this.#destination.load();
-    let state: State | undefined;
-    try {
-      state = text === undefined ? undefined : (JSON.parse(text) as State);
-    } catch {
-      // A state that is no JSON is none.
-    }
-    if (state?.settings !== key) return [];
+    const state = readState(await this.#destination.load(), key);
+    if (!state) return [];
     this.#layers = state.layers;
     this.#done.push(...state.done);
     this.#reports.push(...state.reports);
@@ -426,40 +335,7 @@ class Run {
   }
 }
 
-/** Of what is kept, and of everything that decides about bytes: goes up with each change of either. */
-const STATE_VERSION = 1;
-
 const elements = (tensor: FileTensor): number => tensor.shape.reduce((a, b) => a * b, 1);
 
-/** Embeddings of all tokens, as the first layer reads them, into a store. */
-export async function embedSequences(
-  machine: Machine,
-  { model }: OpenedSource,
-  sequences: readonly (readonly number[])[],
-  store: Store,
-  signal?: AbortSignal,
-): Promise<void> {
-  const { hidden, embeddingScale } = model.config;
-  const embedding = plainTensor(model.embedding);
-  const row = embedding.bytes / embedding.shape[0]!;
-  const held = new Map<number, Float32Array>();
-  let at = 0;
-  for (const tokens of sequences) {
-    const out = new Float32Array(tokens.length * hidden);
-    for (const [i, token] of tokens.entries()) {
-      let values = held.get(token);
-      if (!values) {
-        const one = { ...embedding, shape: [1, hidden], offset: embedding.offset + token * row, bytes: row };
-        const piece = await readValues(machine, one, signal);
-        values = Float32Array.from(machine.f32(piece.at, hidden), (v) => Math.fround(v * Math.fround(embeddingScale)));
-        machine.free(piece);
-        if (held.size < 8192) held.set(token, values);
-      }
-      out.set(values, i * hidden);
-    }
-    await store.write(4 * at * hidden, bytesOf(out)!);
-    at += tokens.length;
-    signal?.throwIfAborted();
-  }
-  await store.sync();
-}
+/** What a report calls a tensor, or the part of one. */
+const reportName = ({ name, role, within }: TensorPlan): string => (within ? `${name} (${role.part})` : name);

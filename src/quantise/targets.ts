@@ -1,23 +1,43 @@
-// What is written: a GGUF with the header of its source, or a folder of GPTQ safetensors.
+// What is written: a GGUF, or a folder of GPTQ safetensors.
 import { bytesOf } from "../brands.ts";
+import { headsReordered } from "../convert/copy.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { TensorType } from "../file/tensor.ts";
-import { copiedMetadata, type GgufTensorPlan, layoutGguf, type TypedValue } from "../file/write/gguf.ts";
+import { type GgufTensorPlan, layoutGguf } from "../file/write/gguf.ts";
 import { type Layout, TensorWriter } from "../file/write/output.ts";
 import { layoutSafetensors, type SafetensorsPlan } from "../file/write/safetensors.ts";
 import { readText } from "../model/huggingface.ts";
 import type { Destination } from "./destination.ts";
-import type { BlockType } from "./linear.ts";
 import type { Form, Quantised } from "./method.ts";
-import { gptqTensors, quantizeConfig } from "./packing.ts";
+import { gptqTensors, type PlainCodes, quantizeConfig } from "./packing.ts";
 import { FILE_TYPE_IDS, type Target } from "./recipe.ts";
 import type { OpenedSource, SourceTensor } from "./source.ts";
 
 /** A tensor of the source with what it becomes. */
 export interface TensorPlan extends SourceTensor {
-  /** "copy": its bytes as they are. */
+  /** "copy": its values as they are, in its `type`. */
   readonly form: Form | "copy";
+}
+
+/** The type of a plan's tensor in the output; undefined for packed codes. */
+const typeOf = ({ form, type }: TensorPlan): TensorType | undefined =>
+  form === "copy" ? type : "blocks" in form ? form.blocks : undefined;
+
+/** Rows and columns in the output: of the whole tensor, where the plan is a part. */
+function shapeOf({ tensor, within }: TensorPlan): readonly number[] {
+  return within ? [within.rows, tensor.shape[1]!] : tensor.shape;
+}
+
+/** Plans of one tensor of the output each: the first part stands for all. */
+const whole = (plans: readonly TensorPlan[]): TensorPlan[] => plans.filter(({ within }) => !within || within.row === 0);
+
+/** Writes the bytes of a tensor or of its part, in the order of the output. */
+async function writeBytes(writer: TensorWriter, plan: TensorPlan, bytes: Uint8Array): Promise<void> {
+  const { name, tensor, turned, within } = plan;
+  const rows = tensor.shape[0]!;
+  const ordered = turned ? headsReordered(bytes, rows, turned, "interleaved") : bytes;
+  await writer.write(name, ordered, within ? (bytes.length / rows) * within.row : 0);
 }
 
 /** Takes what tensors have become. */
@@ -46,20 +66,15 @@ export async function ggufTarget(
   done: Iterable<string>,
   signal?: AbortSignal,
 ): Promise<TargetFile> {
-  const metadata = new Map<string, TypedValue>();
-  for (const [key, value] of await copiedMetadata(source.file!, source.gguf!, signal))
-    if (!/^(split\.|quantize\.)/.test(key)) metadata.set(key, value);
+  const metadata = new Map(await source.metadata(signal));
   metadata.set("general.file_type", { kind: "u32", value: FILE_TYPE_IDS[target] });
   metadata.set("general.quantization_version", { kind: "u32", value: 2 });
-  const tensors = plans.map(({ name, tensor, form }): GgufTensorPlan => {
-    const type: TensorType = form === "copy" ? tensor.type : (form as { blocks: BlockType }).blocks;
-    return { name, type, shape: tensor.shape };
-  });
+  const tensors = whole(plans).map((plan): GgufTensorPlan => ({ name: plan.name, type: typeOf(plan)!, shape: shapeOf(plan) }));
   const layout = layoutGguf(metadata, tensors);
   const writer = await TensorWriter.begin(await destination.file(), layout, done);
   return {
     size: layout.size,
-    put: async (plan, result) => await writer.write(plan.name, bytesOf(result) ?? (result as Quantised).bytes!),
+    put: async (plan, result) => await writeBytes(writer, plan, bytesOf(result) ?? (result as Quantised).bytes!),
     sync: () => writer.output.sync(),
     finish: () => writer.finish(),
   };
@@ -82,6 +97,23 @@ const COMPANIONS = [
   "LICENSE",
 ];
 
+/** Rows one after another. */
+function joined(parts: readonly PlainCodes[]): PlainCodes {
+  const [first] = parts;
+  if (parts.length === 1) return first!;
+  const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+  const codes = new Uint8Array(rows * first!.cols);
+  const [scales, zeros] = [new Float64Array(codes.length / first!.group), new Float64Array(codes.length / first!.group)];
+  let at = 0;
+  for (const part of parts) {
+    codes.set(part.codes, at);
+    scales.set(part.scales, at / part.group);
+    zeros.set(part.zeros, at / part.group);
+    at += part.codes.length;
+  }
+  return { ...first!, rows, codes, scales, zeros };
+}
+
 /** A folder of GPTQ safetensors with the source's other files. `version`: of the checkpoint format. */
 export async function gptqTarget(
   files: ModelFiles,
@@ -91,9 +123,9 @@ export async function gptqTarget(
   done: Iterable<string>,
   signal?: AbortSignal,
 ): Promise<TargetFile> {
-  const tensors = plans.flatMap((plan): SafetensorsPlan[] => {
-    if (plan.form === "copy" || "blocks" in plan.form) return [{ name: plan.name, type: "F16", shape: plan.tensor.shape }];
-    const [rows, cols] = plan.tensor.shape as [number, number];
+  const tensors = whole(plans).flatMap((plan): SafetensorsPlan[] => {
+    if (typeOf(plan)) return [{ name: plan.name, type: "F16", shape: shapeOf(plan) }];
+    const [rows, cols] = shapeOf(plan) as [number, number];
     if (rows % 8)
       throw new CpmError("unsupported", `${plan.name}: ${rows} outputs are no multiple of 8, which GPTQ's layout packs`, {
         field: plan.name,
@@ -109,6 +141,8 @@ export async function gptqTarget(
   });
   const layout: Layout = layoutSafetensors(tensors);
   const writer = await TensorWriter.begin(await destination.file("model.safetensors"), layout, done);
+  /** Parts of fused tensors, until all are there: words hold codes of several rows. */
+  const waiting = new Map<string, PlainCodes[]>();
   const write = async (name: string, bytes: Uint8Array) => {
     const output = await destination.file(name);
     await output.write(0, bytes);
@@ -117,8 +151,15 @@ export async function gptqTarget(
   return {
     size: layout.size,
     async put(plan, result) {
-      const codes = (result as Quantised).codes;
-      if (!codes) return await writer.write(plan.name, bytesOf(result) ?? (result as Quantised).bytes!);
+      const own = (result as Quantised).codes;
+      if (!own) return await writeBytes(writer, plan, bytesOf(result) ?? (result as Quantised).bytes!);
+      const parts = [...(waiting.get(plan.name) ?? []), own];
+      const codes = joined(parts);
+      if (plan.within && codes.rows < plan.within.rows) {
+        waiting.set(plan.name, parts);
+        return;
+      }
+      waiting.delete(plan.name);
       const [words, zeros, scales, index] = namesOf(plan) as [string, string, string, string];
       const packed = gptqTensors(codes, options.version);
       await writer.write(words, packed.qweight);

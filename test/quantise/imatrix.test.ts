@@ -11,23 +11,12 @@ import { pathFiles } from "../../src/host/node.files.ts";
 import { readModel } from "../../src/model/read.ts";
 import { memoryDestination } from "../../src/quantise/destination.ts";
 import { legacyImatrix, readImatrix, writeImatrix } from "../../src/quantise/imatrix.ts";
-import { openQuantise } from "../../src/quantise/quantize.ts";
+import { door } from "../support/quantise.ts";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const model = here("../golden/sparse-f32.gguf");
 const folder = await mkdtemp(join(tmpdir(), "cpm-imatrix-"));
 afterAll(() => rm(folder, { recursive: true }));
-const door = openQuantise({
-  host: async () => ({
-    name: "node",
-    module: async () => Promise.reject(new Error("the quantiser asks for its own")),
-    cores: 1,
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
-    now: () => performance.now(),
-  }),
-  module: async () => WebAssembly.compile(await readFile(here("../../wasm/quantise.wasm"))),
-  openPath: pathFiles,
-});
 const calibration = [0, 1, 2, 3].map((s) => Array.from({ length: 130 }, (_, i) => 3 + ((i * 31 + s * 97) % 250)));
 
 test("collected, written in both formats and read back the same; it weights the search", async () => {
@@ -94,8 +83,4 @@ for (const checkpointVersion of [1, 2] as const)
     expect(again.format).toBe("safetensors, GPTQ int4");
     expect(again.layers[0]!.q.kind).toBe("gptq");
     await files.close();
-    await expect(door.quantize(source, memoryDestination(), { ...options, type: "Q4_0" })).rejects.toMatchObject({
-      code: "unsupported",
-    });
-    await expect(door.quantize(out, memoryDestination(), options)).rejects.toMatchObject({ code: "unsupported" });
   });

@@ -10,25 +10,13 @@ import { diskDestination } from "../../src/host/node.destination.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 import { readModel } from "../../src/model/read.ts";
 import { memoryDestination } from "../../src/quantise/destination.ts";
-import { openQuantise, type QuantizeOptions } from "../../src/quantise/quantize.ts";
+import type { QuantizeOptions } from "../../src/quantise/quantize.ts";
+import { door } from "../support/quantise.ts";
 
 const golden = fileURLToPath(new URL("../golden/", import.meta.url));
 const model = join(golden, "sparse-f32.gguf");
 const folder = await mkdtemp(join(tmpdir(), "cpm-quantise-"));
 afterAll(() => rm(folder, { recursive: true }));
-
-const wasm = (name: string) => readFile(fileURLToPath(new URL(`../../wasm/${name}.wasm`, import.meta.url)));
-const door = openQuantise({
-  host: async () => ({
-    name: "node",
-    module: async () => Promise.reject(new Error("the quantiser asks for its own")),
-    cores: 1,
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
-    now: () => performance.now(),
-  }),
-  module: async () => WebAssembly.compile(await wasm("quantise")),
-  openPath: pathFiles,
-});
 
 const random = (() => {
   let state = 7;
