@@ -1,10 +1,10 @@
 // Checkpoints: everything that a run goes on from, in one file with a checksum for every section. Nothing in it depends on the clock.
-import { copyOf, viewOf } from "../brands.ts";
+import { copyOf, isRecord, viewOf } from "../brands.ts";
 import { modelError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
 import type { Output } from "../file/write/output.ts";
 import { CHECKSUM_BYTES, Checksum, checksumOf, hex } from "./checksum.ts";
-import type { FeedState } from "./feed.ts";
+import { type FeedState, isFeedState } from "./feed.ts";
 
 const MAGIC = "CPMRUN\u0000\u0001";
 /** Magic, bytes of the table, bytes of the file, the table's checksum, this header's. */
@@ -117,17 +117,22 @@ export class Checkpoint {
     const view = viewOf(header);
     const [length, size] = [Number(view.getBigUint64(8, true)), Number(view.getBigUint64(16, true))];
     if (size !== source.size) fail(source.size, "length", `${size} bytes`, String(source.size));
+    if (HEADER + length > size) fail(8, "table", `at most ${size - HEADER} bytes`, String(length));
     const table = await source.read(HEADER, length, signal);
     if (hex(checksumOf(table)) !== sum(24)) fail(HEADER, "table", "the checksum in the header", "another");
-    const list = JSON.parse(new TextDecoder().decode(table)) as Entry[];
     const first = aligned(HEADER + length);
+    const list = jsonOf(table);
+    if (!Array.isArray(list) || !list.every((entry) => isEntry(entry, size - first)))
+      return fail(HEADER, "table", "names with places in the file", "something else");
     const entries = new Map(list.map((entry) => [entry.name, entry]));
     const stated = entries.get(STATE);
     if (!stated) return fail(HEADER, "table", "a state", "none");
     const bytes = new Uint8Array(stated.bytes);
     const opened = new Checkpoint(source, first, entries, undefined as unknown as RunState);
     await opened.read(STATE, bytes, signal);
-    return new Checkpoint(source, first, entries, JSON.parse(new TextDecoder().decode(bytes)) as RunState);
+    const state = jsonOf(bytes);
+    if (!isState(state)) return fail(first + stated.offset, "state", "a run's state", "something else");
+    return new Checkpoint(source, first, entries, state);
   }
 
   /** Names of the sections beside the state. */
@@ -149,6 +154,32 @@ export class Checkpoint {
     }
     if (hex(sum.digest()) !== entry.sum) fail(this.#first + entry.offset, name, "the checksum in the table", "another");
   }
+}
+
+function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+
+function isEntry(value: unknown, most: number): value is Entry {
+  if (!isRecord(value)) return false;
+  const { name, offset, bytes, sum } = value;
+  const named = typeof name === "string" && typeof sum === "string";
+  return named && isCount(offset) && isCount(bytes) && offset + bytes <= most;
+}
+
+function isState(value: unknown): value is RunState {
+  if (!isRecord(value) || value["version"] !== 1) return false;
+  const counts = ["stage", "step", "updates", "tokens"].every((name) => isCount(value[name]));
+  const texts = ["config", "base"].every((name) => typeof value[name] === "string");
+  const { recent, lowest, feed } = value;
+  const losses = Array.isArray(recent) && recent.every(Number.isFinite) && (lowest === null || Number.isFinite(lowest));
+  return counts && texts && losses && isFeedState(feed);
 }
 
 const failure =

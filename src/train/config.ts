@@ -109,7 +109,7 @@ export function readConfig(value: unknown, file = "config"): TrainConfig {
   }
   return {
     start: readStart(c),
-    out: c.text("out"),
+    out: c.text("out", "run"),
     data: c.parts("data", DATA, 1).map(readData),
     heldOut: c.number("heldOut", { most: 0.5 }, 0),
     packing: c.choice("packing", ["stream", "whole"], "stream"),

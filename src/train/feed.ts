@@ -1,4 +1,5 @@
 // Shards -> batches: documents in a seeded order, packed into rows, sources mixed by weight; some documents held out.
+import { isRecord } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import { shown } from "../shown.ts";
 import type { Batch } from "./batch.ts";
@@ -37,6 +38,19 @@ export interface FeedState {
     readonly rows: number;
     readonly waiting: readonly Item[];
   }[];
+}
+
+const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+
+/** Whether this has a state's form; what it says may still be beyond the documents. */
+export function isFeedState(value: unknown): value is FeedState {
+  if (!isRecord(value) || !Array.isArray(value["sources"])) return false;
+  return value["sources"].every((source: unknown) => {
+    if (!isRecord(source)) return false;
+    const { epoch, next, rows, waiting } = source;
+    const item = (pair: unknown) => Array.isArray(pair) && pair.length === 2 && pair.every(isCount);
+    return [epoch, next, rows].every(isCount) && Array.isArray(waiting) && waiting.every(item);
+  });
 }
 
 /** A batch, and what its rows are made of: "NAME document 12 from token 100". */
@@ -94,8 +108,10 @@ class Stream {
     return [this.source.shards[s]!, document - this.#firsts[s]!];
   }
 
+  /** Tokens of a document; 0 for one that there is not. */
   lengthOf(document: number): number {
     const [shard, d] = this.#place(document);
+    if (!shard || d >= shard.documents) return 0;
     return shard.ends[d]! - (d === 0 ? 0 : shard.ends[d - 1]!);
   }
 
@@ -239,7 +255,11 @@ export class Feed {
   restore(state: FeedState): void {
     const fits =
       state.sources.length === this.#streams.length &&
-      state.sources.every((s, i) => s.next < this.#streams[i]!.trained.length || s.next === 0);
+      state.sources.every((s, i) => {
+        const stream = this.#streams[i]!;
+        const known = s.waiting.every(([document, offset]) => offset < stream.lengthOf(document) - 1);
+        return known && s.next < stream.trained.length;
+      });
     if (!fits)
       throw new CpmError("bad-model", "the checkpoint's place in the data is beyond these documents: the data is another", {
         field: "data",

@@ -12,8 +12,9 @@ import type { Model } from "../../src/door/model.ts";
 import type { EngineHost, ModelInput } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
 import { readTasks } from "../../src/evaluate/tasks/read.ts";
-import { memoryFiles } from "../../src/file/bytes.ts";
+import { bytesSource, memoryFiles, memoryFiles } from "../../src/file/bytes.ts";
 import { parseObject } from "../../src/file/json.ts";
+import { memoryOutput } from "../../src/file/write/output.ts";
 import { HubClient } from "../../src/hub/client.ts";
 import { parseRef, type Ref } from "../../src/hub/ref.ts";
 import { readModel, readTokenizer } from "../../src/model/read.ts";
@@ -24,6 +25,10 @@ import { LinearPattern } from "../../src/text/pattern/linear.ts";
 import { type ChatMessage, renderChat } from "../../src/text/template.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import type { TokenizerData } from "../../src/text/vocabulary.ts";
+import { Checkpoint, type RunState, writeCheckpoint } from "../../src/train/checkpoint.ts";
+import { checksumOf } from "../../src/train/checksum.ts";
+import { readConfig } from "../../src/train/config.ts";
+import { Shard, ShardWriter } from "../../src/train/shards.ts";
 import { jsonBytes, writeSentencePiece } from "../support/folder.ts";
 import { headFile, tinyHead } from "../support/head.ts";
 import { pieces, tinyConfig, tinyFolder, tinyGguf, tinyModel } from "../support/tiny.ts";
@@ -498,6 +503,14 @@ export async function targets(): Promise<Target[]> {
       seeds: [await trained("softmax"), await trained("hs"), await trained("ova")],
       run: classifier,
     },
+    { name: "train-shard", kind: "bytes", seeds: [await shard()], run: openShard },
+    { name: "train-checkpoint", kind: "bytes", seeds: [await checkpoint()], run: openCheckpoint },
+    {
+      name: "train-config",
+      kind: "json",
+      seeds: seeds(trainConfig),
+      run: (input) => readConfig(parseObject(textOf(input), "config.json")),
+    },
     { name: "state", kind: "bytes", where: 200, share: 0.2, seeds: [await saved()], run: restored },
     {
       name: "hub-refs",
@@ -689,6 +702,73 @@ async function hub(bytes: Uint8Array, use: (client: HubClient, ref: Ref) => Prom
     network: { retries: 0 } as never,
   });
   await use(client, parseRef("hf:a/b")!);
+}
+
+const trainConfig = {
+  model: { config: { hidden_size: 8 }, tokenizer: "t.json", std: 0.1 },
+  out: "run",
+  data: [{ files: ["a.jsonl"], weight: 2, format: "chat", answers: "each" }],
+  length: 64,
+  rows: 4,
+  stages: [{ updates: 9 }, { updates: 9, objective: { kind: "ternary", group: 64, teacher: "t", share: 0.5 } }],
+  schedule: { kind: "exponential", peak: 1e-3, halfLife: 3 },
+  optimiser: { kind: "muon", betas: [0.9, 0.95] },
+  export: [{ to: "a.gguf", type: "TQ2_0" }],
+};
+
+async function shard(): Promise<Uint8Array> {
+  const output = memoryOutput("x.tokens");
+  const writer = new ShardWriter(output, 300, new Uint8Array(32));
+  await writer.add({ tokens: [1, 2, 3], mask: [0, 1, 1] });
+  await writer.add({ tokens: [4, 5, 6, 7] });
+  await writer.finish();
+  return output.bytes();
+}
+
+/** Sums that are right again, so that what lies behind them is read. */
+function sealed(bytes: Uint8Array, parts: readonly (readonly [begin: number, end: number, at: number])[]): Uint8Array {
+  const out = bytes.slice();
+  for (const [begin, end, at] of parts)
+    if (at + 16 <= out.length && begin <= end && end <= out.length) out.set(checksumOf(out.subarray(begin, end)), at);
+  return out;
+}
+
+async function openShard(bytes: Uint8Array): Promise<void> {
+  const found = await Shard.open(bytesSource("x.tokens", sealed(bytes, [[0, 144, 144]])), bytes.slice(40, 72));
+  await found.read(0, found.tokens);
+}
+
+const runState = {
+  version: 1,
+  config: "c",
+  base: "b",
+  stage: 0,
+  step: 1,
+  updates: 1,
+  tokens: 9,
+  feed: { sources: [{ epoch: 0, next: 1, rows: 2, waiting: [[1, 2]] }] },
+  recent: [1.5],
+  lowest: null,
+} as const;
+
+async function checkpoint(): Promise<Uint8Array> {
+  const output = memoryOutput("x.ckpt");
+  await writeCheckpoint(async () => output, runState as unknown as RunState, [{ name: "w", bytes: new Uint8Array(40).fill(3) }]);
+  return output.bytes();
+}
+
+async function openCheckpoint(bytes: Uint8Array): Promise<void> {
+  const length = bytes.length >= 16 ? Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(8, true)) : 0;
+  const found = await Checkpoint.open(
+    bytesSource(
+      "x.ckpt",
+      sealed(bytes, [
+        [64, 64 + length, 24],
+        [0, 40, 40],
+      ]),
+    ),
+  );
+  for (const name of found.names) await found.read(name, new Uint8Array(40));
 }
 
 const plain = new Map<string, Tokenizer>();
