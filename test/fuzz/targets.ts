@@ -12,7 +12,7 @@ import type { Model } from "../../src/door/model.ts";
 import type { EngineHost, ModelInput } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
 import { readTasks } from "../../src/evaluate/tasks/read.ts";
-import { bytesSource, memoryFiles, memoryFiles } from "../../src/file/bytes.ts";
+import { bytesSource, memoryFiles } from "../../src/file/bytes.ts";
 import { parseObject } from "../../src/file/json.ts";
 import { memoryOutput } from "../../src/file/write/output.ts";
 import { HubClient } from "../../src/hub/client.ts";
