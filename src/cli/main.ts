@@ -24,6 +24,7 @@ import { note, outputFailed, write } from "./output.ts";
 import { perplexity } from "./perplexity.ts";
 import { imatrix, quantize } from "./quantize.ts";
 import { review } from "./review.ts";
+import { rl } from "./rl.ts";
 import { run } from "./run.ts";
 import { fold, score } from "./score.ts";
 import { serve } from "./serve.ts";
@@ -49,6 +50,7 @@ const commands: readonly Command[] = [
   fold,
   clean,
   agent,
+  rl,
   survey,
   synth,
   review,

@@ -49,7 +49,7 @@ const STATE = "state";
 /** Writes a checkpoint; it has its name when this resolves. `size` is asked for before anything is written. */
 export async function writeCheckpoint(
   create: (size: number) => Promise<Output>,
-  state: RunState,
+  state: object,
   sections: readonly Section[],
 ): Promise<number> {
   const all: Section[] = [{ name: STATE, bytes: new TextEncoder().encode(JSON.stringify(state)) }, ...sections];
@@ -92,13 +92,13 @@ export async function writeCheckpoint(
 }
 
 /** A checkpoint that was opened: its state is checked, its sections are when they are read. */
-export class Checkpoint {
-  readonly state: RunState;
+export class Checkpoint<State = RunState> {
+  readonly state: State;
   readonly #source: Source;
   readonly #first: number;
   readonly #entries: ReadonlyMap<string, Entry>;
 
-  private constructor(source: Source, first: number, entries: ReadonlyMap<string, Entry>, state: RunState) {
+  private constructor(source: Source, first: number, entries: ReadonlyMap<string, Entry>, state: State) {
     this.#source = source;
     this.#first = first;
     this.#entries = entries;
@@ -106,7 +106,16 @@ export class Checkpoint {
   }
 
   /** Rejects with CpmError "bad-model" for what is no checkpoint, is cut off or damaged; "io"; the signal's reason. */
-  static async open(source: Source, signal?: AbortSignal): Promise<Checkpoint> {
+  static open(source: Source, signal?: AbortSignal): Promise<Checkpoint> {
+    return Checkpoint.openAs(source, isState, signal);
+  }
+
+  /** As open(), of another kind of run: `is` checks its state. */
+  static async openAs<State>(
+    source: Source,
+    is: (value: unknown) => value is State,
+    signal?: AbortSignal,
+  ): Promise<Checkpoint<State>> {
     const fail = failure(source);
     if (source.size < HEADER) fail(0, "length", `at least ${HEADER} bytes`, String(source.size));
     const header = await source.read(0, HEADER, signal);
@@ -128,10 +137,10 @@ export class Checkpoint {
     const stated = entries.get(STATE);
     if (!stated) return fail(HEADER, "table", "a state", "none");
     const bytes = new Uint8Array(stated.bytes);
-    const opened = new Checkpoint(source, first, entries, undefined as unknown as RunState);
+    const opened = new Checkpoint(source, first, entries, undefined);
     await opened.read(STATE, bytes, signal);
     const state = jsonOf(bytes);
-    if (!isState(state)) return fail(first + stated.offset, "state", "a run's state", "something else");
+    if (!is(state)) return fail(first + stated.offset, "state", "a run's state", "something else");
     return new Checkpoint(source, first, entries, state);
   }
 

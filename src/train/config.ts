@@ -142,9 +142,10 @@ export function readConfig(value: unknown, file = "config"): TrainConfig {
   };
 }
 
-const readEvery = <T>(c: Part, name: string, names: readonly string[], read: (part: Part) => T): T => read(c.part(name, names));
+export const readEvery = <T>(c: Part, name: string, names: readonly string[], read: (part: Part) => T): T =>
+  read(c.part(name, names));
 
-function readStart(c: Part): StartConfig {
+export function readStart(c: Part): StartConfig {
   if (typeof c.raw("model") === "string") return { kind: "model", path: c.text("model") };
   if (!c.has("model")) c.fail("model", "a model's path, or { config, tokenizer } to begin from nothing");
   const part = c.part("model", ["config", "tokenizer", "std"]);
@@ -193,7 +194,7 @@ const OBJECTIVES = {
   eagle: ["valueWeight", "probabilityWeight", "vocabulary", "window", "noise", "target"],
   mtp: ["lambda"],
 } as const;
-const LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+export const LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 function readObjective(c: Part): ObjectiveConfig {
   const kinds = Object.keys(OBJECTIVES) as (keyof typeof OBJECTIVES)[];
@@ -230,7 +231,7 @@ function readObjective(c: Part): ObjectiveConfig {
 
 const OPTIMISER = ["kind", "clip", "weightDecay", "betas", "eps", "momentum", "scale", "mup"];
 
-function readOptimiser(c: Part): Omit<OptimiserOptions, "schedule"> {
+export function readOptimiser(c: Part): Omit<OptimiserOptions, "schedule"> {
   const o = c.part("optimiser", OPTIMISER);
   const number = (name: string, most?: number) => o.maybe(name, () => o.number(name, most === undefined ? {} : { most }));
   const betas = o.maybe("betas", () => o.numbers("betas", 2));
@@ -250,7 +251,7 @@ function readOptimiser(c: Part): Omit<OptimiserOptions, "schedule"> {
 const SCHEDULE = ["kind", "peak", "warmup", "stableEnd", "decaySteps", "halfLife", "floor"];
 
 /** WSD over `updates`: 2 % warm-up, stable to 80 %, then down along 1 - sqrt. */
-function readSchedule(c: Part, updates: number): Schedule {
+export function readSchedule(c: Part, updates: number): Schedule {
   if (!c.has("schedule")) c.fail("schedule", 'an object with at least "peak", the highest learning rate');
   const s = c.part("schedule", SCHEDULE);
   const kind = s.choice("kind", ["1-sqrt", "linear", "cosine", "exponential", "constant"], "1-sqrt");
@@ -264,7 +265,7 @@ function readSchedule(c: Part, updates: number): Schedule {
   return { kind, ...common, stableEnd, decaySteps: s.number("decaySteps", { least: 1 }, left), floor };
 }
 
-function readExport(part: Part): ExportConfig {
+export function readExport(part: Part): ExportConfig {
   const to = part.text("to");
   const type = part.choice("type", ["F32", "F16", "BF16", "TQ1_0", "TQ2_0"], "F32");
   if (type.startsWith("TQ") && !/\.gguf$/i.test(to)) part.fail("type", "F32, F16 or BF16 for a folder");

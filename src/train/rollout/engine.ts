@@ -68,14 +68,28 @@ export function modelEngine(
       const found = model;
       if (!found) throw new CpmError("closed", "the rollout engine has no weights; call load() first");
       const out: { trajectory: Trajectory; computed: number; tokens: number }[] = [];
+      signal?.throwIfAborted();
       let next = 0;
-      const lane = async () => {
+      // A signal of its own for each place: one that hundreds listen to makes runtimes warn of leaks.
+      const stops = Array.from({ length: Math.min(slots, open.length) }, () => new AbortController());
+      const stop = () => {
+        for (const one of stops) one.abort(signal?.reason);
+      };
+      signal?.addEventListener("abort", stop, { once: true });
+      const place = async ({ signal }: AbortController) => {
         while (next < open.length) {
           const at = next++;
           out[at] = await advanceOne(found, open[at]!, { length, most, policy, stopTokens, signal });
         }
       };
-      await Promise.all(Array.from({ length: Math.min(slots, open.length) }, lane));
+      try {
+        await Promise.all(stops.map(place));
+      } catch (error) {
+        for (const one of stops) one.abort(error);
+        throw error;
+      } finally {
+        signal?.removeEventListener("abort", stop);
+      }
       const sum = (of: (o: (typeof out)[0]) => number) => out.reduce((total, o) => total + of(o), 0);
       return {
         trajectories: out.map(({ trajectory }) => trajectory),

@@ -5,7 +5,7 @@ import { uniform } from "../scratch.ts";
 import { advantagesOf } from "./objective.ts";
 import type { Lesson } from "./pack.ts";
 import { isGarbled, type Reward } from "./rewards.ts";
-import { responseTokens, restored, type SavedTrajectory, saved, type Trajectory } from "./trajectory.ts";
+import { answerTokens, restored, type SavedTrajectory, saved, type Trajectory } from "./trajectory.ts";
 
 /** A prompt and what its answers are judged by. */
 export interface RolloutPrompt {
@@ -88,7 +88,7 @@ export async function judge(
   },
 ): Promise<Judged> {
   const { overlong = true, garbled = true, dynamic = true } = of.filters;
-  const texts = group.answers.map((t) => of.decode(responseTokens(t)));
+  const texts = group.answers.map((t) => of.decode(answerTokens(t)));
   const rewards: number[] = [];
   for (const response of texts) rewards.push(await of.reward({ ...of.sample, response }, of.signal));
   const cut = group.answers.map(({ state }) => state === "length");

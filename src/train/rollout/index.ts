@@ -1,4 +1,6 @@
 // Learning from rewards: the objective, trajectories of chunks, the loop.
+
+export { type RolloutConfig, readRolloutConfig } from "./config.ts";
 export { type Advance, idleShare, type ModelEngineOptions, modelEngine, type RolloutEngine, type RolloutWork } from "./engine.ts";
 export type { Filters, RolloutPrompt } from "./groups.ts";
 export { Learner, type LearnerOptions, type LearnerParts, type LearnerSection, type LearnerStep } from "./learner.ts";
@@ -11,5 +13,7 @@ export {
   policyLoss,
 } from "./objective.ts";
 export { type Lesson, type Packed, packLessons } from "./pack.ts";
+export { rolloutPicture } from "./pictures.ts";
 export { exactReward, isGarbled, type Reward, verifierReward } from "./rewards.ts";
+export { type RolloutEntry, type RolloutHooks, type RolloutInput, rowLength, runRollout } from "./run.ts";
 export { type Chunk, extended, lengthOf, responseLogp, responseTokens, type Trajectory } from "./trajectory.ts";

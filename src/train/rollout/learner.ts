@@ -24,7 +24,7 @@ import {
 import { type PolicyOptions, policyLoss } from "./objective.ts";
 import { type Packed, packLessons } from "./pack.ts";
 import type { Reward } from "./rewards.ts";
-import type { SavedTrajectory } from "./trajectory.ts";
+import { answerTokens, lengthOf, type SavedTrajectory } from "./trajectory.ts";
 
 export interface LearnerOptions extends PolicyOptions {
   /** Answers to a prompt. Default 16. */
@@ -211,10 +211,7 @@ export class Learner {
     const view = (of: Trainer, at: number, count: number) =>
       new Uint8Array(of.machine.memory.buffer, at, count * of.machine.real);
     return [
-      ...trainer.graph.trained.map((t) => ({ name: t.name, bytes: view(trainer, t.at, countOf(t)) })),
-      ...trainer.optimiser!.states.flatMap(({ tensor, moments }) =>
-        moments.map((at, i) => ({ name: `${tensor.name}#${i + 1}`, bytes: view(trainer, at, countOf(tensor)) })),
-      ),
+      ...trainer.sections(),
       ...(reference
         ? reference.graph.trained.map((t) => ({ name: `reference/${t.name}`, bytes: view(reference, t.at, countOf(t)) }))
         : []),
@@ -286,7 +283,7 @@ export class Learner {
     };
     if (changed && o.referenceEvery > 0 && policy % o.referenceEvery === 0) this.#renewReference();
     const rewards = finished.flatMap(({ group }) => group.rewards);
-    const lengths = finished.flatMap(({ group }) => group.answers.map((t) => t.chunks.reduce((n, c) => n + c.tokens.length, 0)));
+    const lengths = finished.flatMap(({ group }) => group.answers.map(lengthOf));
     const sum = (of: (f: (typeof finished)[0]) => number) => finished.reduce((total, f) => total + of(f), 0);
     return {
       step: state.step + 1,
@@ -303,6 +300,28 @@ export class Learner {
       update,
       ms: { load: loaded - began, rollout: rolled - loaded, update: now() - rolled },
     };
+  }
+
+  /** Mean reward and length of answers to prompts, made whole by the policy as it is; changes nothing. */
+  async score(
+    prompts: readonly RolloutPrompt[],
+    answers: number,
+    signal?: AbortSignal,
+  ): Promise<{ readonly reward: number; readonly length: number }> {
+    const { engine, reward, decode } = this.#parts;
+    const { seed, maxTokens } = this.#o;
+    if (engine.policy !== this.#state.policy) await engine.load(this.#parts.weights(), this.#state.policy, signal);
+    const groups = prompts.map(({ tokens }, i) => newGroup(i, i, tokens, answers, (seed ^ 0x2545f491) >>> 0));
+    const { trajectories } = await engine.advance(
+      groups.flatMap((group) => group.answers),
+      Number.POSITIVE_INFINITY,
+      maxTokens,
+      signal,
+    );
+    const rewards: number[] = [];
+    for (const [i, t] of trajectories.entries())
+      rewards.push(await reward({ ...prompts[Math.floor(i / answers)]!.sample, response: decode(answerTokens(t)) }, signal));
+    return { reward: mean(rewards) ?? 0, length: mean(trajectories.map(lengthOf)) ?? 0 };
   }
 
   async #update(groups: readonly JudgedGroup[], signal?: AbortSignal): Promise<LearnerStep["update"]> {

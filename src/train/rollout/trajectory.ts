@@ -36,7 +36,11 @@ export function responseTokens(t: Trajectory): Int32Array {
   return out;
 }
 
-/** Log-probability of each of them, under the policy of its chunk. */
+/** The tokens of its text: without the one that ended it. */
+export const answerTokens = (t: Trajectory): Int32Array =>
+  responseTokens(t).subarray(0, lengthOf(t) - (t.state === "stop" ? 1 : 0));
+
+/** Log-probability of each token behind the prompt, under the policy of its chunk. */
 export function responseLogp(t: Trajectory): Float64Array {
   return Float64Array.from(t.chunks.flatMap(({ logp }) => Array.from(logp)));
 }

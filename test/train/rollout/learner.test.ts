@@ -6,7 +6,7 @@ import { Learner, type LearnerOptions } from "../../../src/train/rollout/learner
 import { advantagesOf } from "../../../src/train/rollout/objective.ts";
 import { packLessons } from "../../../src/train/rollout/pack.ts";
 import { exactReward, verifierReward } from "../../../src/train/rollout/rewards.ts";
-import { extended, lengthOf, responseTokens, type Trajectory } from "../../../src/train/rollout/trajectory.ts";
+import { answerTokens, extended, lengthOf, type Trajectory } from "../../../src/train/rollout/trajectory.ts";
 import { doors } from "../../support/door.ts";
 import { random } from "../rig.ts";
 import { digitPrompts, holdsDigit, type Policy, policyOf, weightsOf } from "./rig.ts";
@@ -93,7 +93,7 @@ test("chunks of any length: plain GRPO, written out, gives the same bits", async
       for (const { prompt, group } of groups) {
         const { trajectories } = await engine.advance(group.answers, Number.POSITIVE_INFINITY, 12);
         const rewards = trajectories.map((t) =>
-          holdsDigit({ response: b.tokenizer.decode([...responseTokens(t)]), answer: prompts[prompt]!.sample.answer as string }),
+          holdsDigit({ response: b.tokenizer.decode([...answerTokens(t)]), answer: prompts[prompt]!.sample.answer as string }),
         );
         const { advantages, used } = advantagesOf(rewards);
         if (used && trajectories.some(({ state }) => state === "stop")) waiting.push({ answers: trajectories, advantages });
@@ -232,7 +232,7 @@ test("an update takes as many groups as it asks for and leaves the rest; the cli
 test("filters: cut and garbled answers stay in the group's mean and out of the loss; groups without a lesson go", async () => {
   const policy = await policyOf();
   const text = (s: string, state: Trajectory["state"], t: Trajectory) => {
-    const tokens = Int32Array.from(policy.tokenizer.encode(s, { bos: false, eos: false }));
+    const tokens = Int32Array.from([...policy.tokenizer.encode(s, { bos: false, eos: false }), ...(state === "stop" ? [0] : [])]);
     return extended(t, { tokens, logp: new Float32Array(tokens.length).fill(-1), policy: 0 }, state);
   };
   const group = newGroup(0, 0, [1], 4, 1);

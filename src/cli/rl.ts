@@ -1,0 +1,224 @@
+// cpm rl: learning from rewards, chunk by chunk, as a configuration says.
+import { basename, dirname, resolve } from "node:path";
+import process from "node:process";
+import { load } from "cpm-wasm";
+import type * as Train from "cpm-wasm/train";
+import type { RolloutConfig, RolloutEntry, RolloutPrompt } from "cpm-wasm/train";
+import { CpmError } from "../index.ts";
+import { renderChat } from "../text/template.ts";
+import { type Command, type Parsed, UsageError } from "./args.ts";
+import { inputFiles, recordsOf } from "./cleaninput.ts";
+import { interrupt } from "./interrupt.ts";
+import { jsonArg } from "./options.ts";
+import { note, plural, printJson } from "./output.ts";
+import { painter, save } from "./picture.ts";
+import { ProgressBar } from "./progress.ts";
+import { besideConfig, type Opened, openStart, readJson } from "./traindata.ts";
+
+type Wing = typeof Train;
+
+/** Bytes of a record of prompts, at most. */
+const MOST_BYTES = 4 << 20;
+
+export const rl: Command = {
+  name: "rl",
+  description: "Learn from rewards by chunk-wise rollout, as a configuration says",
+  args: {
+    config: { type: "positional", required: true, description: "The configuration: a JSON file, see docs/rl.md" },
+    out: { type: "string", valueHint: "DIR", description: "The run's folder (default: the configuration's \"out\")" },
+    threads: {
+      type: "string",
+      valueHint: "N",
+      description: "Compute threads (default: physical cores); the results are the same",
+    },
+    svg: {
+      type: "string",
+      valueHint: "FILE",
+      description: "Draw reward, length, staleness, clip share and idle share at the end",
+    },
+    spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
+    ...jsonArg,
+  },
+  async run(args) {
+    const [file] = args.positionals;
+    if (file === undefined) throw new UsageError("cpm rl: give a configuration");
+    const paint = args.text("svg") ? await painter() : undefined;
+    const wing = await import("cpm-wasm/train");
+    const read = wing.readRolloutConfig(await readJson(file), file);
+    const config: RolloutConfig = {
+      ...read,
+      out: args.text("out") ?? resolve(dirname(file), read.out),
+      threads: args.number("threads") ?? read.threads,
+    };
+    await runConfig(wing, file, config, args, paint);
+  },
+};
+
+async function runConfig(
+  wing: Wing,
+  file: string,
+  config: RolloutConfig,
+  args: Parsed,
+  paint: Awaited<ReturnType<typeof painter>> | undefined,
+): Promise<void> {
+  const json = args.flag("json");
+  const { signal } = interrupt;
+  const opened = await openStart(wing, file, config.start);
+  const store = await wing.diskStore(config.out);
+  const shown = new Shown(config, json);
+  const log: RolloutEntry[] = [];
+  try {
+    const prompts = await promptsOf(file, config.prompts, opened);
+    const heldOut = await promptsOf(file, config.evaluate.files, opened);
+    const engine = wing.modelEngine(load, {
+      slots: config.slots,
+      contextSize: Math.max(
+        wing.rowLength(config, prompts),
+        wing.rowLength({ ...config, length: undefined }, [...prompts, ...heldOut]),
+      ),
+      stopTokens: stopTokens(config, opened),
+      load: { threads: config.threads, variant: config.variant },
+    });
+    try {
+      const { trainer, steps } = await wing.runRollout(
+        {
+          config,
+          store,
+          model: opened.model,
+          parts: opened.parts,
+          prompts,
+          heldOut,
+          engine,
+          decode: (tokens) => opened.tokenizer.decode([...tokens]),
+          machine: () =>
+            wing.openTrainingMachine({ threads: config.threads, variant: config.variant, maxMemoryBytes: config.maxMemoryBytes }),
+          dequantise: config.lora ? await wing.dequantiser() : undefined,
+        },
+        {
+          signal,
+          onStart: (start) => {
+            log.push(...start.log);
+            shown.start(start.policy, prompts.length, heldOut.length);
+          },
+          onEntry: (entry) => {
+            log.push(entry);
+            shown.entry(entry);
+          },
+        },
+      );
+      shown.close();
+      const written = await exportAll(wing, trainer, opened, config, json).finally(() => trainer.close());
+      await save(wing.rolloutPicture(log, `cpm rl ${basename(file)}`), { svg: args.text("svg"), spec: args.text("spec"), paint });
+      const held = log.findLast((entry) => entry.kind === "heldOut");
+      if (json) return printJson({ updates: config.updates, steps, heldOut: held?.reward, written });
+      note(
+        `${plural(config.updates, "update")} in ${plural(steps, "step")}${held ? `, held out ${held.reward.toFixed(3)}` : ""}`,
+      );
+    } finally {
+      await engine.close();
+    }
+  } finally {
+    shown.close();
+    await opened.close();
+  }
+}
+
+/** Records with a prompt, or messages, as the model reads them. @throws CpmError "bad-input" with the file and the record */
+async function promptsOf(config: string, paths: readonly string[], { model, tokenizer }: Opened): Promise<RolloutPrompt[]> {
+  const out: RolloutPrompt[] = [];
+  if (paths.length === 0) return out;
+  for (const path of await inputFiles(paths.map((one) => besideConfig(config, one))))
+    for await (const { line, record, error } of recordsOf(path, { field: "", mostBytes: MOST_BYTES })) {
+      const fields = record?.fields;
+      const fail = (what: string): never => {
+        throw new CpmError("bad-input", `${path}, record ${line}: ${what}`, { file: path });
+      };
+      if (!fields) fail(error ?? "no JSON object");
+      const { prompt, messages } = fields as { prompt?: unknown; messages?: unknown };
+      const text = Array.isArray(messages) ? renderChat(model.tokenizer, messages as never).text : prompt;
+      if (typeof text !== "string" || text === "") fail('expected a text in "prompt", or a conversation in "messages"');
+      const tokens = tokenizer.encode(text as string, Array.isArray(messages) ? { bos: false, eos: false } : { eos: false });
+      out.push({ tokens: [...tokens], sample: fields as RolloutPrompt["sample"] });
+    }
+  return out;
+}
+
+function stopTokens(config: RolloutConfig, { tokenizer }: Opened): number[] {
+  return config.stop.map((text) => {
+    const ids = tokenizer.encode(text, { bos: false, eos: false });
+    if (ids.length !== 1)
+      throw new CpmError(
+        "bad-option",
+        `stop: ${JSON.stringify(text)} is ${ids.length} tokens of this model; a text of one token is needed`,
+        {
+          field: "stop",
+        },
+      );
+    return ids[0]!;
+  });
+}
+
+async function exportAll(wing: Wing, trainer: Train.Trainer, { parts }: Opened, config: RolloutConfig, json: boolean) {
+  const written: { to: string; bytes: number }[] = [];
+  for (const wanted of config.exports.length > 0 ? config.exports : [{ to: "model.gguf", type: "F32", what: "model" } as const]) {
+    const to = resolve(config.out, wanted.to);
+    const { tensors, bytes } = await wing.exportTrained(trainer, parts, { ...wanted, to }, wing.diskOutputs, {
+      name: basename(config.out),
+      signal: interrupt.signal,
+    });
+    if (!json) note(`${to}: ${plural(tensors, "tensor")}, ${wanted.type}, ${bytes} bytes`);
+    written.push({ to, bytes });
+  }
+  return written;
+}
+
+/** What a person sees of a run: a line for each update, a bar where they watch. */
+class Shown {
+  readonly #config: RolloutConfig;
+  readonly #json: boolean;
+  readonly #bar = process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
+
+  constructor(config: RolloutConfig, json: boolean) {
+    this.#config = config;
+    this.#json = json;
+  }
+
+  start(policy: number, prompts: number, heldOut: number): void {
+    if (this.#json) return;
+    const { answers, groups, chunk } = this.#config.learner;
+    note(
+      `${plural(prompts, "prompt")}${heldOut > 0 ? `, ${heldOut} held out` : ""}; ${groups} groups of ${answers} answers an update, ${chunk === Number.POSITIVE_INFINITY ? "whole answers" : `chunks of ${chunk} tokens`}`,
+    );
+    if (policy > 0) note(`goes on after update ${policy} of ${this.#config.updates}`);
+  }
+
+  entry(entry: RolloutEntry): void {
+    if (this.#json) return;
+    if (entry.kind === "heldOut") {
+      this.#bar?.close();
+      note(`update ${entry.policy}: held out ${entry.reward.toFixed(3)}, ${entry.length.toFixed(1)} tokens`);
+      return;
+    }
+    const { update, reward, length, work } = entry;
+    const parts = [
+      ...(reward === undefined ? [] : [`reward ${reward.toFixed(3)}`, `${length!.toFixed(1)} tokens`]),
+      `idle ${(100 * work.idle).toFixed(0)} %`,
+      ...(update
+        ? [
+            `stale ${update.staleness.toFixed(2)}`,
+            `clipped ${(100 * update.clipShare).toFixed(1)} %`,
+            `KL ${update.kl.toFixed(4)}`,
+          ]
+        : []),
+      ...(work.rebuilt > 0 ? [`${work.rebuilt} rebuilt`] : []),
+    ];
+    const { updates } = this.#config;
+    if (this.#bar)
+      this.#bar.show({ what: `update ${entry.policy} of ${updates}`, done: entry.policy, total: updates, more: parts });
+    else if (update) note(`update ${entry.policy}: ${parts.join(", ")}`);
+  }
+
+  close(): void {
+    this.#bar?.close();
+  }
+}
