@@ -5,7 +5,7 @@ export { UnsupportedSchemaError } from "./constrain/limits.ts";
 export type { ToolChoice } from "./constrain/tools.ts";
 export { Constraint, type ConstraintChoice, type SchemaReading } from "./door/constraint.ts";
 export type { Door, Platform, ReadOptions } from "./door/door.ts";
-export type { DraftInput, DraftTreeInput, EagleInput, SmallModelInput } from "./door/draft.ts";
+export type { DraftInput, DraftTreeInput, EagleInput, MtpInput, SmallModelInput } from "./door/draft.ts";
 export type { Embeddings, EmbedInput } from "./door/embed.ts";
 export { Generation, type PartialResult } from "./door/generation.ts";
 export type { HeadersInput } from "./door/given.ts";

@@ -38,6 +38,7 @@ export async function openModel(name: string | undefined, options: LoadOptions, 
 export async function draftOf(draft: DraftInput | undefined, quiet = false): Promise<DraftInput | undefined> {
   if (typeof draft !== "object" || draft === null) return draft;
   if ("model" in draft && typeof draft.model === "string") return { ...draft, model: await modelOf(draft.model, quiet) };
+  if ("mtp" in draft && typeof draft.mtp === "string") return { ...draft, mtp: await modelOf(draft.mtp, quiet) };
   if ("eagle" in draft && typeof draft.eagle === "string") return { ...draft, eagle: await modelOf(draft.eagle, quiet) };
   return draft;
 }

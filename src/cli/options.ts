@@ -53,6 +53,16 @@ export const draftArgs = {
     valueHint: "FILE",
     description: "An EAGLE head of this model: a .safetensors file, a folder or a name",
   },
+  "draft-mtp": {
+    type: "string",
+    valueHint: "FILE",
+    description: "An MTP layer of this model: a .safetensors or .gguf file, a folder or a name",
+  },
+  "draft-states": {
+    type: "string",
+    valueHint: "T,O",
+    description: "MTP: the target's and its own states, post (default) or pre",
+  },
   "draft-model": { type: "string", valueHint: "FILE", description: "A small model with the same vocabulary: as MODEL" },
   "draft-vocabulary": {
     type: "string",
@@ -101,24 +111,32 @@ export function explain({ code, message, detail: { field = "" } }: CpmError): st
 }
 
 function draftOf(args: Parsed): DraftInput | undefined {
-  const [kind, eagle, model] = [args.text("draft"), args.text("draft-eagle"), args.text("draft-model")];
+  const [kind, eagle, mtp, model] = [
+    args.text("draft"),
+    args.text("draft-eagle"),
+    args.text("draft-mtp"),
+    args.text("draft-model"),
+  ];
   if (kind !== undefined && kind !== "lookup" && kind !== "off")
     throw new UsageError(`--draft: expected lookup or off, found "${kind}"`);
-  if ([kind, eagle, model].filter((given) => given !== undefined).length > 1)
-    throw new UsageError("give one of --draft, --draft-eagle and --draft-model");
+  if ([kind, eagle, mtp, model].filter((given) => given !== undefined).length > 1)
+    throw new UsageError("give one of --draft, --draft-eagle, --draft-mtp and --draft-model");
   const [depth, width, size] = (args.text("draft-tree")?.split(",") ?? []).map(Number);
   const common = {
     ...(depth === undefined ? {} : { tree: { depth, width, size } }),
     ...(args.flag("draft-all") ? { adaptive: false } : {}),
   };
-  if (eagle !== undefined)
-    return {
-      eagle,
-      ...common,
-      vocabulary: args.text("draft-vocabulary"),
-      window: args.number("draft-window"),
-      weights: args.text("draft-weights") as EagleInput["weights"],
-    };
+  const head = {
+    ...common,
+    vocabulary: args.text("draft-vocabulary"),
+    window: args.number("draft-window"),
+    weights: args.text("draft-weights") as EagleInput["weights"],
+  };
+  const states = args.text("draft-states")?.split(",") as ("post" | "pre")[] | undefined;
+  if (states && (mtp === undefined || states.length !== 2))
+    throw new UsageError("--draft-states: two of them, with --draft-mtp: pre,post");
+  if (eagle !== undefined) return { eagle, ...head };
+  if (mtp !== undefined) return { mtp, ...head, ...(states ? { states: { target: states[0], own: states[1] } } : {}) };
   if (model !== undefined) return { model, ...common };
   for (const name of ["draft-vocabulary", "draft-tree", "draft-window", "draft-weights"])
     if (args.text(name) !== undefined) throw new UsageError(`--${name}: only with a draft head or model`);

@@ -2,7 +2,7 @@
 import { bytesOf, isUrl } from "../brands.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
 import type { ModelInput } from "../engine/host.ts";
-import type { DraftOptions } from "../engine/types.ts";
+import type { DraftOptions, MtpStates } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
 import { type ModelFiles, whereIs } from "../file/source.ts";
 import { bad } from "./given.ts";
@@ -40,12 +40,27 @@ export interface EagleInput extends DraftCommon {
   readonly weights?: "auto" | "float" | "int8" | undefined;
 }
 
+export interface MtpInput extends DraftCommon, Pick<EagleInput, "vocabulary" | "window" | "weights"> {
+  /**
+   * A multi-token-prediction layer of this model: a .safetensors or .gguf file or a folder, with DeepSeek's names (`model.layers.N.eh_proj`,
+   * `blk.N.nextn.eh_proj`) or those of `cpm train`. It drafts a chain of 3 unless `tree` says otherwise.
+   */
+  readonly mtp: ModelInput;
+  /**
+   * Which hidden states the layer was trained on, before the final norm ("pre", DeepSeek-V3) or after it ("post", the default: MiniCPM,
+   * Qwen, GLM): the target's, and its own in later steps. A wrong one costs accepted tokens, nothing else.
+   */
+  readonly states?: { readonly target?: "post" | "pre" | undefined; readonly own?: "post" | "pre" | undefined } | undefined;
+  /** End a chain before a token that has less than this chance among the ten likeliest (default 0: never). Of chains alone. */
+  readonly leastChance?: number | undefined;
+}
+
 export interface SmallModelInput extends DraftCommon {
   /** A model with the same vocabulary. */
   readonly model: ModelInput;
 }
 
-export type DraftInput = "lookup" | false | EagleInput | SmallModelInput;
+export type DraftInput = "lookup" | false | EagleInput | MtpInput | SmallModelInput;
 
 const none: DraftOptions = { lookup: "off", eagle: undefined, model: undefined, adaptive: true, size: maxNodes };
 
@@ -57,22 +72,28 @@ function whole(field: string, value: number | undefined, least: number, most: nu
 
 const names = {
   eagle: ["eagle", "vocabulary", "tree", "window", "weights", "adaptive", "lookup"],
+  mtp: ["mtp", "vocabulary", "tree", "window", "weights", "states", "leastChance", "adaptive", "lookup"],
   model: ["model", "tree", "adaptive", "lookup"],
 };
-const trees = { eagle: { depth: 3, width: 4, size: 12 }, model: { depth: 4, width: 1, size: 5 } };
+const trees = {
+  eagle: { depth: 3, width: 4, size: 12 },
+  mtp: { depth: 3, width: 1, size: 4 },
+  model: { depth: 4, width: 1, size: 5 },
+};
+const kinds = ["eagle", "mtp", "model"] as const;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
 export function checkDraft(input: DraftInput | undefined): DraftOptions {
   if (input === undefined) return { ...none, lookup: "chat" };
   if (input === false) return none;
   if (input === "lookup") return { ...none, lookup: "on" };
-  if (typeof input !== "object" || input === null || "eagle" in input === "model" in input)
-    bad("draft", '"lookup", { eagle }, { model } or false', input);
-  const kind = "eagle" in input ? "eagle" : "model";
+  const given = typeof input === "object" && input !== null ? kinds.filter((name) => name in input) : [];
+  const [kind] = given;
+  if (kind === undefined || given.length > 1) return bad("draft", '"lookup", { eagle }, { mtp }, { model } or false', input);
   for (const name of Object.keys(input))
     if (!names[kind].includes(name))
       bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option", didYouMean(name, names[kind]));
-  if (("eagle" in input ? input.eagle : input.model) === undefined) bad(`draft.${kind}`, "files", undefined);
+  if (filesIn(input) === undefined) bad(`draft.${kind}`, "files", undefined);
   const { adaptive = true, tree = {} } = input;
   const { lookup = adaptive } = input;
   for (const [name, value] of Object.entries({ adaptive, lookup }))
@@ -90,13 +111,34 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   const shape = { depth, width, size };
   const common = { ...none, lookup: lookup ? "on" : "off", adaptive } as const;
   if (kind === "model") return { ...common, model: shape };
-  const { window, vocabulary, weights = "auto" } = input as EagleInput;
+  const { window, vocabulary, weights = "auto" } = input as EagleInput | MtpInput;
   if (!["auto", "float", "int8"].includes(weights)) bad("draft.weights", '"auto", "float" or "int8"', weights);
   const ids = typeof vocabulary === "string" || isUrl(vocabulary) ? undefined : vocabulary;
   return {
     ...common,
-    eagle: { ...shape, weights, window: whole("draft.window", window, 0, 1 << 24, 0), vocabulary: ids && checkIds(ids) },
+    eagle: {
+      ...shape,
+      ...(kind === "mtp" ? { mtp: mtpStates(input as MtpInput, width) } : {}),
+      weights,
+      window: whole("draft.window", window, 0, 1 << 24, 0),
+      vocabulary: ids && checkIds(ids),
+    },
   };
+}
+
+/** Where what drafts is read from. */
+export const filesIn = (input: EagleInput | MtpInput | SmallModelInput): ModelInput =>
+  "eagle" in input ? input.eagle : "mtp" in input ? input.mtp : input.model;
+
+function mtpStates({ states = {}, leastChance: least = 0 }: MtpInput, width: number): MtpStates {
+  if (typeof states !== "object" || states === null) bad("draft.states", "{ target, own }", states);
+  for (const [name, value] of Object.entries(states)) {
+    if (name !== "target" && name !== "own") bad(`draft.states.${name}`, "one of target, own", "unknown option");
+    if (value !== undefined && value !== "post" && value !== "pre") bad(`draft.states.${name}`, '"post" or "pre"', value);
+  }
+  if (typeof least !== "number" || !(least >= 0 && least <= 1)) bad("draft.leastChance", "a number from 0 to 1", least);
+  if (least > 0 && width > 1) bad("draft.leastChance", "a chain (tree.width 1)", `a tree of width ${width}`);
+  return { target: states.target ?? "post", own: states.own ?? "post", least };
 }
 
 /** Token ids, most frequent first. */
@@ -119,8 +161,8 @@ export async function draftOptions(
   const options = checkDraft(input);
   if (typeof input !== "object") return { options, files: undefined };
   if (!options.eagle) return { options, files: (input as SmallModelInput).model };
-  const { eagle, vocabulary } = input as EagleInput;
-  const files = bytesAsHead(eagle);
+  const { vocabulary } = input as EagleInput | MtpInput;
+  const files = bytesAsHead(filesIn(input));
   if (typeof vocabulary !== "string" && !isUrl(vocabulary)) return { options, files };
   return {
     options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } },

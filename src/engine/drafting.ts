@@ -80,7 +80,9 @@ function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter<Sequen
 function openEagle(p: DraftingParts, head: DraftHead, options: EagleOptions): EagleDrafter<Sequence> {
   return new EagleDrafter({
     head,
-    states: head.version === 3 ? tapped(p, head.width) : final(p.stepper, head.width),
+    states: statesOf(p, head, options),
+    normed: options.mtp?.own === "post",
+    least: options.mtp?.least ?? 0,
     decide: p.decide,
     near: p.near,
     memory: p.arena.memory,
@@ -125,7 +127,13 @@ async function openSmall(
   return new SmallDrafter({ stepper, sequences, ranker, shape: options, contextSize, now: () => host.now() });
 }
 
-const final = (stepper: Stepper, width: number): HiddenStates => ({ copy: (rows, out) => stepper.finalStates(rows, out, width) });
+/** What the head reads of the target. */
+function statesOf(p: DraftingParts, { version, width }: DraftHead, { mtp }: EagleOptions): HiddenStates {
+  if (version === 3) return tapped(p, width);
+  const { stepper } = p;
+  if (mtp?.target === "pre") return { copy: (rows, out) => stepper.lastStates(rows, out, width) };
+  return { copy: (rows, out) => stepper.finalStates(rows, out, width) };
+}
 
 /** The residual stream as it enters three layers, times the residual scale. Source: EAGLE-3 as in CPM.cu. */
 function tapped({ arena, stepper, config }: DraftingParts, width: number): HiddenStates {

@@ -7,6 +7,7 @@ import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { LINEARS, type ModelConfig, type ModelFile } from "../model/config.ts";
 import { type HeadFile, readHead } from "../model/eagle.ts";
+import { readMtp } from "../model/mtp.ts";
 import {
   type DraftBytes,
   isFloat,
@@ -51,7 +52,7 @@ export async function readDraft(
   signal: AbortSignal | undefined,
 ): Promise<DraftFile> {
   if (files && options?.eagle) {
-    const head = await readHead(files, config, signal);
+    const head = await (options.eagle.mtp ? readMtp : readHead)(files, config, signal);
     checkHead(options.eagle, head, config);
     return { head };
   }
@@ -69,6 +70,14 @@ function checkHead(options: EagleOptions, file: HeadFile, config: ModelConfig): 
     throw new CpmError("bad-option", `draft.vocabulary: token ${bad} is outside the target's vocabulary of ${config.vocab}`, {
       field: "draft.vocabulary",
     });
+  if (file.mtp && file.head && options.vocabulary)
+    throw new CpmError(
+      "bad-option",
+      "draft.vocabulary: this MTP layer has rows of its own, of all tokens; leave the option out",
+      {
+        field: "draft.vocabulary",
+      },
+    );
   const words = file.vocabulary?.length ?? options.vocabulary?.length ?? config.vocab;
   if (options.width > words)
     throw new CpmError(

@@ -251,6 +251,11 @@ export class Stepper {
     this.#copyStates(rows, out, stride, true, 1);
   }
 
+  /** As finalStates, before the final norm. */
+  lastStates(rows: readonly number[], out: number, stride: number): void {
+    this.#copyStates(rows, out, stride, false, 1);
+  }
+
   /** Calls back with the final hidden state of each of these rows of the last step, after the final norm; a view that the next one overwrites. */
   states(rows: readonly number[], onState: (state: Float32Array) => void): void {
     const hidden = this.#hidden;

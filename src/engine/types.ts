@@ -75,6 +75,15 @@ export interface EagleOptions extends TreeOptions {
   readonly window: number;
   /** How its float linears are kept: see EagleInput. Absent: "auto". */
   readonly weights?: "auto" | "float" | "int8" | undefined;
+  /** The head is an MTP layer. */
+  readonly mtp?: MtpStates | undefined;
+}
+
+/** Which hidden states an MTP layer is fed: before or after the final norm, the target's and its own; where its chains end. */
+export interface MtpStates {
+  readonly target: "post" | "pre";
+  readonly own: "post" | "pre";
+  readonly least: number;
 }
 
 /** What drafts, and how. "chat": prompt lookup in chats only, the default. */

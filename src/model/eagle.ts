@@ -25,8 +25,12 @@ export interface HeadFile {
   readonly residualScale: number;
   readonly linears: Linears;
   readonly norms: Norms;
-  /** EAGLE-3: rows of its own, and for each the token it means. */
+  /** EAGLE-3 and MTP: rows of its own, and for each the token it means. */
   readonly head: WeightFile | undefined;
+  /** MTP: an embedding of its own. */
+  readonly embedding?: WeightFile | undefined;
+  /** An MTP layer: a norm before the head, which is the target's where it has none; `firstRow`: a row for the text's first token. */
+  readonly mtp?: { readonly firstRow: boolean } | undefined;
   readonly vocabulary: Int32Array | undefined;
 }
 
@@ -74,7 +78,7 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
 const COPIES = /^(?:model\.)?(?:embed_tokens\.weight|lm_head\.weight|t2d)$|\brotary_emb\.(?:inv_freq|cos_cached|sin_cached)$/;
 
 /** What the head computes with must be what the target computes with. */
-function checkScales(f: Fields, target: ModelConfig): void {
+export function checkScales(f: Fields, target: ModelConfig): void {
   const same = (key: string, mine: number) => {
     const value = f.raw(key);
     if (
@@ -100,15 +104,11 @@ interface Shape {
 type Read = Omit<HeadFile, "heads" | "kvHeads" | "rmsEps" | "residualScale">;
 
 /** The layer's own intermediate size: rows of its gate. */
-function innerSize(table: TensorTable, name: string): number {
+export function innerSize(table: TensorTable, name: string, hint = "give the folder or file of an EAGLE head"): number {
   const plain = table.find(`${name}.weight`);
   const rows = plain?.shape[0] ?? table.find(`${name}.qweight`)?.shape[1];
   if (rows === undefined)
-    throw modelError(
-      { field: `${name}.weight`, expected: "a tensor", found: "none of this name" },
-      "tensor is missing",
-      "give the folder or file of an EAGLE head",
-    );
+    throw modelError({ field: `${name}.weight`, expected: "a tensor", found: "none of this name" }, "tensor is missing", hint);
   if (rows < 4 || rows > LIMITS.inner || rows % 4)
     throw modelError({ field: `${name}.weight`, expected: "a multiple of 4", found: String(rows) }, "intermediate size");
   return rows;

@@ -30,7 +30,7 @@ import { checksumOf } from "../../src/train/checksum.ts";
 import { readConfig } from "../../src/train/config.ts";
 import { Shard, ShardWriter } from "../../src/train/shards.ts";
 import { jsonBytes, writeSentencePiece } from "../support/folder.ts";
-import { headFile, tinyHead } from "../support/head.ts";
+import { headFile, tinyHead, tinyMtp } from "../support/head.ts";
 import { pieces, tinyConfig, tinyFolder, tinyGguf, tinyModel } from "../support/tiny.ts";
 
 export * as mutations from "./mutate.ts";
@@ -396,7 +396,22 @@ export async function targets(): Promise<Target[]> {
       }),
       run: within("model.safetensors.index.json"),
     },
-    { name: "eagle-head", kind: "bytes", where: 1200, share: 0.05, seeds: [headFile(tinyHead(2, tiny.shape))], run: head },
+    {
+      name: "eagle-head",
+      kind: "bytes",
+      where: 1200,
+      share: 0.05,
+      seeds: [headFile(tinyHead(2, tiny.shape))],
+      run: (bytes) => head(bytes),
+    },
+    {
+      name: "mtp-head",
+      kind: "bytes",
+      where: 1600,
+      share: 0.05,
+      seeds: [headFile(new Map([...tinyMtp(tiny.shape)].map(([name, tensor]) => [`model.layers.1.${name}.weight`, tensor])))],
+      run: (bytes) => head(bytes, "mtp"),
+    },
     {
       name: "file-json",
       kind: "json",
@@ -616,8 +631,8 @@ function speak(tokenizer: TokenizerData): void {
   for (const id of ids) holds(Number.isInteger(id) && id >= 0 && id < words.size, `token ${id} of ${words.size}`);
 }
 
-async function head(bytes: Uint8Array): Promise<void> {
-  const model = await door.load(tinyGguf(tiny), { ...small, draft: { eagle: { "model.safetensors": bytes } } } as never);
+async function head(bytes: Uint8Array, kind: "eagle" | "mtp" = "eagle"): Promise<void> {
+  const model = await door.load(tinyGguf(tiny), { ...small, draft: { [kind]: { "model.safetensors": bytes } } } as never);
   try {
     await model.generate("ab", { maxTokens: 3, temperature: 0 });
   } finally {

@@ -57,3 +57,35 @@ export function offsets(head: Head): StoredTensor[] {
     { name: "d2t", dtype: "I32", shape: [rows], bytes: new Uint8Array(Int32Array.from({ length: rows }, (_, i) => i).buffer) },
   ];
 }
+
+/** An MTP layer by the names behind `model.layers.N.`. `blind`: its attention adds nothing; `rows`: with a head and an embedding of its own. */
+export function tinyMtp(
+  { hidden, heads, kvHeads, headDim, vocab, intermediate }: Shape,
+  { blind = false, rows = false }: { readonly blind?: boolean; readonly rows?: boolean } = {},
+): Head {
+  const random = noise(31);
+  const sizes: Readonly<Record<string, readonly number[]>> = {
+    enorm: [hidden],
+    hnorm: [hidden],
+    eh_proj: [hidden, 2 * hidden],
+    "shared_head.norm": [hidden],
+    input_layernorm: [hidden],
+    post_attention_layernorm: [hidden],
+    "self_attn.q_proj": [heads * headDim, hidden],
+    "self_attn.k_proj": [kvHeads * headDim, hidden],
+    "self_attn.v_proj": [kvHeads * headDim, hidden],
+    "self_attn.o_proj": [hidden, heads * headDim],
+    "mlp.gate_proj": [intermediate, hidden],
+    "mlp.up_proj": [intermediate, hidden],
+    "mlp.down_proj": [hidden, intermediate],
+    ...(rows ? { "shared_head.head": [vocab, hidden], embed_tokens: [vocab, hidden] } : {}),
+  };
+  return new Map(
+    Object.entries(sizes).map(([name, shape]) => {
+      const cols = shape[1];
+      const make = cols === undefined ? () => 0.8 + 0.4 * random() : () => ((random() - 0.5) * 3.46) / Math.sqrt(cols);
+      const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, make);
+      return [name, { shape, values: blind && name.includes("o_proj") ? values.fill(0) : values }] as const;
+    }),
+  );
+}

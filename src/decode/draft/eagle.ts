@@ -1,11 +1,11 @@
-// The EAGLE drafter: a head that runs one row behind the target, and a tree grown from its last state.
+// The drafter with a head (EAGLE, MTP) that runs one row behind the target, and a tree grown from its last state.
 import type { Drafter, DraftText, Wanted } from "./drafter.ts";
 import { type BeamRow, growTree, type Ranking, type TreeShape } from "./grow.ts";
 import type { DraftHead, HeadCache, HeadRow } from "./head.ts";
 import { Ranker, type RankerPlace } from "./rank.ts";
 import { type DraftTree, maxNodes } from "./tree.ts";
 
-/** What EAGLE needs of the target. */
+/** What a head needs of the target. */
 export interface HiddenStates {
   /** Copies the hidden states of rows of the target's last step to `out`, head.width floats each. */
   copy(rows: readonly number[], out: number): void;
@@ -19,15 +19,22 @@ export interface EagleParts extends RankerPlace {
   readonly shape: TreeShape;
   /** Tokens that a row sees, at most; 0: all. */
   readonly window: number;
+  /** MTP: its own states go through its norm before they take the place of the target's. */
+  readonly normed?: boolean;
+  /** A chain ends before a token that has less than this chance among the ten likeliest; 0: never. */
+  readonly least?: number;
   now(): number;
 }
 
-/** Rows [begin, end) of the text are in the head's cache. Row t consumed token t + 1 and the target's state of token t. */
+/**
+ * Rows [begin, end) of the text are in the head's cache. Row t consumed token t + 1 and the target's state of token t. Where a head has a row
+ * for the first token, all rows are one further: row t consumed token t and the state of token t - 1, that of row 0 being zeros.
+ */
 interface State {
   readonly cache: HeadCache;
   begin: number;
   end: number;
-  /** Rows of `cache.waiting` that wait for the token after them: tokens end … end + waiting - 1 of the text. */
+  /** Rows of `cache.waiting`, from row `end` on, that wait for the token after them. */
   waiting: number;
   /** Rows before this are beyond the window of all that will be drafted. */
   from: number;
@@ -45,12 +52,15 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
   readonly #p: EagleParts;
   readonly #states = new Map<Text, State>();
   readonly #rank: Ranker;
+  /** How much further rows are than the tokens whose states they take. */
+  readonly #ahead: number;
   /** What a level of the tree takes. */
   #levelMs = 0;
 
   constructor(parts: EagleParts) {
     this.#p = parts;
-    this.name = `eagle-${parts.head.version}`;
+    this.name = parts.head.mtp ? "mtp" : `eagle-${parts.head.version}`;
+    this.#ahead = parts.head.mtp?.firstRow ? 1 : 0;
     const { decide, near, params, scratch, shape, head } = parts;
     this.#rank = new Ranker({ decide, near, params, scratch }, head.vocab, shape.width, head.ids);
   }
@@ -69,10 +79,20 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     state.waiting = 0;
     state.from = window > 0 ? Math.max(0, prompt.length - window) : 0;
     // The row of the last token kept depends on the token after it, which may be another now.
-    shorten(state, cached);
-    if (cached - state.end <= worthwhile) return state.end;
-    state.begin = state.end = cached;
-    return cached;
+    this.#shorten(state, cached);
+    const kept = Math.max(0, state.end - this.#ahead);
+    if (cached - kept > worthwhile) {
+      state.begin = state.end = cached + this.#ahead;
+      return cached;
+    }
+    if (this.#ahead > state.end && state.from === 0) this.#waitForFirst(state);
+    return kept;
+  }
+
+  /** Row 0, which follows nothing. */
+  #waitForFirst(state: State): void {
+    new Float32Array(this.#p.memory.buffer, state.cache.waiting, this.#p.head.width).fill(0);
+    state.waiting = 1;
   }
 
   async observe(text: Text, rows: readonly number[]): Promise<void> {
@@ -86,7 +106,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
       if (state.waiting === maxNodes) this.#advance(text, state, maxNodes - 1, -1);
       const skip = state.waiting === 0 ? Math.min(rows.length - i, state.from - at) : 0;
       if (skip > 0) {
-        state.begin = state.end = at += skip;
+        at += skip;
+        state.begin = state.end = at + this.#ahead;
         i += skip;
         continue;
       }
@@ -106,7 +127,7 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     const rows = Array.from({ length: count }, (_, i): HeadRow => {
       const slot = state.end + i;
       return {
-        token: text.tokens[slot + 1] ?? next,
+        token: text.tokens[slot + 1 - this.#ahead] ?? next,
         position: slot,
         slot,
         first: firstSeen(state, slot, window),
@@ -136,17 +157,18 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
     const state = this.#states.get(text);
-    if (!state || state.waiting === 0 || state.end + state.waiting !== text.tokens.length) return;
-    const { head, shape, window, now } = this.#p;
+    if (!state || state.waiting === 0 || state.end + state.waiting !== text.tokens.length + this.#ahead) return;
+    const { head, shape, window, now, normed } = this.#p;
     const last = state.waiting - 1;
     this.#advance(text, state, state.waiting, tree.tokens[0]!);
     head.score(last, 1);
-    const first = this.#rank.rows(head.logits, 1);
+    const first = this.#ranked(1);
+    if (first.values[0] === -Infinity) return;
     const base = state.end;
     const run = async (level: number, beam: readonly BeamRow[]): Promise<Ranking> => {
       const width = beam.length;
       const started = now();
-      for (const [r, { from }] of beam.entries()) head.carry(from < 0 ? last : from, r);
+      for (const [r, { from }] of beam.entries()) head.carry(from < 0 ? last : from, r, normed);
       const rows = beam.map(({ token, maskLow, maskHigh }, r): HeadRow => {
         const slot = base + (level - 1) * width + r;
         return {
@@ -162,21 +184,30 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
       head.run(state.cache, rows, false);
       head.score(0, width);
       this.#levelMs += 0.2 * (now() - started - this.#levelMs);
-      return this.#rank.rows(head.logits, width);
+      return this.#ranked(width);
     };
     await growTree(
       tree,
       first,
       { width: shape.width, depth: Math.min(shape.depth, depth), size: Math.min(shape.size, limit) },
       run,
-      (_, value) => !pays(Math.exp(value), this.#levelMs),
+      (_, value) => value === -Infinity || !pays(Math.exp(value), this.#levelMs),
     );
+  }
+
+  /** The likeliest tokens of the rows scored last; none where a chain ends. */
+  #ranked(rows: number): Ranking {
+    const { head, least = 0, memory } = this.#p;
+    const ranking = this.#rank.rows(head.logits, rows);
+    if (least > 0 && chanceOfBest(new Float32Array(memory.buffer, head.logits, head.vocab)) < least)
+      ranking.values[0] = -Infinity;
+    return ranking;
   }
 
   cut(text: Text, length: number): void {
     const state = this.#states.get(text);
     if (!state) return;
-    shorten(state, length);
+    this.#shorten(state, length);
     state.waiting = 0;
   }
 
@@ -186,12 +217,24 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     this.#states.delete(text);
     this.#p.head.closeCache(state.cache);
   }
+
+  #shorten(state: State, length: number): void {
+    state.end = Math.min(state.end, Math.max(0, length - 1 + (length > 0 ? this.#ahead : 0)));
+    state.begin = Math.min(state.begin, state.end);
+  }
 }
 
 const firstSeen = ({ begin }: { begin: number }, slot: number, window: number): number =>
   Math.max(begin, window > 0 ? slot - window + 1 : 0);
 
-function shorten(state: State, length: number): void {
-  state.end = Math.min(state.end, Math.max(0, length - 1));
-  state.begin = Math.min(state.begin, state.end);
+/** The best token's share of the ten likeliest, as llama.cpp's MTP drafts measure it. */
+function chanceOfBest(logits: Float32Array): number {
+  const best = new Float64Array(10).fill(-Infinity);
+  for (const logit of logits) {
+    if (!(logit > best[9]!)) continue;
+    let at = 9;
+    for (; at > 0 && logit > best[at - 1]!; at--) best[at] = best[at - 1]!;
+    best[at] = logit;
+  }
+  return 1 / best.reduce((sum, logit) => sum + Math.exp(logit - best[0]!), 0);
 }

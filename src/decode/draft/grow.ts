@@ -76,6 +76,8 @@ export async function growTree(
   // A parent's value is at least its child's and its index lower, so it comes first.
   const nodes = new Int32Array(count).fill(-1);
   for (const c of best(values, 0, count, Math.min(size, maxNodes) - 1)) {
+    // What has no chance at all ends a chain.
+    if (values[c] === -Infinity) continue;
     const parent = parents[c]!;
     const node = parent < 0 ? 0 : nodes[parent]!;
     if (node < 0 || tree.size === maxNodes) continue;

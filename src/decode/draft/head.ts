@@ -28,6 +28,7 @@ export interface HeadCache {
 
 // Byte offsets in the Model and the DraftBatch struct.
 const ROPE = 96;
+const NORM = 104;
 const EMBEDDING = 112;
 const HEAD = 136;
 const BATCH_COUNT = 48;
@@ -42,7 +43,11 @@ export class DraftHead {
   readonly #first: number;
   readonly #picked: number;
   readonly #hiddenSize: number;
+  readonly #eps: number;
+  readonly #norm: number;
   readonly version: 2 | 3;
+  /** What an MTP layer is told of; undefined for EAGLE heads. */
+  readonly mtp: PlannedHead["file"]["mtp"];
   /** Floats of a row of `hidden` that comes from the target. */
   readonly width: number;
   /** Tokens it can say: the target's ids of its head's rows; undefined when they are all, in order. */
@@ -62,6 +67,9 @@ export class DraftHead {
     this.#at = at;
     this.#hiddenSize = config.hidden;
     this.version = file.version;
+    this.mtp = file.mtp;
+    this.#eps = config.rmsEps;
+    this.#norm = readWord(arena.memory.buffer, at + NORM);
     this.width = planned.width;
     this.ids = file.vocabulary ?? (ids && Int32Array.from(ids));
     this.vocab = planned.vocab;
@@ -86,6 +94,7 @@ export class DraftHead {
     await packWeights(context, planned.weights);
     const norms = new Map<string, number>();
     for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(context, { tensor }) : 0);
+    if (file.mtp && !file.norms.norm) norms.set("norm", readWord(arena.memory.buffer, model + NORM));
     const { buffer } = arena.memory;
     const layer = arena.take(STRUCT_BYTES.layer);
     new StructWriter(buffer, layer)
@@ -95,7 +104,7 @@ export class DraftHead {
     writeHead(buffer, at, planned, {
       rope: readWord(buffer, model + ROPE),
       norms: (name) => norms.get(name)!,
-      embedding: readTensor(buffer, model + EMBEDDING),
+      embedding: planned.embedding ? tensorWords(planned.embedding) : readTensor(buffer, model + EMBEDDING),
       head: own ? tensorWords(own) : ids ? gathered(kernels, arena, model + HEAD, ids) : readTensor(buffer, model + HEAD),
       layer,
       fc: tensorWords(w.fc),
@@ -149,14 +158,30 @@ export class DraftHead {
     check(this.#kernels.draft_logits(this.#at, this.#batch, this.#picked, count), "draft_logits");
   }
 
-  /** Row `from` of `out` becomes row `to` of `next`, a list of the head's own states. */
-  carry(from: number, to: number): void {
+  /** Row `from` of `out` becomes row `to` of `hidden`, a list of the head's own states; `normed`: after the norm before its logits. */
+  carry(from: number, to: number, normed = false): void {
+    if (normed) {
+      this.#carryNormed(from, to);
+      return;
+    }
     const bytes = 4 * this.#hiddenSize;
     new Uint8Array(this.#arena.memory.buffer).copyWithin(
       this.hidden + to * bytes,
       this.out + from * bytes,
       this.out + (from + 1) * bytes,
     );
+  }
+
+  #carryNormed(from: number, to: number): void {
+    const size = this.#hiddenSize;
+    const { buffer } = this.#arena.memory;
+    const x = new Float32Array(buffer, this.out + 4 * size * from, size);
+    const weight = new Float32Array(buffer, this.#norm, size);
+    const out = new Float32Array(buffer, this.hidden + 4 * size * to, size);
+    let sum = 0;
+    for (const value of x) sum += value * value;
+    const scale = 1 / Math.sqrt(sum / size + this.#eps);
+    for (let i = 0; i < size; i++) out[i] = x[i]! * scale * weight[i]!;
   }
 }
 

@@ -35,8 +35,10 @@ export interface PlannedHead extends HeadChoice {
   readonly ternaryBlock: number;
   readonly lanes: number;
   readonly linears: { readonly [K in keyof HeadFile["linears"]]: PlannedWeight };
-  /** EAGLE-3: the rows of its own. */
+  /** EAGLE-3, MTP: the rows of its own. */
   readonly own: PlannedWeight | undefined;
+  /** MTP: an embedding of its own. */
+  readonly embedding: PlannedWeight | undefined;
   /** All that is read. */
   readonly weights: readonly PlannedWeight[];
   /** Floats of a row that comes from the target. */
@@ -65,7 +67,8 @@ export function planHead(
     Object.entries(file.linears).map(([name, weight]) => [name, planWeight(build, weight, int8)]),
   ) as PlannedHead["linears"];
   const own = file.head && planWeight(build, file.head, int8);
-  const weights = [...Object.values(linears), ...(own ? [own] : [])];
+  const embedding = file.embedding && planWeight(build, file.embedding, false);
+  const weights = [...Object.values(linears), ...(own ? [own] : []), ...(embedding ? [embedding] : [])];
   const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
   // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
   const logitScale = file.version === 3 ? 1 : config.logitScale;
@@ -73,7 +76,7 @@ export function planHead(
   const { traits: _, ...plain } = config;
   const layer: ModelConfig = { ...plain, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
   const { ternaryBlock, lanes } = target;
-  const common = { ...choice, config: layer, kvType, ternaryBlock, lanes, linears, own, weights };
+  const common = { ...choice, config: layer, kvType, ternaryBlock, lanes, linears, own, embedding, weights };
   const { hidden } = config;
   const width = file.version === 3 ? file.fcInputs : hidden;
   const vocab = own?.rows ?? ids?.length ?? config.vocab;
