@@ -9,6 +9,7 @@ import { LINEARS, type ModelFile, type WeightFile } from "../model/config.ts";
 import { familyOfFolder } from "../model/families/index.ts";
 import { readText } from "../model/huggingface.ts";
 import { readModel } from "../model/read.ts";
+import { recipeOf } from "../text/reduce.ts";
 import { bytesAs, type Copy, isFloat } from "./copy.ts";
 import { factorsOf, ggufKeys } from "./ggufkeys.ts";
 import { checkMeaning } from "./meaning.ts";
@@ -48,6 +49,9 @@ export async function planGguf(
   const copies = [...factors, ...(await copiesOf(model, packed, notes))];
   const vocabulary = await ggufVocabulary(files, model.tokenizer, model.config.vocab, signal);
   notes.push(...vocabulary.notes);
+  // What the reader knows of Phi-3 without being told.
+  if (recipeOf(model.tokenizer).edges?.size && !(model.config.architecture === "phi3" && vocabulary.vocabulary.model === "spm"))
+    notes.push("added tokens take white space beside them or stand only between words, which no GGUF can say");
   const keys = ggufKeys(model, {
     copies,
     vocabulary,

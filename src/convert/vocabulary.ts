@@ -91,6 +91,8 @@ function fromJson(data: TokenizerData, size: number): Pieces & { readonly merges
     const added = type === addedType || type === controlType;
     pieces[id] = recipe.pieces[id]!;
     types[id] = type === addedType && looksSpecial(pieces[id]!) ? controlType : type;
+    // Found in no text that spaces are still spaces in, only by joining.
+    if (type === addedType && recipe.joined?.has(id) && /^\u2581+$/.test(pieces[id]!)) types[id] = 1;
     scores[id] = added ? ADDED_SCORE : 0;
   }
   const ids = new Map(pieces.map((piece, id) => [piece, id]));

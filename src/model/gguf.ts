@@ -3,6 +3,7 @@ import { CpmError } from "../errors.ts";
 import type { Gguf } from "../file/gguf.ts";
 import { shown } from "../file/json.ts";
 import type { GgufValue } from "../file/metadata.ts";
+import type { Edges } from "../text/edges.ts";
 import type { PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
 import {
   type LayerFiles,
@@ -225,6 +226,7 @@ export function tokenizerOfGguf(file: string, metadata: Metadata): TokenizerData
     pieces,
     types: types ? Int32Array.from(types) : new Int32Array(pieces.length).fill(1),
     addSpacePrefix: f.flag(key("add_space_prefix"), kind === "llama"),
+    ...(kind === "llama" && f.text("general.architecture") === "phi3" ? { edges: phiEdges(pieces, types) } : {}),
     ...(scores && kind === "llama" ? { scores: Float32Array.from(scores) } : {}),
     ...(kind === "gpt2" ? { merges: merges!, pre: f.text(key("pre")) ?? "default" } : {}),
   };
@@ -253,6 +255,17 @@ export function tokenizerOfGguf(file: string, metadata: Metadata): TokenizerData
     chatTemplate: f.text("tokenizer.chat_template"),
     ...(templates.length > 0 ? { chatTemplates: Object.fromEntries(templates) } : {}),
   };
+}
+
+/** Phi-3's special tokens take the white space behind them, which its tokenizer.json says and no key of a GGUF. */
+function phiEdges(pieces: readonly string[], types: ArrayLike<number> | undefined): ReadonlyMap<number, Edges> {
+  const rest = ["<unk>", "<s>", "<|endoftext|>"];
+  const special = (id: number) => types?.[id] === 3 || types?.[id] === 4;
+  return new Map(
+    pieces.flatMap((piece, id): [number, Edges][] =>
+      special(id) && !rest.includes(piece) ? [[id, { left: false, right: true, word: false }]] : [],
+    ),
+  );
 }
 
 const UNSET = 0xffffffff;

@@ -2,6 +2,7 @@
 import { modelError } from "../errors.ts";
 import { parseObject, shown } from "../file/json.ts";
 import { type ModelFiles, whereIs } from "../file/source.ts";
+import { type Edges, edgesOf } from "../text/edges.ts";
 import { readSentencePiece } from "../text/sentencepiece.ts";
 import type { JsonVocabulary, PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
 
@@ -34,6 +35,7 @@ interface Added {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
+  readonly edges: Edges | undefined;
 }
 
 /** Added tokens from wherever the folder keeps them, by id. */
@@ -44,22 +46,19 @@ function addedTokens(
   specials: ReadonlySet<string>,
 ): Map<number, Added> {
   const added = new Map<number, Added>();
-  const add = (id: unknown, content: unknown, special: boolean) => {
+  const add = (id: unknown, content: unknown, special: boolean, flags: Readonly<Record<string, unknown>> = {}) => {
     if (typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < 1 << 22 && typeof content === "string" && content)
-      added.set(id, { id, content, special });
+      added.set(id, { id, content, special, edges: edgesOf(flags) });
   };
   for (const [content, id] of Object.entries(map ?? {})) add(id, content, specials.has(content));
   const decoder = config["added_tokens_decoder"];
   if (typeof decoder === "object" && decoder !== null)
-    for (const [id, value] of Object.entries(decoder))
-      add(
-        Number(id),
-        (value as { content?: unknown } | null)?.content,
-        (value as { special?: unknown } | null)?.special !== false,
-      );
+    for (const [id, value] of Object.entries(decoder as Record<string, Record<string, unknown> | null>))
+      add(Number(id), value?.["content"], value?.["special"] !== false, value ?? {});
   const listed = tokenizer?.["added_tokens"];
   if (Array.isArray(listed))
-    for (const t of listed as (Record<string, unknown> | null)[]) add(t?.["id"], t?.["content"], t?.["special"] !== false);
+    for (const t of listed as (Record<string, unknown> | null)[])
+      add(t?.["id"], t?.["content"], t?.["special"] !== false, t ?? {});
   return added;
 }
 
@@ -78,8 +77,13 @@ function withAdded(vocabulary: PieceVocabulary, added: ReadonlyMap<number, Added
     return token && type !== 2 && type !== 6 ? (token.special ? 3 : 4) : type;
   });
   const scores = Float32Array.from({ length: size }, (_, i) => vocabulary.scores?.[i] ?? 0);
-  return { ...vocabulary, pieces, types, scores };
+  const edges = new Map([...added.values()].flatMap((t): [number, Edges][] => (t.edges ? [[t.id, t.edges]] : [])));
+  return { ...vocabulary, pieces, types, scores, ...(edges.size > 0 ? { edges } : {}) };
 }
+
+/** Gemma's tokenizers put no space before a text; others do unless their file says no. */
+const spacePrefix = (config: Record<string, unknown>): boolean =>
+  config["add_prefix_space"] !== false && !/^Gemma/.test(nameOf(config["tokenizer_class"]) ?? "");
 
 /** A token named in tokenizer_config.json: a text or { content }. */
 function nameOf(value: unknown): string | undefined {
@@ -106,10 +110,18 @@ async function readVocabulary(
     const listed = new Map(
       (Array.isArray(json["added_tokens"]) ? (json["added_tokens"] as ({ id?: unknown } | null)[]) : []).map((t) => [t?.id, t]),
     );
-    const defaults = { single_word: false, lstrip: false, rstrip: false, normalized: false };
     const tokenizer = {
       ...json,
-      added_tokens: [...added.values()].sort((a, b) => a.id - b.id).map((t) => ({ ...defaults, ...listed.get(t.id), ...t })),
+      added_tokens: [...added.values()]
+        .sort((a, b) => a.id - b.id)
+        .map(({ edges, ...t }) => ({
+          normalized: false,
+          ...listed.get(t.id),
+          ...t,
+          single_word: edges?.word ?? false,
+          lstrip: edges?.left ?? false,
+          rstrip: edges?.right ?? false,
+        })),
     };
     return { vocabulary: { kind: "json", tokenizer, config } satisfies JsonVocabulary, added };
   }
@@ -126,7 +138,7 @@ async function readVocabulary(
       "download the whole folder",
     );
   const added = addedTokens(undefined, config, map, specials);
-  const vocabulary = { ...readSentencePiece(bytes, name), addSpacePrefix: config["add_prefix_space"] !== false };
+  const vocabulary = { ...readSentencePiece(bytes, name), addSpacePrefix: spacePrefix(config) };
   return { vocabulary: withAdded(vocabulary, added), added };
 }
 

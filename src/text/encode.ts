@@ -1,6 +1,7 @@
 // Encoding of one stretch of ordinary text: dummy space, cutting into words, merging, bytes of what is left.
 import { modelError } from "../errors.ts";
 import { Cutter, DONE, LEFT, PART } from "./cutter.ts";
+import { reach } from "./edges.ts";
 import { Matcher } from "./matcher.ts";
 import { isShort, Merger, ShortMerger } from "./merge.ts";
 import { Neighbours } from "./neighbours.ts";
@@ -93,7 +94,12 @@ export class Encoder {
     const whole = this.normalize(text);
     for (let at = 0, looked = 0; at < whole.length; ) {
       const until = normalized ? Math.min(whole.length, looked + REST) : whole.length;
-      const match = normalized?.find(whole, looked, until);
+      const found = normalized?.find(whole, looked, until);
+      const match = found && reach(whole, found, at, this.#recipe.edges);
+      if (found && !match) {
+        looked = found.end;
+        continue;
+      }
       looked = match ? match.start : until;
       if (!match && looked < whole.length) {
         yield;

@@ -1,6 +1,7 @@
 // tokenizer.json files that are plain BPE, reduced to the recipe that GGUF vocabularies have.
 import { CpmError, modelError } from "../errors.ts";
 import { shown } from "../shown.ts";
+import { type Edges, edgesOf } from "./edges.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
 import { type Behaviour, byteLevelPattern, type Splitter, splitter } from "./split.ts";
 import type { JsonVocabulary } from "./vocabulary.ts";
@@ -59,6 +60,8 @@ export function reduceJson({ tokenizer }: JsonVocabulary): Recipe {
     fuseUnknown: model.fuse_unk === true,
     ...unknown(model),
     normalized: normalizedTokens(tokenizer),
+    edges: edges(tokenizer),
+    joined: joined(tokenizer, model),
     atoms: undefined,
     scores: undefined,
     ...readMerges(model),
@@ -113,6 +116,8 @@ function preTokenizer(step: Json, steps: Steps): boolean {
     steps.splits.push(splitter(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"));
   } else if (step.type === "Split") {
     const pattern = record(step.pattern);
+    // Gemma's: no space is left that it could cut at.
+    if (steps.replaces && pattern?.String === " ") return true;
     const text = pattern?.Regex ?? (typeof pattern?.String === "string" ? literal(pattern.String) : undefined);
     const behaviour = behaviours.find((name) => name === step.behavior);
     if (typeof text !== "string" || behaviour === undefined) return false;
@@ -126,6 +131,26 @@ const behaviours: readonly Behaviour[] = ["Isolated", "Removed", "MergedWithPrev
 function normalizedTokens(tokenizer: Json): ReadonlySet<number> {
   const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.map((token) => record(token) ?? {}) : [];
   return new Set(added.filter((token) => token.normalized === true).map((token) => token.id as number));
+}
+
+function edges(tokenizer: Json): ReadonlyMap<number, Edges> {
+  const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.map((token) => record(token) ?? {}) : [];
+  return new Map(
+    added.flatMap((token): [number, Edges][] => {
+      const found = edgesOf(token);
+      return found ? [[token.id as number, found]] : [];
+    }),
+  );
+}
+
+/** Gemma's runs of spaces and of line breaks: added tokens that merges lead to as well. No special token is joined. */
+function joined(tokenizer: Json, model: Json): ReadonlySet<number> {
+  const vocab = record(model.vocab) ?? {};
+  const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.map((token) => record(token) ?? {}) : [];
+  const pieces = added.filter(
+    ({ content, id, special }) => special !== true && Object.hasOwn(vocab, content as string) && vocab[content as string] === id,
+  );
+  return new Set(pieces.map((token) => token.id as number));
 }
 
 /** What characters without a piece become: model.unk_token, or nothing where it is null. */
@@ -146,8 +171,6 @@ function readPieces(tokenizer: Json, model: Json, form: "spaces" | "bytes"): { p
   const vocab = record(model.vocab);
   if (vocab === undefined) throw modelError({ field: "model.vocab", expected: "an object" }, "not a tokenizer.json");
   const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.map((token) => record(token) ?? {}) : [];
-  const odd = added.find((token) => token.lstrip === true || token.rstrip === true || token.single_word === true);
-  if (odd !== undefined) throw unsupported("added_tokens", "no lstrip, rstrip or single_word", odd);
   const names = Object.keys(vocab);
   const limit = 2 * (names.length + added.length) + 1024;
   const pieces: string[] = [];

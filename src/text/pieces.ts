@@ -39,7 +39,7 @@ export function pieceTable(data: TokenizerData): PieceTable {
 }
 
 /** As `pieceTable`, from a recipe that was already made. */
-export function tableOf({ pieces, types, form, prefix, prepends, normalized }: Recipe): PieceTable {
+export function tableOf({ pieces, types, form, prefix, prepends, normalized, joined }: Recipe): PieceTable {
   const offsets = new Uint32Array(pieces.length + 1);
   const special = new Uint8Array(pieces.length);
   let units = 0;
@@ -52,7 +52,7 @@ export function tableOf({ pieces, types, form, prefix, prepends, normalized }: R
     const type = types[id]!;
     const isToken = type === controlType || type === unknownType || type === addedType;
     if (type === byteType && /^<0x[0-9A-Fa-f]{2}>$/.test(pieces[id]!)) bytes[at++] = Number.parseInt(pieces[id]!.slice(3, 5), 16);
-    else at = writePiece(bytes, at, pieces[id]!, isToken ? "token" : form);
+    else at = writePiece(bytes, at, pieces[id]!, isToken && !joined?.has(id) ? "token" : form);
     offsets[id + 1] = at;
     const hides = isToken && type !== addedType && !reasoningTags.has(pieces[id]!);
     // Behind a token of normalised text the same stretch goes on.

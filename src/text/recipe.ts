@@ -1,5 +1,5 @@
 // One description of how a vocabulary cuts and joins text, whichever file it came from.
-
+import type { EdgeTable } from "./edges.ts";
 import type { Splitter } from "./split.ts";
 
 /** Token types, as in GGUF. */
@@ -25,6 +25,10 @@ export interface Recipe {
   readonly replaces?: boolean;
   /** Added tokens that are looked for in normalised text; the others are in the text as it is. */
   readonly normalized?: ReadonlySet<number>;
+  /** Added tokens that are pieces, too: text may be joined to them. */
+  readonly joined?: ReadonlySet<number>;
+  /** Added tokens that take white space beside them, or stand only between words. */
+  readonly edges?: EdgeTable | undefined;
   /** Applied in order, "bytes" only. */
   readonly splits: readonly Splitter[];
   /** A word that is a token is taken whole. */

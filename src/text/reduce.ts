@@ -39,6 +39,7 @@ function fromPieces(vocabulary: PieceVocabulary): Recipe {
     nfc: false,
     fuseUnknown: true,
     ...pre,
+    edges: vocabulary.edges,
     atoms: vocabulary.atoms,
     scores: model === "spm" ? scores : undefined,
     merges: model === "bpe" ? merges : undefined,

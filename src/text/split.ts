@@ -9,6 +9,12 @@ const contractions = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 const gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 const modern = (digits: string) =>
   `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+/** Words whose capitals stand at their beginning, as GPT-4o's and Mistral's vocabularies cut them; `tail`: what may end one. */
+const cased = (tail: string, digits: string) => {
+  const [upper, lower] = ["[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"];
+  const lead = "[^\\r\\n\\p{L}\\p{N}]?";
+  return `${lead}${upper}*${lower}+${tail}|${lead}${upper}+${lower}*${tail}|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+};
 const deepseek3 =
   "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const ideographs = "[\\u4e00-\\u9fa5\\u0800-\\u4e00\\uac00-\\ud7ff]+";
@@ -28,6 +34,11 @@ const known: Readonly<Record<string, PreTokenizer>> = {
   "smaug-bpe": { patterns: [modern("\\p{N}{1,3}")] },
   qwen2: { patterns: [modern("\\p{N}")] },
   minicpm5: { patterns: ["\\p{N}{1,3}", modern("\\p{N}+")], wholeWords: true },
+  "gpt-4o": { patterns: [cased(`${contractions}?`, "\\p{N}{1,3}")] },
+  tekken: { patterns: [cased("", "\\p{N}")], wholeWords: true },
+  "seed-coder": {
+    patterns: [`${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`],
+  },
   smollm: { patterns: ["\\p{N}", gpt2] },
   "deepseek-coder": { patterns: ["[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", ideographs, "\\p{N}"] },
   "deepseek-llm": {
@@ -48,9 +59,18 @@ const aliases: Readonly<Record<string, string>> = {
   "phi-2": "gpt-2",
   olmo: "gpt-2",
   mpt: "gpt-2",
+  jais: "gpt-2",
+  trillion: "gpt-2",
+  exaone4: "gpt-2",
+  "granite-docling": "gpt-2",
+  mellum: "gpt-2",
+  gigachat: "gpt-2",
+  "a.x-4.0": "gpt-2",
   llama3: "llama-bpe",
   "llama-v3": "llama-bpe",
   falcon3: "llama-bpe",
+  "falcon-h1": "llama-bpe",
+  "midm-2.0": "llama-bpe",
   pixtral: "llama-bpe",
   lfm2: "llama-bpe",
   smaug: "smaug-bpe",
@@ -61,9 +81,16 @@ const aliases: Readonly<Record<string, string>> = {
   stablelm2: "qwen2",
   hunyuan: "qwen2",
   megrez: "qwen2",
+  kormo: "qwen2",
+  "solar-open": "qwen2",
+  llama4: "gpt-4o",
+  kanana2: "gpt-4o",
   starcoder: "smollm",
   refact: "smollm",
   "command-r": "smollm",
+  codeshell: "smollm",
+  exaone: "smollm",
+  "minerva-7b": "smollm",
 };
 
 /**
@@ -73,7 +100,7 @@ const aliases: Readonly<Record<string, string>> = {
 export function preTokenizer(name = "default"): { splits: Splitter[]; wholeWords: boolean } {
   const key = Object.hasOwn(aliases, name) ? aliases[name]! : name;
   if (!Object.hasOwn(known, key)) {
-    const expected = Object.keys(known).join(", ");
+    const expected = [...Object.keys(known), ...Object.keys(aliases)].sort().join(", ");
     const message = `tokenizer.ggml.pre: expected one of ${expected}, found "${name}" (this pre-tokeniser is not supported; use a model with one of these)`;
     throw new CpmError("unsupported", message, { field: "tokenizer.ggml.pre", expected, found: name });
   }

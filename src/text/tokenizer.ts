@@ -1,5 +1,6 @@
 // Text to token ids and back.
 import { CpmError } from "../errors.ts";
+import { reach } from "./edges.ts";
 import { Encoder, REST } from "./encode.ts";
 import { Matcher } from "./matcher.ts";
 import { badToken, Detokenizer, tableOf } from "./pieces.ts";
@@ -110,7 +111,12 @@ export class Tokenizer {
     const [matcher, normalized] = this.#matchersFor(special, encoder);
     for (let at = 0, looked = 0; at < whole.length; ) {
       const until = Math.min(whole.length, looked + REST);
-      const match = matcher.find(whole, looked, until);
+      const found = matcher.find(whole, looked, until);
+      const match = found && reach(whole, found, at, this.#recipe.edges);
+      if (found && !match) {
+        looked = found.end;
+        continue;
+      }
       looked = match ? match.start : until;
       if (!match && looked < whole.length) {
         yield out;
@@ -175,11 +181,12 @@ export class Tokenizer {
 
   /** The pieces that ordinary text may become: never a special, added or byte token by its spelling. */
   #joinable(): Map<string, number> {
-    const { pieces, types } = this.#recipe;
+    const { pieces, types, joined } = this.#recipe;
     const ids = new Map<string, number>();
     for (let id = 0; id < pieces.length; id++) {
       const type = types[id]!;
-      const name = type === controlType || type === unknownType || type === addedType || type === byteType;
+      const added = type === addedType && !joined?.has(id);
+      const name = type === controlType || type === unknownType || added || type === byteType;
       if (!name && pieces[id] !== "" && !ids.has(pieces[id]!)) ids.set(pieces[id]!, id);
     }
     return ids;

@@ -1,4 +1,5 @@
 // What a tokenizer is made from, as plain data that can cross a worker boundary.
+import type { EdgeTable } from "./edges.ts";
 
 /** A GGUF-style vocabulary: tokenizer.ggml.* keys, or a SentencePiece file read into the same shape. */
 export interface PieceVocabulary {
@@ -17,6 +18,8 @@ export interface PieceVocabulary {
   /** bpe only: tokenizer.ggml.pre. */
   readonly pre?: string;
   readonly addSpacePrefix: boolean;
+  /** Added tokens by id that take white space beside them, or stand only between words. */
+  readonly edges?: EdgeTable | undefined;
 }
 
 /** A Hugging Face tokenizer.json with its tokenizer_config.json. */

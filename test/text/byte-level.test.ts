@@ -65,7 +65,7 @@ function fromJson(pre: string): Tokenizer {
   const vocab = Object.fromEntries(pieces.map((piece, id) => [piece, id]));
   const ignore_merges = preTokenizer(pre).wholeWords;
   const added_tokens = [...controls, ...ends].map((content) => ({ id: vocab[content], content, special: true }));
-  const parts = { normalizer: null, pre_tokenizer: spelled[pre], added_tokens };
+  const parts = { normalizer: null, pre_tokenizer: spelled[pre] ?? others[pre], added_tokens };
   return new Tokenizer(json({ type: "BPE", vocab, merges, ignore_merges }, parts));
 }
 
@@ -87,6 +87,49 @@ test("a GGUF that does not say whether texts begin with BOS: those of llama-bpe 
 test.each(Object.keys(spelled))("a tokenizer.json that spells %s out gives the same ids", (pre) => {
   const tokenizer = fromJson(pre);
   for (const { text, ids } of cases) expect(tokenizer.encode(text), text).toEqual(ids[pre]);
+});
+
+/** As the published tokenizer.json files of GPT-4o, Mistral Nemo and Granite 3 have them. */
+const others: Readonly<Record<string, object>> = {
+  "gpt-4o": sequence(
+    split(
+      `[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
+    ),
+    byteLevel(false),
+  ),
+  tekken: sequence(
+    split(
+      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    ),
+    byteLevel(false),
+  ),
+  refact: sequence({ type: "Digits", individual_digits: true }, byteLevel(true)),
+  exaone4: byteLevel(true),
+  dbrx: sequence(split(words("\\p{N}{1,3}")), byteLevel(false)),
+};
+
+test.each(Object.keys(others))("a GGUF that names %s gives the ids of the tokenizer.json that spells it out", async (pre) => {
+  const [named, written] = [await fromGguf(pre), fromJson(pre)];
+  const below = random(17);
+  const texts = Array.from({ length: 1000 }, () => randomText(below, 40));
+  for (const text of [...cases.map((c) => c.text), "HTTPServer iPhone'S DON'T don't 12345 //\n/ ǅ ʰa कि", ...texts])
+    expect(named.encode(text, { bos: false }), JSON.stringify(text)).toEqual(written.encode(text));
+});
+
+test("words with capitals are cut before the small letters' last capital stands alone, contractions stay with GPT-4o's words", () => {
+  expect(cut("HTTPServer iPhone don't A1234 x//\n/y", preTokenizer("gpt-4o").splits)).toEqual([
+    "HTTPServer",
+    " i",
+    "Phone",
+    " don't",
+    " A",
+    "123",
+    "4",
+    " x",
+    "//\n/",
+    "y",
+  ]);
+  expect(cut("don't A12", preTokenizer("tekken").splits)).toEqual(["don", "'t", " A", "1", "2"]);
 });
 
 test("the cases tell the pre-tokenisers apart", () => {
@@ -173,6 +216,7 @@ test("patterns of the regular expression language that tokenizers use are transl
 
 test("an unknown pre-tokeniser, and a pattern that does not compile or could take for ever, are refused", () => {
   expect(() => preTokenizer("unheard-of")).toThrow(/tokenizer.ggml.pre: .*found "unheard-of"/);
+  expect(() => preTokenizer("unheard-of")).toThrow(/ gpt-4o, .* llama-bpe, .* refact, .* tekken, /);
   for (const pattern of ["(", "(a++)++", "((a*)b?)*", "(a*)*", "\\q", "(?>ab)", "a".repeat(5000)])
     expect(() => splitter(pattern), pattern).toThrow(expect.objectContaining({ code: "unsupported" }));
 });

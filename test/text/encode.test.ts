@@ -277,7 +277,6 @@ test("a tokenizer.json of another kind is refused by naming its first such step"
   refusal({ pre_tokenizer: { type: "Digits" } }).toThrow(/no splits where spaces/);
   refusal({ pre_tokenizer: { type: "Metaspace", replacement: "▁" } }).toThrow(/Metaspace/);
   refusal({ pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "ByteLevel" }, { type: "Digits" }] } }).toThrow(/Digits/);
-  refusal({ added_tokens: [{ id: 1, content: "<x>", lstrip: true }] }).toThrow(/added_tokens: .*lstrip/);
 });
 
 test("what is no string is refused by a typed error", () => {

@@ -60,6 +60,8 @@ const patterns = [
   "deepseek-llm",
   "deepseek-v3",
   "default",
+  "gpt-4o",
+  "tekken",
 ];
 const others = [
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
