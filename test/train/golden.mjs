@@ -1,6 +1,7 @@
-// Checks a folder that make_train_golden.py wrote: node test/train/golden.mjs DIR [--only NAME]
+// Checks a folder that make_train_golden.py wrote: node test/train/golden.mjs DIR [--only NAME] [--relaxed]
 // Every case runs in the module as published (float32, tolerances of the case's own file) and in the float64 build for tests (1e-9 on
 // losses, 1e-7 on tensors stored in float32); gradients are computed with one thread and with two, which must agree to the bit.
+// --relaxed takes the build with fused multiply-adds in place of the base build, within the same tolerances (Node 26).
 // Prints one line a case, then "N passed, N failed".
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,11 +10,12 @@ import { fileURLToPath } from "node:url";
 import { rateAt } from "../../dist/train/schedule.js";
 import { mupScales } from "../../dist/train/shape.js";
 import { Trainer } from "../../dist/train/trainer.js";
-import { machineOf, readTensors, shapeOf } from "./support.mjs";
+import { machineOf, readTensors, shapeOf, useVariant } from "./support.mjs";
 import { optimiserUnits } from "./units.mjs";
 
 const args = process.argv.slice(2);
 const only = args.includes("--only") ? args[args.indexOf("--only") + 1] : undefined;
+if (args.includes("--relaxed")) useVariant("relaxed");
 const here = fileURLToPath(new URL(".", import.meta.url));
 const folder = args.find((a) => !a.startsWith("--") && a !== only) ?? join(here, "../../../shared/golden/train");
 const json = (name) => JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"));

@@ -10,12 +10,19 @@ const module = (name) => {
   return modules.get(name);
 };
 
-/** A machine: "float32" or "float64" numbers; more than one thread starts workers. */
+let variant = "base";
+/** Which build float32 machines run from now on: "base", or "relaxed" (fused multiply-adds; Node 26). */
+export const useVariant = (name) => {
+  variant = name;
+};
+
+/** A machine: "float32" or "float64" numbers; more than one thread, and fused multiply-adds, start workers. */
 export async function machineOf(real = "float32", threads = 1, options = {}) {
   if (real === "float64") return await Machine.create({ module: await module("train.float64"), shared: false, threads: 1 });
-  if (threads === 1) return await Machine.create({ module: await module("train"), shared: false, threads: 1, ...options });
+  if (threads === 1 && variant === "base")
+    return await Machine.create({ module: await module("train"), shared: false, threads: 1, ...options });
   const { openTrainingMachine } = await import("../../dist/host/train.node.js");
-  return await openTrainingMachine({ threads, variant: "base", ...options });
+  return await openTrainingMachine({ threads, variant, ...options });
 }
 
 /** TrainShape of a configuration as minicpm4.py has it. */
