@@ -1,5 +1,6 @@
 // What the training wing gives on every host, beside the functions that need its module.
 export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+export { memoryFiles } from "../file/bytes.ts";
 export type { ModelFiles, Source } from "../file/source.ts";
 export { type MemoryOutput, memoryOutput, type Output, type OutputFolder } from "../file/write/output.ts";
 export type { ModelFile } from "../model/config.ts";
