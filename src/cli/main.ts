@@ -32,6 +32,7 @@ import { survey } from "./survey.ts";
 import { synth } from "./synth.ts";
 import { tokenize } from "./tokenize.ts";
 import { train } from "./train.ts";
+import { tunnel } from "./tunnel.ts";
 import { verify } from "./verify.ts";
 import { visible, visibleJson } from "./visible.ts";
 
@@ -51,6 +52,7 @@ const commands: readonly Command[] = [
   clean,
   agent,
   rl,
+  tunnel,
   survey,
   synth,
   review,

@@ -29,6 +29,7 @@ export {
   type Measured,
   type Prediction,
 } from "./intervals.ts";
+export { coordinatePicture, type FitPictureOptions, fitPicture, transferPicture } from "./pictures.ts";
 export { type BenchItem, type ScalingBench, type ScalingBenchOptions, scalingBench } from "./scalingbench.ts";
 export {
   fitStepLaw,
@@ -39,3 +40,14 @@ export {
   type StepLawFit,
   stepLaw,
 } from "./steplaw.ts";
+export {
+  bestOf,
+  parametersOfPoint,
+  readSweep,
+  type SweepConfig,
+  type SweepPoint,
+  type SweepResult,
+  type Transfer,
+  trainingOf,
+  transferOf,
+} from "./sweep.ts";
