@@ -64,6 +64,11 @@ export const draftArgs = {
     description: "MTP: the target's and its own states, post (default) or pre",
   },
   "draft-model": { type: "string", valueHint: "FILE", description: "A small model with the same vocabulary: as MODEL" },
+  "draft-front": {
+    type: "string",
+    valueHint: "lookup",
+    description: "With --draft-model: guess what it will say, and check that",
+  },
   "draft-vocabulary": {
     type: "string",
     valueHint: "FILE",
@@ -137,7 +142,9 @@ function draftOf(args: Parsed): DraftInput | undefined {
     throw new UsageError("--draft-states: two of them, with --draft-mtp: pre,post");
   if (eagle !== undefined) return { eagle, ...head };
   if (mtp !== undefined) return { mtp, ...head, ...(states ? { states: { target: states[0], own: states[1] } } : {}) };
-  if (model !== undefined) return { model, ...common };
+  const front = args.text("draft-front") as "lookup" | undefined;
+  if (front !== undefined && model === undefined) throw new UsageError("--draft-front: only with --draft-model");
+  if (model !== undefined) return { model, ...common, front };
   for (const name of ["draft-vocabulary", "draft-tree", "draft-window", "draft-weights"])
     if (args.text(name) !== undefined) throw new UsageError(`--${name}: only with a draft head or model`);
   return kind === "off" ? false : kind;

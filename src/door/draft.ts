@@ -58,6 +58,11 @@ export interface MtpInput extends DraftCommon, Pick<EagleInput, "vocabulary" | "
 export interface SmallModelInput extends DraftCommon {
   /** A model with the same vocabulary. */
   readonly model: ModelInput;
+  /**
+   * Draft for the draft model: with "lookup" what followed earlier in the text is guessed to be what it will say, and checked beside its
+   * next token, as many guesses as pay by its measured steps. Its chain is the same, in fewer steps. Of chains (`tree.width` 1) alone.
+   */
+  readonly front?: "lookup" | undefined;
 }
 
 export type DraftInput = "lookup" | false | EagleInput | MtpInput | SmallModelInput;
@@ -73,7 +78,7 @@ function whole(field: string, value: number | undefined, least: number, most: nu
 const names = {
   eagle: ["eagle", "vocabulary", "tree", "window", "weights", "adaptive", "lookup"],
   mtp: ["mtp", "vocabulary", "tree", "window", "weights", "states", "leastChance", "adaptive", "lookup"],
-  model: ["model", "tree", "adaptive", "lookup"],
+  model: ["model", "front", "tree", "adaptive", "lookup"],
 };
 const trees = {
   eagle: { depth: 3, width: 4, size: 12 },
@@ -90,6 +95,13 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   const given = typeof input === "object" && input !== null ? kinds.filter((name) => name in input) : [];
   const [kind] = given;
   if (kind === undefined || given.length > 1) return bad("draft", '"lookup", { eagle }, { mtp }, { model } or false', input);
+  // Each row of a head goes on from the state that its last row gave: there is nothing to check side by side.
+  if (kind !== "model" && (input as { front?: unknown }).front !== undefined)
+    throw new CpmError(
+      "unsupported",
+      "draft.front: a head's steps feed on each other's states, so that guesses cannot be checked in one of them, and drafting for it cannot pay; lookup beside it (lookup: true) can",
+      { field: "draft.front" },
+    );
   for (const name of Object.keys(input))
     if (!names[kind].includes(name))
       bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option", didYouMean(name, names[kind]));
@@ -110,7 +122,7 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   if (size > most) bad("draft.tree.size", `at most ${most} for depth ${depth} and width ${width}`, size);
   const shape = { depth, width, size };
   const common = { ...none, lookup: lookup ? "on" : "off", adaptive } as const;
-  if (kind === "model") return { ...common, model: shape };
+  if (kind === "model") return { ...common, model: { ...shape, ...frontOf(input as SmallModelInput, width) } };
   const { window, vocabulary, weights = "auto" } = input as EagleInput | MtpInput;
   if (!["auto", "float", "int8"].includes(weights)) bad("draft.weights", '"auto", "float" or "int8"', weights);
   const ids = typeof vocabulary === "string" || isUrl(vocabulary) ? undefined : vocabulary;
@@ -129,6 +141,18 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
 /** Where what drafts is read from. */
 export const filesIn = (input: EagleInput | MtpInput | SmallModelInput): ModelInput =>
   "eagle" in input ? input.eagle : "mtp" in input ? input.mtp : input.model;
+
+function frontOf({ front }: SmallModelInput, width: number): { readonly front?: "lookup" } {
+  if (front === undefined) return {};
+  if (front !== "lookup") bad("draft.front", '"lookup"', front);
+  if (width > 1)
+    bad(
+      "draft.front",
+      "a chain (tree.width 1): beside a tree's branches its guesses cost more than they spare",
+      `a tree of width ${width}`,
+    );
+  return { front };
+}
 
 function mtpStates({ states = {}, leastChance: least = 0 }: MtpInput, width: number): MtpStates {
   if (typeof states !== "object" || states === null) bad("draft.states", "{ target, own }", states);

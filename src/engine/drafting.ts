@@ -2,6 +2,7 @@
 import { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { EagleDrafter, type HiddenStates } from "../decode/draft/eagle.ts";
+import { Front } from "../decode/draft/front.ts";
 import type { DraftHead } from "../decode/draft/head.ts";
 import { JoinedDrafter } from "../decode/draft/join.ts";
 import { LookupDrafter, lookupBytes } from "../decode/draft/lookup.ts";
@@ -17,11 +18,11 @@ import type { Pool } from "../wasm/pool.ts";
 import { type DraftPlan, lookupCapacity } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import type { EngineHost } from "./host.ts";
-import type { CostMeter } from "./measure.ts";
+import { CostMeter, type MeterParts } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import { SmallDrafter } from "./small.ts";
 import type { Drafting } from "./speculate.ts";
-import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress, TreeOptions } from "./types.ts";
+import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress } from "./types.ts";
 import { takeWork } from "./work.ts";
 
 export interface DraftingParts {
@@ -67,7 +68,7 @@ async function openDrafter(p: DraftingParts, options: DraftOptions): Promise<Dra
   const main =
     p.head && options.eagle
       ? openEagle(p, p.head, options.eagle)
-      : p.draft.small && options.model && (await openSmall(p, options.model, p.draft.small));
+      : p.draft.small && options.model && (await openSmall(p, options.model, options.adaptive, p.draft.small));
   if (options.lookup === "off") return main;
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
@@ -97,7 +98,8 @@ function openEagle(p: DraftingParts, head: DraftHead, options: EagleOptions): Ea
 /** A whole model beside the target: its own weights, cache and activations in the same memory, run by the same lanes. */
 async function openSmall(
   p: DraftingParts,
-  options: TreeOptions,
+  options: NonNullable<DraftOptions["model"]>,
+  adaptive: boolean,
   { model, plan }: NonNullable<DraftPlan["small"]>,
 ): Promise<SmallDrafter> {
   const { arena, config, host, kernels, pool } = p;
@@ -124,7 +126,19 @@ async function openSmall(
     ring: plan.ring,
   });
   const ranker = new Ranker(p, config.vocab, options.width);
-  return new SmallDrafter({ stepper, sequences, ranker, shape: options, contextSize, now: () => host.now() });
+  const now = () => host.now();
+  const { vocab } = config;
+  const front = options.front && openFront(p, { stepper, sequences, layers: model.config.layers, contextSize }, adaptive);
+  return new SmallDrafter({ stepper, sequences, ranker, vocab, shape: options, contextSize, front, now });
+}
+
+/** Prompt lookup in what a draft model has read and said. */
+function openFront({ decide, near, host }: DraftingParts, small: MeterParts, adaptive: boolean): Front {
+  const capacity = lookupCapacity(small.contextSize);
+  const lookup = new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
+  const meter = new CostMeter(small);
+  if (adaptive) meter.measure(small.contextSize);
+  return new Front(lookup, meter.costs, adaptive, () => host.now());
 }
 
 /** What the head reads of the target. */

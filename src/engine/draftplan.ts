@@ -137,7 +137,9 @@ function planDraft(
   const head = file.head && draft.eagle && eagle(build, config, options, draft.eagle, target, file.head);
   const small = file.small && smallPlan(build, file.small, options, target);
   const lookup = draft.lookup === "off" ? 0 : align(lookupBytes(lookupCapacity(contextSize)));
-  const main = head?.bytes ?? (small ? smallBytes(small) : 0);
+  // An index of what a draft model will say, and the sequence on which its steps are measured.
+  const front = small && draft.model?.front ? align(lookupBytes(lookupCapacity(small.contextSize))) : 0;
+  const main = (head?.bytes ?? (small ? smallBytes(small) : 0)) + front;
   if (main + lookup === 0) return { bytes: 0, stagingBytes: 0 };
   return {
     ...(head && { head }),

@@ -1,5 +1,6 @@
 // A small model of the same vocabulary as drafter: it reads along, and grows a tree from its own logits.
 import type { Drafter, Stop, Wanted } from "../decode/draft/drafter.ts";
+import type { Front, FrontStats } from "../decode/draft/front.ts";
 import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts";
 import type { Ranker } from "../decode/draft/rank.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
@@ -11,8 +12,11 @@ export interface SmallParts {
   /** Of the small model, with room for a tree behind each text. */
   readonly sequences: Sequences;
   readonly ranker: Ranker;
+  readonly vocab: number;
   readonly shape: TreeShape;
   readonly contextSize: number;
+  /** Drafts for it; of chains alone. */
+  readonly front?: Front | undefined;
   now(): number;
 }
 
@@ -20,7 +24,7 @@ export interface SmallParts {
 const lag = 32;
 
 export class SmallDrafter implements Drafter<Sequence> {
-  readonly name = "model";
+  readonly name: string;
   readonly readsHidden = false;
   readonly computes = true;
   readonly #p: SmallParts;
@@ -30,6 +34,11 @@ export class SmallDrafter implements Drafter<Sequence> {
 
   constructor(parts: SmallParts) {
     this.#p = parts;
+    this.name = parts.front ? "model (lookup)" : "model";
+  }
+
+  get front(): FrontStats | undefined {
+    return this.#p.front?.stats;
   }
 
   #of(text: Sequence): Sequence {
@@ -65,8 +74,62 @@ export class SmallDrafter implements Drafter<Sequence> {
     return last;
   }
 
-  async propose(text: Sequence, tree: DraftTree, { limit, depth, pays, signal }: Wanted): Promise<void> {
+  /**
+   * The chain that propose() would grow, in fewer steps: guesses of it are computed beside its last token, and stay where they are what it
+   * says itself.
+   */
+  async #chain(text: Sequence, tree: DraftTree, front: Front, { limit, depth, pays, signal }: Wanted): Promise<void> {
     const { stepper, ranker, shape, now } = this.#p;
+    const own = this.#of(text);
+    cutTo(own, keepable(own, Math.min(own.tokens.length, text.tokens.length)));
+    front.begin(text, text.tokens, this.#p.contextSize);
+    const most = Math.min(shape.depth, depth, Math.min(shape.size, limit, maxNodes) - 1);
+    let waiting = [...text.tokens.slice(own.tokens.length), tree.tokens[0]!];
+    let [node, value] = [0, 0];
+    for (let count = 0; count < most && node >= 0; ) {
+      const root = waiting.at(-1)!;
+      const rest = waiting.length % stepper.capacity || stepper.capacity;
+      const room = Math.min(most - count - 1, stepper.logitRows - 1, stepper.capacity - rest);
+      const guesses = await front.guess(text, root, room, signal);
+      const started = now();
+      const rows = await this.#read(own, [...waiting, ...guesses.tokens], signal);
+      const first = rows - 1 - guesses.tokens.length;
+      await stepper.head(
+        Array.from({ length: 1 + guesses.tokens.length }, (_, i) => first + i),
+        signal,
+      );
+      const ms = now() - started;
+      front.push(text, root);
+      let [right, token] = [0, root];
+      for (let i = 0; ; i++) {
+        const ranking = ranker.rows(stepper.logits + 4 * this.#p.vocab * i, 1);
+        token = ranking.tokens[0]!;
+        // In the order in which growTree computes it, so that the estimates are its own to the last bit.
+        const before = value;
+        value += ranking.values[0]!;
+        node = tree.add(node, token, Math.exp(value - before) || 0);
+        count++;
+        if (node < 0 || token !== guesses.tokens[i]) break;
+        right++;
+        front.push(text, token);
+      }
+      front.saw(guesses, right, rows, ms);
+      cutTo(own, keepable(own, own.tokens.length - (guesses.tokens.length - right)));
+      waiting = [token];
+      this.#levelMs += 0.2 * (ms / (right + 1) - this.#levelMs);
+      if (!(value > -Infinity) || !pays(Math.exp(value), this.#levelMs)) break;
+    }
+    // What the target refuses must not stay.
+    cutTo(own, keepable(own, Math.min(own.tokens.length, text.tokens.length)));
+  }
+
+  async propose(text: Sequence, tree: DraftTree, wanted: Wanted): Promise<void> {
+    const { stepper, ranker, shape, now, front } = this.#p;
+    if (front) {
+      await this.#chain(text, tree, front, wanted);
+      return;
+    }
+    const { limit, depth, pays, signal } = wanted;
     const own = this.#of(text);
     // The root is computed anew when it was guessed right and is here already.
     cutTo(own, keepable(own, Math.min(own.tokens.length, text.tokens.length)));
@@ -117,6 +180,7 @@ export class SmallDrafter implements Drafter<Sequence> {
     const id = this.#own.get(text);
     if (id === undefined) return;
     this.#own.delete(text);
+    this.#p.front?.close(text);
     this.#p.sequences.close(id);
   }
 }

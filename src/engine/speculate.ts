@@ -1,6 +1,7 @@
 // Draft-verify decoding: a proposal, what of it is verified, and what came of it.
 import type { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
+import type { FrontStats } from "../decode/draft/front.ts";
 import { DraftTree, maxNodes } from "../decode/draft/tree.ts";
 import type { Stop } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
@@ -44,6 +45,12 @@ function chain(tree: DraftTree, tokens: readonly number[], limit: number): void 
   for (const token of tokens.slice(0, Math.max(0, limit - 1))) node = tree.add(node, token, 1);
 }
 
+const since = (now: FrontStats, then: Partial<FrontStats>): FrontStats => ({
+  steps: now.steps - (then.steps ?? 0),
+  drafted: now.drafted - (then.drafted ?? 0),
+  accepted: now.accepted - (then.accepted ?? 0),
+});
+
 /** The draft side of one generation. Without `drafting` every tree is its root alone: plain decoding. */
 export class Speculation {
   readonly #drafting: Drafting | undefined;
@@ -66,6 +73,8 @@ export class Speculation {
   #rounds = 0;
   #drafted = 0;
   #accepted = 0;
+  /** What had come of drafting for the drafter before this text. */
+  readonly #front: Partial<FrontStats>;
 
   /**
    * `chains`: only the likeliest path of a proposal is verified. Its rows are those of a prefill; rows of a tree would choose
@@ -76,6 +85,7 @@ export class Speculation {
     this.#drafting = drafting;
     this.#signal = signal;
     this.#chains = chains;
+    this.#front = { ...drafting?.drafter.front };
   }
 
   /** The sequence was cut in its middle, as when its context slides: what drafters know of it no longer holds. */
@@ -211,12 +221,14 @@ export class Speculation {
   get stats(): DraftStats | undefined {
     if (!this.#drafting) return undefined;
     const [rounds, drafted, accepted] = [this.#rounds, this.#drafted, this.#accepted];
+    const { front } = this.#drafting.drafter;
     return {
       drafter: this.#drafting.drafter.name,
       rounds,
       drafted,
       accepted,
       acceptedPerRound: rounds === 0 ? 0 : 1 + accepted / rounds,
+      ...(front ? { front: since(front, this.#front) } : {}),
     };
   }
 }

@@ -91,7 +91,7 @@ export interface DraftOptions {
   /** Propose what followed earlier in the text; beside another drafter, its candidates join the tree. */
   readonly lookup: "on" | "chat" | "off";
   /** Draft with a small model of the same vocabulary, whose files come beside the model's. */
-  readonly model: TreeOptions | undefined;
+  readonly model: (TreeOptions & { readonly front?: "lookup" | undefined }) | undefined;
   /** Draft with an EAGLE head, whose files come beside the model's. */
   readonly eagle: EagleOptions | undefined;
   /** Choose how much to verify by what it costs and brings here; false verifies all that is proposed. */
@@ -262,6 +262,8 @@ export interface DraftStats {
   readonly drafted: number;
   readonly accepted: number;
   readonly acceptedPerRound: number;
+  /** Of a draft model that is drafted for: its steps, the guesses that it checked in them, and those that it would have said itself. */
+  readonly front?: { readonly steps: number; readonly drafted: number; readonly accepted: number };
 }
 
 export interface GenerateResult {

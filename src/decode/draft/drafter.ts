@@ -1,4 +1,5 @@
 // What the loop asks of a drafter, whatever it drafts with.
+import type { FrontStats } from "./front.ts";
 import type { DraftTree } from "./tree.ts";
 
 /** The text being continued: tokens whose keys and values are in the cache. */
@@ -33,6 +34,8 @@ export interface Drafter<Text extends DraftText = DraftText> {
   readonly computes: boolean;
   /** A text is going to continue after its first `cached` tokens, by `prompt`. How many of the cached tokens may be kept. */
   begin(text: Text, cached: number, prompt: readonly number[]): number;
+  /** Of a drafter that is drafted for: what came of that since it was opened. */
+  readonly front?: FrontStats | undefined;
   /** Adds nodes below the root of `tree`. */
   propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void>;
   /** The last tokens of `text` were computed as these rows of the last step, in order; other rows of it are other texts'. */

@@ -1,5 +1,6 @@
 // Two drafters for one tree: lookup, which is free, and one that computes.
 import type { Drafter, DraftText, Stop, Wanted } from "./drafter.ts";
+import type { FrontStats } from "./front.ts";
 import type { LookupDrafter } from "./lookup.ts";
 import type { DraftTree } from "./tree.ts";
 
@@ -18,6 +19,10 @@ export class JoinedDrafter<Text extends DraftText> implements Drafter<Text> {
     this.readsHidden = main.readsHidden;
     this.#main = main;
     this.#lookup = lookup;
+  }
+
+  get front(): FrontStats | undefined {
+    return this.#main.front;
   }
 
   begin(text: Text, cached: number, prompt: readonly number[]): number {
