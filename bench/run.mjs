@@ -58,6 +58,17 @@ const MODELS = {
     repetitions: 1,
     path: () => synthetic({ type: "tq2_0" }).path,
   },
+  ...Object.fromEntries(
+    Object.entries({ "qwen3-0.6b": "Q6_K", "llama3.2-1b": "Q6_K", "gemma3-1b": "Q8_0" }).map(([shape, embedding]) => [
+      shape,
+      {
+        title: `synthetic ${shape}, Q4_0, embedding ${embedding}`,
+        ...large,
+        repetitions: 1,
+        path: () => synthetic({ type: "q4_0", shape }).path,
+      },
+    ]),
+  ),
   f16: { title: "synthetic MiniCPM4-0.5B, F16", ...large, repetitions: 1, path: () => synthetic({ type: "f16" }).path },
 };
 const SLOW = { wllama2: { prompt: 64, decode: 16 }, wllama3: { prompt: 32, decode: 8 } };

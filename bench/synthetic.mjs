@@ -1,8 +1,8 @@
-// Writes a GGUF of random weights in the shape of a MiniCPM4 model, with a vocabulary of real size, for speed measurements.
-//   node bench/synthetic.mjs q4_0|tq2_0|f16 [--shape 0.5b|8b] [--embedding q6_k|q8_0|q4_0|f16] [--layers N] [--seed S] [--out FILE]
+// Writes a GGUF of random weights in the shape of a MiniCPM4 model, or of another family's, with a vocabulary of real size, for speed measurements.
+//   node bench/synthetic.mjs q4_0|tq2_0|f16 [--shape 0.5b|8b|qwen3-0.6b|llama3.2-1b|gemma3-1b] [--embedding q6_k|q8_0|q4_0|f16] [--layers N] [--seed S] [--out FILE]
 // Types of the output matrix and the embedding are those that llama.cpp's quantiser would choose: a tied embedding is Q6_K beside
 // Q4_0 and TQ2_0 linears (an untied output is Q6_K too, the embedding beside it Q4_0, or Q4_K where we write Q4_0 for TQ2_0).
-// --embedding q4_0 gives the smaller file that some prototypes measured.
+// Rows of Gemma 3 1B are no multiple of 256, so its embedding is Q8_0 as there. --embedding q4_0 gives the smaller file that some prototypes measured.
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -48,13 +48,73 @@ const SHAPES = {
     tied: false,
     factors: FACTORS_128,
   },
+  // Source: the published config.json files.
+  "qwen3-0.6b": {
+    family: "qwen3",
+    layers: 28,
+    hidden: 1024,
+    ffn: 3072,
+    heads: 16,
+    kvHeads: 8,
+    headDim: 128,
+    eps: 1e-6,
+    tied: true,
+    vocab: 151936,
+    theta: 1e6,
+    context: 40960,
+    headNorms: true,
+  },
+  "llama3.2-1b": {
+    family: "llama",
+    layers: 16,
+    hidden: 2048,
+    ffn: 8192,
+    heads: 32,
+    kvHeads: 8,
+    headDim: 64,
+    eps: 1e-5,
+    tied: true,
+    vocab: 128256,
+    theta: 500000,
+    context: 131072,
+    divisors: llama3Divisors(64, 500000, { factor: 32, low: 1, high: 4, original: 8192 }),
+  },
+  "gemma3-1b": {
+    family: "gemma3",
+    layers: 26,
+    hidden: 1152,
+    ffn: 6912,
+    heads: 4,
+    kvHeads: 1,
+    headDim: 256,
+    eps: 1e-6,
+    tied: true,
+    vocab: 262144,
+    theta: 1e6,
+    context: 32768,
+    headNorms: true,
+    postNorms: true,
+    window: 512,
+    embedding: "q8_0",
+  },
 };
+
+/** Llama 3.1's scaling of each pair's frequency, as divisors. */
+function llama3Divisors(dim, theta, { factor, low, high, original }) {
+  return Array.from({ length: dim / 2 }, (_, i) => {
+    const wave = 2 * Math.PI * theta ** ((2 * i) / dim);
+    if (wave < original / high) return 1;
+    if (wave > original / low) return factor;
+    const s = (original / wave - low) / (high - low);
+    return 1 / ((1 - s) / factor + s);
+  });
+}
 // general.file_type as llama.cpp counts them.
 const FILE_TYPES = { f16: 1, q4_0: 2, tq2_0: 37 };
 
 /** The shape's tensors: { name, dims innermost first, type, std (of weights) or value (constant) or factors }. */
 function tensorsOf(shape, linear, embedding) {
-  const { layers, hidden, ffn, heads, kvHeads, headDim } = shape;
+  const { layers, hidden, ffn, heads, kvHeads, headDim, vocab = VOCAB } = shape;
   const q = heads * headDim;
   const kv = kvHeads * headDim;
   // What the layers add is about 20 times the embedding, so that they decide the logits and not the last token, which a tied
@@ -65,9 +125,9 @@ function tensorsOf(shape, linear, embedding) {
   const norm = (name, value) => ({ name, dims: [hidden], type: "f32", value });
   const matrix = (name, inner, outer, grow = 2) => ({ name, dims: [inner, outer], type: linear, std: grow / Math.sqrt(inner) });
   const list = [
-    { name: "token_embd.weight", dims: [hidden, VOCAB], type: embedding, std },
+    { name: "token_embd.weight", dims: [hidden, vocab], type: embedding, std },
     norm("output_norm.weight", gain),
-    ...(shape.tied ? [] : [{ name: "output.weight", dims: [hidden, VOCAB], type: head, std }]),
+    ...(shape.tied ? [] : [{ name: "output.weight", dims: [hidden, vocab], type: head, std }]),
   ];
   for (let i = 0; i < layers; i++) {
     list.push(
@@ -82,14 +142,21 @@ function tensorsOf(shape, linear, embedding) {
       matrix(`blk.${i}.ffn_down.weight`, ffn, hidden),
     );
   }
-  for (const name of ["rope_factors_long.weight", "rope_factors_short.weight"])
-    list.push({ name, dims: [headDim / 2], type: "f32", factors: shape.factors });
+  const perHead = (name) => ({ name, dims: [headDim], type: "f32", value: 1 });
+  for (let i = 0; i < layers; i++) {
+    if (shape.headNorms) list.push(perHead(`blk.${i}.attn_q_norm.weight`), perHead(`blk.${i}.attn_k_norm.weight`));
+    if (shape.postNorms) list.push(norm(`blk.${i}.post_attention_norm.weight`, 2), norm(`blk.${i}.post_ffw_norm.weight`, 2));
+  }
+  if (shape.divisors) list.push({ name: "rope_freqs.weight", dims: [headDim / 2], type: "f32", factors: shape.divisors });
+  if (shape.factors)
+    for (const name of ["rope_factors_long.weight", "rope_factors_short.weight"])
+      list.push({ name, dims: [headDim / 2], type: "f32", factors: shape.factors });
   return list.map((t) => ({ ...t, id: typeOf(t.type).id, bytes: typeOf(t.type).bytes(t.dims.reduce((a, b) => a * b, 1)) }));
 }
 
 /** The tokenizer's keys: MiniCPM4's own where its vocabulary lies beside the repository, else pieces of our making. */
-function vocabulary() {
-  if (existsSync(VOCABULARY)) return { entries: [], raw: rawKeys(VOCABULARY, "tokenizer."), real: true };
+function vocabulary(size = VOCAB) {
+  if (size === VOCAB && existsSync(VOCABULARY)) return { entries: [], raw: rawKeys(VOCABULARY, "tokenizer."), real: true };
   const tokens = ["<unk>", "<s>", "</s>"];
   const types = [2, 3, 3];
   for (let i = 0; i < 256; i++) {
@@ -98,7 +165,7 @@ function vocabulary() {
   }
   tokens.push("\u2581");
   types.push(1);
-  for (let i = 0; tokens.length < VOCAB - 8; i++) {
+  for (let i = 0; tokens.length < size - 8; i++) {
     // Letters, then pairs, then longer ones; half of them start a word.
     let n = i >> 1;
     let piece = "";
@@ -126,7 +193,7 @@ function vocabulary() {
     ["tokenizer.ggml.scores", "f32[]", types.map((type, i) => (type === 1 ? -(i - 258) : 0))],
     ["tokenizer.ggml.token_type", "i32[]", types],
     ["tokenizer.ggml.bos_token_id", "u32", 1],
-    ["tokenizer.ggml.eos_token_id", "u32", VOCAB - 8],
+    ["tokenizer.ggml.eos_token_id", "u32", size - 8],
     ["tokenizer.ggml.unknown_token_id", "u32", 0],
     ["tokenizer.ggml.add_bos_token", "bool", true],
     ["tokenizer.ggml.add_eos_token", "bool", false],
@@ -135,7 +202,28 @@ function vocabulary() {
 }
 
 function metadata(shape, name, linear) {
-  const { layers, hidden, ffn, heads, kvHeads, headDim, eps } = shape;
+  const { family, layers, hidden, ffn, heads, kvHeads, headDim, eps } = shape;
+  if (family)
+    return [
+      ["general.architecture", "string", family],
+      ["general.name", "string", name],
+      ["general.description", "string", `random weights in the shape of ${name}, for speed measurements only`],
+      ["general.file_type", "u32", FILE_TYPES[linear]],
+      ["general.quantization_version", "u32", 2],
+      [`${family}.block_count`, "u32", layers],
+      [`${family}.context_length`, "u32", shape.context],
+      [`${family}.embedding_length`, "u32", hidden],
+      [`${family}.feed_forward_length`, "u32", ffn],
+      [`${family}.attention.head_count`, "u32", heads],
+      [`${family}.attention.head_count_kv`, "u32", kvHeads],
+      [`${family}.attention.layer_norm_rms_epsilon`, "f32", eps],
+      [`${family}.attention.key_length`, "u32", headDim],
+      [`${family}.attention.value_length`, "u32", headDim],
+      [`${family}.rope.dimension_count`, "u32", headDim],
+      [`${family}.rope.freq_base`, "f32", shape.theta],
+      [`${family}.vocab_size`, "u32", shape.vocab],
+      ...(shape.window ? [[`${family}.attention.sliding_window`, "u32", shape.window]] : []),
+    ];
   return [
     ["general.architecture", "string", "minicpm"],
     ["general.name", "string", name],
@@ -164,17 +252,17 @@ const PIECE = 1 << 22;
 
 /**
  * Writes the model unless it is there. Returns { path, bytes, vocabulary: "real" | "synthetic", seconds }.
- * type: q4_0, tq2_0 or f16 (all linears); shape: 0.5b or 8b; embedding: type of token_embd; layers: fewer, for quick trials.
+ * type: q4_0, tq2_0 or f16 (all linears); shape: a key of SHAPES; embedding: type of token_embd; layers: fewer, for quick trials.
  */
 export function synthetic({ type, shape: shapeName = "0.5b", embedding, layers, seed = 1, out } = {}) {
   if (!(type in FILE_TYPES)) throw new Error(`type: expected ${Object.keys(FILE_TYPES).join(", ")}, found ${type}`);
   if (!(shapeName in SHAPES)) throw new Error(`shape: expected ${Object.keys(SHAPES).join(", ")}, found ${shapeName}`);
   const shape = { ...SHAPES[shapeName], ...(layers ? { layers } : {}) };
-  const usual = type === "f16" ? "f16" : shape.tied ? "q6_k" : "q4_0";
+  const usual = type === "f16" ? "f16" : (shape.embedding ?? (shape.tied ? "q6_k" : "q4_0"));
   const rows = embedding ?? usual;
   const name = `synthetic-${shapeName}-${type}${rows === usual ? "" : `-embedding-${rows}`}${layers ? `-${layers}l` : ""}`;
   const path = out ?? join(here, "models", `${name}${seed === 1 ? "" : `-seed${seed}`}.gguf`);
-  const words = vocabulary();
+  const words = vocabulary(shape.vocab);
   if (existsSync(path)) return { path, bytes: statSync(path).size, vocabulary: words.real ? "real" : "synthetic", seconds: 0 };
 
   const start = performance.now();
