@@ -302,6 +302,12 @@ function blockOf(writer: Writer, dialect: DialectName, tools: readonly Tool[], p
       );
       return { openers: ["<tool_call>"], calls: several(part, literal("\n"), parallel) };
     }
+    case "granite-json": {
+      const opener = writer.has("<tool_call>") ? "<tool_call>" : "<|tool_call|>";
+      const close = writer.has("<|/tool|>") ? writer.mark("<|/tool_call|>") : seq();
+      const calls = seq(writer.mark(opener), literal("["), list(object("arguments")), literal("]"), close);
+      return { openers: ["<|tool_call|>", "<tool_call>"], calls };
+    }
     case "qwen3-coder-xml":
       return {
         openers: ["<tool_call>", "<function="],

@@ -7,6 +7,7 @@ import { compileMachine } from "../constrain/machine.ts";
 import type { Note } from "../constrain/schema/compile.ts";
 import type { ConstraintRequest } from "../engine/constraints.ts";
 import type { GenerateRequest } from "../engine/types.ts";
+import { marksOf, reasons, type ThinkingMarks } from "../text/marks.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import { bad, given } from "./given.ts";
@@ -51,6 +52,7 @@ export class Constraint {
   readonly refused: readonly Note[];
   readonly #part: Part | Rule;
   readonly #reasons: boolean;
+  readonly #marks: ThinkingMarks;
   readonly #compiled = new Map<Thinking, ConstraintRequest>();
 
   /** @internal Constraints come from `model.constraint()`. */
@@ -63,7 +65,8 @@ export class Constraint {
     this.ignored = ignored;
     this.refused = refused;
     this.#part = part;
-    this.#reasons = tokenizer.chatTemplate?.includes("<think>") ?? false;
+    this.#reasons = reasons(tokenizer.chatTemplate);
+    this.#marks = marksOf(tokenizer.chatTemplate);
     this.request("none");
   }
 
@@ -83,8 +86,10 @@ export class Constraint {
   #whole(thinking: Thinking): Part | Rule {
     const part: Part = this.#part instanceof Rule ? { kind: "call", rule: this.#part } : this.#part;
     if (thinking === "none") return this.#part;
-    const reasoned = seq(textUntil("</think>"), gap, part);
-    return thinking === "open" ? reasoned : alt(part, seq(gap, literal("<think>"), reasoned));
+    const { open, close, answer } = this.#marks;
+    const tagged = answer ? alt(part, seq(literal(answer[0]), gap, part, gap, literal(answer[1]))) : part;
+    const reasoned = seq(textUntil(close), gap, tagged);
+    return thinking === "open" ? reasoned : alt(part, seq(gap, literal(open), reasoned));
   }
 }
 

@@ -126,10 +126,10 @@ export class Session implements AsyncDisposable {
     const list = messagesOf(messages);
     const plan = this.#given(options, ["tools", ...toolOptionNames])?.toolPlan(withoutNulls(options), list, tokenizer);
     const given = plan?.template ? { ...template, tools } : template;
-    const { text, thinking, ends } = renderChat(tokenizer, plan?.messages ?? list, given as TemplateOptions);
+    const { text, thinking, marks, ends } = renderChat(tokenizer, plan?.messages ?? list, given as TemplateOptions);
     return this.#generation(
       text,
-      { ...request, thinking, ends, special: request.special || (plan?.special ?? false) },
+      { ...request, thinking, marks, ends, special: request.special || (plan?.special ?? false) },
       options,
       plan,
     );

@@ -33,7 +33,15 @@ export interface ToolPlan {
 }
 
 /** Marks that formats write and that vocabularies may have as tokens. */
-const marks = ["<|tool_call_start|>", "<tool_call>", "[TOOL_CALLS]", "<function", "<|python_tag|>", "<|thought_start|>"];
+const marks = [
+  "<|tool_call_start|>",
+  "<tool_call>",
+  "[TOOL_CALLS]",
+  "<|tool_call|>",
+  "<function",
+  "<|python_tag|>",
+  "<|thought_start|>",
+];
 
 /** The plan for these options; undefined where there are no tools. @throws CpmError as toolGrammar() does */
 export function toolPlan(options: ToolOptions, messages: readonly ChatMessage[], tokenizer: TokenizerData): ToolPlan | undefined {
@@ -57,11 +65,11 @@ export function toolPlan(options: ToolOptions, messages: readonly ChatMessage[],
     parallel: parallelToolCalls,
     template,
   });
-  const known = template !== undefined && /\btools\b/.test(template);
+  const known = template !== undefined && /\b(?:xml_|available_)?tools\b/.test(template) && !inMessage(template);
   return {
     constraint,
     special,
-    messages: known ? messages : told(messages, tools),
+    messages: known ? messages : told(messages, tools, template),
     template: known,
     reader: () => new ToolReader(dialect, toolChoice === "none" ? [] : tools, toolChoice !== "none"),
   };
@@ -108,12 +116,27 @@ function keyOf(options: Omit<ToolGrammarOptions, "special">): string | undefined
 }
 
 /** Tools in words, for a model whose template does not know any. */
-function told(messages: readonly ChatMessage[], tools: readonly unknown[]): readonly ChatMessage[] {
-  const list = tools.map((tool) => JSON.stringify((tool as ToolDefinition).function ?? tool)).join("\n");
+function told(messages: readonly ChatMessage[], tools: readonly unknown[], template: string | undefined): readonly ChatMessage[] {
+  const functions = tools.map((tool) => (tool as ToolDefinition).function ?? tool);
+  if (inMessage(template)) return inSystem(messages, { tools: JSON.stringify(functions) });
+  const list = functions.map((inner) => JSON.stringify(inner)).join("\n");
   const text = `You may call these functions:\n${list}\nTo call one, answer with nothing but {"name": its name, "arguments": {…}}, or with a list of such objects.`;
   const [first, ...rest] = messages;
+  // Gemma 2's template takes no system message.
+  if (template?.includes("System role not supported") && first?.role === "user")
+    return [{ ...first, content: `${text}\n\n${first.content ?? ""}` }, ...rest];
   if (first?.role !== "system") return [{ role: "system", content: text }, ...messages];
   return [{ ...first, content: `${typeof first.content === "string" ? first.content : ""}\n\n${text}` }, ...rest];
+}
+
+/** Phi-4-mini's template has the tools in the system message, as a text of JSON. */
+const inMessage = (template: string | undefined): boolean => /['"]tools['"] in message\b/.test(template ?? "");
+
+function inSystem(messages: readonly ChatMessage[], more: Readonly<Record<string, string>>): readonly ChatMessage[] {
+  const [first, ...rest] = messages;
+  if (first?.role === "system") return [{ ...first, ...more } as ChatMessage, ...rest];
+  const content = "You are a helpful assistant with some tools.";
+  return [{ role: "system", content, ...more } as ChatMessage, ...messages];
 }
 
 /** Turns the parts of an answer into text and calls. Every token stays with exactly one part. */

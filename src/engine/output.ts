@@ -38,6 +38,7 @@ export class Output {
     this.#stream = new TextStream(table, {
       stop: request.stop,
       thinking: request.thinking,
+      marks: request.marks,
       special: request.special,
       prompt: request.prompt,
     });

@@ -3,6 +3,7 @@ import type { Flow } from "../flow.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import type { SparseConfig, SparseOption } from "../model/sparse.ts";
+import type { ThinkingMarks } from "../text/marks.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import type { AdapterUse } from "./adapters.ts";
 import type { ConstraintRequest } from "./constraints.ts";
@@ -176,6 +177,8 @@ export interface GenerateRequest {
   readonly stop: readonly string[];
   /** Split `<think>…</think>` off as reasoning; "open": the prompt already ended inside <think>. */
   readonly thinking: "none" | "split" | "open";
+  /** What marks reasoning, where that is not `<think>`. */
+  readonly marks?: ThinkingMarks | undefined;
   /** How a text begins and ends: as the model asks (undefined), as it stands ("template"), or without EOS only ("chat"). */
   readonly ends?: "template" | "chat" | undefined;
   /** When the context is full: stop, or forget the middle and go on. Undefined: stop. */

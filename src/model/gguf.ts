@@ -20,6 +20,7 @@ import { eachLinear, fusedLinears, ggufNames, wantedVectors } from "./layers.ts"
 import { attentionFactor } from "./longrope.ts";
 import { type Rope, sameFactors, yarnFactors, yarnScale } from "./rope.ts";
 import { linearShapes, readFloats, TensorTable } from "./shapes.ts";
+import { stopTokens } from "./stops.ts";
 
 type Metadata = ReadonlyMap<string, GgufValue>;
 
@@ -230,6 +231,8 @@ export function tokenizerOfGguf(file: string, metadata: Metadata): TokenizerData
     ...(scores && kind === "llama" ? { scores: Float32Array.from(scores) } : {}),
     ...(kind === "gpt2" ? { merges: merges!, pre: f.text(key("pre")) ?? "default" } : {}),
   };
+  const ids = new Map<string, number>();
+  for (const [at, piece] of pieces.entries()) if (!ids.has(piece)) ids.set(piece, at);
   const id = (name: string, fallback?: number) => {
     const value = f.raw(key(name));
     // What converters write for "none".
@@ -248,7 +251,7 @@ export function tokenizerOfGguf(file: string, metadata: Metadata): TokenizerData
     vocabulary,
     bos,
     eos,
-    stop: stopTokens(pieces, [eos, id("eot_token_id"), id("eom_token_id")]),
+    stop: stopTokens((name) => ids.get(name), [eos, id("eot_token_id"), id("eom_token_id")]),
     unk: id("unknown_token_id"),
     addBos: f.flag(key("add_bos_token"), addsBos) && bos !== undefined,
     addEos: f.flag(key("add_eos_token"), false),
@@ -274,28 +277,6 @@ const UNSET = 0xffffffff;
 const addsBosByName: ReadonlySet<string> = new Set(
   "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split(" "),
 );
-
-/** Tokens that end a generation by their name, as llama.cpp has them. */
-const endNames =
-  "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> <EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response>".split(
-    " ",
-  );
-/** What else ends one there: the marks of code infilling. */
-const infillNames = "<|fim_pad|> <fim-pad> <fim_pad> <PAD> <|fim_repo|> <|repo_name|> <fim-repo> <REPO> <|file_sep|>".split(" ");
-
-/** The stop tokens: those a file names, then those whose names say so. */
-function stopTokens(pieces: readonly string[], named: readonly (number | undefined)[]): number[] {
-  const ids = new Map<string, number>();
-  for (const [id, piece] of pieces.entries()) if (!ids.has(piece)) ids.set(piece, id);
-  const has = (name: string) => ids.has(name);
-  const stop = new Set(named.filter((id) => id !== undefined));
-  for (const name of [...endNames, ...infillNames]) if (has(name)) stop.add(ids.get(name)!);
-  const calls = has("<|call|>") || has("<|calls|>");
-  // Where messages end in <|return|> or <|call|>, <|end|> only parts them; beside <|tool_response>, </s> is text.
-  if (calls && (has("<|return|>") || has("<|flush|>")) && has("<|end|>")) stop.delete(ids.get("<|end|>")!);
-  if (has("<|tool_response>") && has("</s>")) stop.delete(ids.get("</s>")!);
-  return [...stop];
-}
 
 function strings(f: Fields, key: string): readonly string[] | undefined {
   const value = f.raw(key);

@@ -5,6 +5,7 @@ import { type ModelFiles, whereIs } from "../file/source.ts";
 import { type Edges, edgesOf } from "../text/edges.ts";
 import { readSentencePiece } from "../text/sentencepiece.ts";
 import type { JsonVocabulary, PieceVocabulary, TokenizerData } from "../text/vocabulary.ts";
+import { stopTokens } from "./stops.ts";
 
 const MAX_BYTES = 128 << 20;
 /** Ids that added tokens may leave unused between themselves and the pieces. */
@@ -244,13 +245,7 @@ export async function tokenizerOfFolder(
     return typeof name === "string" ? find(name) : undefined;
   };
   const bos = token("bos_token") ?? ids(model["bos_token_id"])[0] ?? (vocabulary.kind === "pieces" ? find("<s>") : undefined);
-  const stop = [
-    ...ids(generation["eos_token_id"]),
-    ...ids(model["eos_token_id"]),
-    token("eos_token"),
-    find("<|im_end|>"),
-    find("</s>"),
-  ].filter((t) => t !== undefined);
+  const stop = stopTokens(find, [...ids(generation["eos_token_id"]), ...ids(model["eos_token_id"]), token("eos_token")]);
   const flag = (key: string): boolean | undefined => {
     const value = config[key] ?? undefined;
     if (value !== undefined && typeof value !== "boolean")
@@ -264,7 +259,7 @@ export async function tokenizerOfFolder(
   return {
     vocabulary,
     bos,
-    stop: [...new Set(stop)],
+    stop,
     unk: token("unk_token"),
     ...(eos === undefined ? {} : { eos }),
     ...(post.before.length > 0 ? { before: post.before } : {}),

@@ -2,6 +2,7 @@
 import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import { shown } from "../shown.ts";
+import { reasoningTags } from "./marks.ts";
 import { addedType, byteType, controlType, type Recipe, unknownType } from "./recipe.ts";
 import { recipeOf } from "./reduce.ts";
 import type { PieceTable, TokenizerData } from "./vocabulary.ts";
@@ -9,9 +10,6 @@ import type { PieceTable, TokenizerData } from "./vocabulary.ts";
 /** Bits of `PieceTable.special`. */
 const hidden = 1;
 const spaceFollows = 2;
-
-/** Never hidden, whatever type a file gives them: reasoning is told from the answer by them. */
-const reasoningTags: ReadonlySet<string> = new Set(["<think>", "</think>"]);
 
 /** GPT-2's alphabet: printable bytes are their own letter, the others take U+0100 onwards in order. */
 export const byteLetters: string = (() => {

@@ -1,4 +1,5 @@
 // Tokens -> text as they come: whole characters only, stop strings cut, reasoning split from the answer.
+import { type ThinkingMarks, thinkMarks } from "./marks.ts";
 import { Detokenizer } from "./pieces.ts";
 import type { PieceTable } from "./vocabulary.ts";
 
@@ -14,14 +15,14 @@ export interface StreamOptions {
   readonly stop: readonly string[];
   /** "split": a leading `<think>…</think>` is reasoning; "open": the text begins inside it; "none": tags are text. */
   readonly thinking: "none" | "split" | "open";
+  /** What stands around reasoning instead of `<think>`. */
+  readonly marks?: ThinkingMarks | undefined;
   /** Write special tokens by name. */
   readonly special: boolean;
   /** The tokens that are continued: after text a leading space stays, after a special token it is the dummy space. Default: text. */
   readonly prompt?: readonly number[] | undefined;
 }
 
-const OPEN = "<think>";
-const CLOSE = "</think>";
 /** More white space than this before an opening tag makes it text: it cannot be held back for ever. */
 const MOST_BLANKS = 64;
 /** Enough to know whether a dummy space is due and which bytes of an incomplete character came before. */
@@ -35,6 +36,9 @@ export class TextStream {
   readonly #tokens: Detokenizer;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   readonly #stop: readonly string[];
+  readonly #marks: ThinkingMarks;
+  /** What ends the answer's own tags, once they were opened. */
+  #wrapped: string | undefined;
   /** "start": only white space so far, a tag may follow; "trim": line breaks after a closing tag are dropped. */
   #state: "start" | "reasoning-start" | "reasoning" | "trim" | "answer";
   /** Text that is not emitted yet, and how much text came before it. */
@@ -44,10 +48,11 @@ export class TextStream {
   #waiting: { readonly token: number; readonly end: number }[] = [];
   #stopped: string | undefined;
 
-  constructor(table: PieceTable, { stop, thinking, special, prompt }: StreamOptions) {
+  constructor(table: PieceTable, { stop, thinking, marks = thinkMarks, special, prompt }: StreamOptions) {
     this.#tokens = new Detokenizer(table, special, prompt !== undefined && prompt.length <= PROMPT_TAIL);
     for (const token of prompt?.slice(-PROMPT_TAIL) ?? []) this.#decoder.decode(this.#tokens.bytes(token), { stream: true });
     this.#stop = stop.filter((text) => text !== "" && !/\p{Surrogate}/u.test(text));
+    this.#marks = marks;
     this.#state = thinking === "none" ? "answer" : thinking === "open" ? "reasoning-start" : "start";
   }
 
@@ -99,19 +104,22 @@ export class TextStream {
         return this.#start(last);
       case "reasoning-start":
       case "trim": {
-        this.#drop(/^[\r\n]*/.exec(this.#held)![0].length);
+        // Behind a phrase a blank may follow; behind a tag, blanks are text.
+        this.#drop((this.#marks.open.endsWith(":") ? /^[ \r\n]*/ : /^[\r\n]*/).exec(this.#held)![0].length);
         if (this.#held === "") return false;
+        if (this.#state === "trim" && this.#unwrap(last) === "wait") return false;
         this.#state = this.#state === "trim" ? "answer" : "reasoning";
         return true;
       }
       case "reasoning": {
-        const end = this.#held.indexOf(CLOSE);
+        const { close } = this.#marks;
+        const end = this.#held.indexOf(close);
         if (end < 0) {
-          this.#emit(pieces, this.#held.length - (last ? 0 : overlap(this.#held, [CLOSE])));
+          this.#emit(pieces, this.#held.length - (last ? 0 : overlap(this.#held, [close])));
           return false;
         }
         this.#emit(pieces, end);
-        this.#drop(CLOSE.length);
+        this.#drop(close.length);
         this.#state = "trim";
         return true;
       }
@@ -124,11 +132,25 @@ export class TextStream {
   #start(last: boolean): boolean {
     const text = this.#held.trimStart();
     const blanks = this.#held.length - text.length;
-    const opens = blanks <= MOST_BLANKS && text.startsWith(OPEN);
-    if (!last && !opens && blanks <= MOST_BLANKS && OPEN.startsWith(text)) return false;
-    if (opens) this.#drop(blanks + OPEN.length);
+    const { open } = this.#marks;
+    const opens = blanks <= MOST_BLANKS && text.startsWith(open);
+    if (!last && !opens && blanks <= MOST_BLANKS && open.startsWith(text)) return false;
+    if (opens) this.#drop(blanks + open.length);
     this.#state = opens ? "reasoning-start" : "answer";
     return true;
+  }
+
+  /** Drops the tag that opens an answer, where the model writes one. "wait": it may yet come. */
+  #unwrap(last: boolean): "wait" | "done" {
+    const [open = "", close] = this.#marks.answer ?? [];
+    if (close === undefined || this.#wrapped !== undefined) return "done";
+    if (this.#held.startsWith(open)) {
+      this.#drop(open.length);
+      this.#drop(/^[\r\n]*/.exec(this.#held)![0].length);
+      this.#wrapped = close;
+      return this.#held === "" ? "wait" : "done";
+    }
+    return !last && open.startsWith(this.#held) ? "wait" : "done";
   }
 
   /** The stop string that is complete first ends the answer, the longest of those: the same however tokens cut the text. */
@@ -140,8 +162,16 @@ export class TextStream {
       const sooner = found ? at + text.length - (found.at + found.text.length) : -1;
       if (sooner < 0 || (sooner === 0 && at < found!.at)) found = { text, at };
     }
+    const closing = this.#wrapped === undefined ? -1 : this.#held.indexOf(this.#wrapped);
+    if (closing >= 0 && (found === undefined || closing < found.at)) {
+      this.#emit(pieces, closing);
+      this.#drop(this.#wrapped!.length);
+      this.#wrapped = undefined;
+      return true;
+    }
     this.#stopped = found?.text;
-    this.#emit(pieces, found?.at ?? this.#held.length - (last ? 0 : overlap(this.#held, this.#stop)));
+    const awaited = this.#wrapped === undefined ? this.#stop : [...this.#stop, this.#wrapped];
+    this.#emit(pieces, found?.at ?? this.#held.length - (last ? 0 : overlap(this.#held, awaited)));
     return false;
   }
 

@@ -5,6 +5,7 @@ import { TemplateRefusal } from "./jinja/globals.ts";
 import { fromJson } from "./jinja/json.ts";
 import { JinjaTemplate } from "./jinja/template.ts";
 import { PyDict, PyList } from "./jinja/values.ts";
+import { marksOf, type ThinkingMarks, thinkMarks } from "./marks.ts";
 import type { TokenizerData } from "./vocabulary.ts";
 
 /** A message, with the names that OpenAI-compatible APIs and chat templates use. Further fields reach the template, too. */
@@ -36,8 +37,10 @@ export const templateOptionNames = ["enableThinking", "tools", "addGenerationPro
 
 export interface RenderedChat {
   readonly text: string;
-  /** "open": the prompt ends inside `<think>`, so the reply begins with reasoning; "split": it may open one itself. */
+  /** "open": the prompt ends inside reasoning, so the reply begins with it; "split": it may open some itself. */
   readonly thinking: "split" | "open";
+  /** What marks reasoning, where that is not `<think>`. */
+  readonly marks?: ThinkingMarks | undefined;
   /** Whether BOS and EOS are the model's own template's business, or ("chat", no template) only EOS is left out. */
   readonly ends: "template" | "chat";
 }
@@ -58,6 +61,8 @@ export function renderChat(data: TokenizerData, messages: readonly ChatMessage[]
     // Defined without a value, as transformers calls templates.
     tools: null,
     documents: null,
+    // Granite's name for it.
+    ...(thinking === undefined ? {} : { thinking }),
     ...data.templateTokens,
     ...options.templateArguments,
     messages: messages.map((message) => ({
@@ -73,8 +78,21 @@ export function renderChat(data: TokenizerData, messages: readonly ChatMessage[]
   // Where a model has a template for tools, they go there and all else to the default one.
   const named = options.tools ? data.chatTemplates?.["tool_use"] : undefined;
   const template = named ?? data.chatTemplate ?? data.chatTemplates?.["tool_use"];
-  const text = render(template ?? chatMl, variables);
-  return { text, thinking: /<think>\s*$/.test(text) ? "open" : "split", ends: template === undefined ? "chat" : "template" };
+  const text = render(template ?? chatMl, { ...toolNames(template, options), ...variables });
+  const marks = marksOf(template);
+  return {
+    text,
+    thinking: text.trimEnd().endsWith(marks.open) ? "open" : "split",
+    ...(marks === thinkMarks ? {} : { marks }),
+    ends: template === undefined ? "chat" : "template",
+  };
+}
+
+/** Other names that templates have for tools: SmolLM3's and Granite's. */
+function toolNames(template: string | undefined, { tools, templateArguments }: TemplateOptions): Record<string, unknown> {
+  if (!tools || templateArguments?.["python_tools"]) return {};
+  const names = ["xml_tools", "available_tools"].filter((name) => template?.includes(name));
+  return Object.fromEntries(names.map((name) => [name, tools]));
 }
 
 function refuse(code: "bad-input" | "bad-option", field: string, expected: string, value: unknown): never {

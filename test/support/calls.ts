@@ -44,6 +44,8 @@ export function written(dialect: DialectName, calls: readonly Call[]): string {
       return `[${calls.map(pythonCall).join(", ")}]`;
     case "hermes-json":
       return calls.map((call) => `<tool_call>\n${object("arguments")(call)}\n</tool_call>`).join("\n");
+    case "granite-json":
+      return `<|tool_call|>[${calls.map(object("arguments")).join(", ")}]`;
     case "llama3-json":
       return calls.map(object("parameters")).join("; ");
     case "json":

@@ -1,5 +1,6 @@
 // Tokens to text as they come, against decoding all of them at the end.
 import { expect, test } from "vitest";
+import { marksOf, type ThinkingMarks } from "../../src/text/marks.ts";
 import { pieceTable } from "../../src/text/pieces.ts";
 import { TextStream } from "../../src/text/stream.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
@@ -127,4 +128,32 @@ test("a token without text goes with the next piece, or the last", () => {
     ["b", [b]],
     ["<x>", [hidden]],
   ]);
+});
+
+test("reasoning between other marks, an answer between tags of its own, however tokens cut them", () => {
+  const data = kinds["with dummy spaces"]!;
+  const table = pieceTable(data);
+  const tokens = (text: string) => [...new TextEncoder().encode(text)].map((byte) => 3 + byte);
+  const read = (text: string, marks: ThinkingMarks | undefined, thinking: "split" | "open" = "split", stop: string[] = []) => {
+    const stream = new TextStream(table, { stop, thinking, marks, special: true, prompt: [1] });
+    const all = tokens(text);
+    const pieces = [...all.flatMap((token) => stream.push(token)), ...stream.finish()];
+    expect(pieces.reduce((sum, piece) => sum + piece.tokens.length, 0)).toBeLessThanOrEqual(all.length);
+    const of = (type: string) => pieces.flatMap((piece) => (piece.type === type ? [piece.text] : [])).join("");
+    return [of("reasoning"), of("text")];
+  };
+  const granite = marksOf("<think> <response>");
+  expect(read("<think>a\nb</think>\n<response>\n42</response>", granite)).toEqual(["a\nb", "42"]);
+  expect(read("<think>a</think><response>4<x>2</response>\n", granite)).toEqual(["a", "4<x>2\n"]);
+  expect(read("<think>a</think>\n42</response>", granite)).toEqual(["a", "42</response>"]);
+  expect(read("<think>a</think><resp", granite)).toEqual(["a", "<resp"]);
+  expect(read("<think>a</think><response>4END2</response>", granite, "split", ["END"])).toEqual(["a", "4"]);
+  expect(read("<think>a</think><response>42</response>END", granite, "split", ["END"])).toEqual(["a", "42"]);
+  expect(read("no tags <response>x</response>", granite)).toEqual(["", "no tags <response>x</response>"]);
+  const magistral = marksOf("[THINK]");
+  expect(read("[THINK]a <think>[/THINK]b", magistral)).toEqual(["a <think>", "b"]);
+  expect(read("a[/THINK]\n\nb", magistral, "open")).toEqual(["a", "b"]);
+  const older = marksOf("Here is my thought process:");
+  expect(read("Here is my thought process:\na\n\nHere is my response:\n b", older)).toEqual(["a\n\n", "b"]);
+  expect(read("Here is my", older)).toEqual(["", "Here is my"]);
 });

@@ -6,6 +6,7 @@ export const dialectNames = [
   "minicpm4-python",
   "minicpm5-xml",
   "hermes-json",
+  "granite-json",
   "llama3-json",
   "mistral",
   "qwen3-coder-xml",

@@ -71,6 +71,32 @@ export const hermes: Dialect = {
   },
 };
 
+const graniteOpeners = ["<|tool_call|>", "<tool_call>"];
+
+/** `<|tool_call|>[{"name": …, "arguments": {…}}]`: Granite 3 (some with `<tool_call>`), Phi-4-mini (with a closing mark). */
+export const granite: Dialect = {
+  name: "granite-json",
+  openers: graniteOpeners,
+  openerIsToken: true,
+  read(cursor, listener, _tools, final) {
+    const opener = graniteOpeners.find((text) => cursor.take(text));
+    if (opener === undefined) throw cursor.wrong("expected a mark of calls");
+    cursor.space();
+    if (cursor.take("[")) {
+      for (;;) {
+        cursor.space();
+        jsonCall(cursor, listener, "none");
+        cursor.space();
+        if (cursor.take("]")) break;
+        cursor.expect(",");
+      }
+    } else jsonCall(cursor, listener, "none");
+    const at = cursor.at;
+    cursor.space();
+    if (!(final && cursor.ended) && !cursor.take(opener.replace("tool_call", "/tool_call"))) cursor.at = at;
+  },
+};
+
 function bare(name: "llama3-json" | "json", openers: readonly string[]): Dialect {
   return {
     name,

@@ -2,13 +2,13 @@
 import { CpmError } from "../../errors.ts";
 import { Cursor, Incomplete, Wrong } from "./cursor.ts";
 import { type Dialect, type DialectName, dialectNames } from "./dialect.ts";
-import { hermes, llama3, mistral, plain } from "./jsoncalls.ts";
+import { granite, hermes, llama3, mistral, plain } from "./jsoncalls.ts";
 import { minicpm4, pythonicList } from "./pythoncalls.ts";
 import { Thoughts } from "./thoughts.ts";
 import { ToolTable } from "./tools.ts";
 import { minicpm5, qwen3Coder } from "./xmlcalls.ts";
 
-const dialects: readonly Dialect[] = [minicpm4, minicpm5, hermes, llama3, mistral, qwen3Coder, pythonicList, plain];
+const dialects: readonly Dialect[] = [minicpm4, minicpm5, hermes, granite, llama3, mistral, qwen3Coder, pythonicList, plain];
 
 /** @throws CpmError "bad-option" for other names. */
 export function dialectOf(name: DialectName): Dialect {
@@ -29,6 +29,8 @@ export function dialectOfTemplate(template: string | undefined): DialectName {
   if (has("<|tool_call_start|>")) return has("```python") ? "minicpm4-python" : "pythonic-list";
   if (has("<function name=")) return "minicpm5-xml";
   if (has("<function=") && has("<parameter=")) return "qwen3-coder-xml";
+  // Phi-4-mini's template shows tools and no call.
+  if (has("<|tool_call|>") || has("<|/tool|>") || (has("<tool_call>") && has("JSON list"))) return "granite-json";
   if (has("<tool_call>")) return "hermes-json";
   if (has("[TOOL_CALLS]")) return "mistral";
   if (has("<|python_tag|>") || (has("ipython") && has('"parameters"'))) return "llama3-json";

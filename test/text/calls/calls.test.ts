@@ -41,6 +41,7 @@ const written: Readonly<Record<DialectName, string>> = {
   "minicpm4-python": `Let me see.\n<|tool_call_start|>\n\`\`\`python\n${python}\nnoop()\n\`\`\`\n<|tool_call_end|>\n`,
   "pythonic-list": `[${python}, noop()]`,
   "hermes-json": `Let me see.\n<tool_call>\n${json("arguments")}\n</tool_call>\n<tool_call>${noop("arguments")}</tool_call>`,
+  "granite-json": `Let me see.<|tool_call|>[${json("arguments")}, ${noop("arguments")}]`,
   "llama3-json": `<|python_tag|>${json("parameters")}; ${noop("parameters")}`,
   json: `[${json("arguments")}, ${noop("arguments")}]`,
   mistral: `Let me see.[TOOL_CALLS][${json("arguments")}, ${noop("arguments")}]`,
@@ -157,6 +158,8 @@ test.each(dialectNames)("%s: a call inside a string or a value that is no call s
   const call = `{"name": "noop", "arguments": ${quoted}}`;
   if (dialect === "hermes-json")
     expect(parsed(`<tool_call>${call}</tool_call>`, dialect, []).calls).toEqual([{ name: "noop", arguments: { text: inner } }]);
+  if (dialect === "granite-json")
+    expect(parsed(`<|tool_call|>[${call}]`, dialect, []).calls).toEqual([{ name: "noop", arguments: { text: inner } }]);
   if (dialect === "mistral")
     expect(parsed(`[TOOL_CALLS][${call}]`, dialect, []).calls).toEqual([{ name: "noop", arguments: { text: inner } }]);
   if (dialect === "minicpm4-python") {
@@ -180,6 +183,20 @@ test("numbers keep every digit; what JSON cannot hold spoils a call", () => {
   expect(first("1e999")).toBeUndefined();
 });
 
+test("granite-json: either mark, one object or a list, a closing mark or none, text behind", () => {
+  for (const mark of ["tool_call", "|tool_call|"])
+    for (const [body, count] of [
+      [json("arguments"), 1],
+      [`[${json("arguments")}]`, 1],
+      [` [ ${json("arguments")} , ${noop("arguments")} ] `, 2],
+    ] as const)
+      for (const end of ["", `</${mark}>`, mark === "tool_call" ? "" : "<|/tool_call|>"]) {
+        if (end === "</|tool_call|>") continue;
+        const { calls, content, problems } = parsed(`Well. <${mark}>${body}${end}`, "granite-json");
+        expect([calls.length, content.trim(), problems]).toEqual([count, "Well.", []]);
+      }
+});
+
 test("deep nesting and endless text are bounded", () => {
   const deep = `<tool_call>{"name": "noop", "arguments": {"a": ${"[".repeat(5000)}`;
   expect(parsed(deep, "hermes-json").calls).toEqual([]);
@@ -194,6 +211,9 @@ test("formats are told from templates, and wrong names and tools are refused", (
   expect(dialectOfTemplate('<function name="x">')).toBe("minicpm5-xml");
   expect(dialectOfTemplate("<tool_call>")).toBe("hermes-json");
   expect(dialectOfTemplate("<tool_call><function=a><parameter=b>")).toBe("qwen3-coder-xml");
+  expect(dialectOfTemplate("<|tool_call|>")).toBe("granite-json");
+  expect(dialectOfTemplate("<|tool|>{{ message['tools'] }}<|/tool|>")).toBe("granite-json");
+  expect(dialectOfTemplate("respond with <tool_call> followed by a JSON list")).toBe("granite-json");
   expect(dialectOfTemplate("[TOOL_CALLS]")).toBe("mistral");
   expect(dialectOfTemplate("<|python_tag|>")).toBe("llama3-json");
   expect(dialectOfTemplate("<|tool_call_start|>[")).toBe("pythonic-list");
