@@ -125,6 +125,7 @@ try {
       '"place": "Bergen"',
       '"rain": true',
       "It will rain.",
+      "⟨U+202E⟩odd⟨U+202C⟩",
     ])
       if (!text.includes(part)) throw new Error(`${part} is not shown in ${text}`);
     equal([await page.locator("main img").count(), await page.title()], [0, "Review"]);
@@ -178,7 +179,7 @@ try {
   await test("without the server a verdict is told to have failed, and the sample stays", async () => {
     await kill();
     await page.keyboard.press("k");
-    await status(page, "failed");
+    await status(page, "failed: the command does not answer");
     equal(await page.evaluate(() => document.documentElement.dataset.index), "1");
     await shot(page, "failed");
     errors.length = 0;
