@@ -146,7 +146,9 @@ async function judge(verdict: "keep" | "drop" | "unsure" | null): Promise<void> 
   } else await show(at + 1);
 }
 
-const page = (): number => sample.clientHeight * 0.9;
+/** Scrolls; in newer browsers that gives a promise, which no key waits for. */
+const scroll = (by: number) => () => void sample.scrollBy(0, by);
+const scrollPage = (sign: number) => () => void sample.scrollBy(0, sign * 0.9 * sample.clientHeight);
 const keys: Readonly<Record<string, () => Promise<void> | void>> = {
   k: () => judge("keep"),
   d: () => judge("drop"),
@@ -162,10 +164,10 @@ const keys: Readonly<Record<string, () => Promise<void> | void>> = {
     if (shown && shown.state.open < shown.state.total) await show(shown.state.open);
     else status.textContent = "all samples have a verdict";
   },
-  " ": () => sample.scrollBy(0, page()),
-  b: () => sample.scrollBy(0, -page()),
-  ArrowDown: () => sample.scrollBy(0, 60),
-  ArrowUp: () => sample.scrollBy(0, -60),
+  " ": scrollPage(1),
+  b: scrollPage(-1),
+  ArrowDown: scroll(60),
+  ArrowUp: scroll(-60),
   n: () => note.focus(),
   t: () => {
     tools = !tools;

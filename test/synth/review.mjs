@@ -70,6 +70,8 @@ const kill = () =>
 
 let [passed, failed] = [0, 0];
 let browser;
+/** The page that is used, for what a failure says. */
+let current;
 const test = async (what, work) => {
   try {
     await work();
@@ -77,7 +79,14 @@ const test = async (what, work) => {
     console.log(`ok: ${what}`);
   } catch (error) {
     failed++;
-    console.log(`FAILED: ${what}: ${error.message}`);
+    const shown = await current?.evaluate(() => [
+      document.documentElement.outerHTML.slice(0, 60),
+      document.getElementById("sample").scrollTop,
+      document.getElementById("sample").clientHeight,
+      document.activeElement.id,
+      document.body.textContent.slice(0, 300),
+    ]);
+    console.log(`FAILED: ${what}: ${error.message}\n${JSON.stringify(shown)}`);
   }
 };
 const equal = (found, wanted) => {
@@ -99,14 +108,24 @@ try {
   const open = async (url, colorScheme) => {
     const page = await browser.newPage({ viewport: { width: 1000, height: 720 }, colorScheme });
     const errors = [];
+    current = page;
     page.on("pageerror", (error) => errors.push(error.message));
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     await page.goto(url);
     return { page, errors };
   };
-  const at = (page, index) => page.waitForSelector(`html[data-index="${index}"]:not([data-busy])`);
+  /** Asks the page again and again; frames, which Playwright's own waiting counts, stand still in a browser without a screen that is busy. */
+  const until = async (page, what, value) => {
+    for (const end = Date.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
+      if (await page.evaluate(what, value)) return;
+      if (Date.now() > end) throw new Error(`waited in vain for ${what} of ${JSON.stringify(value)}`);
+    }
+  };
+  const at = (page, index) =>
+    until(page, (wanted) => document.documentElement.matches(`[data-index="${wanted}"]:not([data-busy])`), index);
   const status = (page, text) =>
-    page.waitForFunction(
+    until(
+      page,
       (wanted) =>
         document.getElementById("status").textContent.includes(wanted) && !document.documentElement.hasAttribute("data-busy"),
       text,
@@ -158,10 +177,10 @@ try {
     const top = () => page.evaluate(() => document.getElementById("sample").scrollTop);
     equal(await top(), 0);
     await page.keyboard.press("Space");
-    await page.waitForFunction(() => document.getElementById("sample").scrollTop > 100);
+    await until(page, () => document.getElementById("sample").scrollTop > 100);
     await shot(page, "long");
     await page.keyboard.press("b");
-    await page.waitForFunction(() => document.getElementById("sample").scrollTop === 0);
+    await until(page, () => document.getElementById("sample").scrollTop === 0);
   });
   await test("arrows go without a verdict, z takes one back, g goes to the first that is open", async () => {
     await page.keyboard.press("ArrowLeft");
