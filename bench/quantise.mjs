@@ -7,6 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { perplexity } from "../dist/evaluate/index.js";
+import { convert } from "../dist/host/convert.node.js";
 import { load } from "../dist/host/node.js";
 import { quantize } from "../dist/host/quantise.node.js";
 
@@ -74,11 +75,16 @@ const rows = [
   ["TQ2_0", "rtn"],
   ["TQ2_0", "search"],
   ["TQ2_0", "gptq"],
+  ...[128, 32].flatMap((group) =>
+    ["rtn", "search", "importance", "awq", "gptq", "p-gptq", "awq+gptq", "awq+p-gptq"].map((method) => ["int4", method, group]),
+  ),
 ];
 try {
-  for (const [type, method] of rows) {
+  const unpacked = join(folder, "float");
+  await convert(model, unpacked);
+  for (const [type, method, group] of rows) {
     if (values.only && !values.only.split(",").includes(type)) continue;
-    const path = join(folder, "out.gguf");
+    const path = join(folder, group ? `int4-${group}` : "out.gguf");
     const begun = performance.now();
     const searched = method === "importance" ? "search" : method;
     const given = ["rtn", "search"].includes(method) ? {} : { calibration };
@@ -88,10 +94,11 @@ try {
       ["output", "F16"],
       ["blk.*", type],
     ].filter(([name]) => name !== "output" || values.untied);
-    const report = await quantize(model, path, { type, method: searched, ...given, keep, force: true });
-    const linears = report.tensors.filter(({ name }) => /^blk\..*(attn_[qkvo]|attn_output|ffn_(gate|up|down))/.test(name));
+    const options = { type, method: searched, ...given, force: true, ...(group ? { group } : { keep }) };
+    const report = await quantize(group ? unpacked : model, path, options);
+    const linears = report.tensors.filter(({ name }) => /attn_[qkvo]|attn_output|ffn_(gate|up|down)|_proj/.test(name));
     const megabytes = (linears.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(2);
-    await measure(type, method, path, megabytes, ((performance.now() - begun) / 1000).toFixed(1));
+    await measure(group ? `int4 g${group}` : type, method, path, megabytes, ((performance.now() - begun) / 1000).toFixed(1));
   }
   for (const file of values.also) await measure(file.split("/").at(-1), "as it is", file, "", "");
 } finally {

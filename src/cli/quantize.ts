@@ -52,6 +52,11 @@ export const quantize: Command = {
     keep: { type: "string", valueHint: "PATTERN=TYPE", description: "Tensors of another type, as blk.0.*=Q8_0; may be repeated" },
     damp: { type: "string", valueHint: "X", description: "Damping of error feedback (default 0.01)" },
     "act-order": { type: "boolean", description: "Error feedback takes the most important columns first" },
+    prefix: {
+      type: "string",
+      valueHint: "auto|IDS",
+      description: "Tokens that calibration begins with and p-gptq leaves out (1,2,3)",
+    },
     "checkpoint-version": { type: "string", valueHint: "1|2", description: "Of int4's zero points (default 1)" },
   },
   repeated: ["keep"],
@@ -70,6 +75,7 @@ export const quantize: Command = {
         keep: args.list("keep").map(ruleOf),
         damp: args.number("damp"),
         actOrder: args.flag("act-order"),
+        prefix: prefixOf(args.text("prefix")),
         checkpointVersion: args.number("checkpoint-version") as 1 | 2 | undefined,
         ...common(args, shown),
       });
@@ -126,6 +132,11 @@ function common(args: Parsed, shown: Shown) {
     onProgress: shown.progress,
     onWarning: shown.warning,
   };
+}
+
+function prefixOf(text: string | undefined): "auto" | readonly number[] | undefined {
+  if (text === undefined || text === "auto") return text;
+  return text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
 }
 
 function ruleOf(text: string): readonly [string, string] {
@@ -191,7 +202,7 @@ class Shown {
 }
 
 /** Tensors by type: how many, and how far they are from what they were. */
-function told(output: string, { tensors, bytes, bitsPerWeight, resumedAt }: QuantizeReport): string {
+function told(output: string, { tensors, bytes, bitsPerWeight, resumedAt, prefix }: QuantizeReport): string {
   const types = new Map<string, { count: number; bytes: number; worst: number; hows: Set<string> }>();
   for (const t of tensors) {
     const of = types.get(t.type) ?? { count: 0, bytes: 0, worst: 0, hows: new Set() };
@@ -209,5 +220,6 @@ function told(output: string, { tensors, bytes, bitsPerWeight, resumedAt }: Quan
     [...t.hows].join(", "),
   ]);
   const resumed = resumedAt > 0 ? `, taken up at layer ${resumedAt + 1}` : "";
-  return `${output}: ${(bytes / 1e6).toFixed(2)} MB, ${bitsPerWeight.toFixed(3)} bits a weight${resumed}\n\n${table([["type", "tensors", "MB", "worst error", "how"], ...rows])}`;
+  const begun = prefix ? `\nprefix tokens: ${prefix.tokens.join(", ")}` : "";
+  return `${output}: ${(bytes / 1e6).toFixed(2)} MB, ${bitsPerWeight.toFixed(3)} bits a weight${resumed}\n\n${table([["type", "tensors", "MB", "worst error", "how"], ...rows])}${begun}`;
 }

@@ -25,7 +25,8 @@ import { Adapters } from "./adapters.ts";
 import { openDrafting } from "./drafting.ts";
 import { type DraftFile, type DraftPlan, planEngine, readDraft } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
-import type { EngineHost, Lane, StartedLanes } from "./host.ts";
+import type { EngineHost, StartedLanes } from "./host.ts";
+import { laneList } from "./lanelist.ts";
 import { CostMeter } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import type { Drafting } from "./speculate.ts";
@@ -247,13 +248,7 @@ function laneCount(host: EngineHost, threads: number | "auto"): { lanes: number;
 
 async function startLanes(host: EngineHost, build: Build, kernels: Kernels, arena: Arena, lanes: number): Promise<StartedLanes> {
   if (lanes === 1 || !host.startLanes) return { end: async () => {} };
-  const first = host.leads ? 0 : 1;
-  const list: Lane[] = Array.from({ length: lanes - first }, (_, i) => ({
-    module: build.module,
-    memory: arena.memory,
-    index: i + first,
-    stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
-  }));
+  const list = laneList(host, build.module, arena, lanes);
   return host.startLanes(list, () => kernels.pool_fail());
 }
 

@@ -1,7 +1,7 @@
 // The quantiser's module (sources in cpp/quantise/): its boundary, a memory of its own, and the lanes that run it.
 import type { EngineHost, StartedLanes } from "../engine/host.ts";
+import { laneList } from "../engine/lanelist.ts";
 import { CpmError, typed } from "../errors.ts";
-import { STACK_BYTES } from "../model/plan.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, PAGE } from "../wasm/memory.ts";
@@ -197,13 +197,7 @@ export class Machine {
       });
     const arena = new Arena(memory, heapBase(kernels), false, maxMemoryBytes);
     // A lane that leads keeps this thread's event loop turning, also where it is the only one.
-    const first = host.leads ? 0 : 1;
-    const list = Array.from({ length: shared ? lanes - first : 0 }, (_, i) => ({
-      module,
-      memory,
-      index: i + first,
-      stackTop: arena.take(STACK_BYTES) + STACK_BYTES,
-    }));
+    const list = shared ? laneList(host, module, arena, lanes) : [];
     const started = list.length ? await host.startLanes?.(list, () => kernels.pool_fail()) : undefined;
     kernels.pool_start(started?.lead ? 1 : lanes);
     return new Machine(host, module, kernels, arena, lanes, started);

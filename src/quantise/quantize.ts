@@ -12,9 +12,10 @@ import { embedSequences } from "./embedding.ts";
 import { Hessian } from "./hessian.ts";
 import { type Imatrix, readImatrix } from "./imatrix.ts";
 import { LayerRun } from "./layers.ts";
-import { feedsBack, METHODS, type Method, smooths } from "./method.ts";
+import { feedsBack, METHODS, type Method, skipsFirst, smooths } from "./method.ts";
 import { Machine, type QuantiseModules } from "./module.ts";
 import { Passes, STAGE_NAMES, STAGES } from "./passes.ts";
+import { findPrefix, withPrefix } from "./prefix.ts";
 import type { QuantizeProgress } from "./progress.ts";
 import { TARGETS, type Target } from "./recipe.ts";
 import type { QuantizeReport } from "./report.ts";
@@ -57,6 +58,11 @@ export interface QuantizeOptions extends CommonOptions {
   readonly actOrder?: boolean | undefined;
   /** Positions that the methods with "p-gptq" leave out of every sequence. Default 4. */
   readonly skip?: number | undefined;
+  /**
+   * Tokens that every calibration sequence begins with, and that the methods with "p-gptq" leave out in place of `skip` positions: a list, or
+   * "auto" for those that the float model's massive activations ask for. Default: none.
+   */
+  readonly prefix?: "auto" | readonly number[] | undefined;
   /** Of int4 checkpoints: 1 stores zero points less one, which every reader takes; 2 as they are. Default 1. */
   readonly checkpointVersion?: 1 | 2 | undefined;
 }
@@ -101,6 +107,12 @@ function checked(o: QuantizeOptions) {
   if (![32, 64, 128].includes(group)) throw bad("group", "32, 64 or 128", group);
   const damp = o.damp ?? 0.01;
   if (!(damp > 0 && damp <= 1)) throw bad("damp", "a number above 0, at most 1", damp);
+  if (o.prefix !== undefined && !skipsFirst(method))
+    throw new CpmError("bad-option", `prefix: ${method} leaves no positions out; choose "p-gptq" or "awq+p-gptq"`, {
+      field: "prefix",
+    });
+  if (o.prefix !== undefined && o.prefix !== "auto" && !(Array.isArray(o.prefix) && o.prefix.length > 0))
+    throw bad("prefix", '"auto" or a list of tokens', o.prefix);
   const version = o.checkpointVersion ?? 1;
   if (version !== 1 && version !== 2) throw bad("checkpointVersion", "1 or 2", version);
   return {
@@ -155,9 +167,8 @@ export function openQuantise(platform: QuantisePlatform) {
       let begun = false;
       try {
         const source = await openSource(files, { target: settings.type, fallbackName, signal });
-        const sequences = options.calibration
-          ? chooseSequences(options.calibration, new Tokenizer(source.model.tokenizer), source.model.config, choice)
-          : [];
+        const tokenizer = options.calibration && new Tokenizer(source.model.tokenizer);
+        const chosen = tokenizer ? chooseSequences(options.calibration, tokenizer, source.model.config, choice) : [];
         const imatrix = options.imatrix === undefined ? undefined : await imatrixOf(await open(options.imatrix, signal), signal);
         const { rounded } = source;
         if (rounded.length)
@@ -166,13 +177,21 @@ export function openQuantise(platform: QuantisePlatform) {
           );
         machine = await Machine.open(platform, threads, memory);
         begun = true;
-        const report = await runQuantise(machine, files, source, sequences, imatrix, settings, destination, {
+        const given = options.prefix;
+        const bos = tokenizer?.bos;
+        const prefix =
+          given === "auto"
+            ? await findPrefix(machine, source, chosen, destination, bos, { signal })
+            : given && { tokens: checkPrefix(given, source.model.config.vocab), outliers: undefined };
+        const sequences = prefix ? withPrefix(chosen, prefix.tokens, bos, choice.length) : chosen;
+        const skip = prefix && options.skip === undefined ? prefix.tokens.length : settings.skip;
+        const report = await runQuantise(machine, files, source, sequences, imatrix, { ...settings, skip }, destination, {
           signal,
           ...(onProgress ? { onProgress } : {}),
           ...(onWarning ? { onWarning } : {}),
         });
         await destination.end(false);
-        return report;
+        return prefix ? { ...report, prefix } : report;
       } catch (error) {
         await destination.end(begun && (await destination.load()) !== undefined);
         throw error;
@@ -205,6 +224,11 @@ export function openQuantise(platform: QuantisePlatform) {
       }
     },
   };
+}
+
+function checkPrefix(tokens: readonly number[], vocab: number): readonly number[] {
+  for (const token of tokens) whole("prefix", token, 0, vocab - 1);
+  return tokens;
 }
 
 async function imatrixOf(files: ModelFiles, signal: AbortSignal | undefined): Promise<Imatrix> {

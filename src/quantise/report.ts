@@ -21,6 +21,8 @@ export interface QuantizeReport {
   readonly bitsPerWeight: number;
   /** Layers that an earlier run had done. */
   readonly resumedAt: number;
+  /** With the option: the tokens that calibration began with, and the massive ones a sequence that asked for them. */
+  readonly prefix?: { readonly tokens: readonly number[]; readonly outliers: number | undefined } | undefined;
 }
 
 export interface State {
