@@ -34,6 +34,7 @@ import { tokenize } from "./tokenize.ts";
 import { train } from "./train.ts";
 import { tunnel } from "./tunnel.ts";
 import { verify } from "./verify.ts";
+import { verifyData } from "./verifydata.ts";
 import { visible, visibleJson } from "./visible.ts";
 
 const commands: readonly Command[] = [
@@ -61,6 +62,7 @@ const commands: readonly Command[] = [
   quantize,
   imatrix,
   verify,
+  verifyData,
   convert,
   train,
   ...hubCommands,

@@ -1,5 +1,17 @@
 // What the data wing gives on every host, beside the functions that need its module.
 export { CpmError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+export {
+  type AnnealOptions,
+  type AnnealPlan,
+  type AnnealResult,
+  type AnnealRun,
+  annealRuns,
+  comparePairs,
+  type PairedComparison,
+  studentQuantile,
+  studentTail,
+  verifyData,
+} from "./anneal.ts";
 export type { Classifier, LinePrediction, LineScorer, Prediction, ScoreOptions } from "./classifier.ts";
 export {
   type CleanOptions,
