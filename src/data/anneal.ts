@@ -27,8 +27,8 @@ export interface AnnealPlan {
  * @throws CpmError "bad-option"
  */
 export function annealRuns({ candidate, default: mix, share = 0.3, pairs = 3 }: AnnealPlan): AnnealRun[] {
-  const bad = (field: string, expected: string, found: unknown): never => {
-    throw new CpmError("bad-option", `${field}: expected ${expected}, found ${String(found)}`, { field, expected });
+  const bad = (field: string, expected: string, found: string | number): never => {
+    throw new CpmError("bad-option", `${field}: expected ${expected}, found ${found}`, { field, expected });
   };
   if (candidate.length === 0) bad("candidate", "files", "none");
   if (mix.length === 0) bad("default", "files", "none");
@@ -102,7 +102,7 @@ export function comparePairs(
       "bad-input",
       `two pairs of numbers are needed at least, found ${n} and ${candidate.length}; run more pairs`,
     );
-  if (!(level > 0.5 && level < 1)) throw new CpmError("bad-option", `level: expected a number from 0.5 to 1, found ${level}`);
+  if (!(level > 0.5 && level < 1)) throw new CpmError("bad-option", `level: expected a number from 0.5 to 1, found ${level}`, { field: "level" });
   const differences = base.map((x, i) => (lower ? x - candidate[i]! : candidate[i]! - x));
   const mean = differences.reduce((sum, d) => sum + d, 0) / n;
   const error = Math.sqrt(differences.reduce((sum, d) => sum + (d - mean) ** 2, 0) / (n - 1) / n);
