@@ -102,7 +102,8 @@ export function comparePairs(
       "bad-input",
       `two pairs of numbers are needed at least, found ${n} and ${candidate.length}; run more pairs`,
     );
-  if (!(level > 0.5 && level < 1)) throw new CpmError("bad-option", `level: expected a number from 0.5 to 1, found ${level}`, { field: "level" });
+  if (!(level > 0.5 && level < 1))
+    throw new CpmError("bad-option", `level: expected a number from 0.5 to 1, found ${level}`, { field: "level" });
   const differences = base.map((x, i) => (lower ? x - candidate[i]! : candidate[i]! - x));
   const mean = differences.reduce((sum, d) => sum + d, 0) / n;
   const error = Math.sqrt(differences.reduce((sum, d) => sum + (d - mean) ** 2, 0) / (n - 1) / n);
