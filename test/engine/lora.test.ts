@@ -2,10 +2,13 @@
 import { expect, test } from "vitest";
 import type { Engine } from "../../src/engine/engine.ts";
 import { ANY_SESSION, type EngineOptions, type GenerateRequest } from "../../src/engine/types.ts";
+import { randomBlocks } from "../support/blocks.ts";
 import { firstDifference, greedy, load, logitsOf, variants } from "../support/engine.ts";
+import { TYPE_IDS, writeGguf } from "../support/gguf.ts";
 import { largestDifference } from "../support/golden.ts";
-import { loraFolder, loraGguf, merged, tinyLora } from "../support/lora.ts";
-import { tinyFolder, tinyGguf, tinyModel } from "../support/tiny.ts";
+import { loraFolder, loraGguf, loraParts, merged, tinyLora } from "../support/lora.ts";
+import { noise } from "../support/noise.ts";
+import { tinyFolder, tinyGguf, tinyModel, tinyParts } from "../support/tiny.ts";
 
 // A tied head would only repeat the last token.
 const model = tinyModel({ tied: false });
@@ -219,4 +222,48 @@ test("what adapters take is part of the memory plan", async () => {
   // Sets of every scale come and go.
   for (let i = 1; i <= 2000; i++) await with1.closeSession(await with1.open(64, [{ index: 0, scale: i / 100 }]));
   expect(with1.memoryBytes).toBe(with1.info.memory.total);
+});
+
+test("adapters of quantised types are what their values say, over quantised weights too", async () => {
+  const shape = { hidden: 64, intermediate: 128, heads: 2, kvHeads: 1, headDim: 32, layers: 2, vocab: 320, tied: false };
+  const blocked = tinyModel(shape);
+  const lora = tinyLora(blocked, 32, { seed: 21 });
+  const random = noise(31);
+  const whole = loraParts(blocked, lora);
+  for (const type of ["Q8_0", "Q4_0"] as const) {
+    const stored = whole.tensors.map((tensor) => {
+      const count = tensor.shape.reduce<number>((a, b) => a * Number(b), 1);
+      const { bytes, values } = randomBlocks(type, count, 0.15, random);
+      return [
+        { ...tensor, type: TYPE_IDS[type], bytes },
+        { ...tensor, bytes: new Uint8Array(values.buffer, 0, values.byteLength) },
+      ] as const;
+    });
+    const [quantised, floats] = [0, 1].map((i) => writeGguf({ ...whole, tensors: stored.map((pair) => pair[i]!) }));
+    const model8 = tinyParts(blocked);
+    const tensors = model8.tensors.map((tensor) =>
+      /^blk.*(attn_[qkvo]|ffn_(gate|up|down))/.test(tensor.name) && !tensor.name.includes("norm")
+        ? {
+            ...tensor,
+            type: TYPE_IDS.Q8_0,
+            bytes: randomBlocks(
+              "Q8_0",
+              tensor.shape.reduce<number>((a, b) => a * Number(b), 1),
+              0.1,
+              random,
+            ).bytes,
+          }
+        : tensor,
+    );
+    const packed = writeGguf({ ...model8, tensors });
+    const logits: Float32Array[] = [];
+    for (const file of [quantised!, floats!])
+      for (const threads of [1, 2]) {
+        const engine = await load(packed, { ...named("one"), threads }, {}, undefined, false, [file]);
+        expect(engine.info.packed["int8"]).toBeGreaterThan(0);
+        logits.push(await logitsOf(engine, tokens));
+      }
+    for (const other of logits.slice(1)) expect(firstDifference(other, logits[0]!), type).toBe(-1);
+    expect(firstDifference(await logitsOf(await load(packed), tokens), logits[0]!)).not.toBe(-1);
+  }
 });
