@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { defaultModel, load } from "../../dist/host/node.js";
 import { hollow, loraGguf, tinyLora } from "../support/lora.ts";
-import { cpm, json, story, temporary } from "./command.ts";
+import { cpm, json, start, story, temporary } from "./command.ts";
 
 const folder = temporary();
 const path = join(folder, "tone.gguf");
@@ -44,4 +44,26 @@ test("perplexity --lora measures the model with the adapter; what is no adapter 
   expect(await measured("--lora", path)).toBeGreaterThan(1.05 * (await measured()));
   const { status, err } = await cpm(["run", story, ...greedy, "--lora", story]);
   expect([status, err]).toEqual([1, expect.stringContaining("general.type")]);
+});
+
+test("serve --lora gives the adapter a model name of its own", async () => {
+  const server = start(["serve", story, "--lora", `zip=${path}`, "--port", "0", "--threads", "1"]);
+  let told = "";
+  await server.until((_, err) => {
+    told = err;
+    return /serving .* at http/.test(err);
+  });
+  const address = /at (http:\S+)\/v1/.exec(told)![1]!;
+  const text = async (model: string) => {
+    const body = JSON.stringify({ model, prompt: "Once upon a time", temperature: 0, max_tokens: 20 });
+    const response = await fetch(`${address}/v1/completions`, { method: "POST", body });
+    return ((await response.json()) as { choices: { text: string }[] }).choices[0]!.text;
+  };
+  const list = (await (await fetch(`${address}/v1/models`)).json()) as { data: { id: string }[] };
+  expect(list.data.map(({ id }) => id)).toEqual(["stories-q4_0", "zip"]);
+  expect([await text("stories-q4_0"), await text("zip")]).toEqual([wanted["plain"], wanted["full"]]);
+  server.child.kill("SIGINT");
+  expect((await server.ended).err).toContain("serving stories-q4_0, zip at");
+  const twice = await cpm(["serve", `a=${story}`, `b=${story}`, "--lora", path]);
+  expect([twice.status, twice.err]).toEqual([2, expect.stringContaining("one model with its adapters")]);
 });

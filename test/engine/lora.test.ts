@@ -1,7 +1,9 @@
 // LoRA adapters beside a model: what they compute, held to merged weights; the same bits however it is computed; whose cache is whose.
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import type { Engine } from "../../src/engine/engine.ts";
 import { ANY_SESSION, type EngineOptions, type GenerateRequest } from "../../src/engine/types.ts";
+import { wasmPath } from "../support/bench.ts";
 import { randomBlocks } from "../support/blocks.ts";
 import { firstDifference, greedy, load, logitsOf, variants } from "../support/engine.ts";
 import { TYPE_IDS, writeGguf } from "../support/gguf.ts";
@@ -21,6 +23,9 @@ const two = tinyLora(model, (name) => (/layers\.0/.test(name) ? 3 : 17), {
   wanted: (n) => !/k_proj|up_proj/.test(n),
 });
 const files = { one: loraGguf(model, one), two: loraGguf(model, two, "F16") };
+const has64 = WebAssembly.validate(readFileSync(wasmPath("kernels64.relaxed.mt")));
+if (!has64)
+  console.log(`lora: 64-bit memory is not tested on Node ${process.versions.node}, which has none; .ci/run tests it on Node 26`);
 const exact: Partial<EngineOptions> = { kvType: "f32" };
 
 const named = (...names: ("one" | "two")[]): Partial<EngineOptions> => ({ lora: names.map((name) => ({ name, scale: 1 })) });
@@ -114,6 +119,9 @@ for (const type of ["F32", "F16", "BF16"] as const)
           const engine = await open({ variant, threads, batchSize });
           expect(firstDifference(await logitsOf(engine, tokens), expected), `${variant} ${threads} ${batchSize}`).toBe(-1);
         }
+    if (!has64) return;
+    const wide = await open({ variant: "auto", memory64: true, threads: 2 });
+    expect([wide.info.memory64, firstDifference(await logitsOf(wide, tokens), expected)]).toEqual([true, -1]);
   });
 
 test("texts side by side, each with its own adapters, are what they are alone", async () => {
