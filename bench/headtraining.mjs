@@ -35,7 +35,9 @@ const clock = () => {
   const { user, system } = process.cpuUsage();
   return o.clock === "cpu" ? (user + system) / 1e6 : performance.now() / 1000;
 };
-console.log(`${machineWords()}, Node ${process.versions.node}, ${threads} thread${threads > 1 ? "s" : ""}, load ${busy().toFixed(1)}`);
+console.log(
+  `${machineWords()}, Node ${process.versions.node}, ${threads} thread${threads > 1 ? "s" : ""}, load ${busy().toFixed(1)}`,
+);
 
 const model = await load(path, { threads, contextSize: Math.max(64, length), draft: false, worker: false });
 const target = await targetOf(model);
@@ -56,14 +58,21 @@ const shape = shapeOfModel((await readModel(files)).config, length);
 const words = Math.min(Number(o.vocabulary), config.vocab);
 const trainer = await Trainer.create(await openTrainingMachine({ threads }), {
   shape,
-  objective: { kind: "eagle", features: true, ...(words < config.vocab ? { vocabulary: Int32Array.from({ length: words }, (_, i) => i) } : {}) },
+  objective: {
+    kind: "eagle",
+    features: true,
+    ...(words < config.vocab ? { vocabulary: Int32Array.from({ length: words }, (_, i) => i) } : {}),
+  },
   rows,
   length,
   optimiser: { schedule: { kind: "constant", peak: 1e-4, warmup: 1 } },
 });
 for (const { name, shape: size } of eagleTensors(shape)) {
   const count = size.reduce((a, b) => a * b, 1);
-  trainer.set(name, Float32Array.from({ length: count }, () => (size.length === 1 ? 1 : (next() - 0.5) * 0.05)));
+  trainer.set(
+    name,
+    Float32Array.from({ length: count }, () => (size.length === 1 ? 1 : (next() - 0.5) * 0.05)),
+  );
 }
 await setWeights(trainer, await readModel(files), { dequantise: await dequantiser() });
 const parameters = trainer.trained.reduce((sum, t) => sum + t.shape.reduce((a, b) => a * b, 1), 0);
@@ -86,7 +95,9 @@ for (let round = 0; round <= rounds; round++) {
 }
 const [read, learnt] = [median(states), median(updates)];
 const hours = (1e6 / read + 1e6 / learnt) / 3600;
-console.log("\n| target | head | vocabulary | states, tokens/s | updates, tokens/s | of it in the target, first pass | 1M tokens | MiB |\n|---|---|---|---|---|---|---|---|");
+console.log(
+  "\n| target | head | vocabulary | states, tokens/s | updates, tokens/s | of it in the target, first pass | 1M tokens | MiB |\n|---|---|---|---|---|---|---|---|",
+);
 console.log(
   `| ${config.name} | ${(parameters / 1e6).toFixed(2)} M | ${words} | ${read.toFixed(0)} | ${learnt.toFixed(0)} | ${((100 * learnt) / (read + learnt)).toFixed(0)} % | ${hours < 1 ? `${(60 * hours).toFixed(0)} min` : `${hours.toFixed(1)} h`} | ${(trainer.machine.planned / 2 ** 20).toFixed(0)} |`,
 );
