@@ -1,6 +1,6 @@
 // Chunk-wise rollout on addition with scratch work: a model of 0.28M parameters over characters, pretrained to some right answers, then
 // learning from rewards with chunks of several lengths.
-//   node bench/rl.mjs [--short] [--digits 6] [--updates 30] [--chunks whole,32,16,8] [--seeds 1] [--only NAME]
+//   node bench/rl.mjs [--short] [--digits 6] [--updates 30] [--chunks whole,32,16,8] [--seeds 1] [--rate 0.001] [--threads 2]
 // --short: a small model without pretraining that shows that all of it runs; .ci/run takes it. The pretrained model is kept in build/rl.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,6 +23,7 @@ const updates = Number(option("updates", short ? 3 : 30));
 const chunks = option("chunks", short ? "whole,8" : "whole,32,16,8").split(",");
 const seeds = Number(option("seeds", 1));
 const threads = Number(option("threads", 2));
+const rate = Number(option("rate", 1e-3));
 const CHARACTERS = "0123456789+=,";
 const longest = 2 * digits + 2 + 5 * digits + digits + 3;
 const tokenizerFiles = await wing.tokenizerParts(memoryFiles("", characterTokenizer(CHARACTERS)));
@@ -137,9 +138,9 @@ async function pretrained() {
     return packLessons(lessons, rows, length).batches[0];
   };
   let right = 0;
-  for (let step = 1; step <= most && right < 0.25; step++) {
+  for (let step = 1; step <= most && right < 0.2; step++) {
     const { loss } = await trainer.step(batch());
-    if (step % 100 === 0 || step === most) {
+    if ((step >= 100 && step % 20 === 0) || step === most) {
       right = await accuracy(trainer);
       console.error(`pretraining: step ${step}, loss ${loss.toFixed(3)}, right ${(100 * right).toFixed(1)} %`);
     }
@@ -162,7 +163,7 @@ async function learn(chunk, seed, more = {}) {
     objective: { kind: "policy", beta: 1e-3, ...more.objective },
     rows,
     length,
-    optimiser: { schedule: { kind: "constant", peak: 3e-4, warmup: 0 }, mup: true, weightDecay: 0 },
+    optimiser: { schedule: { kind: "constant", peak: rate, warmup: 0 }, mup: true, weightDecay: 0 },
   });
   for (const [name, values] of start) trainer.set(name, values);
   const reference = await wing.Trainer.create(await machine(), {

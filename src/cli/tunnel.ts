@@ -1,7 +1,6 @@
 // cpm tunnel: sweeps of small trainings, laws fitted to their losses, and checks before money is spent.
-import { readFile } from "node:fs/promises";
 import type * as Tunnel from "cpm-wasm/tunnel";
-import type { BenchItem, Bootstrap, Fit, Fitter, LossPoint, PowerPoint, Prediction, ScorePoint } from "cpm-wasm/tunnel";
+import type { Bootstrap, Fit, Fitter, LossPoint, PowerPoint, Prediction, ScorePoint } from "cpm-wasm/tunnel";
 import { CpmError } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
@@ -9,7 +8,7 @@ import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions } from "./options.ts";
 import { note, plural, printJson, table, write } from "./output.ts";
 import { painter, save } from "./picture.ts";
-import { type Row, readRows } from "./tunneldata.ts";
+import { itemsOf, type Row, readRows } from "./tunneldata.ts";
 import { sweep } from "./tunnelrun.ts";
 
 type Wing = typeof Tunnel;
@@ -133,22 +132,6 @@ async function bench(wing: Wing, args: Parsed, input: string | undefined): Promi
       ["tokens", String(found.tokens)],
     ]),
   );
-}
-
-async function itemsOf(file: string): Promise<BenchItem[]> {
-  const text = await readFile(file, "utf8").catch((cause: Error) => {
-    throw new CpmError("io", `${file}: ${cause.message}; check --items`, { file }, { cause });
-  });
-  return text
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== "")
-    .map((line, i) => {
-      try {
-        const { input, output } = JSON.parse(line) as BenchItem;
-        if (input !== undefined && output !== undefined) return { input, output };
-      } catch {}
-      throw new CpmError("bad-input", `${file}, line ${i + 1}: expected an object with input and output`, { file });
-    });
 }
 
 const pictureTo = (args: Parsed, paint: Paint) => ({ svg: args.text("svg"), spec: args.text("spec"), paint });

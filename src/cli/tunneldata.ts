@@ -1,6 +1,7 @@
 // Tables of measurements for cpm tunnel: folders of sweeps, JSON, JSON lines, CSV with a line of names.
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { BenchItem } from "cpm-wasm/tunnel";
 import { isRecord } from "../brands.ts";
 import { CpmError } from "../index.ts";
 import { reasonOf } from "../shown.ts";
@@ -56,4 +57,21 @@ async function rawRows(path: string): Promise<Record<string, unknown>[]> {
   const bad = list.findIndex((row) => !isRecord(row));
   if (bad >= 0) throw new CpmError("bad-input", `${path}, row ${bad + 1}: expected an object`, { file: path });
   return list as Record<string, unknown>[];
+}
+
+/** Items of ScalingBench: JSON lines with input and output. @throws CpmError "io", "bad-input" with the line */
+export async function itemsOf(file: string): Promise<BenchItem[]> {
+  const text = await readFile(file, "utf8").catch((cause: Error) => {
+    throw new CpmError("io", `${file}: ${cause.message}; check --items`, { file }, { cause });
+  });
+  return text
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== "")
+    .map((line, i) => {
+      try {
+        const { input, output } = JSON.parse(line) as BenchItem;
+        if (input !== undefined && output !== undefined) return { input, output };
+      } catch {}
+      throw new CpmError("bad-input", `${file}, line ${i + 1}: expected an object with input and output`, { file });
+    });
 }
