@@ -1,4 +1,5 @@
 // Whole runs in memory: ended anywhere they come to the same bytes; damage, other configurations and losses that are none are told.
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { bytesSource, memoryFiles } from "../../src/file/bytes.ts";
 import { memoryOutput } from "../../src/file/write/output.ts";
@@ -345,6 +346,12 @@ test("configurations: what is wrong is named with its place", () => {
     expect((found as Error).message.startsWith(`c.json: ${field}: `)).toBe(true);
   }
   expect(() => readConfig([], "c.json")).toThrow(/c\.json: expected an object/);
+});
+
+test("the example's configuration is one", () => {
+  const file = new URL("../../examples/train/stories.json", import.meta.url);
+  const config = readConfig(JSON.parse(readFileSync(file, "utf8")), "stories.json");
+  expect(config).toMatchObject({ start: { kind: "scratch" }, out: "run", stages: [{ updates: 300 }] });
 });
 
 test("the report has a curve for everything that was told, and what samples say is text", () => {
