@@ -109,7 +109,7 @@ export async function assemble(
     const struct = await loadWeights(loading, model, plan);
     const scales = options.lora?.map(({ scale }) => scale) ?? [];
     const adapters = new Adapters(arena, await loadLora(loading, lora), scales);
-    const head = draft.head && (await DraftHead.load(loading, draft.head, struct));
+    const head = draft.head && (await DraftHead.load(loading, draft.head, struct, plan.contextSize));
     new Uint8Array(memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
     work.trim();
     const { contextSize } = plan;

@@ -104,7 +104,7 @@ async function openSmall(
 ): Promise<SmallDrafter> {
   const { arena, config, host, kernels, pool } = p;
   const { contextSize } = plan;
-  const work = takeWork(arena, plan, config.vocab);
+  const work = takeWork(arena, plan, model.config.vocab);
   const struct = await loadWeights({ ...p, staging: work.firstKv }, model, plan);
   new Uint8Array(arena.memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
   work.trim();
@@ -125,9 +125,10 @@ async function openSmall(
     kvBytes: (capacity) => kernels.kv_bytes(struct, capacity),
     ring: plan.ring,
   });
-  const ranker = new Ranker(p, config.vocab, options.width);
+  // Embeddings of one family are padded to different sizes: only what both have is drafted.
+  const { vocab } = model.config;
+  const ranker = new Ranker(p, Math.min(vocab, config.vocab), options.width, undefined, vocab);
   const now = () => host.now();
-  const { vocab } = config;
   const front = options.front && openFront(p, { stepper, sequences, layers: model.config.layers, contextSize }, adaptive);
   return new SmallDrafter({ stepper, sequences, ranker, vocab, shape: options, contextSize, front, now });
 }
@@ -142,17 +143,17 @@ function openFront({ decide, near, host }: DraftingParts, small: MeterParts, ada
 }
 
 /** What the head reads of the target. */
-function statesOf(p: DraftingParts, { version, width }: DraftHead, { mtp }: EagleOptions): HiddenStates {
-  if (version === 3) return tapped(p, width);
+function statesOf(p: DraftingParts, { taps, width }: DraftHead, { mtp }: EagleOptions): HiddenStates {
+  if (taps) return tapped(p, taps, width);
   const { stepper } = p;
   if (mtp?.target === "pre") return { copy: (rows, out) => stepper.lastStates(rows, out, width) };
   return { copy: (rows, out) => stepper.finalStates(rows, out, width) };
 }
 
-/** The residual stream as it enters three layers, times the residual scale. Source: EAGLE-3 as in CPM.cu. */
-function tapped({ arena, stepper, config }: DraftingParts, width: number): HiddenStates {
+/** The residual stream as it enters three layers; of MiniCPM times the residual scale. Source: EAGLE-3, and as in CPM.cu. */
+function tapped({ arena, stepper, config }: DraftingParts, taps: NonNullable<DraftHead["taps"]>, width: number): HiddenStates {
   const at = arena.take(4 * width * stepper.capacity);
-  stepper.tap({ layers: [2, config.layers >> 1, config.layers - 3], at, hidden: config.hidden, scale: config.residualScale });
+  stepper.tap({ ...taps, at, hidden: config.hidden });
   return {
     copy(rows, out) {
       const memory = new Uint8Array(arena.memory.buffer);

@@ -63,11 +63,13 @@ export class SmallDrafter implements Drafter<Sequence> {
 
   /** Appends tokens to its own sequence; the number of rows of the last step. */
   async #read(own: Sequence, tokens: readonly number[], signal: Stop | undefined): Promise<number> {
-    const { stepper } = this.#p;
+    const { stepper, vocab } = this.#p;
     let last = 0;
     for (let begin = 0; begin < tokens.length; begin += stepper.capacity) {
       const batch = tokens.slice(begin, begin + stepper.capacity);
-      await stepper.layers(causalRows(own, batch, 0), signal);
+      // A token of the target's padding, which this model has not: what it drafts behind it is as good as any guess.
+      const known = batch.some((token) => token >= vocab) ? batch.map((token) => (token < vocab ? token : 0)) : batch;
+      await stepper.layers(causalRows(own, known, 0), signal);
       own.tokens.push(...batch);
       last = batch.length;
     }

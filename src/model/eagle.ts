@@ -7,7 +7,8 @@ import type { FileTensor } from "../file/tensor.ts";
 import type { ModelConfig, WeightFile } from "./config.ts";
 import { Fields, LIMITS } from "./fields.ts";
 import { inOrder } from "./gptq.ts";
-import { type Gptq, quantizeConfig, readGptq, readLinear, readText, readWeight } from "./huggingface.ts";
+import { type Gptq, quantizeConfig, readGptq, readLinear, readRope, readText, readWeight } from "./huggingface.ts";
+import type { Rope } from "./rope.ts";
 import { TensorTable } from "./shapes.ts";
 
 type Linears = { readonly [K in "fc" | "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: WeightFile };
@@ -18,8 +19,13 @@ export interface HeadFile {
   readonly version: 2 | 3;
   readonly heads: number;
   readonly kvHeads: number;
+  readonly headDim: number;
   readonly intermediate: number;
   readonly rmsEps: number;
+  /** How its heads turn; absent: as the target's. */
+  readonly rope?: Rope | undefined;
+  /** EAGLE-3: the layers whose inputs it reads, times `tapScale`. */
+  readonly taps?: { readonly layers: readonly number[]; readonly scale: number } | undefined;
   /** Columns of fc: twice the hidden size, or three times (EAGLE-3). */
   readonly fcInputs: number;
   readonly residualScale: number;
@@ -43,7 +49,10 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   const table = new TensorTable(files.entry || "model.safetensors", tensors, unreadable);
   // Beside a bare file lies whatever; a folder's config.json is the head's own.
   const text = files.entry === "" ? await readText(files, "config.json", signal) : undefined;
-  const json = text === undefined ? {} : parseObject(text, "config.json");
+  const outer = text === undefined ? {} : parseObject(text, "config.json");
+  // Speculators' files have the layer's fields within.
+  const within = outer["transformer_layer_config"];
+  const json = typeof within === "object" && within !== null ? { ...outer, ...(within as Record<string, unknown>) } : outer;
   const f = new Fields("config.json", (key) => (Object.hasOwn(json, key) ? json[key] : undefined));
   checkScales(f, target);
   if (f.count("num_hidden_layers", 1, LIMITS.layers, 1) !== 1)
@@ -54,20 +63,38 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   const heads = f.count("num_attention_heads", 1, LIMITS.heads, target.heads);
   const kvHeads = f.count("num_key_value_heads", 1, heads, target.kvHeads);
   if (heads % kvHeads) f.fail("num_key_value_heads", `a divisor of ${heads}`, kvHeads);
-  if (f.count("head_dim", 2, LIMITS.headDim, target.headDim) !== target.headDim)
-    f.fail("head_dim", `${target.headDim}, as the target's`, f.raw("head_dim"));
-  const version = table.has("midlayer.input_layernorm.weight") ? 3 : 2;
+  const third = ["midlayer.", "layers.0."].find((p) => table.has(`${p}hidden_norm.weight`));
+  const version = third === undefined ? 2 : 3;
+  const minicpm = target.architecture === "minicpm";
+  for (const key of ["norm_before_residual", "norm_before_fc"])
+    if (f.flag(key, false))
+      throw new CpmError("unsupported", `config.json: ${key}: true is not supported in a draft head`, {
+        file: "config.json",
+        field: key,
+      });
+  // MiniCPM's heads leave out what is the target's; others are of Llama's class, which has its own idea of silence.
+  const split = !minicpm && f.raw("num_attention_heads") !== undefined && target.hidden % heads === 0;
+  const headDim = f.count("head_dim", 2, LIMITS.headDim, split ? target.hidden / heads : target.headDim);
+  if (headDim % 2 || headDim > 512) f.fail("head_dim", "an even number up to 512", headDim);
+  const turns = ["rope_theta", "rope_scaling", "rope_parameters"].some((key) => (f.raw(key) ?? null) !== null);
+  const own = !minicpm && text !== undefined && (version === 3 || turns);
+  const contextLength = f.count("max_position_embeddings", 1, LIMITS.context, target.contextLength);
   const common = {
     heads,
     kvHeads,
+    headDim,
+    ...(own ? { rope: readRope(f, headDim, contextLength) } : {}),
+    ...(version === 3 ? { taps: { layers: tappedLayers(f, target), scale: minicpm ? target.residualScale : 1 } } : {}),
     rmsEps: f.number("rms_norm_eps", target.rmsEps),
     // The head counts as one layer more.
     residualScale:
-      target.residualScale === 1 ? 1 : (target.residualScale * Math.sqrt(target.layers)) / Math.sqrt(target.layers + 1),
+      target.residualScale === 1 || !minicpm
+        ? 1
+        : (target.residualScale * Math.sqrt(target.layers)) / Math.sqrt(target.layers + 1),
   };
-  const shape = { heads, kvHeads, headDim: target.headDim, hidden: target.hidden };
+  const shape = { heads, kvHeads, headDim, hidden: target.hidden };
   const gptq = readGptq(f, await quantizeConfig(files, f, signal));
-  const read = version === 3 ? await readThird(table, shape, gptq, target, signal) : readSecond(table, shape, gptq);
+  const read = third !== undefined ? await readThird(table, third, shape, gptq, target, signal) : readSecond(table, shape, gptq);
   const linears = { ...read.linears };
   for (const name of Object.keys(linears) as (keyof typeof linears)[]) linears[name] = await inOrder(linears[name], signal);
   table.refuseUnused(COPIES);
@@ -101,7 +128,23 @@ interface Shape {
   readonly hidden: number;
 }
 
-type Read = Omit<HeadFile, "heads" | "kvHeads" | "rmsEps" | "residualScale">;
+type Read = Omit<HeadFile, "heads" | "kvHeads" | "headDim" | "rope" | "taps" | "rmsEps" | "residualScale">;
+
+/**
+ * The layers whose inputs an EAGLE-3 head reads: 2, half of them, and three before the last, unless its config.json lists others (within
+ * eagle_config by their outputs, as SGLang counts them).
+ */
+function tappedLayers(f: Fields, { layers }: ModelConfig): readonly number[] {
+  const key = "eagle_aux_hidden_state_layer_ids";
+  const inner = f.object("eagle_config")?.[key];
+  const given = f.raw(key) ?? inner ?? undefined;
+  if (given === undefined) return [2, layers >> 1, layers - 3];
+  const step = f.raw(key) === undefined ? 1 : 0;
+  const ids = Array.isArray(given) ? given.map((id: unknown) => (typeof id === "number" ? id + step : Number.NaN)) : [];
+  if (ids.length !== 3 || ids.some((id) => !Number.isSafeInteger(id) || id < 0 || id >= layers))
+    f.fail(key, `three of the target's ${layers} layers`, given);
+  return ids;
+}
 
 /** The layer's own intermediate size: rows of its gate. */
 export function innerSize(table: TensorTable, name: string, hint = "give the folder or file of an EAGLE head"): number {
@@ -169,12 +212,12 @@ function readSecond(table: TensorTable, s: Shape, gptq: Gptq | undefined): Read 
 
 async function readThird(
   table: TensorTable,
+  p: string,
   s: Shape,
   gptq: Gptq | undefined,
   target: ModelConfig,
   signal: AbortSignal | undefined,
 ): Promise<Read> {
-  const p = "midlayer.";
   const norm = (name: string) => table.get(name, [s.hidden]);
   const inner = innerSize(table, `${p}mlp.gate_proj`);
   if (target.layers < 4)

@@ -197,7 +197,7 @@ function readSparse(object: Record<string, unknown> | undefined): ModelConfig["s
 }
 
 /** Published files say it in rope_theta and rope_scaling, newer ones in rope_parameters, for each kind of layers where they differ. */
-function readRope(f: Fields, dim: number, contextLength: number, kind?: "full_attention" | "sliding_attention"): Rope {
+export function readRope(f: Fields, dim: number, contextLength: number, kind?: "full_attention" | "sliding_attention"): Rope {
   const parameters = f.object("rope_parameters");
   const nested = kind && parameters?.[kind];
   const own = typeof nested === "object" && nested !== null ? (nested as Record<string, unknown>) : undefined;

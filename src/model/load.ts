@@ -214,7 +214,7 @@ export async function placeVector(context: LoadContext, { tensor, ropeHeads = 0,
 }
 
 /** Frequencies of a rotation of `dim` dimensions. */
-function placeRope(context: LoadContext, dim: number, theta: number, factors: Float32Array | undefined): number {
+export function placeRope(context: LoadContext, dim: number, theta: number, factors: Float32Array | undefined): number {
   const { arena, kernels } = context;
   const at = arena.take(8 * (dim / 2));
   let factorsAt = 0;

@@ -169,6 +169,7 @@ export async function readMtp(files: ModelFiles, target: ModelConfig, signal?: A
     version: 2,
     mtp: { firstRow: layout.firstRow },
     heads,
+    headDim,
     kvHeads,
     intermediate: inner,
     rmsEps: fields?.number("rms_norm_eps", target.rmsEps) ?? target.rmsEps,

@@ -1,175 +1,261 @@
-import { expect, test } from "vitest";
+// EAGLE-3 heads as they are published for MiniCPM4.1, Llama 3 and Qwen 3, held to their definition in double precision.
+import { describe, expect, test } from "vitest";
 import { checkDraft } from "../../src/door/draft.ts";
+import type { ModelInput } from "../../src/engine/host.ts";
+import { memoryFiles } from "../../src/file/bytes.ts";
+import { readHead } from "../../src/model/eagle.ts";
+import { readModel } from "../../src/model/read.ts";
 import { load } from "../support/engine.ts";
+import { jsonBytes, type StoredTensor, writeSafetensors } from "../support/folder.ts";
 import { noise } from "../support/noise.ts";
-import { tinyGguf, tinyModel } from "../support/tiny.ts";
+import { floatBytes, type Shape, type Tiny, tinyConfig, tinyFolder, tinyGguf, tinyModel } from "../support/tiny.ts";
+import { type Cache, joined, layer, rms, type Sizes, times, type Vector } from "./definition.ts";
 import { say } from "./rig.ts";
 
-// The definition in double precision: rows one by one, keys and values in lists.
-type Vector = Float64Array;
-const shape = { layers: 6, hidden: 64, intermediate: 96, heads: 4, kvHeads: 2, headDim: 16, vocab: 320, tied: true };
-const tiny = tinyModel(shape, 3);
-const { hidden: H, heads, kvHeads, headDim: D, layers: N, vocab } = shape;
-const [scaleEmbedding, eps, residual] = [12, 1e-5, 1.4 / Math.sqrt(N)];
+interface Kind {
+  readonly shape: Shape;
+  /** Of the target: rotation, residual scale, embedding scale, norms of queries and keys. */
+  readonly theta: number;
+  readonly minicpm: boolean;
+  readonly qkNorms: boolean;
+  /** Of the head. */
+  readonly head: { readonly heads: number; readonly kvHeads: number; readonly headDim: number; readonly theta: number };
+  readonly prefix: "midlayer" | "layers.0";
+  readonly taps: readonly number[];
+  /** config.json beside the head; absent: a bare file. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
 
-const times = (w: Float32Array, x: Vector): Vector => {
-  const rows = w.length / x.length;
-  return Float64Array.from({ length: rows }, (_, r) => x.reduce((sum, v, k) => sum + w[r * x.length + k]! * v, 0));
+const shape: Shape = { layers: 6, hidden: 64, intermediate: 96, heads: 4, kvHeads: 2, headDim: 16, vocab: 320, tied: true };
+const kinds: Readonly<Record<string, Kind>> = {
+  "MiniCPM4.1": {
+    shape,
+    theta: 10000,
+    minicpm: true,
+    qkNorms: false,
+    head: { heads: 4, kvHeads: 2, headDim: 16, theta: 10000 },
+    prefix: "midlayer",
+    taps: [2, 3, 3],
+  },
+  "Llama 3: a rotation of the head's own, the class's default": {
+    shape: { ...shape, layers: 8 },
+    theta: 500000,
+    minicpm: false,
+    qkNorms: false,
+    head: { heads: 4, kvHeads: 4, headDim: 16, theta: 10000 },
+    prefix: "midlayer",
+    taps: [2, 4, 5],
+    config: {
+      architectures: ["LlamaForCausalLMEagle3"],
+      num_hidden_layers: 1,
+      num_attention_heads: 4,
+      num_key_value_heads: 4,
+      draft_vocab_size: 100,
+      rms_norm_eps: 1e-5,
+    },
+  },
+  "Qwen 3: heads of another size, no q/k norms in the head, other spelling, layers that its file lists": {
+    shape: { ...shape, layers: 7, headDim: 24 },
+    theta: 1e6,
+    minicpm: false,
+    qkNorms: true,
+    head: { heads: 2, kvHeads: 1, headDim: 48, theta: 1e6 },
+    prefix: "layers.0",
+    taps: [1, 3, 6],
+    config: {
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 48,
+      rope_theta: 1e6,
+      rms_norm_eps: 1e-5,
+      eagle_aux_hidden_state_layer_ids: [1, 3, 6],
+    },
+  },
+  "speculators' form: the layer's fields within, layers counted by their outputs": {
+    shape,
+    theta: 500000,
+    minicpm: false,
+    qkNorms: true,
+    head: { heads: 4, kvHeads: 2, headDim: 16, theta: 20000 },
+    prefix: "layers.0",
+    taps: [1, 2, 5],
+    config: {
+      architectures: ["Eagle3Speculator"],
+      transformer_layer_config: { num_attention_heads: 4, num_key_value_heads: 2, rope_theta: 20000, rms_norm_eps: 1e-5 },
+      eagle_config: { eagle_aux_hidden_state_layer_ids: [0, 1, 4] },
+    },
+  },
 };
-const rms = (x: Vector, w: Float32Array): Vector => {
-  const scale = 1 / Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length + eps);
-  return x.map((v, k) => v * scale * w[k]!);
-};
-const joined = (...parts: Vector[]): Vector => Float64Array.from(parts.flatMap((p) => [...p]));
-const plus = (x: Vector, y: Vector, r: number): Vector => x.map((v, k) => v + r * y[k]!);
 
-function turned(x: Vector, position: number): Vector {
-  const out = x.slice();
-  for (let h = 0; h < x.length; h += D)
-    for (let i = 0; i < D / 2; i++) {
-      const angle = position * 10000 ** ((-2 * i) / D);
-      const [a, b] = [x[h + i]!, x[h + i + D / 2]!];
-      out[h + i] = a * Math.cos(angle) - b * Math.sin(angle);
-      out[h + i + D / 2] = b * Math.cos(angle) + a * Math.sin(angle);
-    }
-  return out;
-}
-
-interface Cache {
-  readonly k: Vector[];
-  readonly v: Vector[];
-}
-
-/** What a layer's attention and MLP make of x, `input` being what its queries, keys and values read. */
-function layer(w: (name: string) => Float32Array, cache: Cache, x: Vector, input: Vector, position: number, r: number): Vector {
-  const q = turned(times(w("self_attn.q_proj"), input), position);
-  cache.k.push(turned(times(w("self_attn.k_proj"), input), position));
-  cache.v.push(times(w("self_attn.v_proj"), input));
-  const out = new Float64Array(heads * D);
-  for (let h = 0; h < heads; h++) {
-    const g = Math.floor(h / (heads / kvHeads)) * D;
-    const scores = cache.k.map((k) => {
-      let sum = 0;
-      for (let d = 0; d < D; d++) sum += q[h * D + d]! * k[g + d]!;
-      return sum / Math.sqrt(D);
-    });
-    const most = Math.max(...scores);
-    const weights = scores.map((s) => Math.exp(s - most));
-    const total = weights.reduce((a, b) => a + b, 0);
-    for (const [j, v] of cache.v.entries()) for (let d = 0; d < D; d++) out[h * D + d]! += (weights[j]! / total) * v[g + d]!;
-  }
-  const y = plus(x, times(w("self_attn.o_proj"), out), r);
-  const inner = rms(y, w("post_attention_layernorm"));
-  const up = times(w("mlp.up_proj"), inner);
-  const gate = times(w("mlp.gate_proj"), inner).map((g, k) => (g / (1 + Math.exp(-g))) * up[k]!);
-  return plus(y, times(w("mlp.down_proj"), gate), r);
-}
-
-const weight = (name: string): Float32Array => tiny.weights.get(`${name}.weight`)!.values;
-const embedding = (token: number): Vector =>
-  Float64Array.from(weight("model.embed_tokens").subarray(token * H, (token + 1) * H), (v) => v * scaleEmbedding);
-
-/** The streams that enter layers 2, n / 2 and n - 3, times the residual scale, for each token. */
-function taps(tokens: readonly number[]): Vector[] {
-  const caches = Array.from({ length: N }, (): Cache => ({ k: [], v: [] }));
-  return tokens.map((token, position) => {
-    let x = embedding(token);
-    const entering: Vector[] = [];
-    for (let i = 0; i < N; i++) {
-      entering.push(x);
-      const w = (name: string) => weight(`model.layers.${i}.${name}`);
-      x = layer(w, caches[i]!, x, rms(x, w("input_layernorm")), position, residual);
-    }
-    return joined(...[2, N >> 1, N - 3].map((i) => entering[i]!.map((v) => v * residual)));
-  });
-}
-
+const eps = 1e-5;
 const draftVocab = 100;
-const random = noise(17);
-const tensor = (rows: number, cols: number, size = 3 / Math.sqrt(cols)) => ({
-  shape: [rows, cols],
-  values: Float32Array.from({ length: rows * cols }, () => (random() - 0.5) * size),
-});
-const norm = () => ({ shape: [H], values: Float32Array.from({ length: H }, () => 0.8 + 0.4 * random()) });
-const head = new Map<string, { shape: number[]; values: Float32Array }>([
-  ["fc.weight", tensor(H, 3 * H)],
-  ["midlayer.self_attn.q_proj.weight", tensor(heads * D, 2 * H)],
-  ["midlayer.self_attn.k_proj.weight", tensor(kvHeads * D, 2 * H)],
-  ["midlayer.self_attn.v_proj.weight", tensor(kvHeads * D, 2 * H)],
-  ["midlayer.self_attn.o_proj.weight", tensor(H, heads * D)],
-  ["midlayer.mlp.gate_proj.weight", tensor(96, H)],
-  ["midlayer.mlp.up_proj.weight", tensor(96, H)],
-  ["midlayer.mlp.down_proj.weight", tensor(H, 96)],
-  ["midlayer.hidden_norm.weight", norm()],
-  ["midlayer.input_layernorm.weight", norm()],
-  ["midlayer.post_attention_layernorm.weight", norm()],
-  ["norm.weight", norm()],
-  ["lm_head.weight", tensor(draftVocab, H, 12 / Math.sqrt(H))],
-]);
 // Draft id i is token 3 i + 1.
 const offsets = BigInt64Array.from({ length: draftVocab }, (_, i) => BigInt(2 * i + 1));
+type Weights = ReadonlyMap<string, { readonly shape: readonly number[]; readonly values: Float32Array }>;
 
-function safetensors(): Uint8Array {
-  const entries = [...head].map(([name, { shape, values }]) => ({
-    name,
-    dtype: "F32",
-    shape,
-    bytes: new Uint8Array(values.buffer),
-  }));
-  entries.push({ name: "d2t", dtype: "I64", shape: [draftVocab], bytes: new Uint8Array(offsets.buffer) });
-  let at = 0;
-  const json = Object.fromEntries(
-    entries.map(({ name, dtype, shape, bytes }) => [name, { dtype, shape, data_offsets: [at, (at += bytes.length)] }]),
-  );
-  const text = new TextEncoder().encode(JSON.stringify(json));
-  const out = new Uint8Array(8 + text.length + at);
-  new DataView(out.buffer).setBigUint64(0, BigInt(text.length), true);
-  out.set(text, 8);
-  let to = 8 + text.length;
-  for (const { bytes } of entries) {
-    out.set(bytes, to);
-    to += bytes.length;
-  }
-  return out;
+function headOf({ shape: { hidden: H }, head: { heads, kvHeads, headDim: D }, prefix: p }: Kind): Weights {
+  const random = noise(17);
+  const tensor = (rows: number, cols: number, size = 3 / Math.sqrt(cols)) => ({
+    shape: [rows, cols],
+    values: Float32Array.from({ length: rows * cols }, () => (random() - 0.5) * size),
+  });
+  const norm = () => ({ shape: [H], values: Float32Array.from({ length: H }, () => 0.8 + 0.4 * random()) });
+  return new Map([
+    ["fc.weight", tensor(H, 3 * H)],
+    [`${p}.self_attn.q_proj.weight`, tensor(heads * D, 2 * H)],
+    [`${p}.self_attn.k_proj.weight`, tensor(kvHeads * D, 2 * H)],
+    [`${p}.self_attn.v_proj.weight`, tensor(kvHeads * D, 2 * H)],
+    [`${p}.self_attn.o_proj.weight`, tensor(H, heads * D)],
+    [`${p}.mlp.gate_proj.weight`, tensor(96, H)],
+    [`${p}.mlp.up_proj.weight`, tensor(96, H)],
+    [`${p}.mlp.down_proj.weight`, tensor(H, 96)],
+    [`${p}.hidden_norm.weight`, norm()],
+    [`${p}.input_layernorm.weight`, norm()],
+    [`${p}.post_attention_layernorm.weight`, norm()],
+    ["norm.weight", norm()],
+    ["lm_head.weight", tensor(draftVocab, H, 12 / Math.sqrt(H))],
+  ]);
 }
 
-test("an EAGLE-3 head drafts the chain that its definition drafts: three taps, its own vocabulary with offsets", async () => {
-  const prompt = [1, 50, 99, 148, 7, 260];
-  const trees: { tokens: number[]; values: number[] }[] = [];
-  const draft = {
-    ...checkDraft(false),
-    eagle: { depth: 4, width: 1, size: 5, window: 0, weights: "auto" as const, vocabulary: undefined },
-    adaptive: false,
-  };
-  const watch: NonNullable<Parameters<typeof load>[2]>["watch"] = (tree) => {
-    const values = Array.from(tree.chance).slice(0, tree.size);
-    trees.push({ tokens: Array.from(tree.tokens).slice(0, tree.size), values });
-  };
-  const engine = await load(tinyGguf(tiny), { kvType: "f32", draft }, { watch }, { "model.safetensors": safetensors() });
-  const plain = await say(engine, prompt, { maxTokens: 8, draft: "off" });
-  const quick = await say(engine, prompt, { maxTokens: 8 });
-  expect(quick.tokens).toEqual(plain.tokens);
+const stored = (weights: Weights): StoredTensor[] =>
+  [...weights].map(([name, { shape, values }]) => ({ name, dtype: "F32", shape, bytes: floatBytes(values, "F32") }));
 
-  const w = (name: string) => head.get(`midlayer.${name}.weight`)!.values;
-  const r = (residual * Math.sqrt(N)) / Math.sqrt(N + 1);
-  const cache: Cache = { k: [], v: [] };
-  const step = (token: number, x: Vector, position: number): Vector =>
-    layer(w, cache, x, joined(rms(embedding(token), w("input_layernorm")), rms(x, w("hidden_norm"))), position, r);
-  const root = quick.tokens[0]!;
-  const next = [...prompt.slice(1), root];
-  let y: Vector = new Float64Array(H);
-  for (const [t, tap] of taps(prompt).entries()) y = step(next[t]!, times(head.get("fc.weight")!.values, tap), t);
-  const tokens = [root];
-  const chances = [1];
-  for (let depth = 1; ; depth++) {
-    const logits = times(head.get("lm_head.weight")!.values, rms(y, head.get("norm.weight")!.values));
-    const id = logits.indexOf(Math.max(...logits));
-    tokens.push(3 * id + 1);
-    chances.push(1 / logits.reduce((sum, v) => sum + Math.exp(v - logits[id]!), 0));
-    if (depth === 4) break;
-    y = step(3 * id + 1, y, prompt.length - 1 + depth);
-  }
-  expect(tokens.every((t) => t < vocab)).toBe(true);
-  expect(trees[0]!.tokens).toEqual(tokens);
-  for (const [i, chance] of chances.entries()) expect(trees[0]!.values[i]).toBeCloseTo(chance, 4);
+function headFiles(kind: Kind): Record<string, Uint8Array> {
+  const d2t: StoredTensor = { name: "d2t", dtype: "I64", shape: [draftVocab], bytes: new Uint8Array(offsets.slice().buffer) };
+  const t2d: StoredTensor = { name: "t2d", dtype: "BOOL", shape: [320], bytes: new Uint8Array(320) };
+  const file = writeSafetensors([...stored(headOf(kind)), d2t, ...(kind.config ? [t2d] : [])]);
+  return { "model.safetensors": file, ...(kind.config ? { "config.json": jsonBytes({ ...kind.config }) } : {}) };
+}
+
+/** The target, with norms of queries and keys where its family has them. */
+function targetOf({ shape, minicpm, qkNorms, theta }: Kind): { tiny: Tiny; files: Record<string, Uint8Array> } {
+  const tiny = tinyModel(shape, 3);
+  if (minicpm) return { tiny, files: { "m.gguf": tinyGguf(tiny) } };
+  const random = noise(29);
+  const weights = new Map(tiny.weights);
+  for (let i = 0; qkNorms && i < shape.layers; i++)
+    for (const part of ["q", "k"]) {
+      const values = Float32Array.from({ length: shape.headDim }, () => 0.75 + Math.floor(random() * 32) / 64);
+      weights.set(`model.layers.${i}.self_attn.${part}_norm.weight`, { shape: [shape.headDim], values });
+    }
+  const { scale_emb, scale_depth, dim_model_base, ...rest } = tinyConfig(shape);
+  const named = qkNorms ? ["Qwen3ForCausalLM", "qwen3"] : ["LlamaForCausalLM", "llama"];
+  const config = { ...rest, architectures: [named[0]], model_type: named[1], rope_theta: theta };
+  const files = { ...tinyFolder(tiny), "config.json": jsonBytes(config), "model.safetensors": writeSafetensors(stored(weights)) };
+  return { tiny: { shape, weights }, files };
+}
+
+describe.each(Object.keys(kinds))("%s", (name) => {
+  const kind = kinds[name]!;
+  const { tiny, files } = targetOf(kind);
+  const { hidden: H, layers: N, vocab } = kind.shape;
+  const input = (files: Record<string, Uint8Array>, entry = ""): ModelInput =>
+    entry === "" ? memoryFiles("", files) : files[entry]!;
+
+  test("drafts the chain that its definition drafts: three taps, its own vocabulary with offsets", async () => {
+    const prompt = [1, 50, 99, 148, 7, 260];
+    const trees: { tokens: number[]; values: number[] }[] = [];
+    const draft = {
+      ...checkDraft(false),
+      eagle: { depth: 4, width: 1, size: 5, window: 0, weights: "auto" as const, vocabulary: undefined },
+      adaptive: false,
+    };
+    const watch: NonNullable<Parameters<typeof load>[2]>["watch"] = (tree) => {
+      trees.push({ tokens: Array.from(tree.tokens).slice(0, tree.size), values: Array.from(tree.chance).slice(0, tree.size) });
+    };
+    const own = headFiles(kind);
+    const engine = await load(
+      input(files, kind.minicpm ? "m.gguf" : ""),
+      { kvType: "f32", draft },
+      { watch },
+      kind.config ? input(own) : own,
+    );
+    const plain = await say(engine, prompt, { maxTokens: 8, draft: "off" });
+    const quick = await say(engine, prompt, { maxTokens: 8 });
+    expect(quick.tokens).toEqual(plain.tokens);
+
+    const [scaleEmbedding, residual] = kind.minicpm ? [12, 1.4 / Math.sqrt(N)] : [1, 1];
+    const weight = (name: string): Float32Array => tiny.weights.get(`${name}.weight`)!.values;
+    const embedding = (token: number): Vector =>
+      Float64Array.from(weight("model.embed_tokens").subarray(token * H, (token + 1) * H), (v) => v * scaleEmbedding);
+    // The streams that enter the tapped layers, times the residual scale, for each token.
+    const caches = Array.from({ length: N }, (): Cache => ({ k: [], v: [] }));
+    const taps = prompt.map((token, position) => {
+      let x = embedding(token);
+      const entering: Vector[] = [];
+      for (let i = 0; i < N; i++) {
+        entering.push(x);
+        const w = (name: string) => weight(`model.layers.${i}.${name}`);
+        const qkNorm = kind.qkNorms ? { q: w("self_attn.q_norm"), k: w("self_attn.k_norm") } : undefined;
+        const sizes = { ...kind.shape, theta: kind.theta, residual, eps, qkNorm };
+        x = layer(w, sizes, caches[i]!, x, rms(x, w("input_layernorm"), eps), position);
+      }
+      return joined(...kind.taps.map((i) => entering[i]!.map((v) => v * residual)));
+    });
+
+    const head = headOf(kind);
+    const w = (name: string) => head.get(`${kind.prefix}.${name}.weight`)!.values;
+    const sizes: Sizes = { ...kind.head, residual: (residual * Math.sqrt(N)) / Math.sqrt(kind.minicpm ? N + 1 : N), eps };
+    const cache: Cache = { k: [], v: [] };
+    const step = (token: number, x: Vector, position: number): Vector => {
+      const both = joined(rms(embedding(token), w("input_layernorm"), eps), rms(x, w("hidden_norm"), eps));
+      return layer(w, sizes, cache, x, both, position);
+    };
+    const root = quick.tokens[0]!;
+    const next = [...prompt.slice(1), root];
+    let y: Vector = new Float64Array(H);
+    for (const [t, tap] of taps.entries()) y = step(next[t]!, times(head.get("fc.weight")!.values, tap), t);
+    const tokens = [root];
+    const chances = [1];
+    for (let depth = 1; ; depth++) {
+      const logits = times(head.get("lm_head.weight")!.values, rms(y, head.get("norm.weight")!.values, eps));
+      const id = logits.indexOf(Math.max(...logits));
+      tokens.push(3 * id + 1);
+      chances.push(1 / logits.reduce((sum, v) => sum + Math.exp(v - logits[id]!), 0));
+      if (depth === 4) break;
+      y = step(3 * id + 1, y, prompt.length - 1 + depth);
+    }
+    expect(tokens.every((t) => t < vocab)).toBe(true);
+    expect(trees[0]!.tokens).toEqual(tokens);
+    for (const [i, chance] of chances.entries()) expect(trees[0]!.values[i]).toBeCloseTo(chance, 4);
+  });
+
+  test("trees of it change no token of a long answer, drawn or greedy", async () => {
+    const draft = {
+      ...checkDraft(false),
+      eagle: { depth: 3, width: 4, size: 16, window: 32, weights: "auto" as const, vocabulary: undefined },
+      adaptive: false,
+    };
+    const own = headFiles(kind);
+    const engine = await load(input(files, kind.minicpm ? "m.gguf" : ""), { draft }, {}, kind.config ? input(own) : own);
+    for (const seed of [1, 2]) {
+      const sampling = { temperature: 0.8, topK: 0, topP: 1, minP: 0, seed };
+      const request = { maxTokens: 80, ...(seed === 1 ? {} : { sampling: { ...(await greedyOf()), ...sampling } }) };
+      const plain = await say(engine, [1, 9, 30], { ...request, draft: "off" });
+      const quick = await say(engine, [1, 9, 30], request);
+      expect(quick.tokens).toEqual(plain.tokens);
+      expect(quick.draft!.rounds).toBeGreaterThan(0);
+    }
+  });
+});
+
+const greedyOf = async () => (await import("./rig.ts")).greedy;
+
+test("what a head of another make asks for is refused by name", async () => {
+  const kind = kinds["Llama 3: a rotation of the head's own, the class's default"]!;
+  const { config } = await readModel(memoryFiles("", targetOf(kind).files));
+  const read = (more: object) =>
+    readHead(memoryFiles("", { ...headFiles(kind), "config.json": jsonBytes({ ...kind.config, ...more }) }), config);
+  expect((await read({})).taps).toEqual({ layers: [2, 4, 5], scale: 1 });
+  for (const [more, field] of [
+    [{ norm_before_residual: true }, "norm_before_residual"],
+    [{ norm_before_fc: true }, "norm_before_fc"],
+    [{ eagle_aux_hidden_state_layer_ids: [1, 2] }, "eagle_aux_hidden_state_layer_ids"],
+    [{ eagle_aux_hidden_state_layer_ids: [1, 2, 8] }, "eagle_aux_hidden_state_layer_ids"],
+    [{ eagle_config: { eagle_aux_hidden_state_layer_ids: [1, 2, 7] } }, "eagle_aux_hidden_state_layer_ids"],
+    [{ rope_scaling: { rope_type: "dynamic", factor: 2 } }, "rope_scaling"],
+    [{ head_dim: 15 }, "head_dim"],
+  ] as const)
+    await expect(read(more), field).rejects.toMatchObject({ detail: { field } });
 });

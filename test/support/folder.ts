@@ -3,7 +3,7 @@ import { ByteWriter } from "./gguf.ts";
 
 export interface StoredTensor {
   readonly name: string;
-  readonly dtype: "F32" | "F16" | "BF16" | "I32" | "F64" | "U8";
+  readonly dtype: "F32" | "F16" | "BF16" | "I32" | "F64" | "U8" | "I64" | "BOOL";
   readonly shape: readonly number[];
   readonly bytes: Uint8Array;
 }

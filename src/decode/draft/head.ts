@@ -1,6 +1,6 @@
 // A draft head in linear memory: its weights, its keys and values, and steps of up to 64 rows through it.
-import { LINEARS } from "../../model/config.ts";
-import { type LoadContext, packWeights, placeVector, tensorWords } from "../../model/load.ts";
+import { LINEARS, ropeFactors } from "../../model/config.ts";
+import { type LoadContext, packWeights, placeRope, placeVector, tensorWords } from "../../model/load.ts";
 import { check, type Kernels, readWord, STRUCT_BYTES, StructWriter, type TensorWords } from "../../wasm/abi.ts";
 import type { Arena } from "../../wasm/memory.ts";
 import { headSlots, type PlannedHead, writeHead } from "./place.ts";
@@ -46,6 +46,8 @@ export class DraftHead {
   readonly #eps: number;
   readonly #norm: number;
   readonly version: 2 | 3;
+  /** EAGLE-3: the layers of the target that it reads. */
+  readonly taps: PlannedHead["file"]["taps"];
   /** What an MTP layer is told of; undefined for EAGLE heads. */
   readonly mtp: PlannedHead["file"]["mtp"];
   /** Floats of a row of `hidden` that comes from the target. */
@@ -68,6 +70,7 @@ export class DraftHead {
     this.#hiddenSize = config.hidden;
     this.version = file.version;
     this.mtp = file.mtp;
+    this.taps = file.taps;
     this.#eps = config.rmsEps;
     this.#norm = readWord(arena.memory.buffer, at + NORM);
     this.width = planned.width;
@@ -87,7 +90,7 @@ export class DraftHead {
   }
 
   /** Places, reads and packs a head. `context.staging`: of planned.stagingBytes; `model`: address of the target's Model struct. */
-  static async load(context: LoadContext, planned: PlannedHead, model: number): Promise<DraftHead> {
+  static async load(context: LoadContext, planned: PlannedHead, model: number, contextSize: number): Promise<DraftHead> {
     const { arena, kernels } = context;
     const { file, own, ids, linears: w } = planned;
     for (const weight of planned.weights) weight.at = arena.take(weight.bytes);
@@ -96,13 +99,17 @@ export class DraftHead {
     for (const [name, tensor] of Object.entries(file.norms)) norms.set(name, tensor ? await placeVector(context, { tensor }) : 0);
     if (file.mtp && !file.norms.norm) norms.set("norm", readWord(arena.memory.buffer, model + NORM));
     const { buffer } = arena.memory;
+    const { config } = planned;
+    const rope = planned.ownRope
+      ? placeRope(context, config.headDim, config.ropeTheta, ropeFactors(config, contextSize))
+      : readWord(buffer, model + ROPE);
     const layer = arena.take(STRUCT_BYTES.layer);
     new StructWriter(buffer, layer)
       .words(norms.get("attnNorm")!, norms.get("ffnNorm")!)
       .tensors(...LINEARS.map((name) => tensorWords(w[name])));
     const at = arena.take(STRUCT_BYTES.draftHead);
     writeHead(buffer, at, planned, {
-      rope: readWord(buffer, model + ROPE),
+      rope,
       norms: (name) => norms.get(name)!,
       embedding: planned.embedding ? tensorWords(planned.embedding) : readTensor(buffer, model + EMBEDDING),
       head: own ? tensorWords(own) : ids ? gathered(kernels, arena, model + HEAD, ids) : readTensor(buffer, model + HEAD),

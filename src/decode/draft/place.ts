@@ -35,6 +35,8 @@ export interface PlannedHead extends HeadChoice {
   readonly ternaryBlock: number;
   readonly lanes: number;
   readonly linears: { readonly [K in keyof HeadFile["linears"]]: PlannedWeight };
+  /** Its heads turn by a table of angles of their own. */
+  readonly ownRope: boolean;
   /** EAGLE-3, MTP: the rows of its own. */
   readonly own: PlannedWeight | undefined;
   /** MTP: an embedding of its own. */
@@ -69,14 +71,20 @@ export function planHead(
   const own = file.head && planWeight(build, file.head, int8);
   const embedding = file.embedding && planWeight(build, file.embedding, false);
   const weights = [...Object.values(linears), ...(own ? [own] : []), ...(embedding ? [embedding] : [])];
-  const { heads, kvHeads, intermediate, rmsEps, residualScale } = file;
+  const { heads, kvHeads, headDim, intermediate, rmsEps, residualScale } = file;
   // An EAGLE-3 head has logits of its own; EAGLE-2 reads the target's rows, scaled as the target's.
   const logitScale = file.version === 3 ? 1 : config.logitScale;
   // What the target's family adds, a head does not have.
   const { traits: _, ...plain } = config;
-  const layer: ModelConfig = { ...plain, layers: 1, heads, kvHeads, intermediate, rmsEps, residualScale, logitScale };
+  const layer: ModelConfig = {
+    ...plain,
+    ...file.rope,
+    ...{ layers: 1, heads, kvHeads, headDim, intermediate, rmsEps, residualScale, logitScale },
+  };
+  // The target's table of angles serves where it turns whole heads of this size alike.
+  const ownRope = file.rope !== undefined || headDim !== config.headDim || config.traits?.ropeDim !== undefined;
   const { ternaryBlock, lanes } = target;
-  const common = { ...choice, config: layer, kvType, ternaryBlock, lanes, linears, own, embedding, weights };
+  const common = { ...choice, config: layer, kvType, ternaryBlock, lanes, linears, own, ownRope, embedding, weights };
   const { hidden } = config;
   const width = file.version === 3 ? file.fcInputs : hidden;
   const vocab = own?.rows ?? ids?.length ?? config.vocab;
@@ -90,6 +98,7 @@ export function planHead(
     STRUCT_BYTES.layer,
     STRUCT_BYTES.draftHead,
     STRUCT_BYTES.tensor,
+    ...(ownRope ? [8 * (headDim / 2), 4 * (headDim / 2)] : []),
     // What DraftHead takes for its steps.
     4 * maxNodes * width,
     4 * maxNodes * hidden,

@@ -18,15 +18,18 @@ export class Ranker {
   readonly #vocab: number;
   readonly #width: number;
   readonly #ids: Int32Array | undefined;
+  readonly #stride: number;
   readonly #tokens: Int32Array;
   readonly #values: Float64Array;
 
-  /** `width` tokens of a row of `vocab` logits, at most maxTop; `ids`: the tokens that its places mean. */
-  constructor(place: RankerPlace, vocab: number, width: number, ids?: Int32Array) {
+  /** `width` tokens of a row of `vocab` logits, at most maxTop; `ids`: the tokens that its places mean; rows lie
+   * `stride` apart. */
+  constructor(place: RankerPlace, vocab: number, width: number, ids?: Int32Array, stride = vocab) {
     this.#place = place;
     this.#vocab = vocab;
     this.#width = width;
     this.#ids = ids;
+    this.#stride = stride;
     this.#tokens = new Int32Array(width * width);
     this.#values = new Float64Array(width * width);
   }
@@ -39,7 +42,7 @@ export class Ranker {
     const top = new Int32Array(buffer, params + 8 * paramWords.length, this.#width);
     words[word.top] = this.#width;
     for (let r = 0; r < rows; r++) {
-      const at = near.logits(logits + 4 * this.#vocab * r, this.#vocab);
+      const at = near.logits(logits + 4 * this.#stride * r, this.#vocab);
       const row = new Float32Array(buffer, at, this.#vocab);
       const bad = decide.logit_stats(at, this.#vocab, params, scratch) < 0;
       for (let i = 0; i < this.#width; i++) {
