@@ -8,6 +8,7 @@ import { randomBlocks } from "../support/blocks.ts";
 import { firstDifference, greedy, load, logitsOf, variants } from "../support/engine.ts";
 import { TYPE_IDS, writeGguf } from "../support/gguf.ts";
 import { largestDifference } from "../support/golden.ts";
+import { headFile, tinyHead } from "../support/head.ts";
 import { loraFolder, loraGguf, loraParts, merged, tinyLora } from "../support/lora.ts";
 import { noise } from "../support/noise.ts";
 import { tinyFolder, tinyGguf, tinyModel, tinyParts } from "../support/tiny.ts";
@@ -196,14 +197,24 @@ test("drafts change nothing but the time", async () => {
   const lookup = { lookup: "on", model: undefined, eagle: undefined, adaptive: false, size: 17 } as const;
   const small = { ...lookup, lookup: "off", model: { depth: 4, width: 1, size: 5 } } as const;
   const expected = (await (await adapted(base, ["one"])).generate(ANY_SESSION, greedy(loop, 40), { onPart: () => {} })).tokens;
+  const eagle = { depth: 3, width: 4, size: 12, vocabulary: undefined, window: 0 };
+  const head = { "head.safetensors": headFile(tinyHead(2, model.shape)) };
   for (const [draft, input] of [
     [lookup, undefined],
     [small, base],
+    [{ ...small, model: undefined, eagle, size: 64 }, head],
   ] as const) {
     const engine = await load(base, { ...named("one"), draft }, {}, input, false, [files.one]);
     const { tokens: found, draft: stats } = await engine.generate(ANY_SESSION, greedy(loop, 40), { onPart: () => {} });
     expect(found).toEqual(expected);
     expect(stats?.drafted).toBeGreaterThan(0);
+    // The same session with other adapters, and back: what drafts goes along.
+    const session = await engine.open();
+    const texts: (readonly number[])[] = [];
+    for (const lora of [undefined, [], [{ index: 0, scale: 1 }]])
+      texts.push((await engine.generate(session, { ...greedy(loop, 40), lora }, { onPart: () => {} })).tokens);
+    expect([texts[0], texts[2]]).toEqual([expected, expected]);
+    expect(texts[1]).not.toEqual(expected);
   }
 });
 
