@@ -209,6 +209,12 @@ ABI(forward_phase) int forward_phase(Ref<const Model> m, Ref<const Batch> b, int
   return begin < m->layers ? forward_layers(*m, *b, context, begin, end, phase) : forward_head(*m, *b, context, &first, 1, phase);
 }
 
+// How products with weights of a kind are computed from now on (enum Form): the bits stay.
+ABI(choose_form) int choose_form(int kind, int form) { return use_form(kind, form) ? kOk : kBadArgument; }
+
+// What is known of the machine: enum ByteDot, and 4 where plain_nan().
+ABI(machine_traits) int machine_traits() { return byte_dot() + (plain_nan() ? 4 : 0); }
+
 // What follows is for tests, benchmarks and probes: each kernel beside its definition.
 
 static BlockCentre* centres_behind(BlockScale* scales, size_t blocks) { return (BlockCentre*)(scales + blocks); }

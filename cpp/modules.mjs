@@ -17,6 +17,8 @@ const COMPILE = [
   "-Werror",
 ];
 const RELAXED = ["-mrelaxed-simd"];
+// Without the forms of kernels that are chosen at load.
+const ONE_FORM = ["-DCPM_ONE_FORM"];
 const THREADS = { flags: ["-pthread"], link: ["--shared-memory"] };
 
 /**
@@ -70,8 +72,8 @@ export const CPP = [
     global: 1024,
     stack: 256 * 1024,
     variants: [
-      { name: "quantise", flags: [], link: [], pages: 65536 },
-      { name: "quantise.mt", flags: THREADS.flags, link: THREADS.link, pages: 65536 },
+      { name: "quantise", flags: ONE_FORM, link: [], pages: 65536 },
+      { name: "quantise.mt", flags: [...ONE_FORM, ...THREADS.flags], link: THREADS.link, pages: 65536 },
     ],
   },
   {

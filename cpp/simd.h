@@ -5,8 +5,11 @@
 #include <stdint.h>
 #include <wasm_simd128.h>
 
-// For parts of a kernel: inlined before anything else, so that arrays of vectors become registers.
+// For parts of a kernel, as functions and methods: inlined before anything else, so that arrays of vectors become registers.
 #define KERNEL_PART static inline __attribute__((always_inline))
+#define KERNEL_PART_METHOD inline __attribute__((always_inline))
+// Functions of their own: engines optimise function by function, so that a small one is soon fast.
+#define KERNEL static __attribute__((noinline)) void
 
 // Bytes 0, 2, ... and 1, 3, ... of eight pairs of int8, as int16.
 static inline v128_t even_i8(v128_t a) { return wasm_i16x8_shr(wasm_i16x8_shl(a, 8), 8); }
@@ -23,7 +26,7 @@ static inline void anchor(T*& p) { asm volatile("" : "+r"(p)); }
 
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
-enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kLowSixes, kOnes16, kHalfMask, kRaise112, kRounding, kExp, kHeld = kExp + 11 };
+enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kLowSixes, kOnes16, kHalfMask, kRaise112, kRounding, kExp, kPairs1 = kExp + 11, kPairs2, kMost8, kOnes8, kHeld };
 extern const uint32_t held_bits[kHeld];
 static inline v128_t held(Held which) {
   const uint32_t* at = held_bits + which;
@@ -45,6 +48,20 @@ static inline v128_t dot_i8_u7(v128_t a, v128_t b) {
 #endif
 }
 
+#ifdef __wasm_relaxed_simd__
+// (4 lanes of int32) sum + the four products of a lane's bytes; a int8, b in [0, 127].
+static inline v128_t dot_i8_u7_add(v128_t a, v128_t b, v128_t sum) { return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(a, b, sum); }
+#endif
+
+// 32-bit lane i of a, everywhere.
+KERNEL_PART v128_t lane_splat(v128_t a, int i) {
+  switch (i) {
+    case 0: return wasm_i32x4_shuffle(a, a, 0, 0, 0, 0);
+    case 1: return wasm_i32x4_shuffle(a, a, 1, 1, 1, 1);
+    case 2: return wasm_i32x4_shuffle(a, a, 2, 2, 2, 2);
+    default: return wasm_i32x4_shuffle(a, a, 3, 3, 3, 3);
+  }
+}
 
 // a*b + c in two roundings. A fused form would round differently where it exists.
 static inline v128_t madd_f32(v128_t a, v128_t b, v128_t c) { return wasm_f32x4_add(wasm_f32x4_mul(a, b), c); }

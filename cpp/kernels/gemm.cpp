@@ -4,13 +4,51 @@
 // panels of a run stay in the second-level cache between passes.
 constexpr int kTokens = 32, kRunBytes = 96 * 1024;
 
+static uint8_t forms[kTernary + 1];
+
+Form form_of(int kind) { return (Form)forms[kind]; }
+
+bool use_form(int kind, int form) {
+#ifdef CPM_ONE_FORM
+  bool has = form == kDot16;
+#elif defined(__wasm_relaxed_simd__)
+  bool has = form == kDot16 || form == kDot32 || form == kDot32Lanes;
+#else
+  bool has = form == kDot16 || form == kExtended;
+#endif
+  if (kind < 0 || kind > kTernary || !has) return false;
+  forms[kind] = (uint8_t)form;
+  return true;
+}
+
+ByteDot byte_dot() {
+#ifdef __wasm_relaxed_simd__
+  // -1 or 255, four times 127 of it: 16-bit sums of bytes would saturate.
+  int sum = wasm_i32x4_extract_lane(dot_i8_u7_add(held(kMost8), held(kOnes8), wasm_i32x4_const_splat(0)), 0);
+  return sum == 4 * 127 * -1 ? kSigned : sum == 4 * 127 * 255 ? kUnsigned : kNeither;
+#else
+  return kNeither;
+#endif
+}
+
+bool plain_nan() {
+  v128_t zero = wasm_i32x4_const_splat(0);
+  pin(zero);
+  return wasm_i32x4_extract_lane(wasm_f32x4_div(zero, zero), 0) >= 0;
+}
+
 static auto kernel_of(int kind) {
+#ifdef CPM_ONE_FORM
+  constexpr bool wide = false;
+#else
+  bool wide = form_of(kind) != kDot16;
+#endif
   switch (kind) {
     case kF32: case kF16: case kBF16: return float_gemm;
-    case kInt4: case kInt4Min: return int4_gemm;
-    case kInt6: return int6_gemm;
-    case kInt8: case kInt8Min: return int8_gemm;
-    default: return ternary_gemm;
+    case kInt4: case kInt4Min: return wide ? int4_wide : int4_gemm;
+    case kInt6: return wide ? int6_wide : int6_gemm;
+    case kInt8: case kInt8Min: return wide ? int8_wide : int8_gemm;
+    default: return wide ? ternary_wide : ternary_gemm;
   }
 }
 

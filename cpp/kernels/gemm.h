@@ -40,7 +40,32 @@ void int4_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, 
 void int6_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
 void int8_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
 void ternary_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
+// The same in the other forms.
+void int4_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
+void int6_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
+void int8_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
+void ternary_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
 void float_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end);
+
+// How the integer kernels are spelled. All give the same bits; which is fastest depends on the machine, so it is chosen at load
+// (src/wasm/forms.ts).
+//   kDot16       sums of 16 bits, widened once a block: what x86 has. i16x8.relaxed_dot; base: i32x4.dot_i16x8 of even and odd bytes
+//   kDot32       i32x4.relaxed_dot_add, one instruction where a machine has it (x86 with AVX-VNNI); of relaxed builds
+//   kDot32Lanes  the same as ARM has it: activations are lanes of what was loaded, codes are shifted as bytes; of relaxed builds
+//   kExtended    extended multiplies and pairwise additions, single instructions of ARM; of base builds
+enum Form : uint8_t { kDot16 = 0, kDot32 = 1, kDot32Lanes = 2, kExtended = 3 };
+
+// Takes a form for all tensors of the kind from now on, on all lanes; false where this build does not have it.
+bool use_form(int kind, int form);
+Form form_of(int kind);
+
+// What i32x4.relaxed_dot_add makes of the upper bit of its second operand, which is fixed for a machine: a sign, a value, or neither
+// exactly (also in base builds, which have no such instruction).
+enum ByteDot { kNeither, kSigned, kUnsigned };
+ByteDot byte_dot();
+
+// Whether the nan that 0 / 0 gives has no sign: so on ARM, not on x86.
+bool plain_nan();
 
 // Writes rows 0-3 and 4-7 of a panel for one token; padding rows past w.rows are dropped.
 static inline void put_panel(const Tensor& w, const Output& out, int token, int panel, v128_t low, v128_t high) {

@@ -53,7 +53,7 @@ KERNEL_PART void scale_block(const v128_t (&sums)[N], const BlockScale* const* s
 }
 
 template <int N>
-static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
   const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
   const uint8_t* at = panel_at(w, begin);
   for (int panel = begin; panel < end; panel++) {

@@ -55,7 +55,7 @@ constexpr Held kMask = kBytes16;
 #endif
 
 template <int N, bool Min>
-static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
   const int blocks = padded_cols(w) / kBlock;
   const v128_t part = held(kMask), ones = held(kOnes16), mask = held(kHalfMask), up = held(kRaise112);
   const uint8_t* at = panel_at(w, begin);

@@ -3,7 +3,7 @@
 
 // 16-bit accumulation is exact over 256 columns: 64 dots of 2 products, 64 * 2 * 2 * 127 = 32512 < 32768.
 template <int N>
-static void tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
   const int block = in.ternary_block, per_group = w.group / block, halves = block / 16, groups = padded_cols(w) / w.group;
   const v128_t pairs = held(kLowPairs), ones = held(kOnes16), mask = held(kHalfMask), up = held(kRaise112);
   const uint8_t* at = panel_at(w, begin);

@@ -6,6 +6,7 @@ import type { EngineOptions, GenerateRequest, LoadProgress, LoraInfo } from "../
 import type { NetworkOptions } from "../file/url.ts";
 import type { RopeFactors } from "../model/longrope.ts";
 import { SPARSE_NAMES, type SparseOption } from "../model/sparse.ts";
+import { FORMS, type Form } from "../wasm/abi.ts";
 import type { ConstraintChoice } from "./constraint.ts";
 import { checkDraft, type DraftInput } from "./draft.ts";
 import { bad, checkNames, choiceNames, given, type HeadersInput, headersOf } from "./given.ts";
@@ -20,6 +21,12 @@ export interface LoadOptions {
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   /** Kernel build. "auto" (default) takes relaxed SIMD where it computes right, else "base". */
   readonly variant?: "auto" | "base" | "relaxed" | undefined;
+  /**
+   * How products of integers are spelled. All forms give the same bits. "auto" (default) takes the one that this machine's instructions
+   * speak for, and for models of some size times the forms at load. Relaxed kernels have "dot16", "dot32" (x86 with AVX-VNNI) and
+   * "dot32-lanes" (ARM), base kernels "dot16" and "extended" (ARM); "unsupported" for what a build lacks. `model.info.forms` tells.
+   */
+  readonly form?: "auto" | Form | undefined;
   /**
    * Node 24 and newer: let V8 fuse the kernels' 128-bit operations into 256-bit ones. An experimental compiler feature,
    * switched on for the whole process; its results are checked against the kernels' definitions before it is used, but a
@@ -147,6 +154,7 @@ const LOAD_NAMES = [
   "contextSize",
   "kvType",
   "variant",
+  "form",
   "turbo",
   "memory64",
   "batchSize",
@@ -190,6 +198,7 @@ export function engineOptions(input: LoadOptions): EngineOptions {
     contextSize,
     kvType: oneOf("kvType", options.kvType, ["f16", "f32", "q8"], "f16"),
     variant: oneOf("variant", options.variant, ["auto", "base", "relaxed"], "auto"),
+    form: oneOf("form", options.form, ["auto", ...FORMS] as const, "auto"),
     turbo: options.turbo ?? false,
     memory64: options.memory64 ?? "auto",
     batchSize: batchSize ?? 256,

@@ -18,6 +18,7 @@ import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { instantiateDecide } from "../wasm/decide.ts";
 import { type Build, chooseBuild, chooseBuild64 } from "../wasm/features.ts";
+import { chooseForms, type Forms, formsByKind, takeForms } from "../wasm/forms.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
 import { Pool } from "../wasm/pool.ts";
@@ -90,10 +91,13 @@ export async function assemble(
   const { build, plan, draft, lora } = await buildAndPlan(host, model, options, lanes, draftFile, loras);
   onProgress({ phase: "plan", bytes: 0, totalBytes: 0 });
   signal?.throwIfAborted();
+  const forms = await chooseForms(host, build, plan.weights, options.form ?? "auto", options.turbo);
+  signal?.throwIfAborted();
   // The 64-bit build has threads, whether they are used or not.
   const leading = lanes > 1 && host.leads === true ? STACK_BYTES : 0;
   const memory = createMemory(plan.memory.total + below + leading, lanes > 1 || build.memory64, build.memory64);
   const kernels = await instantiateKernels(build.module, memory);
+  takeForms(kernels, forms);
   const arena = new Arena(memory, heapBase(kernels) + below, build.memory64, options.maxMemoryBytes);
   const started = await startLanes(host, build, kernels, arena, lanes);
   const endLanes = () => started.end();
@@ -157,7 +161,7 @@ export async function assemble(
       options.draft,
       { drafter: hooks.drafter, watch: hooks.watch },
     );
-    const about = { note, loadMs: host.now() - begun, lora: loraInfo(options, loras, lora) };
+    const about = { note, forms, loadMs: host.now() - begun, lora: loraInfo(options, loras, lora) };
     const info = infoOf(model, plan, build, options, memory, about);
     onProgress({ phase: "ready", bytes: 0, totalBytes: 0 });
     return { info, host, kernels, plan, arena, stepper, sequences, adapters, samplers, meter, drafting, table, endLanes };
@@ -195,7 +199,7 @@ function infoOf(
   build: Build,
   options: EngineOptions,
   memory: WebAssembly.Memory,
-  { note, loadMs, lora }: { note: string | undefined; loadMs: number; lora: readonly LoraInfo[] },
+  { note, forms, loadMs, lora }: { note: string | undefined; forms: Forms; loadMs: number; lora: readonly LoraInfo[] },
 ): EngineInfo {
   const packed: Record<string, number> = {};
   for (const w of plan.weights) packed[w.kind] = (packed[w.kind] ?? 0) + w.bytes;
@@ -209,6 +213,7 @@ function infoOf(
     threads: plan.lanes,
     threadsNote: note,
     variant: build.variant,
+    forms: formsByKind(forms, Object.keys(packed)),
     turbo: options.turbo,
     memory64: build.memory64,
     memory: { ...plan.memory, total: memory.buffer.byteLength },

@@ -5,6 +5,7 @@ import type { RopeFactors } from "../model/longrope.ts";
 import type { SparseConfig, SparseOption } from "../model/sparse.ts";
 import type { ThinkingMarks } from "../text/marks.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
+import type { Form } from "../wasm/abi.ts";
 import type { AdapterUse } from "./adapters.ts";
 import type { ConstraintRequest } from "./constraints.ts";
 
@@ -29,6 +30,8 @@ export interface EngineOptions {
   readonly kvType: KvType;
   readonly threads: number | "auto";
   readonly variant: Variant | "auto";
+  /** How integer kernels are spelled; absent or "auto": the fastest way here. */
+  readonly form?: Form | "auto" | undefined;
   /** Compile with the engine's experimental 256-bit vectors, after checking their results. */
   readonly turbo: boolean;
   /** 64-bit memory: where the model does not fit 32 bits ("auto"), always, or never. */
@@ -124,6 +127,8 @@ export interface EngineInfo {
   /** Why fewer threads than asked for, if so. */
   readonly threadsNote: string | undefined;
   readonly variant: Variant;
+  /** How products with each packed type of integer weights are computed: see LoadOptions.form. */
+  readonly forms: Readonly<Record<string, Form>>;
   readonly turbo: boolean;
   /** Computed in 64-bit memory. */
   readonly memory64: boolean;

@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 8;
+export const ABI_VERSION = 9;
 
 /** Addresses and sizes are plain numbers in every build: see Ref in cpp/abi.h. The two globals of wasm64 are BigInts. */
 export interface Kernels {
@@ -48,6 +48,8 @@ export interface Kernels {
     normed: number,
     scale: number,
   ): number;
+  choose_form(kind: number, form: number): number;
+  machine_traits(): number;
   quantize_row(x: number, cols: number, block: number, q: number, scales: number): void;
   quantize_row_ref(x: number, cols: number, block: number, q: number, scales: number): void;
   gemm_rows(
@@ -125,6 +127,8 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
   draft_forward: 2,
   draft_logits: 4,
   draft_taps: 9,
+  choose_form: 2,
+  machine_traits: 0,
   quantize_row: 5,
   quantize_row_ref: 5,
   gemm_rows: 8,
@@ -155,6 +159,10 @@ export const KERNEL_ARITY: Readonly<Record<Exclude<keyof Kernels, "__stack_point
 /** How a weight lies in memory: enum Kind of cpp/abi.h. */
 export const KINDS = ["f32", "f16", "bf16", "int4", "int4-min", "int6", "int8", "int8-min", "ternary"] as const;
 export type Kind = (typeof KINDS)[number];
+
+/** How products of integers are spelled: enum Form of cpp/kernels/gemm.h. */
+export const FORMS = ["dot16", "dot32", "dot32-lanes", "extended"] as const;
+export type Form = (typeof FORMS)[number];
 
 /** enum KvType. */
 export const KV_TYPES = { f16: 0, f32: 1, q8: 2 } as const;

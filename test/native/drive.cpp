@@ -43,6 +43,9 @@ static void kernels() {
     int8_t* q = memory<int8_t>((size_t)tokens * stride);
     BlockScale* s = (BlockScale*)memory((size_t)tokens * (stride / block) * (sizeof(BlockScale) + sizeof(BlockCentre)));
     float *y = memory<float>(4ull * tokens * rows), *z = memory<float>(4ull * tokens * rows);
+    // Which form computes changes no bit.
+    constexpr int kForms[] = {0, 3};
+    if (choose_form(t.kind, kForms[below(2)]) || choose_form(t.kind, 1) != kBadArgument) differ("choose_form", t.kind, 0);
     gemm_rows(&t, x, q, s, y, tokens, block, 1);
     gemm_rows_ref(&t, x, q, s, z, tokens, block);
     if (!wild && !same(y, z, (size_t)tokens * rows)) differ("gemm", type, t.kind);

@@ -18,6 +18,7 @@ double tensor_bytes(const Tensor*);
 void tensor_row(const Tensor*, int, float*);
 int gemm_rows(const Tensor*, const float*, int8_t*, BlockScale*, float*, int, int, int);
 void gemm_rows_ref(const Tensor*, const float*, int8_t*, BlockScale*, float*, int, int);
+int choose_form(int, int);
 void quantize_row(const float*, int, int, int8_t*, BlockScale*);
 void quantize_row_ref(const float*, int, int, int8_t*, BlockScale*);
 void norm_row(const float*, const float*, float*, int, float, float);

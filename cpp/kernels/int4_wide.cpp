@@ -1,0 +1,68 @@
+// 4-bit weights in the forms of wide.h.
+#include "wide.h"
+
+template <int N, bool Min, Form F>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+  const int blocks = padded_cols(w) / kBlock;
+  const v128_t nibble = held(kLowNibbles), mask = held(kHalfMask), up = held(kRaise112);
+  const uint8_t* at = panel_at(w, begin);
+  for (int panel = begin; panel < end; panel++) {
+    const int8_t* x[N];
+    const BlockScale* s[N];
+    v128_t low[N], high[N];
+    for (int t = 0; t < N; t++) {
+      x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
+      low[t] = high[t] = wasm_f32x4_const_splat(0);
+    }
+    for (int b = 0; b < blocks; b++) {
+      Fours<F, 32> xs[N];
+      Sum<F> a[N], c[N];
+      ScaleAndSum<F> ss[N];
+      anchor(at);
+      const uint8_t* codes = at + (Min ? 32 : 16);
+      for (int t = 0; t < N; t++) {
+        anchor(x[t]), anchor(s[t]), xs[t].load(x[t]), ss[t].load(s[t]);
+        v128_t start = Min ? wasm_i32x4_const_splat(0) : wasm_i32x4_neg(ss[t].sum8);
+        a[t].begin(start), c[t].begin(start);
+      }
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 4; i++) {
+        v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
+        v128_t l0 = wasm_v128_and(w0, nibble), l1 = wasm_v128_and(w1, nibble);
+        for (int t = 0; t < N; t++) {
+          v128_t four = xs[t][i];
+          a[t].add(four, l0, i == 0), c[t].add(four, l1, i == 0);
+        }
+        v128_t h0 = field<F, 4, true>(w0, nibble), h1 = field<F, 4, true>(w1, nibble);
+        for (int t = 0; t < N; t++) {
+          v128_t four = xs[t][i + 4];
+          a[t].add(four, h0, false), c[t].add(four, h1, false);
+        }
+      }
+      v128_t d0, d1, m0, m1;
+      half_scales(at, mask, up, d0, d1);
+      if constexpr (Min) half_scales(at + 16, mask, up, m0, m1);
+      for (int t = 0; t < N; t++) {
+        v128_t scale = ss[t].scale;
+        low[t] = madd_f32(wasm_f32x4_convert_i32x4(a[t].total()), wasm_f32x4_mul(d0, scale), low[t]);
+        high[t] = madd_f32(wasm_f32x4_convert_i32x4(c[t].total()), wasm_f32x4_mul(d1, scale), high[t]);
+        if constexpr (Min) {
+          v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
+          low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
+        }
+        x[t] += kBlock, s[t]++;
+      }
+      at += Min ? 160 : 144;
+    }
+    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+  }
+}
+
+template <bool Min>
+static void tiles(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
+  FOR_FORM(form_of(w.kind), tile<N, Min, F>(w, in, out, token, begin, end))
+}
+
+void int4_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
+  w.kind == kInt4Min ? tiles<true>(w, in, out, token, n, begin, end) : tiles<false>(w, in, out, token, n, begin, end);
+}

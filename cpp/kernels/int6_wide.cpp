@@ -1,0 +1,120 @@
+// 6-bit weights in the forms of wide.h.
+#include "wide.h"
+
+// Codes times x over 16 columns of a row, centred: within 16 * 32 * 127 = 65024, as int32.
+template <Form F>
+struct Centred {
+  Sum<F> sum;
+  static KERNEL_PART_METHOD v128_t start(v128_t centre) { return wasm_i32x4_extadd_pairwise_i16x8(centre); }
+  KERNEL_PART_METHOD void begin(v128_t from) { sum.begin(from); }
+  KERNEL_PART_METHOD v128_t total() const { return sum.total(); }
+};
+// Pairs of columns, whose sums end within 16 bits whatever they wrapped around in between.
+template <>
+struct Centred<kExtended> {
+  v128_t centre;
+  Sum<kExtended> sum;
+  static KERNEL_PART_METHOD v128_t start(v128_t centre) { return centre; }
+  KERNEL_PART_METHOD void begin(v128_t from) { centre = from; }
+  KERNEL_PART_METHOD v128_t total() const { return wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_add(sum.pairs(), centre)); }
+};
+
+// Rows of `Halves` halves of the panel from h on: together where registers hold them.
+template <int N, Form F, int Halves>
+KERNEL_PART void halves(const uint8_t* at, const Fours<F, 32> (&xs)[N], const v128_t (&centres)[N][2], v128_t six, int h, v128_t (&sums)[2][N]) {
+  v128_t scales[Halves];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < Halves; i++) scales[i] = wasm_i16x8_load8x8(at + 8 * (h + i));  // of columns 0-15 and 16-31, in turns
+#pragma clang loop unroll(full)
+  for (int s = 0; s < 2; s++) {
+    const uint8_t* codes = at + 16 + 96 * s + 16 * h;
+    Centred<F> sum[Halves][N];
+    v128_t upper[Halves], w[Halves];
+    for (int t = 0; t < N; t++)
+      for (int i = 0; i < Halves; i++) sum[i][t].begin(centres[t][s]);
+#pragma clang loop unroll(full)
+    for (int c = 0; c < 4; c++) {
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Halves; i++) {
+        if (c == 3) {
+          w[i] = wasm_v128_and(upper[i], six);
+          continue;
+        }
+        v128_t all = wasm_v128_load(codes + 32 * c + 16 * i), shifted = wasm_u32x4_shr(all, 2 + 2 * c);
+        upper[i] = c ? wasm_v128_xor(upper[i], shifted) : shifted;
+        w[i] = wasm_v128_and(all, six);
+        pin(upper[i]);
+      }
+#pragma clang loop unroll(full)
+      for (int t = 0; t < N; t++) {
+        v128_t four = xs[t][4 * s + c];
+        for (int i = 0; i < Halves; i++) sum[i][t].sum.add(four, w[i], c == 0);
+      }
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < Halves; i++) {
+      v128_t scale = s ? wasm_i32x4_shr(scales[i], 16) : wasm_i32x4_shr(wasm_i32x4_shl(scales[i], 16), 16);
+      for (int t = 0; t < N; t++) {
+        v128_t scaled = wasm_i32x4_mul(sum[i][t].total(), scale);
+        sums[h + i][t] = s ? wasm_i32x4_add(sums[h + i][t], scaled) : scaled;
+      }
+    }
+  }
+}
+
+template <int N, Form F>
+KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* from, v128_t six, v128_t (&sums)[2][N]) {
+  Fours<F, 32> xs[N];
+  v128_t centres[N][2];
+  for (int t = 0; t < N; t++) {
+    xs[t].load(x[t]);
+    if constexpr (F == kDot32) {
+      for (int s = 0; s < 2; s++) centres[t][s] = Centred<F>::start(wasm_v128_load32_splat(from[t]->centre[s]));
+    } else {
+      v128_t both = Centred<F>::start(wasm_v128_load64_zero(from[t]));
+      centres[t][0] = lane_splat(both, 0), centres[t][1] = lane_splat(both, 1);
+    }
+  }
+  if constexpr (N <= 2 || F != kExtended) halves<N, F, 2>(at, xs, centres, six, 0, sums);
+  else halves<N, F, 1>(at, xs, centres, six, 0, sums), halves<N, F, 1>(at, xs, centres, six, 1, sums);
+}
+
+template <int N, Form F>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+  const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
+  const uint8_t* at = panel_at(w, begin);
+  for (int panel = begin; panel < end; panel++) {
+    const int8_t* x[N];
+    const BlockScale* s[N];
+    const BlockCentre* c[N];
+    v128_t low[N], high[N];
+    for (int t = 0; t < N; t++) {
+      x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
+      c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock), low[t] = high[t] = wasm_f32x4_const_splat(0);
+    }
+    for (int super = 0; super < w.cols / kSuper; super++) {
+      v128_t acc[2][N], sums[2][N], d0, d1;
+      for (int t = 0; t < N; t++) acc[0][t] = acc[1][t] = wasm_f32x4_const_splat(0);
+      const uint8_t* d = at;
+      at += 16;
+#pragma clang loop unroll(disable)
+      for (int b = 0; b < kSuper / kBlock; b++, at += 208) {
+        anchor(at);
+        for (int t = 0; t < N; t++) anchor(x[t]), anchor(c[t]);
+        block<N, F>(at, x, c, six, sums);
+        for (int t = 0; t < N; t++) {
+          v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
+          for (int h = 0; h < 2; h++) acc[h][t] = madd_f32(wasm_f32x4_convert_i32x4(sums[h][t]), scale, acc[h][t]);
+          x[t] += kBlock, s[t]++, c[t]++;
+        }
+      }
+      half_scales(d, mask, up, d0, d1);
+      for (int t = 0; t < N; t++) low[t] = madd_f32(acc[0][t], d0, low[t]), high[t] = madd_f32(acc[1][t], d1, high[t]);
+    }
+    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+  }
+}
+
+void int6_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
+  FOR_FORM(form_of(w.kind), tile<N, F>(w, in, out, token, begin, end))
+}

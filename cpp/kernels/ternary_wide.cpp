@@ -1,0 +1,90 @@
+// Ternary weights in the forms of wide.h.
+#include "wide.h"
+
+// Sums of codes times x of rows 0-3 or 4-7. A code is one of four fields of 2 bits. Where registers allow, fields 1 and 2 stay where they
+// are in their bytes, so that a mask is enough, and are summed apart, 4 and 16 times too large. 16 bits have no room for that: there a
+// lane sums 64 products, and then two lanes, 2 * 64 * 2 * 127 = 32512.
+template <int N, Form F>
+struct Fields {
+  static constexpr int kApart = F == kExtended ? 0 : F == kDot32 ? (N == 1 ? 2 : 0) : N <= 2 ? 2 : 1;
+  Sum<F> sum, four, sixteen;
+
+  KERNEL_PART_METHOD void begin() {
+    sum.begin(wasm_i32x4_const_splat(0)), four.begin(wasm_i32x4_const_splat(0)), sixteen.begin(wasm_i32x4_const_splat(0));
+    if constexpr (F == kExtended) sum.low = sum.high = wasm_i16x8_const_splat(0);
+  }
+  static KERNEL_PART_METHOD v128_t code(int f, v128_t w, const v128_t (&masks)[3]) {
+    if (f <= kApart) return wasm_v128_and(w, masks[f]);
+    return f == 1 ? field<F, 2, false>(w, masks[0]) : f == 2 ? field<F, 4, false>(w, masks[0]) : field<F, 6, true>(w, masks[0]);
+  }
+  KERNEL_PART_METHOD void add(int f, v128_t x, v128_t code) { (f == 1 && kApart > 0 ? four : f == 2 && kApart > 1 ? sixteen : sum).add(x, code, false); }
+  KERNEL_PART_METHOD v128_t total() const {
+    v128_t all = sum.total();
+    if constexpr (kApart > 0) all = wasm_i32x4_add(all, wasm_i32x4_shr(four.total(), 2));
+    if constexpr (kApart > 1) all = wasm_i32x4_add(all, wasm_i32x4_shr(sixteen.total(), 4));
+    return all;
+  }
+};
+
+// 16 columns of all rows.
+template <int N, Form F>
+KERNEL_PART void add(Fields<N, F> (&low)[N], Fields<N, F> (&high)[N], const Fours<F, 16> (&xs)[N], v128_t w0, v128_t w1, const v128_t (&masks)[3]) {
+#pragma clang loop unroll(full)
+  for (int f = 0; f < 4; f++) {
+    v128_t c0 = Fields<N, F>::code(f, w0, masks), c1 = Fields<N, F>::code(f, w1, masks);
+    for (int t = 0; t < N; t++) {
+      v128_t four = xs[t][f];
+      low[t].add(f, four, c0), high[t].add(f, four, c1);
+    }
+  }
+}
+
+template <int N, Form F>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+  const int block = in.ternary_block, per_group = w.group / block, halves = block / 16, groups = padded_cols(w) / w.group;
+  const v128_t masks[3] = {held(kLowPairs), held(kPairs1), held(kPairs2)}, mask = held(kHalfMask), up = held(kRaise112);
+  const uint8_t* at = panel_at(w, begin);
+  for (int panel = begin; panel < end; panel++) {
+    const int8_t* x[N];
+    const BlockScale* s[N];
+    v128_t low[N], high[N];
+    for (int t = 0; t < N; t++) {
+      x[t] = in.tq + (size_t)(token + t) * in.stride, s[t] = in.tscales + (size_t)(token + t) * (in.stride / block);
+      low[t] = high[t] = wasm_f32x4_const_splat(0);
+    }
+    for (int g = 0; g < groups; g++) {
+      v128_t d0, d1;
+      half_scales(at, mask, up, d0, d1);
+      at += 16;
+      for (int i = 0; i < per_group; i++) {
+        Fields<N, F> a[N], c[N];
+        // All from zero: V8's re-vectoriser does not fuse what a loop begins with one value.
+        for (int t = 0; t < N; t++) a[t].begin(), c[t].begin();
+#pragma clang loop unroll(disable)
+        for (int half = 0; half < halves; half += 2, at += 64) {
+          Fours<F, 16> xs[N];
+          anchor(at);
+#pragma clang loop unroll(full)
+          for (int k = 0; k < 2; k++) {
+            v128_t w0 = wasm_v128_load(at + 32 * k), w1 = wasm_v128_load(at + 32 * k + 16);
+            for (int t = 0; t < N; t++) anchor(x[t]), xs[t].load(x[t] + 16 * k);
+            add<N, F>(a, c, xs, w0, w1, masks);
+          }
+          for (int t = 0; t < N; t++) x[t] += 32;
+        }
+        for (int t = 0; t < N; t++, s[t - 1]++) {
+          v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
+          v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3);
+          v128_t i0 = wasm_i32x4_sub(a[t].total(), sum), i1 = wasm_i32x4_sub(c[t].total(), sum);
+          low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
+          high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
+        }
+      }
+    }
+    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+  }
+}
+
+void ternary_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
+  FOR_FORM(form_of(w.kind), tile<N, F>(w, in, out, token, begin, end))
+}

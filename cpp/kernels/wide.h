@@ -1,0 +1,94 @@
+// Parts of the forms that sum in 32 bits (kDot32, kDot32Lanes), and of kExtended, which multiplies into 16.
+#pragma once
+#include "gemm.h"
+
+// Four activations in every lane, at 4i of the Bytes (16 or 32) that x points to. x86 reads them so; ARM copies a lane of what it read.
+template <Form F, int Bytes>
+struct Fours {
+  const int8_t* x;
+  v128_t all[Bytes / 16];
+  KERNEL_PART_METHOD void load(const int8_t* from) {
+    x = from;
+    if constexpr (F != kDot32)
+      for (int i = 0; i < Bytes / 16; i++) all[i] = wasm_v128_load(x + 16 * i);
+  }
+  KERNEL_PART_METHOD v128_t operator[](int i) const {
+    if constexpr (F == kDot32) return wasm_v128_load32_splat(x + 4 * i);
+    else return lane_splat(all[i / 4], i % 4);
+  }
+};
+
+// Scale of a block and eight times the sum of its codes, everywhere.
+template <Form F>
+struct ScaleAndSum {
+  v128_t scale, sum8;
+  KERNEL_PART_METHOD void load(const BlockScale* s) {
+    if constexpr (F == kDot32) {
+      scale = wasm_v128_load32_splat(&s->scale), sum8 = wasm_v128_load32_splat(&s->sum8);
+    } else {
+      v128_t both = wasm_v128_load64_zero(s);
+      scale = lane_splat(both, 0), sum8 = lane_splat(both, 1);
+    }
+  }
+};
+
+// Bytes shifted right, and masked: x86 shifts no bytes, so that its shift needs the mask; ARM's does not where the field is the upper one.
+// Pinned: a compiler that knows them to be positive extends them by zeros, and has no multiply for that.
+template <Form F, int By, bool Upper>
+KERNEL_PART v128_t field(v128_t w, v128_t mask) {
+  if constexpr (F == kDot32) return wasm_v128_and(wasm_u16x8_shr(w, By), mask);
+  v128_t c = Upper ? wasm_u8x16_shr(w, By) : wasm_v128_and(wasm_u8x16_shr(w, By), mask);
+  pin(c);
+  return c;
+}
+
+// Sums of four products a lane, from `start` on.
+template <Form F>
+struct Sum {
+  v128_t sum;
+  KERNEL_PART_METHOD void begin(v128_t start) { sum = start; }
+#ifdef __wasm_relaxed_simd__
+  KERNEL_PART_METHOD void add(v128_t x, v128_t w, bool) { sum = dot_i8_u7_add(x, w, sum), pin(sum); }
+#endif
+  KERNEL_PART_METHOD v128_t total() const { return sum; }
+};
+
+// The same by products of 16 bits, each in a lane of its own: what two neighbouring lanes sum must stay within 16 bits.
+template <>
+struct Sum<kExtended> {
+  v128_t start, low, high;
+  KERNEL_PART_METHOD void begin(v128_t from) { start = from; }
+  KERNEL_PART_METHOD void add(v128_t x, v128_t w, bool first) {
+    v128_t a = wasm_i16x8_extmul_low_i8x16(x, w), b = wasm_i16x8_extmul_high_i8x16(x, w);
+    low = first ? a : wasm_i16x8_add(low, a), high = first ? b : wasm_i16x8_add(high, b);
+    pin(low), pin(high);
+  }
+  // As i16x8.relaxed_dot leaves them: columns 2p and 2p + 1 of a row in lane 2 row + p.
+  KERNEL_PART_METHOD v128_t pairs() const {
+    return wasm_i16x8_add(wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14), wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
+  }
+  KERNEL_PART_METHOD v128_t total() const { return wasm_i32x4_add(start, wasm_i32x4_extadd_pairwise_i16x8(pairs())); }
+};
+
+// Half scales of rows 0-3 and 4-7.
+KERNEL_PART void half_scales(const uint8_t* at, v128_t mask, v128_t up, v128_t& d0, v128_t& d1) {
+  d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+}
+
+// tile<N, ...>: the number of tokens as a constant.
+#define FOR_TOKENS(n, ...)                            \
+  switch (n) {                                        \
+    case 1: { constexpr int N = 1; return __VA_ARGS__; } \
+    case 2: { constexpr int N = 2; return __VA_ARGS__; } \
+    case 3: { constexpr int N = 3; return __VA_ARGS__; } \
+    default: { constexpr int N = 4; return __VA_ARGS__; } \
+  }
+
+// The forms of this build that its kernels are made for.
+#ifdef __wasm_relaxed_simd__
+#define FOR_FORM(form, ...)                                   \
+  if (form == kDot32Lanes) { constexpr Form F = kDot32Lanes; FOR_TOKENS(n, __VA_ARGS__) } \
+  else { constexpr Form F = kDot32; FOR_TOKENS(n, __VA_ARGS__) }
+#else
+#define FOR_FORM(form, ...) { constexpr Form F = kExtended; FOR_TOKENS(n, __VA_ARGS__) }
+#endif
