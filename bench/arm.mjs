@@ -79,7 +79,7 @@ if (o.token) {
     ["base", "dot16"],
     ["base", "extended"],
   ]) {
-    const [[, counts]] = counted(FLAGS, ["token", o.token, join(root, "dist/index.js"), variant, form]);
+    const [[, counts]] = counted(FLAGS, ["token", o.token, join(root, "dist/host/node.js"), variant, form]);
     const [a, b, c] = counts;
     console.log(`${variant}, ${form}: ${((c - b - (b - a)) / 8e6).toFixed(2)}`);
   }

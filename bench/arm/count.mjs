@@ -51,8 +51,8 @@ function kernels([file, forms, kinds, tokens]) {
 }
 
 async function token([path, dist, variant, form]) {
-  const { Model } = await import(dist);
-  const model = await Model.load(path, { threads: 1, worker: false, variant, ...(form === "-" ? {} : { form }), draft: false });
+  const { load } = await import(dist);
+  const model = await load(path, { threads: 1, worker: false, variant, ...(form === "-" ? {} : { form }), draft: false });
   const session = model.session();
   await session.forward([1, 5, 6, 7, 8, 9, 10, 11]);
   for (let i = 0; i < 6; i++) await session.forward([20 + i]);
@@ -62,7 +62,7 @@ async function token([path, dist, variant, form]) {
   mark();
   for (let i = 0; i < 8; i++) await session.forward([30 + i]);
   mark();
-  await model.close();
+  await model.dispose();
 }
 
 if (what === "kernels") kernels(args);

@@ -113,11 +113,11 @@ const CALLS = 8;
 /** Rounds at most; between how many the event loop runs; and how many follow the last change of a form's time. */
 const ROUNDS = 240;
 const BREATHE = 8;
-const STEADY = 16;
+const STEADY = 32;
 /** What counts as optimised code having come; how much faster than the expected form another must be, with that and without. */
 const DROP = 0.75;
-const CLEARLY = 0.96;
-const DOUBTFUL = 0.9;
+const CLEARLY = 0.92;
+const DOUBTFUL = 0.85;
 
 /**
  * The fastest of the forms. They take turns, and the least time of each counts, so that what else the machine does counts little.
