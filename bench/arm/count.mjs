@@ -53,7 +53,7 @@ function kernels([file, forms, kinds, tokens]) {
 async function token([path, dist, variant, form]) {
   const { load } = await import(dist);
   const model = await load(path, { threads: 1, worker: false, variant, ...(form === "-" ? {} : { form }), draft: false });
-  const session = model.session();
+  const session = await model.session();
   await session.forward([1, 5, 6, 7, 8, 9, 10, 11]);
   for (let i = 0; i < 6; i++) await session.forward([20 + i]);
   say(`of ${JSON.stringify({ variant, form })}`);
