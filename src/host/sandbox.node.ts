@@ -1,4 +1,5 @@
 // Sandboxes in Node, Deno and Bun: worker threads.
+import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { Sandbox } from "../data/verify/code.ts";
 import {
@@ -8,8 +9,14 @@ import {
   type WorkerAnswer,
   type WorkerSetup,
 } from "../data/verify/sandbox.ts";
+import { CpmError } from "../errors.ts";
 
 function spawn(setup: WorkerSetup): SandboxWorker {
+  // Seen in Bun 1.4: terminate() does not end a worker whose WebAssembly does not come back, so a program could not be stopped in time.
+  if (setup.language === "python" && process.versions["bun"] !== undefined)
+    throw new CpmError("unsupported", "Bun cannot stop a Python program that does not end; run Python in Node or Deno", {
+      field: "language",
+    });
   const worker = new Worker(new URL("./sandbox.node.worker.js", import.meta.url), {
     workerData: setup,
     env: {},

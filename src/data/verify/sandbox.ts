@@ -106,15 +106,16 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
     const result = await new Promise<SandboxResult>((resolve, reject) => {
       const stop = () => {
         clearTimeout(timer);
-        void end(live);
         reject(signal!.reason as Error);
+        void end(live);
       };
       // QuickJS looks at the clock itself; this is for what it cannot interrupt, and for Python.
       const timer = setTimeout(
         () => {
           signal?.removeEventListener("abort", stop);
-          void end(live);
+          // Before the worker ends: some runtimes tell its end at once.
           resolve({ outcome: "timeout", error: `more than ${timeMs} ms`, output: "" });
+          void end(live);
         },
         job.language === "python" ? timeMs : timeMs + 2000,
       );
