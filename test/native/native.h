@@ -109,7 +109,48 @@ static Tensor weight(int type, int rows, int cols, int heads, bool wild) {
 
 struct Drawn {
   Model m;
+  bool traits;
 };
+static double* angles(int dim, double theta) {
+  double* table = memory<double>(8 * (dim / 2));
+  rope_frequencies(table, dim, theta, nullptr);
+  return table;
+}
+// What families add, drawn one by one: norms behind, norms of queries and keys, biases, GELU, caps, a part of each head turning, a second
+// table of angles and one for long texts, layers that do not turn, windows. Memory of exact size.
+static void traits(Model& m, Layer* layers) {
+  m.sparse = {};
+  m.gelu = below(2), m.norms_whole = below(2), m.tables = 1 + below(2);
+  m.rope_dim = below(2) ? 2 * (1 + below(m.head_dim / 2)) : 0;
+  int dim = m.rope_dim ? m.rope_dim : m.head_dim;
+  m.rope = W(angles(dim, 5e5));
+  if (m.tables == 2) m.rope2 = W(angles(dim, 1e4)), m.rope_scale2 = 1.25f;
+  if (below(2)) m.rope_long = W(angles(dim, 1e6)), m.rope_original = 1 + below(150);
+  if (below(2)) m.score_cap = 2, m.attention_scale = .1f;
+  if (below(2)) m.logit_cap = 3;
+  bool post = below(2), both = below(2), normed = below(2), biased = below(2);
+  int window = below(2) ? 1 + below(70) : 0, rings = 0, q = m.heads * m.head_dim, k = m.kv_heads * m.head_dim;
+  // Room for a window and the rows of a batch and a tree behind it.
+  if (window) m.ring = (window + 64 + 64 + 31) / 32 * 32;
+  for (int i = 0; i < m.layers; i++) {
+    Layer& l = layers[i];
+    if (post) {
+      l.attn_post = W(ones(m.hidden)), l.ffn_post = W(ones(m.hidden));
+      if (!both) l.attn_norm = {0}, l.ffn_norm = {0};
+    }
+    if (normed) l.q_norm = W(ones(m.norms_whole ? q : m.head_dim)), l.k_norm = W(ones(m.norms_whole ? k : m.head_dim));
+    word* biases[] = {&l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.gate_bias, &l.up_bias, &l.down_bias};
+    const int sizes[] = {q, k, k, m.hidden, m.intermediate, m.intermediate, m.hidden};
+    for (int b = 0; biased && b < 7; b++)
+      if (below(3)) *biases[b] = W(floats(sizes[b], 1000));
+    l.rope = below(m.tables + 1) - 1;
+    bool windowed = window && below(3);
+    l.window = windowed ? window : 0, l.whole = i - rings, l.rings = rings;
+    rings += windowed && m.ring;
+  }
+  m.rings = rings;
+  if (!rings) m.ring = 0;
+}
 static Drawn model(bool plain = false) {
   Model m{};
   m.layers = 1 + below(3), m.kv_heads = 1 + below(3), m.heads = m.kv_heads * (1 + below(4)), m.head_dim = 4 * (1 + below(20));
@@ -140,5 +181,8 @@ static Drawn model(bool plain = false) {
   for (int l = 0; l < m.layers; l++)
     layer[l] = {W(ones(m.hidden)), W(ones(m.hidden)), weight(type(), q, m.hidden, below(2) ? m.heads : 0, wild), weight(type(), k, m.hidden, 0, wild), weight(type(), k, m.hidden, 0, wild), weight(type(), m.hidden, q, 0, wild), weight(type(), m.intermediate, m.hidden, 0, wild), weight(type(), m.intermediate, m.hidden, 0, wild), weight(type(), m.hidden, m.intermediate, 0, wild)};
   m.layer = W(layer);
-  return {m};
+  bool more = !plain && below(2);
+  if (more) traits(m, layer);
+  else for (int l = 0; l < m.layers; l++) layer[l].whole = l;
+  return {m, more};
 }
