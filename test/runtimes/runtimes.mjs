@@ -144,7 +144,8 @@ async function packaged(context) {
     const missing = named.filter((file) => !files.includes(file.slice(2)));
     if (missing.length) throw new Error(`exports name missing files: ${missing.join(", ")}`);
     // Half of it is the embedded model; what wings bring lies beside the core and is read when it is used.
-    if (tarballBytes > 5_000_000) throw new Error(`${tarballBytes} bytes`);
+    // The story model is 2.3 MB of it, kernels in the forms of each kind of machine 1.5 MB.
+    if (tarballBytes > 5_500_000) throw new Error(`${tarballBytes} bytes`);
     return `${files.length} files, ${(tarballBytes / 1e6).toFixed(2)} MB packed, ${(unpackedBytes / 1e6).toFixed(2)} MB unpacked`;
   });
   await test("what README and the packed pages link to is in the tarball", () => {
