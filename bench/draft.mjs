@@ -7,10 +7,15 @@
 //     prompt lookup where a text is repeated with edits, and on free text
 //   node bench/draft.mjs frspec [--model FILE] [--threads N] [--tokens N] [--rounds N]
 //     what a head of random weights costs a round, by the size of its vocabulary
+//   node bench/draft.mjs front [--model FILE] [--head SMALL.gguf] [--threads N] [--tokens N] [--rounds N]
+//     an oracle in front of a draft model, by what its steps cost; then a small model's chain of 7 with lookup in front of it and
+//     without, by turns: its steps, and the time of decoding
 // With the engine's re-vectoriser (Node 26): node --experimental-wasm-revectorize bench/draft.mjs …
 import { mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { StepCosts } from "../dist/decode/draft/costs.js";
+import { Front } from "../dist/decode/draft/front.js";
 import { greedy, host, none, rig, say, scripted, title } from "./lib/drafting.mjs";
 import { writeHead } from "./lib/head.mjs";
 import { median } from "./lib/report.mjs";
@@ -264,7 +269,95 @@ async function runFrSpec() {
   }
 }
 
-const runs = { oracle: runOracle, heads: runHeads, lookup: runLookup, frspec: runFrSpec };
+/** An oracle in front of a draft model whose steps of n rows cost `cost(n)`: how much sooner 3,000 tokens of a chain come. No clock takes part. */
+async function frontOracle(cost, right) {
+  let state = 3;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  const truth = Array.from({ length: 5000 }, (_, i) => (i * 31) % 997);
+  const knowing = {
+    begin: (_, cached) => cached,
+    async propose({ tokens }, tree, { depth }) {
+      let node = 0;
+      for (let i = 0; i < depth && node >= 0; i++) {
+        const token = truth[tokens.length + 1 + i];
+        node = tree.add(node, random() < right ? token : token + 1, right);
+      }
+    },
+  };
+  const costs = new StepCosts([1, 2, 3, 4, 6, 8, 16].map((rows) => ({ rows, ms: cost(rows) })));
+  const front = new Front(knowing, costs, true, () => 0);
+  const text = {};
+  front.begin(text, truth.slice(0, 1), truth.length);
+  let [ms, at] = [0, 1];
+  while (at < 3000) {
+    const guesses = await front.guess(text, truth[at], 8);
+    const rows = 1 + guesses.tokens.length;
+    ms += cost(rows);
+    let hits = 0;
+    while (hits < guesses.tokens.length && guesses.tokens[hits] === truth[at + 1 + hits]) hits++;
+    for (let i = 0; i <= hits; i++) front.push(text, truth[at + i]);
+    front.saw(guesses, hits, rows, cost(rows));
+    at += hits + 1;
+  }
+  return ((at - 1) * cost(1)) / ms;
+}
+
+async function runFront() {
+  console.log("| a step of n rows costs | right 0.05 | 0.5 | 0.8 | 0.9 |\n|---|---|---|---|---|");
+  for (const [name, cost] of [
+    ["10 + 0.2 n", (n) => 10 + 0.2 * n],
+    ["10 + 3 n", (n) => 10 + 3 * n],
+    ["10 n", (n) => 10 * n],
+  ]) {
+    const cells = [];
+    for (const right of [0.05, 0.5, 0.8, 0.9]) cells.push((await frontOracle(cost, right)).toFixed(2));
+    console.log(`| ${name} | ${cells.join(" | ")} |`);
+  }
+  const [tokens, rounds] = [Number(o.tokens ?? 96), Number(o.rounds)];
+  const model = o.model ?? here("../../shared/models/stories-f16.gguf");
+  const small = o.head.endsWith(".gguf") ? o.head : here("../models/stories-q4_0.gguf");
+  const chain = { depth: 7, width: 1, size: 8 };
+  const engines = {};
+  for (const [name, front] of [
+    ["alone", undefined],
+    ["front", "lookup"],
+  ])
+    engines[name] = await open(model, { adaptive: false, model: { ...chain, front } }, { head: small, contextSize: 512 });
+  const measured = await open(model, { adaptive: true, model: { ...chain, front: "lookup" } }, { head: small, contextSize: 512 });
+  for (const { engine } of [...Object.values(engines), measured]) Object.assign(engine.info.tokenizer, { stop: [] });
+  title(engines.alone);
+  const cat = "The cat sat on the mat. The dog sat on the log. ";
+  const texts = { "a refrain": `${cat}${cat}${cat}The cat`, "free text": "Once upon a time there was" };
+  console.log(
+    "| text | drafted | steps of the draft model, alone | with lookup in front | decoding, of that alone | of plain decoding: alone, with front by what pays |",
+  );
+  console.log("|---|---|---|---|---|---|");
+  for (const [name, prompt] of Object.entries(texts)) {
+    const ms = { plain: [], alone: [], front: [], measured: [] };
+    let stats;
+    for (let round = 0; round <= rounds; round++) {
+      const plain = await say(engines.alone, prompt, tokens, greedy, "off");
+      const alone = await say(engines.alone, prompt, tokens);
+      const front = await say(engines.front, prompt, tokens);
+      const own = await say(measured, prompt, tokens);
+      for (const other of [alone, front, own])
+        if (other.tokens.join() !== plain.tokens.join()) throw new Error("the tokens differ");
+      stats = front.draft;
+      if (round > 0) for (const [key, { ms: took }] of Object.entries({ plain, alone, front, measured: own })) ms[key].push(took);
+    }
+    const [plain, alone, front, own] = [ms.plain, ms.alone, ms.front, ms.measured].map(median);
+    const { steps } = stats.front;
+    console.log(
+      `| ${name} | ${stats.drafted} | ${stats.drafted} | ${steps} | ${(front / alone).toFixed(2)} | ${(plain / alone).toFixed(2)}, ${(plain / own).toFixed(2)} |`,
+    );
+  }
+  for (const { engine } of [...Object.values(engines), measured]) await engine.close();
+}
+
+const runs = { front: runFront, oracle: runOracle, heads: runHeads, lookup: runLookup, frspec: runFrSpec };
 const run = runs[positionals[0]];
 if (!run) throw new Error(`say what to measure: ${Object.keys(runs).join(", ")}`);
 await run();

@@ -5,12 +5,14 @@ import { checkDraft, type DraftInput, draftOptions, type MtpInput } from "../../
 import type { EngineHooks } from "../../src/engine/engine.ts";
 import type { EngineOptions } from "../../src/engine/types.ts";
 import { CpmError } from "../../src/errors.ts";
+import { mtpTensors } from "../../src/train/shape.ts";
 import { filesOf, load } from "../support/engine.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors } from "../support/folder.ts";
 import { f32, TYPE_IDS, text, u32, writeGguf } from "../support/gguf.ts";
 import { shared } from "../support/golden.ts";
 import { gptqTensors } from "../support/gptq.ts";
 import { type Head, tinyMtp } from "../support/head.ts";
+import { noise } from "../support/noise.ts";
 import { floatBytes, halfBits, interleaved, tinyConfig, tinyGguf, tinyModel } from "../support/tiny.ts";
 import { greedy, say } from "./rig.ts";
 
@@ -189,6 +191,30 @@ test("what cpm train writes: the projection's halves the other way round, and no
   const tensors = layer();
   const others = await drafts({ "mtp.safetensors": writeSafetensors(published(tensors)) });
   expect(await drafts({ "model.safetensors": writeSafetensors(trained(tensors)) })).not.toEqual(others);
+});
+
+test("the tensors of the trainer's MTP layer, under its names, are a layer that drafts", async () => {
+  const random = noise(9);
+  const list = mtpTensors({
+    ...shape,
+    rmsEps: 1e-5,
+    ropeTheta: 10000,
+    ropeScale: 1,
+    embeddingScale: 12,
+    residualScale: 1,
+    headResidualScale: 1,
+    logitScale: 1,
+    width: 1,
+  });
+  const tensors = list.map(({ name, shape: size }): StoredTensor => {
+    const values = Float32Array.from({ length: size.reduce((a, b) => a * b, 1) }, () =>
+      size.length === 1 ? 1 : 0.2 * (random() - 0.5),
+    );
+    return { name, dtype: "F32", shape: size, bytes: floatBytes(values, "F32") };
+  });
+  expect(tensors.length).toBe(13);
+  const folder = { "config.json": jsonBytes(tinyConfig(shape)), "model.safetensors": writeSafetensors(tensors) };
+  expect((await drafts(folder)).some((chain) => chain.length === 4)).toBe(true);
 });
 
 test("rows and an embedding of its own are used", async () => {
