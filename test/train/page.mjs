@@ -1,7 +1,7 @@
 // examples/train/page in headless Chromium: an adapter is trained, another run is stopped, the text with it is what was trained, and the file
 // that is downloaded is one. Needs the packages of test/, and chromium. Prints "N passed, N failed".
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -11,6 +11,7 @@ import { startServer } from "../runtimes/server.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 // Inside the checkout, so that the package is found by its own name.
+mkdirSync(join(root, "build"), { recursive: true });
 const folder = mkdtempSync(join(root, "build/page-"));
 
 /** What a person would do. */
