@@ -99,8 +99,9 @@ describe.each([true, false])("worker: %s", (worker) => {
     early.abort(new Error("early"));
     await expect(loading).rejects.toThrow("early");
     // A worker that was ended while it started has nothing open; one that was asked has closed what it had.
-    for (let i = 0; i < 200 && openModels() > before; i++) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect(openModels()).toBe(before);
+    for (let i = 0; i < 3000 && openModels() > before; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    // Fewer where a Blob was collected meanwhile.
+    expect(openModels()).toBeLessThanOrEqual(before);
   });
 
   test("what is no input, or no option, is a CpmError in either mode", async () => {
