@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { install } from "../run.mjs";
-import { started } from "../runtimes/workerd.mjs";
+import { answerOf, domOf } from "../support/shipped.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 install(join(root, "test"));
@@ -82,50 +82,14 @@ const page = await bundle(
   `${source(compiled)}bits().then((found) => (document.body.textContent = "bits: " + found + "."), (error) => (document.body.textContent = error.stack));`,
   { format: "iife" },
 );
-writeFileSync(
-  join(folder, "page.html"),
-  `<!doctype html><meta charset="utf-8"><body></body><script>${readFileSync(page, "utf8").replaceAll("</script", "<\\/script")}</script>`,
-);
-const dom = execFileSync(
-  process.env.CHROMIUM ?? "chromium",
-  [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=600000",
-    `--user-data-dir=${join(folder, "profile")}`,
-    "--dump-dom",
-    `file://${folder}/page.html`,
-  ],
-  { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 600_000 },
-);
+const dom = domOf(folder, readFileSync(page, "utf8"), 600_000);
 results.Chromium = /bits: ([^.<]+)/.exec(dom)?.[1] ?? `nothing: ${dom.slice(0, 2000)}`;
 await bundle(
   "worker",
   `${source(`import wasm from ${JSON.stringify(bytes("constrain.wasm"))};\nconst module = () => wasm;`)}export default { fetch: async () => new Response(await bits()) };`,
   { loader: { ".gguf": "binary", ".wasm": "copy" }, assetNames: "[name]" },
 );
-writeFileSync(
-  join(folder, "config.capnp"),
-  `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [(name = "main", worker = .worker)],
-  sockets = [(name = "http", address = "127.0.0.1:8787", http = (), service = "main")],
-);
-const worker :Workerd.Worker = (
-  compatibilityDate = "2026-11-01",
-  modules = [(name = "worker.js", esModule = embed "worker.js"), (name = "constrain.wasm", wasm = embed "constrain.wasm")],
-);
-`,
-);
-const server = await started(join(folder, "config.capnp"));
-results.workerd = await (await fetch(server.url)).text();
-await server.end();
+results.workerd = await answerOf(folder, "constrain.wasm");
 rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 
 const right = results["this Node"];

@@ -1,6 +1,5 @@
 // The data wing as it is shipped to a page and to workerd: its size, and the same numbers to the last bit as in Node.
 //   node test/data/everywhere.mjs         needs the packages of test/ and test/runtimes/, and chromium
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -9,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { fold, train } from "../../dist/host/data.node.js";
 import { install } from "../run.mjs";
-import { started } from "../runtimes/workerd.mjs";
+import { answerOf, domOf } from "../support/shipped.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 install(join(root, "test"));
@@ -82,44 +81,13 @@ const page = await bundle(
   `${from("data/index.js")}${body}bits().then((found) => (document.body.textContent = "bits: " + found));`,
   { format: "iife" },
 );
-writeFileSync(
-  join(folder, "page.html"),
-  `<!doctype html><meta charset="utf-8"><body></body><script>${page.toString().replaceAll("</script", "<\\/script")}</script>`,
-);
-const dom = execFileSync(
-  "chromium",
-  [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--virtual-time-budget=20000",
-    `--user-data-dir=${join(folder, "profile")}`,
-    "--dump-dom",
-    `file://${folder}/page.html`,
-  ],
-  { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 90_000 },
-);
+const dom = domOf(folder, page.toString(), 90_000);
 results.chromium = /bits: (\d+ [0-9a-f]+)/.exec(dom)?.[1] ?? "nothing";
 await bundle("worker", `${from("data/edge.js")}${body}export default { fetch: async () => new Response(await bits()) };`, {
   loader: { ".wasm": "copy" },
   assetNames: "[name]",
 });
-writeFileSync(
-  join(folder, "config.capnp"),
-  `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [(name = "main", worker = .worker)],
-  sockets = [(name = "http", address = "127.0.0.1:8787", http = (), service = "main")],
-);
-const worker :Workerd.Worker = (
-  compatibilityDate = "2026-11-01",
-  modules = [(name = "worker.js", esModule = embed "worker.js"), (name = "data.wasm", wasm = embed "data.wasm")],
-);
-`,
-);
-const server = await started(join(folder, "config.capnp"));
-results.workerd = await (await fetch(server.url)).text();
-await server.end();
+results.workerd = await answerOf(folder, "data.wasm");
 rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 console.log(JSON.stringify(results));
 const same = new Set(Object.values(results)).size === 1 && !results.node.startsWith("0 ");

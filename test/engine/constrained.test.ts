@@ -125,6 +125,20 @@ describe("forced text that is written", () => {
     expect(together.map(({ tokens }) => tokens)).toEqual(results.slice(0, 2).map(({ tokens }) => tokens));
   });
 
+  for (const [name, draft] of Object.entries(drafts))
+    test(`is the same beside ${name}`, async () => {
+      const engine = await drafting(draft, { threads: 1 });
+      const constraint = form(engine);
+      for (const sampling of [greedy, hot]) {
+        const request = { sampling, constraint, maxTokens: 200, forcedText: "write" } as const;
+        const plain = await say(engine, "Once upon a time", { ...request, draft: "off" });
+        const quick = await say(engine, "Once upon a time", request);
+        expect(quick.tokens).toEqual(plain.tokens);
+        expect(quick.text).toBe(plain.text);
+        expect(quick.draft!.accepted).toBeGreaterThan(20);
+      }
+    });
+
   test("ends where a limit of tokens ends it", async () => {
     const { engine, results } = await texts({ threads: 1 });
     const constraint = form(engine);
