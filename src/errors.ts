@@ -110,6 +110,10 @@ export function didYouMean(wrong: string, names: readonly string[], prefix = "")
   return name === undefined ? "" : `; did you mean ${prefix}${name}?`;
 }
 
+/** Why little memory may be refused where much is free. */
+export const PROCESS_LIMITS =
+  "look at the limits of this process: engines reserve some 10 GiB of addresses for a WebAssembly memory, which ulimit -v counts";
+
 /** Engines' words for memory that they could not get. */
 const NO_MEMORY = /allocat|out of memory|invalid (?:typed )?array (?:buffer )?length|array too large/i;
 
@@ -130,7 +134,7 @@ export function typed(error: unknown): unknown {
   if (!memory || !NO_MEMORY.test(error.message)) return error;
   return new CpmError(
     "out-of-memory",
-    `this process could not get the memory it asked for (${error.message}); use a smaller contextSize, kvType "q8", or a smaller model, and look at the limits of this process: engines reserve some 10 GiB of addresses for a WebAssembly memory, which ulimit -v counts`,
+    `this process could not get the memory it asked for (${error.message}); use a smaller contextSize, kvType "q8", or a smaller model, and ${PROCESS_LIMITS}`,
     {},
     { cause: error },
   );

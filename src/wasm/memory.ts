@@ -1,5 +1,5 @@
 // Linear memory: planned as a whole, taken in aligned pieces, given back by mark and release.
-import { CpmError } from "../errors.ts";
+import { CpmError, PROCESS_LIMITS } from "../errors.ts";
 
 export const PAGE = 65536;
 /** 4 GiB less one page: the last byte stays addressable by 32-bit arithmetic. */
@@ -54,7 +54,13 @@ function tooMuch(bytes: number, memory64: boolean, cause?: unknown): CpmError {
     ? [MAX_BYTES_64, "64-bit WebAssembly can have (16 GiB)"]
     : [MAX_BYTES, "32-bit WebAssembly can address (4 GiB)"];
   const what = `this model needs ${formatBytes(bytes)} of memory in all, more than ${bytes > limit ? bits : "this runtime gives"}`;
-  return new CpmError("out-of-memory", `${what}; use a smaller contextSize, kvType "q8", or a smaller model`, {}, { cause });
+  const todo = bytes > limit ? "" : `, and ${PROCESS_LIMITS}`;
+  return new CpmError(
+    "out-of-memory",
+    `${what}; use a smaller contextSize, kvType "q8", or a smaller model${todo}`,
+    {},
+    { cause },
+  );
 }
 
 /** Pieces of a memory from `base` up. Only the caller frees. Pieces given back are zeroed when taken again. */

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { bytesSource, memoryFiles } from "../../src/file/bytes.ts";
 import { readGguf } from "../../src/file/gguf.ts";
+import { renderChat, type TemplateOptions } from "../../src/text/template.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import { firstDifference, greedy, load, logitsOf } from "../support/engine.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors, writeSentencePiece, writeShards } from "../support/folder.ts";
@@ -61,6 +62,34 @@ test("shards with an index equal the single file, named by the folder, the index
     const files = { ...rest, ...shards };
     expect(firstDifference(await logitsOf(await load(memoryFiles(entry, files)), tokens), expected), entry).toBe(-1);
   }
+});
+
+test("shards without an index are found by their names; one that is missing is named", async () => {
+  const model = tinyModel({ tied: false });
+  const rest = without(tinyFolder(model), "model.safetensors");
+  const shards = without(writeShards(tinyStored(model), 3), "model.safetensors.index.json");
+  const expected = await logitsOf(await load(tinyFolder(model)), tokens);
+  for (const entry of ["", "model-00002-of-00003.safetensors"]) {
+    const loaded = await load(memoryFiles(entry, { ...rest, ...shards }));
+    expect(firstDifference(await logitsOf(loaded, tokens), expected), entry).toBe(-1);
+  }
+  const missing = without(shards, "model-00003-of-00003.safetensors");
+  await expect(load({ ...rest, ...missing })).rejects.toMatchObject({
+    code: "bad-model",
+    message: expect.stringContaining("model-00003-of-00003.safetensors"),
+  });
+});
+
+test("a template for tools in a file of its own is chosen where there are tools, and only there", async () => {
+  const files: Record<string, Uint8Array> = { ...tinyFolder(tinyModel({})) };
+  const put = (name: string, template: string) => (files[name] = new TextEncoder().encode(template));
+  put("chat_template.jinja", "D{{ messages[0].content }}");
+  put("additional_chat_templates/tool_use.jinja", "T{{ tools | length }}{{ messages[0].content }}");
+  const folder = await load(memoryFiles("", files));
+  const said = (options?: TemplateOptions) => renderChat(folder.info.tokenizer, [{ role: "user", content: "hi" }], options).text;
+  const tools = [{ type: "function" as const, function: { name: "f", parameters: {} } }];
+  expect(said({ tools })).toBe("T1hi");
+  expect(said()).toBe("Dhi");
 });
 
 test("a llama's configuration means what transformers means by it", async () => {
