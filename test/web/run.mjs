@@ -221,19 +221,23 @@ await test("against cpm serve: a message is sent with Enter, the answer streams,
   if (shots) await page.screenshot({ path: join(shots, "serve.png") });
 });
 
-for (const [name, home] of [
-  ["isolated", isolated],
-  ["without isolation", plain],
+for (const [name, home, worker] of [
+  ["isolated by its host", isolated, true],
+  ["isolated by its service worker", plain, true],
+  ["without isolation", plain, false],
 ])
   await test(`wholly in the page, ${name}: the same greedy text as the server's, and what it says of threads`, async (page) => {
+    // As in windows where nothing may be kept.
+    if (!worker) await page.addInitScript("delete Navigator.prototype.serviceWorker");
     await page.goto(home.url);
+    await page.waitForFunction((wanted) => crossOriginIsolated === wanted, worker);
     await ready(page);
     await greedy(page);
     await ask(page, "Tell me of a dog.");
     await finished(page);
     equal((await answers(page))[0], fromServer, "the answer");
     const note = await page.$(".note");
-    if (home === plain) holds(/One thread/.test(await note.textContent()), "one thread is told");
+    if (!worker) holds(/One thread/.test(await note.textContent()), "one thread is told");
     else holds(note === null, "nothing is told of threads");
   });
 

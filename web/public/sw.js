@@ -18,10 +18,20 @@ async function answer(request) {
   try {
     const response = await fetch(request);
     if (response.ok && response.type === "basic") await cache.put(request, response.clone());
-    return response;
+    return isolating(response);
   } catch (error) {
     const kept = await cache.match(request, { ignoreSearch: true });
-    if (kept) return kept;
+    if (kept) return isolating(kept);
     throw error;
   }
+}
+
+/** With the headers that let a page share memory among threads, as many hosts of files cannot be told to send them. */
+function isolating(response) {
+  if (response.type === "opaqueredirect" || response.headers.has("cross-origin-embedder-policy")) return response;
+  const headers = new Headers(response.headers);
+  headers.set("cross-origin-opener-policy", "same-origin");
+  headers.set("cross-origin-embedder-policy", "require-corp");
+  const { status, statusText } = response;
+  return new Response(response.body, { status, statusText, headers });
 }
