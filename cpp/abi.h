@@ -14,7 +14,9 @@ enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotS
 struct word {
   uint64_t at;
   template <typename T>
-  explicit operator T*() const { return (T*)(uintptr_t)at; }
+  explicit operator T*() const {
+    return (T*)(uintptr_t)at;
+  }
   explicit operator bool() const { return at; }
   bool operator==(const word&) const = default;
 };
@@ -52,18 +54,18 @@ struct Layer {
   word attn_post, ffn_post;  // (hidden), of what attention and MLP give
   word q_norm, k_norm;       // (head_dim), or (heads * head_dim) where Model.norms_whole
   word q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
-  int32_t rope;              // table of angles, 0 or 1; -1: queries and keys do not turn
-  int32_t window;            // slots that a row sees, its own the last; 0: all
-  int32_t whole, rings;      // layers before this one that keep all slots, and that keep Model.ring
+  int32_t rope;          // table of angles, 0 or 1; -1: queries and keys do not turn
+  int32_t window;        // slots that a row sees, its own the last; 0: all
+  int32_t whole, rings;  // layers before this one that keep all slots, and that keep Model.ring
 };
 
 // InfLLM v2 (kernels/compress.h, kernels/select.h). block 0: every sequence attends densely.
 struct Sparse {
-  int32_t kernel, stride;              // keys that one compressed key is the mean of; distance of their starts
-  int32_t block;                       // slots of a block
-  int32_t init, local, chosen;         // blocks seen by every query: the first, the last ones, the best of the others
-  int32_t dense_len;                   // shorter sequences attend densely
-  int32_t coarse;                      // 1: log-sum-exp over means of 4 x kernel keys, 4 x stride apart
+  int32_t kernel, stride;       // keys that one compressed key is the mean of; distance of their starts
+  int32_t block;                // slots of a block
+  int32_t init, local, chosen;  // blocks seen by every query: the first, the last ones, the best of the others
+  int32_t dense_len;            // shorter sequences attend densely
+  int32_t coarse;               // 1: log-sum-exp over means of 4 x kernel keys, 4 x stride apart
 };
 
 struct Model {
@@ -73,18 +75,18 @@ struct Model {
   Sparse sparse;
   float rms_eps, embedding_scale, residual_scale, logit_scale;
   float rope_scale, attention_scale;  // of cos and sin; of scores, 0: 1 / sqrt(head_dim)
-  word rope;  // (head_dim / 2) float64: radians per position
-  word norm;  // (hidden) float32
+  word rope;                          // (head_dim / 2) float64: radians per position
+  word norm;                          // (hidden) float32
   Tensor embedding, head;
-  word layer;  // (layers) Layer
-  int32_t gelu;            // 1: the MLP's gate goes through GELU (tanh), else SiLU
-  int32_t norms_whole;     // 1: q_norm and k_norm norm all heads together
-  int32_t ring, rings;     // slots that a windowed layer keeps, a multiple of 32; how many layers do
-  int32_t tables;          // of angles: 2 where rope2 is used
-  int32_t rope_original;   // rows of calls that end beyond so many tokens turn by rope_long; 0: none do
+  word layer;                  // (layers) Layer
+  int32_t gelu;                // 1: the MLP's gate goes through GELU (tanh), else SiLU
+  int32_t norms_whole;         // 1: q_norm and k_norm norm all heads together
+  int32_t ring, rings;         // slots that a windowed layer keeps, a multiple of 32; how many layers do
+  int32_t tables;              // of angles: 2 where rope2 is used
+  int32_t rope_original;       // rows of calls that end beyond so many tokens turn by rope_long; 0: none do
   float score_cap, logit_cap;  // c tanh(x / c); 0: none
   float rope_scale2, unused;
-  word rope2, rope_long;   // as rope
+  word rope2, rope_long;  // as rope
 };
 
 // One row of a forward step: a token of some sequence. It sees slots below `base`, and slot base + j where bit j of
@@ -134,6 +136,6 @@ struct Batch {
   word scratch;  // scratch_bytes(model, capacity, lanes)
   word logits;   // (logit rows, vocab) float32
   int32_t count, capacity, lanes, logit_capacity;
-  word lora;     // (capacity, lora_width) float32, where sequences have adapters
+  word lora;  // (capacity, lora_width) float32, where sequences have adapters
   int32_t lora_width, unused;
 };

@@ -22,11 +22,29 @@ static inline void pin(v128_t& a) { asm volatile("" : "+r"(a)); }
 // Hides where a pointer comes from. Otherwise the compiler writes it as a base and an index that may wrap, and offsets from it
 // become additions: one more instruction a load, and neighbours that V8's re-vectoriser does not recognise.
 template <typename T>
-static inline void anchor(T*& p) { asm volatile("" : "+r"(p)); }
+static inline void anchor(T*& p) {
+  asm volatile("" : "+r"(p));
+}
 
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
-enum Held { kNibbles16, kBytes16, kLowNibbles, kLowPairs, kLowSixes, kOnes16, kHalfMask, kRaise112, kRounding, kExp, kPairs1 = kExp + 11, kPairs2, kMost8, kOnes8, kHeld };
+enum Held {
+  kNibbles16,
+  kBytes16,
+  kLowNibbles,
+  kLowPairs,
+  kLowSixes,
+  kOnes16,
+  kHalfMask,
+  kRaise112,
+  kRounding,
+  kExp,
+  kPairs1 = kExp + 11,
+  kPairs2,
+  kMost8,
+  kOnes8,
+  kHeld
+};
 extern const uint32_t held_bits[kHeld];
 static inline v128_t held(Held which) {
   const uint32_t* at = held_bits + which;
@@ -67,7 +85,9 @@ KERNEL_PART v128_t lane_splat(v128_t a, int i) {
 static inline v128_t madd_f32(v128_t a, v128_t b, v128_t c) { return wasm_f32x4_add(wasm_f32x4_mul(a, b), c); }
 
 // Four IEEE halves, sign-extended to int32 lanes, as float32 times 2^-112 (subnormals included; not inf or nan).
-static inline v128_t half_bits(v128_t sext) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat((int)0x8fffe000)); }
+static inline v128_t half_bits(v128_t sext) {
+  return wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat((int)0x8fffe000));
+}
 static inline v128_t half_bits(v128_t sext, v128_t mask) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), mask); }
 constexpr float kTwo112 = 0x1p112f;
 

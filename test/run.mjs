@@ -44,6 +44,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
         root,
         typed,
       ),
+      run(process.execPath, [join(root, "test/lint/cpp.mjs")]),
       run(process.execPath, [tsc, "--noEmit", "-p", root]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "test")]),
       run(process.execPath, [tsc, "--noEmit", "-p", join(root, "examples")]),

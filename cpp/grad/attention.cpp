@@ -19,7 +19,8 @@ struct Shape {
   int heads, kv, dim, wide, window, block, words;
   Real scale;
   explicit Shape(const Op& op)
-      : heads(op.n[0]), kv(op.n[1]), dim(op.n[2]), wide(round_up(op.n[2], kPanel)), window(op.n[3]), block(op.n[4]), words(op.n[5]), scale((Real)op.f[0]) {}
+      : heads(op.n[0]), kv(op.n[1]), dim(op.n[2]), wide(round_up(op.n[2], kPanel)), window(op.n[3]), block(op.n[4]),
+        words(op.n[5]), scale((Real)op.f[0]) {}
   int group() const { return heads / kv; }
 };
 
@@ -60,8 +61,7 @@ void tile_product(int m, int n, int k, const Real* a, const Real* b, int b_step,
       Real* to = c + i * c_step + j;
       if (add)
         for (int r = 0; r < kRows; r++) acc[r][0] = vload(to + r * c_step), acc[r][1] = vload(to + r * c_step + kWide);
-      else
-        micro_clear(acc);
+      else micro_clear(acc);
       micro_tile(k, a + i, kT, b + j, b_step, acc);
       for (int r = 0; r < kRows; r++) vstore(to + r * c_step, acc[r][0]), vstore(to + r * c_step + kWide, acc[r][1]);
     }
@@ -146,7 +146,8 @@ void attend_forward(const Op& op, Lane& lane) {
           vstore(most + i, m), vstore(sum + i, total), vstore(shrink + i, by);
         }
         for (int i = 0; i < queries; i++)
-          for (int d = 0; d < a.wide; d += kWide) vstore(w.out + i * a.wide + d, vmul(vload(w.out + i * a.wide + d), vload_splat(shrink + i)));
+          for (int d = 0; d < a.wide; d += kWide)
+            vstore(w.out + i * a.wide + d, vmul(vload(w.out + i * a.wide + d), vload_splat(shrink + i)));
         tile_product(queries, a.wide, keys, w.s, w.k, a.wide, w.out, a.wide, true);
       }
       key += keys;
@@ -261,7 +262,8 @@ void attend_backward_kv(const Op& op, Lane& lane) {
       }
     for (int j = 0; j < keys; j++) {
       const size_t to = (size_t)(t.first + j) * kv_row + kv * a.dim;
-      for (int d = 0; d < a.dim; d++) op.at<Real>(12)[to + d] = w.out[j * a.wide + d], op.at<Real>(13)[to + d] = w.out2[j * a.wide + d];
+      for (int d = 0; d < a.dim; d++)
+        op.at<Real>(12)[to + d] = w.out[j * a.wide + d], op.at<Real>(13)[to + d] = w.out2[j * a.wide + d];
     }
   }
 }
@@ -270,7 +272,8 @@ namespace {
 
 // Score of a query and a key, in float64.
 double score(const Op& op, const Shape& a, int h, int query, int key) {
-  const Real *q = op.at<Real>(0) + ((size_t)query * a.heads + h) * a.dim, *k = op.at<Real>(1) + ((size_t)key * a.kv + h / a.group()) * a.dim;
+  const Real *q = op.at<Real>(0) + ((size_t)query * a.heads + h) * a.dim,
+             *k = op.at<Real>(1) + ((size_t)key * a.kv + h / a.group()) * a.dim;
   double sum = 0;
   for (int d = 0; d < a.dim; d++) sum += (double)q[d] * k[d];
   return sum * op.f[0];
@@ -297,7 +300,9 @@ void attend_forward_ref(const Op& op, Lane& lane) {
         for (int d = 0; d < a.dim; d++) {
           double o = 0;
           for (int j = t.begin; j <= i; j++)
-            if (sees(op, a, t, h / a.group(), i, j)) o += exp_clamped(score(op, a, h, i, j) - most) / sum * op.at<Real>(2)[((size_t)j * a.kv + h / a.group()) * a.dim + d];
+            if (sees(op, a, t, h / a.group(), i, j))
+              o += exp_clamped(score(op, a, h, i, j) - most) / sum *
+                   op.at<Real>(2)[((size_t)j * a.kv + h / a.group()) * a.dim + d];
           op.at<Real>(3)[((size_t)i * a.heads + h) * a.dim + d] = (Real)o;
         }
       }

@@ -5,7 +5,7 @@
 #include "../train/program.h"
 #include "real.h"
 
-void matmul(const Op& op, Lane& lane);      // grad/matmul.cpp
+void matmul(const Op& op, Lane& lane);  // grad/matmul.cpp
 void matmul_ref(const Op& op, Lane& lane);
 
 void norm_forward(const Op& op, Lane& lane);  // grad/norm.cpp

@@ -71,7 +71,8 @@ void matmul(const Op& op, Lane& lane) {
       for (int p, end; pool_claim(lane, panels, pool_grain(panels), &p, &end);)
         for (; p < end; p++) {
           int j = j0 + p * kPanel;
-          pack_panel(b + (size_t)k0 * op.n[5] + (size_t)j * op.n[6], op.n[5], op.n[6], depth, n - j < kPanel ? n - j : kPanel, packed + (size_t)p * kPanel * kDepth);
+          pack_panel(b + (size_t)k0 * op.n[5] + (size_t)j * op.n[6], op.n[5], op.n[6], depth, n - j < kPanel ? n - j : kPanel,
+                     packed + (size_t)p * kPanel * kDepth);
         }
       pool_barrier(lane);
       const Real* before = k0 ? c : d;
@@ -79,7 +80,8 @@ void matmul(const Op& op, Lane& lane) {
       for (int i, end; pool_claim(lane, blocks, 1, &i, &end);) {
         const int first = i * rows, count = m - first < rows ? m - first : rows;
         for (int r = 0; r < count; r += kRows)
-          pack_rows(a + (size_t)(first + r) * op.n[3] + (size_t)k0 * op.n[4], op.n[3], op.n[4], count - r < kRows ? count - r : kRows, depth, mine + r * kDepth);
+          pack_rows(a + (size_t)(first + r) * op.n[3] + (size_t)k0 * op.n[4], op.n[3], op.n[4],
+                    count - r < kRows ? count - r : kRows, depth, mine + r * kDepth);
         for (int p = 0; p < panels; p++) {
           const int j = j0 + p * kPanel, width = n - j < kPanel ? n - j : kPanel;
           for (int r = 0; r < count; r += kRows) {
@@ -93,7 +95,8 @@ void matmul(const Op& op, Lane& lane) {
               for (int h = 0; h < kRows; h++)
                 for (int w = 0; w < 2; w++) {
                   v128_t x = vmul(alpha, acc[h][w]);
-                  vstore(to + (size_t)h * c_row + w * kWide, from ? vadd(vload(from + (size_t)h * before_row + w * kWide), x) : x);
+                  vstore(to + (size_t)h * c_row + w * kWide,
+                         from ? vadd(vload(from + (size_t)h * before_row + w * kWide), x) : x);
                 }
               continue;
             }
@@ -101,7 +104,8 @@ void matmul(const Op& op, Lane& lane) {
             for (int h = 0; h < kRows; h++)
               for (int w = 0; w < 2; w++) vstore(edge + h * kPanel + w * kWide, vmul(alpha, acc[h][w]));
             for (int h = 0; h < height; h++)
-              for (int w = 0; w < width; w++) to[(size_t)h * c_row + w] = (from ? from[(size_t)h * before_row + w] : 0) + edge[h * kPanel + w];
+              for (int w = 0; w < width; w++)
+                to[(size_t)h * c_row + w] = (from ? from[(size_t)h * before_row + w] : 0) + edge[h * kPanel + w];
           }
         }
       }
@@ -117,7 +121,8 @@ void matmul_ref(const Op& op, Lane& lane) {
   for (int i = 0; i < op.n[0]; i++)
     for (int j = 0; j < op.n[1]; j++) {
       double sum = 0;
-      for (int t = 0; t < op.n[2]; t++) sum += (double)a[(size_t)i * op.n[3] + (size_t)t * op.n[4]] * b[(size_t)t * op.n[5] + (size_t)j * op.n[6]];
+      for (int t = 0; t < op.n[2]; t++)
+        sum += (double)a[(size_t)i * op.n[3] + (size_t)t * op.n[4]] * b[(size_t)t * op.n[5] + (size_t)j * op.n[6]];
       c[(size_t)i * op.n[7] + j] = (Real)((d ? d[(size_t)i * op.n[8] + j] : 0) + op.f[0] * sum);
     }
 }

@@ -70,7 +70,9 @@ void policy_ref(const Op& op, Lane& lane) {
     for (int i = 0; i < vocab; i++) sum += exp_clamped(x[i] - most);
     const double lse = most + log_positive(sum), logp = by > 0 ? x[label] - lse : 0;
     const Term t = term(logp, op.at<double>(7)[row], op.at<double>(8)[row], op.at<double>(9)[row], op.f);
-    op.at<double>(4)[row] = logp, op.at<double>(5)[row] = by > 0 ? by * t.policy : 0, op.at<double>(6)[row] = by > 0 ? by * t.kl : 0;
-    for (int i = 0; i < vocab && op.n[2]; i++) x[i] = by > 0 ? (Real)(by * t.slope * ((i == label) - exp_clamped(x[i] - lse))) : 0;
+    op.at<double>(4)[row] = logp, op.at<double>(5)[row] = by > 0 ? by * t.policy : 0,
+    op.at<double>(6)[row] = by > 0 ? by * t.kl : 0;
+    for (int i = 0; i < vocab && op.n[2]; i++)
+      x[i] = by > 0 ? (Real)(by * t.slope * ((i == label) - exp_clamped(x[i] - lse))) : 0;
   }
 }

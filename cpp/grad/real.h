@@ -39,7 +39,8 @@ static inline double exp_clamped(double x) {
   double r = x - n * 0.6931471803691238;
   r -= n * 1.9082149292705877e-10;
   double sum = 1.0 / 6227020800.0;
-  constexpr double series[] = {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0};
+  constexpr double series[] = {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720,
+                               1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
   for (double c : series) sum = sum * r + c;
   return sum * __builtin_bit_cast(double, ((int64_t)n + 1023) << 52);
 }

@@ -44,7 +44,8 @@ double dot(const Real* a, const Real* b, int count) {
 //   n: heads, kv heads, head_dim, block, init, local, chosen, words, size, stride, coarse, scratch of a lane (doubles, a third of it windows)
 //   p: q, documents, their number, fine keys, coarse keys, mask, scratch      f: 1 / sqrt(head_dim)
 void choose_blocks(const Op& op, Lane& lane) {
-  const int heads = op.n[0], kv = op.n[1], dim = op.n[2], block = op.n[3], words = op.n[7], size = op.n[8], stride = op.n[9], group = heads / kv;
+  const int heads = op.n[0], kv = op.n[1], dim = op.n[2], block = op.n[3], words = op.n[7], size = op.n[8], stride = op.n[9],
+            group = heads / kv;
   const SparseDocument* documents = op.at<SparseDocument>(1);
   const int count = *op.at<int32_t>(2), third = op.n[11] / 3;
   double *s = op.at<double>(6) + (size_t)lane.index * op.n[11], *weights = s + third, *scores = weights + third;

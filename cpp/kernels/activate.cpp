@@ -5,7 +5,8 @@ constexpr float kSlope = 1.5957691216057308f, kCubic = 0.07135481627159905f;  //
 
 void gelu_multiply(float* gate, const float* up, int cols) {
   const Exp held = held_exp();
-  const v128_t least = held.least, most = wasm_f32x4_neg(least), slope = wasm_f32x4_splat(kSlope), cubic = wasm_f32x4_splat(kCubic);
+  const v128_t least = held.least, most = wasm_f32x4_neg(least), slope = wasm_f32x4_splat(kSlope),
+               cubic = wasm_f32x4_splat(kCubic);
   for (int k = 0; k < cols; k += 4) {
     v128_t g = wasm_v128_load(gate + k), w = wasm_f32x4_mul(g, madd_f32(wasm_f32x4_mul(g, g), cubic, slope));
     // Below -87, where e^-w leaves the range of floats, gelu is 0 to 1e-36.
@@ -26,7 +27,9 @@ void gelu_multiply_ref(float* gate, const float* up, int cols) {
 static inline v128_t tanh_f32(v128_t x, const Exp& e) {
   auto all = [](float f) { return wasm_f32x4_splat(f); };
   v128_t a = wasm_f32x4_abs(x), z = wasm_f32x4_mul(x, x);
-  v128_t p = madd_f32(madd_f32(madd_f32(madd_f32(all(-5.70498872745e-3f), z, all(2.06390887954e-2f)), z, all(-5.37397155531e-2f)), z, all(1.33314422036e-1f)), z, all(-3.33332819422e-1f));
+  v128_t p = madd_f32(madd_f32(madd_f32(madd_f32(all(-5.70498872745e-3f), z, all(2.06390887954e-2f)), z, all(-5.37397155531e-2f)),
+                               z, all(1.33314422036e-1f)),
+                      z, all(-3.33332819422e-1f));
   v128_t low = madd_f32(wasm_f32x4_mul(x, z), p, x);
   v128_t power = exp_f32(wasm_f32x4_pmin(all(40), wasm_f32x4_add(a, a)), e);
   v128_t high = wasm_f32x4_sub(e.one, wasm_f32x4_div(all(2), wasm_f32x4_add(power, e.one)));
@@ -38,7 +41,8 @@ void soft_cap(float* x, int count, float cap) {
   const Exp held = held_exp();
   const v128_t c = wasm_f32x4_splat(cap), by = wasm_f32x4_splat(1.0f / cap);
   int k = 0;
-  for (; k + 4 <= count; k += 4) wasm_v128_store(x + k, wasm_f32x4_mul(tanh_f32(wasm_f32x4_mul(wasm_v128_load(x + k), by), held), c));
+  for (; k + 4 <= count; k += 4)
+    wasm_v128_store(x + k, wasm_f32x4_mul(tanh_f32(wasm_f32x4_mul(wasm_v128_load(x + k), by), held), c));
   if (k == count) return;
   float rest[4] = {};
   for (int i = k; i < count; i++) rest[i - k] = x[i];

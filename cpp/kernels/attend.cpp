@@ -63,7 +63,8 @@ static void soften(Query* queries, float* scores, int slot, float* shrink, const
     const v128_t base = wasm_v128_load32_splat(from + n);
 #pragma clang loop unroll(disable)
     for (int j = 0; j < kTile; j += 8, s += 8) {
-      v128_t p = exp_f32(wasm_f32x4_sub(wasm_v128_load(s), base), held), q = exp_f32(wasm_f32x4_sub(wasm_v128_load(s + 4), base), held);
+      v128_t p = exp_f32(wasm_f32x4_sub(wasm_v128_load(s), base), held),
+             q = exp_f32(wasm_f32x4_sub(wasm_v128_load(s + 4), base), held);
       wasm_v128_store(s, p), wasm_v128_store(s + 4, q);
       sum[n] = wasm_f32x4_add(wasm_f32x4_add(sum[n], p), q);
     }

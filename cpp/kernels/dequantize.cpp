@@ -6,7 +6,8 @@ int file_block(int type) { return type == kFileF32 || type == kFileF16 || type =
 int file_block_bytes(int type) {
   switch (type) {
     case kFileF32: return 4;
-    case kFileF16: case kFileBF16: return 2;
+    case kFileF16:
+    case kFileBF16: return 2;
     case kFileQ4_0: return 18;
     case kFileQ4_1: return 20;
     case kFileQ5_0: return 22;
@@ -64,7 +65,8 @@ static void q45_k(const uint8_t* p, float* x, bool five) {
 
 // 16 codes of 6 bits, less 32, times scale.
 static void put_six(float* x, v128_t low, v128_t high, float scale) {
-  v128_t q = wasm_i8x16_sub(wasm_v128_or(low, wasm_i8x16_shl(high, 4)), wasm_i8x16_const_splat(32)), unit = wasm_f32x4_splat(scale);
+  v128_t q = wasm_i8x16_sub(wasm_v128_or(low, wasm_i8x16_shl(high, 4)), wasm_i8x16_const_splat(32)),
+         unit = wasm_f32x4_splat(scale);
   v128_t a = wasm_i16x8_extend_low_i8x16(q), b = wasm_i16x8_extend_high_i8x16(q);
   wasm_v128_store(x, wasm_f32x4_mul(unit, wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(a))));
   wasm_v128_store(x + 4, wasm_f32x4_mul(unit, wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(a))));
@@ -83,7 +85,8 @@ static void q6_k(const uint8_t* p, float* x) {
       v128_t low[] = {wasm_v128_load(from), wasm_v128_load(from + 32)}, high = wasm_v128_load(p + 128 + 32 * n + 16 * h);
       for (int part = 0; part < 4; part++) {
         v128_t l = wasm_v128_and(part < 2 ? low[part & 1] : wasm_u16x8_shr(low[part & 1], 4), nibble);
-        put_six(x + 128 * n + 32 * part + 16 * h, l, wasm_v128_and(wasm_u16x8_shr(high, 2 * part), pair), d * (float)scales[8 * n + h + 2 * part]);
+        put_six(x + 128 * n + 32 * part + 16 * h, l, wasm_v128_and(wasm_u16x8_shr(high, 2 * part), pair),
+                d * (float)scales[8 * n + h + 2 * part]);
       }
     }
 }
@@ -105,7 +108,8 @@ void dequantize_block(int type, const uint8_t* p, float* x) {
     case kFileF32: __builtin_memcpy(x, p, 4); return;
     case kFileF16: x[0] = half(p); return;
     case kFileBF16: x[0] = bfloat_to_float(half_at(p, 0)); return;
-    case kFileQ4_0: case kFileQ4_1: {
+    case kFileQ4_0:
+    case kFileQ4_1: {
       bool plus = type == kFileQ4_1;
       float d = half(p), m = plus ? half(p + 2) : 0;
       const uint8_t* qs = p + (plus ? 4 : 2);
@@ -115,7 +119,8 @@ void dequantize_block(int type, const uint8_t* p, float* x) {
       }
       return;
     }
-    case kFileQ5_0: case kFileQ5_1: {
+    case kFileQ5_0:
+    case kFileQ5_1: {
       bool plus = type == kFileQ5_1;
       float d = half(p), m = plus ? half(p + 2) : 0;
       const uint8_t *high = p + (plus ? 4 : 2), *qs = high + 4;

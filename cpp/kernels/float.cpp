@@ -6,7 +6,8 @@ static inline void column(const uint8_t* at, v128_t mask, v128_t up, v128_t* low
   if constexpr (Kind == kF32) {
     *low = wasm_v128_load(at), *high = wasm_v128_load(at + 16);
   } else if constexpr (Kind == kF16) {
-    *low = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), *high = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+    *low = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+    *high = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
   } else {
     *low = wasm_i32x4_shl(wasm_u32x4_load16x4(at), 16), *high = wasm_i32x4_shl(wasm_u32x4_load16x4(at + 8), 16);
   }
@@ -51,11 +52,11 @@ static void tiles(const Tensor& w, const Inputs& in, const Output& out, int toke
   if (Kind == kF32 && n == 1)
     for (; begin + 4 <= end; begin += 4) tile<Kind, 4, 1>(w, in, out, token, begin);
   for (int p = begin; p < end; p++) switch (n) {
-    case 1: tile<Kind, 1, 1>(w, in, out, token, p); break;
-    case 2: tile<Kind, 1, 2>(w, in, out, token, p); break;
-    case 3: tile<Kind, 1, 3>(w, in, out, token, p); break;
-    default: tile<Kind, 1, 4>(w, in, out, token, p);
-  }
+      case 1: tile<Kind, 1, 1>(w, in, out, token, p); break;
+      case 2: tile<Kind, 1, 2>(w, in, out, token, p); break;
+      case 3: tile<Kind, 1, 3>(w, in, out, token, p); break;
+      default: tile<Kind, 1, 4>(w, in, out, token, p);
+    }
 }
 
 void float_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {

@@ -44,10 +44,14 @@ static auto kernel_of(int kind) {
   bool wide = form_of(kind) != kDot16;
 #endif
   switch (kind) {
-    case kF32: case kF16: case kBF16: return float_gemm;
-    case kInt4: case kInt4Min: return wide ? int4_wide : int4_gemm;
+    case kF32:
+    case kF16:
+    case kBF16: return float_gemm;
+    case kInt4:
+    case kInt4Min: return wide ? int4_wide : int4_gemm;
     case kInt6: return wide ? int6_wide : int6_gemm;
-    case kInt8: case kInt8Min: return wide ? int8_wide : int8_gemm;
+    case kInt8:
+    case kInt8Min: return wide ? int8_wide : int8_gemm;
     default: return wide ? ternary_wide : ternary_gemm;
   }
 }

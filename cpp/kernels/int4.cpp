@@ -39,7 +39,8 @@ KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, v128_t nibb
     v128_t w0 = wasm_v128_load(codes + 32 * i), w1 = wasm_v128_load(codes + 32 * i + 16);
 #pragma clang loop unroll(full)
     for (int h = 0; h < 2; h++) {
-      v128_t e0 = wasm_v128_and(h ? wasm_u16x8_shr(w0, 4) : w0, nibble), e1 = wasm_v128_and(h ? wasm_u16x8_shr(w1, 4) : w1, nibble);
+      v128_t e0 = wasm_v128_and(h ? wasm_u16x8_shr(w0, 4) : w0, nibble),
+             e1 = wasm_v128_and(h ? wasm_u16x8_shr(w1, 4) : w1, nibble);
       v128_t o0 = wasm_u16x8_shr(w0, 8 + 4 * h), o1 = wasm_u16x8_shr(w1, 8 + 4 * h);
       if (h == 0) o0 = wasm_v128_and(o0, nibble), o1 = wasm_v128_and(o1, nibble);
       for (int t = 0; t < N; t++) {
@@ -72,7 +73,8 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
     for (int b = 0; b < blocks; b++, at += Min ? 160 : 144) {
       v128_t a[N], c[N];
       block<N>(at + (Min ? 32 : 16), x, nibble, a, c);
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
       for (int t = 0; t < N; t++) {
         v128_t i0 = widen(a[t], ones), i1 = widen(c[t], ones), scale = wasm_v128_load32_splat(&s[t]->scale);
         if constexpr (!Min) {
@@ -83,7 +85,8 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
         if constexpr (Min) {
           v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up), m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
+          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up),
+                 m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
           low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
         }
         x[t] += kBlock, s[t]++;

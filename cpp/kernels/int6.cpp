@@ -6,7 +6,8 @@
 // Codes times x over a block of 32 columns, scaled by the int8 scales: rows 0-3 and 4-7 of N tokens. At most
 // 2 * 128 * 16 * 32 * 127 < 2^24: exact as float32 as well.
 template <int N>
-KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* centres, v128_t six, v128_t (&sums)[2][N]) {
+KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* centres, v128_t six,
+                       v128_t (&sums)[2][N]) {
 #pragma clang loop unroll(full)
   for (int s = 0; s < 2; s++) {
     const uint8_t* codes = at + 16 + 96 * s;
@@ -49,7 +50,8 @@ KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCen
 // acc += sums * activation scale.
 template <int N>
 KERNEL_PART void scale_block(const v128_t (&sums)[N], const BlockScale* const* scales, v128_t (&acc)[N]) {
-  for (int t = 0; t < N; t++) acc[t] = madd_f32(wasm_f32x4_convert_i32x4(sums[t]), wasm_v128_load32_splat(&scales[t]->scale), acc[t]);
+  for (int t = 0; t < N; t++)
+    acc[t] = madd_f32(wasm_f32x4_convert_i32x4(sums[t]), wasm_v128_load32_splat(&scales[t]->scale), acc[t]);
 }
 
 template <int N>
@@ -76,7 +78,8 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         scale_block<N>(sums[0], s, acc[0]), scale_block<N>(sums[1], s, acc[1]);
         for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++, c[t]++;
       }
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up),
+             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
       for (int t = 0; t < N; t++) low[t] = madd_f32(acc[0][t], d0, low[t]), high[t] = madd_f32(acc[1][t], d1, high[t]);
     }
     for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);

@@ -21,7 +21,8 @@ struct Centred<kExtended> {
 
 // Rows of `Halves` halves of the panel from h on: together where registers hold them.
 template <int N, Form F, int Halves>
-KERNEL_PART void halves(const uint8_t* at, const Fours<F, 32> (&xs)[N], const v128_t (&centres)[N][2], v128_t six, int h, v128_t (&sums)[2][N]) {
+KERNEL_PART void halves(const uint8_t* at, const Fours<F, 32> (&xs)[N], const v128_t (&centres)[N][2], v128_t six, int h,
+                        v128_t (&sums)[2][N]) {
   v128_t scales[Halves];
 #pragma clang loop unroll(full)
   for (int i = 0; i < Halves; i++) scales[i] = wasm_i16x8_load8x8(at + 8 * (h + i));  // of columns 0-15 and 16-31, in turns
@@ -63,7 +64,8 @@ KERNEL_PART void halves(const uint8_t* at, const Fours<F, 32> (&xs)[N], const v1
 }
 
 template <int N, Form F>
-KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* from, v128_t six, v128_t (&sums)[2][N]) {
+KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* from, v128_t six,
+                       v128_t (&sums)[2][N]) {
   Fours<F, 32> xs[N];
   v128_t centres[N][2];
   for (int t = 0; t < N; t++) {

@@ -5,13 +5,15 @@
 #ifdef __wasm_relaxed_simd__
 
 template <int N, bool Centred>
-KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, const BlockScale* const* scales, v128_t nibble, v128_t ones, v128_t (&low)[N], v128_t (&high)[N]) {
+KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, const BlockScale* const* scales, v128_t nibble, v128_t ones,
+                       v128_t (&low)[N], v128_t (&high)[N]) {
   v128_t l[2][N], h[2][N];
 #pragma clang loop unroll(full)
   for (int j = 0; j < 16; j++) {
     // One or two tokens: both halves of the panel together. More: rows 0-3, then 4-7, which is what the registers hold.
     int half = N > 2 ? j / 8 : j % 2, i = N > 2 ? j % 8 : j / 2;
-    v128_t w = wasm_v128_load(codes + 32 * i + 16 * half), wl = wasm_v128_and(w, nibble), wh = wasm_v128_and(wasm_u16x8_shr(w, 4), nibble);
+    v128_t w = wasm_v128_load(codes + 32 * i + 16 * half), wl = wasm_v128_and(w, nibble),
+           wh = wasm_v128_and(wasm_u16x8_shr(w, 4), nibble);
     for (int t = 0; t < N; t++) {
       v128_t xs = wasm_v128_load32_splat(x[t] + 4 * i), dl = dot_i8_u7(xs, wl), dh = dot_i8_u7(xs, wh);
       l[half][t] = i ? wasm_i16x8_add(l[half][t], dl) : dl, h[half][t] = i ? wasm_i16x8_add(h[half][t], dh) : dh;
@@ -33,7 +35,8 @@ constexpr Held kMask = kLowNibbles;
 #else
 
 template <int N, bool Centred>
-KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, const BlockScale* const* scales, v128_t bytes, v128_t, v128_t (&low)[N], v128_t (&high)[N]) {
+KERNEL_PART void block(const uint8_t* codes, const int8_t* const* x, const BlockScale* const* scales, v128_t bytes, v128_t,
+                       v128_t (&low)[N], v128_t (&high)[N]) {
   for (int t = 0; t < N; t++) low[t] = high[t] = wasm_i32x4_const_splat(0);
 #pragma clang loop unroll(disable)
   for (int i = 0; i < 8; i++) {
@@ -70,14 +73,16 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
     for (int b = 0; b < blocks; b++, at += Min ? 288 : 272) {
       v128_t a[N], c[N];
       block<N, !Min>(at + (Min ? 32 : 16), x, s, part, ones, a, c);
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
       for (int t = 0; t < N; t++) {
         v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
         low[t] = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), low[t]);
         high[t] = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), high[t]);
         if constexpr (Min) {
           v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up), m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
+          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up),
+                 m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
           low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
         }
         x[t] += kBlock, s[t]++;

@@ -16,17 +16,22 @@ KERNEL_PART void extended(const uint8_t* codes, const int8_t* const* x, v128_t f
   for (int j = 0; j < 8; j++) {
     // One or two tokens: both halves of the panel together. More: rows 0-3, then 4-7, which is what the registers hold.
     int h = N > 2 ? j / 4 : j % 2, i = N > 2 ? j % 4 * 2 : j / 2 * 2;
-    v128_t w0 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 16 * h), flip), w1 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 32 + 16 * h), flip);
+    v128_t w0 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 16 * h), flip),
+           w1 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 32 + 16 * h), flip);
 #pragma clang loop unroll(full)
     for (int t = 0; t < N; t++) {
       v128_t a = wasm_i16x8_add(wasm_i16x8_extmul_low_i8x16(xs[t][i], w0), wasm_i16x8_extmul_low_i8x16(xs[t][i + 1], w1));
       v128_t b = wasm_i16x8_add(wasm_i16x8_extmul_high_i8x16(xs[t][i], w0), wasm_i16x8_extmul_high_i8x16(xs[t][i + 1], w1));
-      sum[h][0][t] = wasm_i32x4_add(sum[h][0][t], wasm_i32x4_extadd_pairwise_i16x8(a)), sum[h][1][t] = wasm_i32x4_add(sum[h][1][t], wasm_i32x4_extadd_pairwise_i16x8(b));
+      sum[h][0][t] = wasm_i32x4_add(sum[h][0][t], wasm_i32x4_extadd_pairwise_i16x8(a)),
+      sum[h][1][t] = wasm_i32x4_add(sum[h][1][t], wasm_i32x4_extadd_pairwise_i16x8(b));
       pin(sum[h][0][t]), pin(sum[h][1][t]);
     }
   }
   for (int t = 0; t < N; t++) {
-    auto rows = [&](v128_t (&part)[2][N]) { return wasm_i32x4_add(wasm_i32x4_shuffle(part[0][t], part[1][t], 0, 2, 4, 6), wasm_i32x4_shuffle(part[0][t], part[1][t], 1, 3, 5, 7)); };
+    auto rows = [&](v128_t(&part)[2][N]) {
+      return wasm_i32x4_add(wasm_i32x4_shuffle(part[0][t], part[1][t], 0, 2, 4, 6),
+                            wasm_i32x4_shuffle(part[0][t], part[1][t], 1, 3, 5, 7));
+    };
     low[t] = wasm_i32x4_add(low[t], rows(sum[0])), high[t] = wasm_i32x4_add(high[t], rows(sum[1]));
   }
 }
@@ -38,7 +43,8 @@ KERNEL_PART void dots(const uint8_t* codes, const int8_t* const* x, v128_t flip,
   for (int t = 0; t < N; t++) xs[t].load(x[t]), a[t].begin(low[t]), c[t].begin(high[t]);
 #pragma clang loop unroll(full)
   for (int i = 0; i < 8; i++) {
-    v128_t w0 = wasm_v128_xor(wasm_v128_load(codes + 32 * i), flip), w1 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 16), flip);
+    v128_t w0 = wasm_v128_xor(wasm_v128_load(codes + 32 * i), flip),
+           w1 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 16), flip);
     for (int t = 0; t < N; t++) {
       v128_t four = xs[t][i];
       a[t].add(four, w0, false), c[t].add(four, w1, false);

@@ -31,7 +31,8 @@ static inline bool has_min(int kind) { return kind == kInt4Min || kind == kInt8M
 static inline int block_bytes(int kind) {
   switch (kind) {
     case kF32: return 32 * 32;
-    case kF16: case kBF16: return 32 * 16;
+    case kF16:
+    case kBF16: return 32 * 16;
     case kInt4: return 16 + 128;
     case kInt4Min: return 32 + 128;
     case kInt6: return 16 + 192;

@@ -15,7 +15,8 @@ void rms_norm(const float* x, const float* w, float* y, int cols, float eps, flo
   for (int i = k; i < cols; i++) sum += (double)x[i] * x[i];
   float factor = (float)(scale / __builtin_sqrt(sum / cols + eps));
   v128_t f = wasm_f32x4_splat(factor);
-  for (k = 0; k + 4 <= cols; k += 4) wasm_v128_store(y + k, wasm_f32x4_mul(wasm_f32x4_mul(wasm_v128_load(x + k), f), wasm_v128_load(w + k)));
+  for (k = 0; k + 4 <= cols; k += 4)
+    wasm_v128_store(y + k, wasm_f32x4_mul(wasm_f32x4_mul(wasm_v128_load(x + k), f), wasm_v128_load(w + k)));
   for (; k < cols; k++) y[k] = x[k] * factor * w[k];
 }
 

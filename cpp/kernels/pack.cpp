@@ -8,10 +8,13 @@ int packed_kind(int type) {
     case kFileF16: return kF16;
     case kFileBF16: return kBF16;
     case kFileQ4_0: return kInt4;
-    case kFileQ4_1: case kFileQ4_K: return kInt4Min;
-    case kFileQ5_1: case kFileQ5_K: return kInt8Min;
+    case kFileQ4_1:
+    case kFileQ4_K: return kInt4Min;
+    case kFileQ5_1:
+    case kFileQ5_K: return kInt8Min;
     case kFileQ6_K: return kInt6;
-    case kFileTQ1_0: case kFileTQ2_0: return kTernary;
+    case kFileTQ1_0:
+    case kFileTQ2_0: return kTernary;
     default: return kInt8;
   }
 }
@@ -31,7 +34,8 @@ static void put_codes(int kind, uint8_t* at, int r, const uint8_t* q) {
   if (kind == kInt4 || kind == kInt4Min) {
     for (int i = 0; i < 4; i++) put_word(at + 32 * i, word_at(q, i) | word_at(q, i + 4) << 4);
   } else if (kind == kTernary) {
-    for (int c = 0; c < 2; c++, q += 16) put_word(at + 32 * c, word_at(q, 0) | word_at(q, 1) << 2 | word_at(q, 2) << 4 | word_at(q, 3) << 6);
+    for (int c = 0; c < 2; c++, q += 16)
+      put_word(at + 32 * c, word_at(q, 0) | word_at(q, 1) << 2 | word_at(q, 2) << 4 | word_at(q, 3) << 6);
   } else {
     for (int i = 0; i < 8; i++) put_word(at + 32 * i, word_at(q, i));
   }
@@ -104,7 +108,8 @@ static void pack_q6_k(const Tensor& w, int row, int super, const uint8_t* p) {
       high = wasm_v128_and(part < 2 ? wasm_i16x8_shl(high, 4 - 2 * part) : wasm_u16x8_shr(high, 2 * part - 4), pair);
       v128_t q = wasm_v128_or(low, high);
       at[2 * r + s] = p[192 + 2 * b + s];
-      put_sixes(at + 16 + 96 * s + r / 4 * 16 + r % 4 * 4, wasm_u32x4_extract_lane(q, 0), wasm_u32x4_extract_lane(q, 1), wasm_u32x4_extract_lane(q, 2), wasm_u32x4_extract_lane(q, 3));
+      put_sixes(at + 16 + 96 * s + r / 4 * 16 + r % 4 * 4, wasm_u32x4_extract_lane(q, 0), wasm_u32x4_extract_lane(q, 1),
+                wasm_u32x4_extract_lane(q, 2), wasm_u32x4_extract_lane(q, 3));
     }
 }
 
@@ -114,7 +119,8 @@ static void pack_tq2(const Tensor& w, int row, int super, const uint8_t* p) {
   alignas(16) uint8_t q[kBlock];
   for (int j = 0; j < 8; j++) {
     const uint8_t* from = p + j / 4 * 32;
-    for (int i = 0; i < kBlock; i += 16) wasm_v128_store(q + i, wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(from + i), j % 4 * 2), mask));
+    for (int i = 0; i < kBlock; i += 16)
+      wasm_v128_store(q + i, wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(from + i), j % 4 * 2), mask));
     put_block(w, row, super * 8 + j, q, half_at(p, 32), 0);
   }
 }
@@ -189,7 +195,8 @@ void pack_row(const Tensor& w, int row, int type, const uint8_t* from) {
   }
 }
 
-void pack_gptq(const Tensor& w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros, int group, bool plus_one, int row_begin, int row_end) {
+void pack_gptq(const Tensor& w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros,
+               int group, bool plus_one, int row_begin, int row_end) {
   uint8_t q[kBlock];
   for (int row = row_begin; row < row_end; row++)
     for (int word = 0; word < count; word += 4) {

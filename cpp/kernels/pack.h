@@ -4,11 +4,24 @@
 
 // ggml type ids of the types that can be read.
 enum FileType : int32_t {
-  kFileF32 = 0, kFileF16 = 1, kFileQ4_0 = 2, kFileQ4_1 = 3, kFileQ5_0 = 6, kFileQ5_1 = 7, kFileQ8_0 = 8, kFileQ2_K = 10,
-  kFileQ3_K = 11, kFileQ4_K = 12, kFileQ5_K = 13, kFileQ6_K = 14, kFileBF16 = 30, kFileTQ1_0 = 34, kFileTQ2_0 = 35,
+  kFileF32 = 0,
+  kFileF16 = 1,
+  kFileQ4_0 = 2,
+  kFileQ4_1 = 3,
+  kFileQ5_0 = 6,
+  kFileQ5_1 = 7,
+  kFileQ8_0 = 8,
+  kFileQ2_K = 10,
+  kFileQ3_K = 11,
+  kFileQ4_K = 12,
+  kFileQ5_K = 13,
+  kFileQ6_K = 14,
+  kFileBF16 = 30,
+  kFileTQ1_0 = 34,
+  kFileTQ2_0 = 35,
 };
 
-int file_block(int type);        // elements
+int file_block(int type);  // elements
 int file_block_bytes(int type);
 
 // The kind that a file type is packed as without loss beyond half scales:
@@ -26,4 +39,5 @@ void pack_row(const Tensor& w, int row, int type, const uint8_t* from);
 // Packs `count` words of the k axis of a GPTQ weight: qweight (count, cols of words = rows of w), from input 8 * first on;
 // scales (groups, rows) halves; zeros (groups, rows / 8) packed nibbles or null (then 8). plus_one: v1 files store zero - 1.
 // Every input block of 32 must be given whole (first and count are multiples of 4).
-void pack_gptq(const Tensor& w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros, int group, bool plus_one, int row_begin, int row_end);
+void pack_gptq(const Tensor& w, const uint32_t* qweight, int first, int count, const uint16_t* scales, const uint32_t* zeros,
+               int group, bool plus_one, int row_begin, int row_end);

@@ -5,7 +5,8 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
   for (int b = 0; b < cols; b += block, scales++) {
     v128_t top = wasm_f32x4_const_splat(0);
     for (int k = b; k < b + block; k += 4) top = abs_max(top, wasm_v128_load(x + k));
-    float a = wasm_f32x4_extract_lane(top, 0), c = wasm_f32x4_extract_lane(top, 1), d = wasm_f32x4_extract_lane(top, 2), e = wasm_f32x4_extract_lane(top, 3);
+    float a = wasm_f32x4_extract_lane(top, 0), c = wasm_f32x4_extract_lane(top, 1), d = wasm_f32x4_extract_lane(top, 2),
+          e = wasm_f32x4_extract_lane(top, 3);
     float most = larger(larger(a, c), larger(d, e));
     if (!(a == a && c == c && d == d && e == e)) most = __builtin_nanf("");
     scales->scale = most / 127.0f;
@@ -18,7 +19,9 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
     }
     const v128_t scale = wasm_f32x4_splat(inverse);
     v128_t sum = wasm_i32x4_const_splat(0);
-    auto whole = [&](const float* at) { return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(at), scale), round), round); };
+    auto whole = [&](const float* at) {
+      return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(at), scale), round), round);
+    };
     v128_t part[2];
     for (int k = b; k < b + block; k += 32) {
 #pragma clang loop unroll(full)
@@ -26,7 +29,8 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
         const float* at = x + k + 16 * h;
         v128_t i0 = whole(at), i1 = whole(at + 4), i2 = whole(at + 8), i3 = whole(at + 12);
         part[h] = wasm_i32x4_add(wasm_i32x4_add(i0, i1), wasm_i32x4_add(i2, i3));
-        wasm_v128_store(q + k + 16 * h, wasm_i8x16_narrow_i16x8(wasm_i16x8_narrow_i32x4(i0, i1), wasm_i16x8_narrow_i32x4(i2, i3)));
+        wasm_v128_store(q + k + 16 * h,
+                        wasm_i8x16_narrow_i16x8(wasm_i16x8_narrow_i32x4(i0, i1), wasm_i16x8_narrow_i32x4(i2, i3)));
       }
       sum = wasm_i32x4_add(sum, wasm_i32x4_add(part[0], part[1]));
     }
@@ -34,7 +38,8 @@ void quantize(const float* x, int cols, int block, int8_t* q, BlockScale* scales
       v128_t centre = wasm_i32x4_dot_i16x8(wasm_i16x8_narrow_i32x4(part[0], part[1]), wasm_i16x8_const_splat(-32));
       wasm_v128_store64_lane(centres[b / block].centre, wasm_i16x8_narrow_i32x4(centre, centre), 0);
     }
-    scales->sum8 = 8 * (wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) + wasm_i32x4_extract_lane(sum, 3));
+    scales->sum8 = 8 * (wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) +
+                        wasm_i32x4_extract_lane(sum, 3));
   }
 }
 

@@ -5,7 +5,8 @@
 constexpr float kNothing = -1e30f;
 constexpr float kNone = -__builtin_inff();
 
-void weigh_tile(const Query* queries, int count, const float* keys, int dim, int visible, float* weights, float* most, float* sum) {
+void weigh_tile(const Query* queries, int count, const float* keys, int dim, int visible, float* weights, float* most,
+                float* sum) {
   const Exp held = held_exp();
   score_tile(queries, count, keys, dim, weights);
   for (int n = 0; n < count; n++) {
@@ -28,7 +29,8 @@ static void combine(const float* most, const float* sum, int tiles, int lanes, i
   v128_t m = wasm_v128_load(most + g), s = wasm_f32x4_const_splat(0);
   for (int t = 1; t < tiles; t++) m = wasm_f32x4_pmax(m, wasm_v128_load(most + t * lanes + g));
   const Exp held = held_exp();
-  for (int t = 0; t < tiles; t++) s = madd_f32(wasm_v128_load(sum + t * lanes + g), exp_f32(wasm_f32x4_sub(wasm_v128_load(most + t * lanes + g), m), held), s);
+  for (int t = 0; t < tiles; t++)
+    s = madd_f32(wasm_v128_load(sum + t * lanes + g), exp_f32(wasm_f32x4_sub(wasm_v128_load(most + t * lanes + g), m), held), s);
   *top = m, *total = s;
 }
 
@@ -66,7 +68,8 @@ static void coarse_factors(const Choice& c, int tiles, int coarse_tiles) {
   }
   const Exp held = held_exp();
   v128_t down = wasm_f32x4_splat(largest);
-  for (int i = 0; i < tiles * lanes; i += 4) wasm_v128_store(c.most + i, exp_f32(wasm_f32x4_sub(wasm_v128_load(c.most + i), down), held));
+  for (int i = 0; i < tiles * lanes; i += 4)
+    wasm_v128_store(c.most + i, exp_f32(wasm_f32x4_sub(wasm_v128_load(c.most + i), down), held));
 }
 
 void weigh_windows(const Choice& c, int visible, int coarse_visible) {
@@ -95,7 +98,9 @@ void pool_blocks(const float* windows, int visible, int per, int begin, int end,
 }
 
 // Whether block a is a worse choice than b.
-static bool worse(const float* blocks, int32_t a, int32_t b) { return blocks[a] < blocks[b] || (blocks[a] == blocks[b] && a > b); }
+static bool worse(const float* blocks, int32_t a, int32_t b) {
+  return blocks[a] < blocks[b] || (blocks[a] == blocks[b] && a > b);
+}
 
 static void sift_down(const float* blocks, int32_t* heap, int count, int at) {
   for (int child; (child = 2 * at + 1) < count; at = child) {

@@ -11,18 +11,19 @@
 
 // Where one group's choice is worked out. `group` heads, `lanes` = group rounded up to 4.
 struct Choice {
-  float* weights;         // (tiles, group, 32): e^(score - most of the tile)
-  float *most, *sum;      // (tiles, lanes) of the fine windows; `most` becomes the factor of the tile's weights
-  float *most2, *sum2;    // (coarse tiles, lanes)
-  float* windows;         // (tiles * 32): S
-  float* blocks;          // R
+  float* weights;       // (tiles, group, 32): e^(score - most of the tile)
+  float *most, *sum;    // (tiles, lanes) of the fine windows; `most` becomes the factor of the tile's weights
+  float *most2, *sum2;  // (coarse tiles, lanes)
+  float* windows;       // (tiles * 32): S
+  float* blocks;        // R
   int group;
 };
 
 static inline int group_lanes(int group) { return (group + 3) & ~3; }
 
 // Weighs the first `visible` (1 to 32) windows of a tile of compressed keys (dim, 32). weights: (count, 32).
-void weigh_tile(const Query* queries, int count, const float* keys, int dim, int visible, float* weights, float* most, float* sum);
+void weigh_tile(const Query* queries, int count, const float* keys, int dim, int visible, float* weights, float* most,
+                float* sum);
 
 // S of `visible` windows, out of their tiles' weights; coarse_visible > 0: with LSE out of most2 and sum2. Coarse scores
 // are scaled down together when the largest weight of the group would be above 1.

@@ -16,7 +16,8 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
       low[t] = high[t] = wasm_f32x4_const_splat(0);
     }
     for (int g = 0; g < groups; g++) {
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
       at += 16;
       for (int i = 0; i < per_group; i++) {
         v128_t a[N], c[N];
@@ -25,7 +26,8 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
           v128_t w0 = wasm_v128_load(at), w1 = wasm_v128_load(at + 16);
 #pragma clang loop unroll(full)
           for (int field = 0; field < 4; field++) {
-            v128_t c0 = wasm_v128_and(field ? wasm_u16x8_shr(w0, 2 * field) : w0, pairs), c1 = wasm_v128_and(field ? wasm_u16x8_shr(w1, 2 * field) : w1, pairs);
+            v128_t c0 = wasm_v128_and(field ? wasm_u16x8_shr(w0, 2 * field) : w0, pairs),
+                   c1 = wasm_v128_and(field ? wasm_u16x8_shr(w1, 2 * field) : w1, pairs);
             for (int t = 0; t < N; t++) {
               v128_t xs = wasm_v128_load32_splat(x[t] + 4 * field);
               a[t] = wasm_i16x8_add(a[t], dot_i8_u7(xs, c0)), c[t] = wasm_i16x8_add(c[t], dot_i8_u7(xs, c1));
@@ -36,7 +38,8 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         }
         for (int t = 0; t < N; t++, s[t - 1]++) {
           v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3), scale = wasm_v128_load32_splat(&s[t]->scale);
-          v128_t i0 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(a[t], ones), sum), i1 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(c[t], ones), sum);
+          v128_t i0 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(a[t], ones), sum),
+                 i1 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(c[t], ones), sum);
           low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
           high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
         }

@@ -17,7 +17,9 @@ struct Fields {
     if (f <= kApart) return wasm_v128_and(w, masks[f]);
     return f == 1 ? field<F, 2, false>(w, masks[0]) : f == 2 ? field<F, 4, false>(w, masks[0]) : field<F, 6, true>(w, masks[0]);
   }
-  KERNEL_PART_METHOD void add(int f, v128_t x, v128_t code) { (f == 1 && kApart > 0 ? four : f == 2 && kApart > 1 ? sixteen : sum).add(x, code, false); }
+  KERNEL_PART_METHOD void add(int f, v128_t x, v128_t code) {
+    (f == 1 && kApart > 0 ? four : f == 2 && kApart > 1 ? sixteen : sum).add(x, code, false);
+  }
   KERNEL_PART_METHOD v128_t total() const {
     v128_t all = sum.total();
     if constexpr (kApart > 0) all = wasm_i32x4_add(all, wasm_i32x4_shr(four.total(), 2));
@@ -28,7 +30,8 @@ struct Fields {
 
 // 16 columns of all rows.
 template <int N, Form F>
-KERNEL_PART void add(Fields<N, F> (&low)[N], Fields<N, F> (&high)[N], const Fours<F, 16> (&xs)[N], v128_t w0, v128_t w1, const v128_t (&masks)[3]) {
+KERNEL_PART void add(Fields<N, F> (&low)[N], Fields<N, F> (&high)[N], const Fours<F, 16> (&xs)[N], v128_t w0, v128_t w1,
+                     const v128_t (&masks)[3]) {
 #pragma clang loop unroll(full)
   for (int f = 0; f < 4; f++) {
     v128_t c0 = Fields<N, F>::code(f, w0, masks), c1 = Fields<N, F>::code(f, w1, masks);

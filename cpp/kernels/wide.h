@@ -65,14 +65,16 @@ struct Sum<kExtended> {
   }
   // As i16x8.relaxed_dot leaves them: columns 2p and 2p + 1 of a row in lane 2 row + p.
   KERNEL_PART_METHOD v128_t pairs() const {
-    return wasm_i16x8_add(wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14), wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
+    return wasm_i16x8_add(wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14),
+                          wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
   }
   KERNEL_PART_METHOD v128_t total() const { return wasm_i32x4_add(start, wasm_i32x4_extadd_pairwise_i16x8(pairs())); }
 };
 
 // Half scales of rows 0-3 and 4-7.
 KERNEL_PART void half_scales(const uint8_t* at, v128_t mask, v128_t up, v128_t& d0, v128_t& d1) {
-  d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up), d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+  d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+  d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
 }
 
 // tile<N, ...>: the number of tokens as a constant.

@@ -69,7 +69,8 @@ void each_row(Lane& lane, const DraftStep& st, const float* x, int stride, const
   pool_barrier(lane);
 }
 
-void linears(Lane& lane, const DraftStep& st, const float* x, int stride, const Tensor* const* w, const Output* out, int weights) {
+void linears(Lane& lane, const DraftStep& st, const float* x, int stride, const Tensor* const* w, const Output* out,
+             int weights) {
   const Codes& c = st.s.codes;
   Inputs in = {x, c.q32, c.s32, c.c32, c.qt, c.st, st.count, stride, st.d.m.ternary_block};
   int total = 0;
@@ -197,13 +198,16 @@ void draft_task(void* arg, Lane& lane) {
   each_row(lane, st, s.o, s.heads, o, 1, [](int) {});
   Output add[] = {{s.x, s.hidden, m.residual_scale, true}};
   linears(lane, st, s.o, s.heads, o, add, 1);
-  each_row(lane, st, s.h, s.hidden, gate_up, 2, [&](int t) { norm_or_copy(st, s.x + (size_t)t * s.hidden, l.ffn_norm, s.h + (size_t)t * s.hidden, 1); });
+  each_row(lane, st, s.h, s.hidden, gate_up, 2,
+           [&](int t) { norm_or_copy(st, s.x + (size_t)t * s.hidden, l.ffn_norm, s.h + (size_t)t * s.hidden, 1); });
   Output to_inner[] = {{s.gate, s.inner, 1, false}, {s.up, s.inner, 1, false}};
   linears(lane, st, s.h, s.hidden, gate_up, to_inner, 2);
-  each_row(lane, st, s.gate, s.inner, down, 1, [&](int t) { silu_multiply(s.gate + (size_t)t * s.inner, s.up + (size_t)t * s.inner, s.inner); });
+  each_row(lane, st, s.gate, s.inner, down, 1,
+           [&](int t) { silu_multiply(s.gate + (size_t)t * s.inner, s.up + (size_t)t * s.inner, s.inner); });
   linears(lane, st, s.gate, s.inner, down, add, 1);
   for (int t, end; pool_claim(lane, st.count, pool_grain(st.count), &t, &end);)
-    for (; t < end; t++) __builtin_memcpy((float*)st.b.out + (size_t)t * m.hidden, s.x + (size_t)t * s.hidden, m.hidden * sizeof(float));
+    for (; t < end; t++)
+      __builtin_memcpy((float*)st.b.out + (size_t)t * m.hidden, s.x + (size_t)t * s.hidden, m.hidden * sizeof(float));
 }
 
 void head_task(void* arg, Lane& lane) {
@@ -211,7 +215,8 @@ void head_task(void* arg, Lane& lane) {
   const Model& m = st.d.m;
   const Tensor* w[] = {&m.head};
   each_row(lane, st, st.s.h, st.s.hidden, w, 1, [&](int t) {
-    norm_or_copy(st, (const float*)st.b.out + (size_t)st.picked[t] * m.hidden, m.norm, st.s.h + (size_t)t * st.s.hidden, m.logit_scale);
+    norm_or_copy(st, (const float*)st.b.out + (size_t)st.picked[t] * m.hidden, m.norm, st.s.h + (size_t)t * st.s.hidden,
+                 m.logit_scale);
   });
   Output out[] = {{(float*)st.b.logits, m.head.rows, 1, false}};
   linears(lane, st, st.s.h, st.s.hidden, w, out, 1);
@@ -231,7 +236,8 @@ int draft_logits_of(const DraftHead& head, const DraftBatch& b, const int32_t* p
   return pool_run(head_task, &st);
 }
 
-void draft_taps_of(const Model& m, const Batch& b, int context, const int32_t* picked, int count, float* out, int stride, bool normed, float scale) {
+void draft_taps_of(const Model& m, const Batch& b, int context, const int32_t* picked, int count, float* out, int stride,
+                   bool normed, float scale) {
   Scratch s = plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context);
   for (int i = 0; i < count; i++) {
     const float* x = s.x + (size_t)picked[i] * s.hidden;

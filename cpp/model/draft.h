@@ -9,7 +9,7 @@
 #include "../abi.h"
 
 struct DraftHead {
-  Model m;  // one layer, the target's embedding, the head's rows; m.norm: before the head (EAGLE-3), else 0
+  Model m;                     // one layer, the target's embedding, the head's rows; m.norm: before the head (EAGLE-3), else 0
   int32_t version, fc_inputs;  // 2 or 3; columns of fc
   Tensor fc;
   word bias;                     // (hidden) float32 or 0
@@ -39,4 +39,5 @@ int draft_logits_of(const DraftHead& head, const DraftBatch& b, const int32_t* p
 
 // Hidden states of rows picked[0 ... count) of the target's last step, as they are in its scratch, to out (count, stride):
 // times scale, after its final norm when `normed`.
-void draft_taps_of(const Model& m, const Batch& b, int context, const int32_t* picked, int count, float* out, int stride, bool normed, float scale);
+void draft_taps_of(const Model& m, const Batch& b, int context, const int32_t* picked, int count, float* out, int stride,
+                   bool normed, float scale);

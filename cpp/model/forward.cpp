@@ -63,7 +63,8 @@ int grain_of(int items, int rows) {
 }
 
 // One claim list over several weights that read the same rows: linears from `first` on of a layer, where rows may have adapters.
-void project(Lane& lane, const Inputs& in, const Tensor* const* w, const Output* out, int weights, const LoraRows* lora = nullptr, int first_linear = 0) {
+void project(Lane& lane, const Inputs& in, const Tensor* const* w, const Output* out, int weights, const LoraRows* lora = nullptr,
+             int first_linear = 0) {
   if (lora) lora_down(lane, *lora, in, first_linear, weights);
   int total = 0;
   for (int i = 0; i < weights; i++) total += panels(*w[i]);
@@ -106,7 +107,8 @@ void prepare(Lane& lane, const Step& st, const Layer& l) {
     for (int h = 0; h < heads; h++) rms_norm(x + h * d, (const float*)w, x + h * d, d, m.rms_eps, 1);
   };
   for (int t, end; pool_claim(lane, st.b.count, 1, &t, &end);) {
-    float *q = st.s.q + (size_t)t * st.s.heads, *k = st.s.k + (size_t)t * m.kv_heads * d, *v = st.s.v + (size_t)t * m.kv_heads * d;
+    float *q = st.s.q + (size_t)t * st.s.heads, *k = st.s.k + (size_t)t * m.kv_heads * d,
+          *v = st.s.v + (size_t)t * m.kv_heads * d;
     add_to(q, l.q_bias, 0, m.heads * d), add_to(k, l.k_bias, 0, m.kv_heads * d), add_to(v, l.v_bias, 0, m.kv_heads * d);
     norm(q, l.q_norm, m.heads), norm(k, l.k_norm, m.kv_heads);
   }
@@ -125,10 +127,12 @@ void turn_and_store(const Step& st, int layer, int t, int head) {
   const Scratch& s = st.s;
   int d = m.head_dim, group = m.heads / m.kv_heads;
   const float* angles = angles_of(st, layer, t);
-  for (int h = head * group; h < (head + 1) * group; h++) rope_turn(s.q + (size_t)t * s.heads + h * d, angles, turned(m), d, query_scale(m));
+  for (int h = head * group; h < (head + 1) * group; h++)
+    rope_turn(s.q + (size_t)t * s.heads + h * d, angles, turned(m), d, query_scale(m));
   float* key = s.k + ((size_t)t * m.kv_heads + head) * d;
   rope_turn(key, angles, turned(m), d, 1);
-  kv_write(m, *(const Sequence*)st.rows[t].sequence, layer, head, st.rows[t].slot, key, s.v + ((size_t)t * m.kv_heads + head) * d);
+  kv_write(m, *(const Sequence*)st.rows[t].sequence, layer, head, st.rows[t].slot, key,
+           s.v + ((size_t)t * m.kv_heads + head) * d);
 }
 
 void rotate_and_store(Lane& lane, const Step& st, int layer) {
@@ -142,10 +146,14 @@ KvView view(const Step& st, const Row& row, int layer, int head) { return kv_vie
 
 int window_of(const Step& st, int layer) { return st.m.rings ? ((const Layer*)st.m.layer)[layer].window : 0; }
 
-Query query_of(const Step& st, int layer, int t, int head, float* out) { return row_query(st.m, st.s, st.rows, t, head, out, window_of(st, layer)); }
+Query query_of(const Step& st, int layer, int t, int head, float* out) {
+  return row_query(st.m, st.s, st.rows, t, head, out, window_of(st, layer));
+}
 
 // Rows that attend_rows takes together: causal rows of a sequence, or branches of a tree.
-bool together(const Row& a, const Row& b) { return a.sequence == b.sequence && (mask_of(a) ? mask_of(b) && a.base == b.base : !mask_of(b)); }
+bool together(const Row& a, const Row& b) {
+  return a.sequence == b.sequence && (mask_of(a) ? mask_of(b) && a.base == b.base : !mask_of(b));
+}
 
 // Rows [t, stop) of one sequence against one KV head, span after span.
 void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int stop) {
@@ -199,16 +207,19 @@ void attend_spans(Lane& lane, const Step& st, int layer, const Tensor& w) {
   const Model& m = st.m;
   const Scratch& s = st.s;
   const Row& row = st.rows[0];
-  int group = m.heads / m.kv_heads, d = m.head_dim, limit = row.base, low = first_seen(row, window_of(st, layer)), skipped = low / kSpan;
+  int group = m.heads / m.kv_heads, d = m.head_dim, limit = row.base, low = first_seen(row, window_of(st, layer)),
+      skipped = low / kSpan;
   int spans = spans_of(limit) - skipped, items = spans * m.kv_heads;
   const float* angles = angles_of(st, layer, 0);
   for (int i, end; pool_claim(lane, items, 1, &i, &end);) {
-    int head = i / spans, span = i % spans, begin = (skipped + span) * kSpan, stop = limit < begin + kSpan ? limit : begin + kSpan;
+    int head = i / spans, span = i % spans, begin = (skipped + span) * kSpan,
+        stop = limit < begin + kSpan ? limit : begin + kSpan;
     if (begin < low) begin = low / kTile * kTile;
     Query queries[kQueries];
     float *scratch = lane_scratch(lane, s), *own = scratch + 2 * kTile * d;
     for (int g = 0; g < group; g++) {
-      queries[g] = row_query(m, s, st.rows, 0, head * group + g, span_part(m, s, spans, head * group + g, span) + 2, window_of(st, layer));
+      queries[g] =
+          row_query(m, s, st.rows, 0, head * group + g, span_part(m, s, spans, head * group + g, span) + 2, window_of(st, layer));
       __builtin_memcpy(own + g * d, queries[g].q, d * 4);
       rope_turn(own + g * d, angles, turned(m), d, query_scale(m));
       queries[g].q = own + g * d;
@@ -224,7 +235,11 @@ void attend_spans(Lane& lane, const Step& st, int layer, const Tensor& w) {
   }
   pool_barrier(lane);
   bool whole = whole_blocks(st, w);
-  merge_parts(lane, m, s, spans, [=](int) { return spans; }, [&](int head) { if (whole) quantize_head(st, w, 0, head); });
+  merge_parts(
+      lane, m, s, spans, [=](int) { return spans; },
+      [&](int head) {
+        if (whole) quantize_head(st, w, 0, head);
+      });
   if (!whole) quantize_output(lane, st, w);
 }
 
@@ -279,7 +294,8 @@ void attention(Lane& lane, const Step& st, int layer) {
   int count = st.b.count;
   bool dense = true, one = count == 1 && first.base == first.slot + 1 && !mask_of(first);
   for (int t = 0; t < count; t++) dense &= !is_sparse(m, st.rows[t]);
-  if (dense && one && first.base > kSpan && spans_of(first.base) - first_seen(first, window_of(st, layer)) / kSpan > 1) return attend_spans(lane, st, layer, w);
+  if (dense && one && first.base > kSpan && spans_of(first.base) - first_seen(first, window_of(st, layer)) / kSpan > 1)
+    return attend_spans(lane, st, layer, w);
   if (dense && (one || (count <= kHeadRows && m.kv_heads % pool_lanes() == 0))) return attend_heads(lane, st, layer, w);
   rotate_and_store(lane, st, layer);
   attend_stored(lane, st, layer);
@@ -290,7 +306,8 @@ void attention(Lane& lane, const Step& st, int layer) {
 void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in, const LoraRows* lora) {
   const Scratch& s = st.s;
   Output gate = {s.gate, s.inner, 1, false}, up = {s.up, s.inner, 1, false};
-  int unit = l.down.kind == kTernary ? st.m.ternary_block : kBlock, units = s.inner / unit, per = unit / kPanel, all = panels(l.gate);
+  int unit = l.down.kind == kTernary ? st.m.ternary_block : kBlock, units = s.inner / unit, per = unit / kPanel,
+      all = panels(l.gate);
   if (lora) lora_down(lane, *lora, in, kLoraGate, 2);
   for (int u, stop; pool_claim(lane, units, grain_of(units, in.tokens), &u, &stop);) {
     int begin = u * per, end = stop * per < all ? stop * per : all, first = u * unit, width = (stop - u) * unit;
@@ -343,7 +360,8 @@ void layers_task(void* arg, Lane& lane) {
     if (st.runs(kOut)) give(lane, st, inputs(st, s.o, s.codes, s.heads, count), l.o, l.o_bias, l.attn_post, lora, kLoraO);
     in = norm_rows(lane, st, l.ffn_norm, 1, count, Reads(l.gate, l.up));
     if (st.runs(kGateUp)) gate_up(lane, st, l, in, lora);
-    if (st.runs(kDown)) give(lane, st, inputs(st, s.gate, s.inner_codes, s.inner, count), l.down, l.down_bias, l.ffn_post, lora, kLoraDown);
+    if (st.runs(kDown))
+      give(lane, st, inputs(st, s.gate, s.inner_codes, s.inner, count), l.down, l.down_bias, l.ffn_post, lora, kLoraDown);
   }
 }
 
@@ -372,10 +390,14 @@ void head_task(void* arg, Lane& lane) {
 
 }  // namespace
 
-uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) { return plan_scratch(m, 0, rows, lanes, context).bytes; }
+uint64_t scratch_bytes_of(const Model& m, int rows, int lanes, int context) {
+  return plan_scratch(m, 0, rows, lanes, context).bytes;
+}
 
 int forward_layers(const Model& m, const Batch& b, int context, int begin, int end, int phases) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), begin, end, context, nullptr, 7, phases};
+  Step st = {
+      m, b,     (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), begin, end, context, nullptr,
+      7, phases};
   for (int i = 0; i < b.count; i++) st.adapted |= (bool)lora_of(st.rows[i]);
   if (begin == 0) windows_overwritten(st.rows, b.count);
   int status = pool_run(layers_task, &st);
@@ -384,7 +406,9 @@ int forward_layers(const Model& m, const Batch& b, int context, int begin, int e
 }
 
 int forward_attention(const Model& m, const Batch& b, int context, int layer, const float* q, float* o, int parts) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), layer, layer + 1, context, nullptr, parts};
+  Step st = {
+      m,       b,    (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), layer, layer + 1, context,
+      nullptr, parts};
   size_t width = (size_t)m.heads * m.head_dim;
   for (int t = 0; t < b.count; t++) __builtin_memcpy(st.s.q + (size_t)t * st.s.heads, q + t * width, width * 4);
   int status = pool_run(attention_task, &st);
@@ -399,6 +423,7 @@ const int32_t* forward_choices(const Model& m, const Batch& b, int context, int*
 }
 
 int forward_head(const Model& m, const Batch& b, int context, const int32_t* picked, int count, int phases) {
-  Step st = {m, b, (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), 0, count, context, picked, 7, phases};
+  Step st = {m, b,     (const Row*)b.rows, plan_scratch(m, b.scratch.at, b.capacity, b.lanes, context), 0, count, context, picked,
+             7, phases};
   return pool_run(head_task, &st);
 }

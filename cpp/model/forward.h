@@ -8,7 +8,14 @@
 
 // The kinds of operation of a step. A profile runs them one at a time, on whatever the scratch holds.
 enum Phase : int {
-  kEmbed = 1, kNorm = 2, kQkv = 4, kAttend = 8, kOut = 16, kGateUp = 32, kDown = 64, kHead = 128,
+  kEmbed = 1,
+  kNorm = 2,
+  kQkv = 4,
+  kAttend = 8,
+  kOut = 16,
+  kGateUp = 32,
+  kDown = 64,
+  kHead = 128,
   kAllPhases = 255,
 };
 

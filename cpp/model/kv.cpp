@@ -14,7 +14,8 @@ void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, 
   if (m.kv_type == kKvF32) {
     for (int d = 0; d < dim; d++) ((float*)kt)[d * kTile + j] = key[d], ((float*)vt)[j * dim + d] = value[d];
   } else if (m.kv_type == kKvF16) {
-    for (int d = 0; d < dim; d++) ((uint16_t*)kt)[d * kTile + j] = float_to_half(key[d]), ((uint16_t*)vt)[j * dim + d] = float_to_half(value[d]);
+    for (int d = 0; d < dim; d++)
+      ((uint16_t*)kt)[d * kTile + j] = float_to_half(key[d]), ((uint16_t*)vt)[j * dim + d] = float_to_half(value[d]);
   } else {
     ((float*)(kt + dim * kTile))[j] = quantize_vector(key, dim, (int8_t*)kt + j, kTile);
     ((float*)(vt + dim * kTile))[j] = quantize_vector(value, dim, (int8_t*)vt + j * dim, 1);
@@ -27,8 +28,11 @@ void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, f
   for (int d = 0; d < dim; d++) {
     int a = d * kTile + j, b = j * dim + d;
     if (m.kv_type == kKvF32) key[d] = ((const float*)kt)[a], value[d] = ((const float*)vt)[b];
-    else if (m.kv_type == kKvF16) key[d] = half_to_float(((const uint16_t*)kt)[a]), value[d] = half_to_float(((const uint16_t*)vt)[b]);
-    else key[d] = ((const int8_t*)kt)[a] * ((const float*)(kt + dim * kTile))[j], value[d] = ((const int8_t*)vt)[b] * ((const float*)(vt + dim * kTile))[j];
+    else if (m.kv_type == kKvF16)
+      key[d] = half_to_float(((const uint16_t*)kt)[a]), value[d] = half_to_float(((const uint16_t*)vt)[b]);
+    else
+      key[d] = ((const int8_t*)kt)[a] * ((const float*)(kt + dim * kTile))[j],
+      value[d] = ((const int8_t*)vt)[b] * ((const float*)(vt + dim * kTile))[j];
   }
 }
 
@@ -76,7 +80,8 @@ const float* kv_keys(int type, const uint8_t* tile, int dim, float* scratch) {
   if (type == kKvF16) return halves(tile, scratch, dim * kTile), scratch;
   const float* scales = (const float*)(tile + dim * kTile);
   float* to = scratch;
-  for (int d = 0; d < dim; d++, tile += kTile, to += kTile) anchor(tile), anchor(to), codes(tile, to, scales, wasm_f32x4_const_splat(0));
+  for (int d = 0; d < dim; d++, tile += kTile, to += kTile)
+    anchor(tile), anchor(to), codes(tile, to, scales, wasm_f32x4_const_splat(0));
   return scratch;
 }
 
@@ -110,7 +115,9 @@ void kv_copy_slot(const Model& m, const Sequence& a, int from, const Sequence& b
         int stride = which ? 1 : kTile, step = (which ? dim : 1) * size;
         const uint8_t* source = x + i * step;
         uint8_t* target = y + j * step;
-        size == 4 ? copy_strided<uint32_t>(target, source, dim, stride) : size == 2 ? copy_strided<uint16_t>(target, source, dim, stride) : copy_strided<uint8_t>(target, source, dim, stride);
+        size == 4   ? copy_strided<uint32_t>(target, source, dim, stride)
+        : size == 2 ? copy_strided<uint16_t>(target, source, dim, stride)
+                    : copy_strided<uint8_t>(target, source, dim, stride);
         if (m.kv_type == kKvQ8) ((float*)(y + dim * kTile))[j] = ((const float*)(x + dim * kTile))[i];
       }
 }

@@ -15,7 +15,9 @@ constexpr int kTile = 32;
 
 // Dimensions of a head that turn; what queries are multiplied by.
 static inline int turned(const Model& m) { return m.rope_dim ? m.rope_dim : m.head_dim; }
-static inline float query_scale(const Model& m) { return m.attention_scale ? m.attention_scale : 1.0f / __builtin_sqrtf((float)m.head_dim); }
+static inline float query_scale(const Model& m) {
+  return m.attention_scale ? m.attention_scale : 1.0f / __builtin_sqrtf((float)m.head_dim);
+}
 
 static inline int kv_tile_bytes(int type, int dim) {
   return type == kKvF32 ? dim * kTile * 4 : type == kKvF16 ? dim * kTile * 2 : dim * kTile + kTile * 4;
@@ -24,7 +26,9 @@ static inline int kv_tile_bytes(int type, int dim) {
 static inline int window_type(const Model& m) { return m.kv_type == kKvF32 ? kKvF32 : kKvF16; }
 
 // Tiles of one layer's and head's compressed keys: level 0 fine, 1 coarse.
-static inline int window_tiles(const Model& m, int level, int slots) { return (windows_of(m.sparse, level, slots) + kTile - 1) / kTile; }
+static inline int window_tiles(const Model& m, int level, int slots) {
+  return (windows_of(m.sparse, level, slots) + kTile - 1) / kTile;
+}
 static inline int window_tiles_both(const Model& m, int slots) {
   return window_tiles(m, 0, slots) + (m.sparse.coarse ? window_tiles(m, 1, slots) : 0);
 }
@@ -36,12 +40,14 @@ static inline uint64_t kv_bytes_plain(const Model& m, int capacity) {
   return slots / kTile * m.kv_heads * 2 * kv_tile_bytes(m.kv_type, m.head_dim);
 }
 static inline uint64_t kv_bytes_of(const Model& m, int capacity) {
-  return kv_bytes_plain(m, capacity) + (uint64_t)m.layers * m.kv_heads * window_tiles_both(m, capacity) * kv_tile_bytes(window_type(m), m.head_dim);
+  return kv_bytes_plain(m, capacity) +
+         (uint64_t)m.layers * m.kv_heads * window_tiles_both(m, capacity) * kv_tile_bytes(window_type(m), m.head_dim);
 }
 
 // First tile of the compressed keys of a layer and head.
 static inline uint8_t* window_tile(const Model& m, const Sequence& s, int layer, int head, int level) {
-  size_t index = ((size_t)layer * m.kv_heads + head) * window_tiles_both(m, s.capacity) + (level ? window_tiles(m, 0, s.capacity) : 0);
+  size_t index =
+      ((size_t)layer * m.kv_heads + head) * window_tiles_both(m, s.capacity) + (level ? window_tiles(m, 0, s.capacity) : 0);
   return (uint8_t*)s.data + (size_t)kv_bytes_plain(m, s.capacity) + index * kv_tile_bytes(window_type(m), m.head_dim);
 }
 

@@ -22,14 +22,17 @@ void each_addition(const LoraRows& st, int first, int last, F&& f) {
   }
 }
 
-Inputs rows_of(const float* x, int tokens, int stride) { return {x, nullptr, nullptr, nullptr, nullptr, nullptr, tokens, stride, 0}; }
+Inputs rows_of(const float* x, int tokens, int stride) {
+  return {x, nullptr, nullptr, nullptr, nullptr, nullptr, tokens, stride, 0};
+}
 
 }  // namespace
 
 void lora_down(Lane& lane, const LoraRows& st, const Inputs& in, int first, int count) {
   auto items = [](const Tensor& a, int rows) { return panels(a) * ((rows + kSome - 1) / kSome); };
   int total = 0;
-  each_addition(st, first, first + count, [&](int, const LoraLinear& l, float, int, int t, int stop) { total += items(l.a, stop - t); });
+  each_addition(st, first, first + count,
+                [&](int, const LoraLinear& l, float, int, int t, int stop) { total += items(l.a, stop - t); });
   for (int begin, end; pool_claim(lane, total, 1, &begin, &end);) {
     int before = 0;
     each_addition(st, first, first + count, [&](int, const LoraLinear& l, float, int column, int t, int stop) {
@@ -50,6 +53,7 @@ void lora_up(const LoraRows& st, const Output& out, int first, int linear, int b
   each_addition(st, first, last, [&](int which, const LoraLinear& l, float scale, int column, int t, int stop) {
     if (which != linear) return;
     const float* u = (const float*)st.b.lora + (size_t)t * st.b.lora_width + column;
-    gemm(l.b, rows_of(u, stop - t, st.b.lora_width), {out.y + (size_t)t * out.stride, out.stride, out.scale * scale, true}, begin, end);
+    gemm(l.b, rows_of(u, stop - t, st.b.lora_width), {out.y + (size_t)t * out.stride, out.stride, out.scale * scale, true}, begin,
+         end);
   });
 }

@@ -30,7 +30,15 @@ static inline int first_seen(const Row& row, int window) {
 }
 
 static inline Query row_query(const Model& m, const Scratch& s, const Row* rows, int t, int head, float* out, int window = 0) {
-  return {s.q + (size_t)t * s.heads + head * m.head_dim, rows[t].base, mask_of(rows[t]), 0, 0, out, ~0u, first_seen(rows[t], window), m.score_cap};
+  return {s.q + (size_t)t * s.heads + head * m.head_dim,
+          rows[t].base,
+          mask_of(rows[t]),
+          0,
+          0,
+          out,
+          ~0u,
+          first_seen(rows[t], window),
+          m.score_cap};
 }
 
 // Partial result of a query head over one span: most, sum, then out (dim).

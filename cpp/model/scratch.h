@@ -16,8 +16,12 @@ struct Codes {
 struct Reads {
   bool int8 = false, int6 = false, ternary = false;
   template <typename... T>
-  explicit Reads(const T&... w) { (add(w), ...); }
-  void add(const Tensor& w) { int8 |= w.kind >= kInt4 && w.kind <= kInt8Min, int6 |= w.kind == kInt6, ternary |= w.kind == kTernary; }
+  explicit Reads(const T&... w) {
+    (add(w), ...);
+  }
+  void add(const Tensor& w) {
+    int8 |= w.kind >= kInt4 && w.kind <= kInt8Min, int6 |= w.kind == kInt6, ternary |= w.kind == kTernary;
+  }
 };
 
 // Columns [at, at + width) of x, counted over all rows, in whole blocks, as the integers that are read.
@@ -31,12 +35,12 @@ constexpr int kFew = 8;
 
 struct Scratch {
   float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;
-  Codes codes, inner_codes;  // of h and o in turn; of gate
+  Codes codes, inner_codes;        // of h and o in turn; of gate
   int hidden, heads, inner, turn;  // row strides: hidden, heads * dim, intermediate, angles
   size_t lane_floats;
   uintptr_t own;  // (lanes) of own_bytes: see own_rows
   size_t own_bytes;
-  uint64_t bytes;  // may exceed what can be allocated, so that it can be refused by its true size
+  uint64_t bytes;   // may exceed what can be allocated, so that it can be refused by its true size
   uintptr_t units;  // of sparse attention: see sparse.h
   int32_t* choices;
   UnitPlan unit;
@@ -49,7 +53,8 @@ template <typename Take>
 static inline Codes take_codes(uint64_t rows, uint64_t stride, Take&& take) {
   uint64_t values = rows * stride, blocks = values / kBlock, scales = blocks * sizeof(BlockScale);
   Codes c;
-  c.q32 = (int8_t*)take(values), c.s32 = (BlockScale*)take(scales), c.qt = (int8_t*)take(values), c.st = (BlockScale*)take(scales), c.c32 = (BlockCentre*)take(blocks * sizeof(BlockCentre));
+  c.q32 = (int8_t*)take(values), c.s32 = (BlockScale*)take(scales), c.qt = (int8_t*)take(values),
+  c.st = (BlockScale*)take(scales), c.c32 = (BlockCentre*)take(blocks * sizeof(BlockCentre));
   return c;
 }
 

@@ -20,7 +20,9 @@ Sight sight_of(const Model& m, const Row& row) {
 }
 
 // Whether every block is attended to whatever its score, so that none need be computed.
-bool takes_all(const Sparse& p, const Sight& sight) { return p.kernel <= p.block && sight.own + 1 <= (int64_t)p.init + p.local + p.chosen; }
+bool takes_all(const Sparse& p, const Sight& sight) {
+  return p.kernel <= p.block && sight.own + 1 <= (int64_t)p.init + p.local + p.chosen;
+}
 
 struct Unit {
   Choice choice;
@@ -47,7 +49,9 @@ Unit unit_at(const SparseRows& st, int index) {
   return unit;
 }
 
-int32_t* choice_at(const SparseRows& st, int t, int head) { return st.s.choices + ((size_t)t * st.m.kv_heads + head) * st.s.unit.listed; }
+int32_t* choice_at(const SparseRows& st, int t, int head) {
+  return st.s.choices + ((size_t)t * st.m.kv_heads + head) * st.s.unit.listed;
+}
 
 void group_queries(const SparseRows& st, int t, int head, Query* queries) {
   int group = st.m.heads / st.m.kv_heads;
@@ -59,7 +63,9 @@ void weigh(const Model& m, const Choice& c, const Query* queries, const float* k
   int left = visible - tile * kTile, lanes = group_lanes(c.group);
   if (left <= 0) return;
   if (left > kTile) left = kTile;
-  if (level == 0) return weigh_tile(queries, c.group, keys, m.head_dim, left, c.weights + (size_t)tile * c.group * kTile, c.most + tile * lanes, c.sum + tile * lanes);
+  if (level == 0)
+    return weigh_tile(queries, c.group, keys, m.head_dim, left, c.weights + (size_t)tile * c.group * kTile, c.most + tile * lanes,
+                      c.sum + tile * lanes);
   float weights[64 * kTile];  // only their sum is wanted
   weigh_tile(queries, c.group, keys, m.head_dim, left, weights, c.most2 + tile * lanes, c.sum2 + tile * lanes);
 }
@@ -67,7 +73,10 @@ void weigh(const Model& m, const Choice& c, const Query* queries, const float* k
 const float* window_keys(const SparseRows& st, const Row& row, int head, int level, int tile, float* scratch) {
   const Model& m = st.m;
   int type = window_type(m);
-  return kv_keys(type, window_tile(m, *(const Sequence*)row.sequence, st.layer, head, level) + (size_t)tile * kv_tile_bytes(type, m.head_dim), m.head_dim, scratch);
+  return kv_keys(
+      type,
+      window_tile(m, *(const Sequence*)row.sequence, st.layer, head, level) + (size_t)tile * kv_tile_bytes(type, m.head_dim),
+      m.head_dim, scratch);
 }
 
 // The row's blocks, out of its weighed tiles, into its choice.
@@ -154,7 +163,8 @@ void choose_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
     }
     for (int tile = 0; tile * kTile < most; tile++) {
       const float* keys = window_keys(st, st.rows[t], head, level, tile, lane_scratch(lane, st.s));
-      for (int i = 0; i < stop - t; i++) weigh(m, units[i].choice, queries + i * group, keys, level, tile, level ? sights[i].coarse : sights[i].fine);
+      for (int i = 0; i < stop - t; i++)
+        weigh(m, units[i].choice, queries + i * group, keys, level, tile, level ? sights[i].coarse : sights[i].fine);
     }
   }
   for (int i = t; i < stop; i++) choose(st, units[i - t].choice, i, head);
@@ -246,7 +256,8 @@ void sparse_row(Lane& lane, const SparseRows& st) {
     int head = i / spans, span = i % spans;
     Unit unit = unit_at(st, head);
     int at = span * kSpanTiles, stop = at + kSpanTiles < unit.listed() ? at + kSpanTiles : unit.listed();
-    for (int g = 0; g < group; g++) queries[g] = row_query(m, st.s, st.rows, 0, head * group + g, span_part(m, st.s, spans, head * group + g, span) + 2);
+    for (int g = 0; g < group; g++)
+      queries[g] = row_query(m, st.s, st.rows, 0, head * group + g, span_part(m, st.s, spans, head * group + g, span) + 2);
     if (at >= stop) continue;
     attend_reset(queries, group, m.head_dim);
     KvView kv = kv_view(m, st.rows[0], st.layer, head);
@@ -259,5 +270,6 @@ void sparse_row(Lane& lane, const SparseRows& st) {
     keep_parts(queries, group);
   }
   pool_barrier(lane);
-  merge_parts(lane, m, st.s, spans, [&](int head) { return (unit_at(st, head).listed() + kSpanTiles - 1) / kSpanTiles; }, [](int) {});
+  merge_parts(
+      lane, m, st.s, spans, [&](int head) { return (unit_at(st, head).listed() + kSpanTiles - 1) / kSpanTiles; }, [](int) {});
 }

@@ -42,7 +42,9 @@ static inline UnitPlan plan_unit(const Model& m, int rows, int context) {
 }
 
 // One for each row that a lane works on; a row alone has one for each KV head.
-static inline int units_of(const Model& m, const UnitPlan& u, int lanes) { return u.together * lanes > m.kv_heads ? u.together * lanes : m.kv_heads; }
+static inline int units_of(const Model& m, const UnitPlan& u, int lanes) {
+  return u.together * lanes > m.kv_heads ? u.together * lanes : m.kv_heads;
+}
 
 static inline bool is_sparse(const Model& m, const Row& row) { return m.sparse.block && row.total >= m.sparse.dense_len; }
 

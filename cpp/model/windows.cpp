@@ -32,7 +32,8 @@ void build(const SparseRows& st, const Run& run, int head, int level, int window
   const Model& m = st.m;
   int type = window_type(m), d = m.head_dim;
   float mean[512];
-  compress_window(m.kv_type, kv_tile(m, *run.sequence, st.layer, head, 0, 0), d, window * window_stride(m.sparse, level), window_size(m.sparse, level), mean, scratch);
+  compress_window(m.kv_type, kv_tile(m, *run.sequence, st.layer, head, 0, 0), d, window * window_stride(m.sparse, level),
+                  window_size(m.sparse, level), mean, scratch);
   uint8_t* tile = window_tile(m, *run.sequence, st.layer, head, level) + (size_t)(window / kTile) * kv_tile_bytes(type, d);
   window_write(type, tile, d, window % kTile, mean);
 }
@@ -52,7 +53,8 @@ bool build_windows(Lane& lane, const SparseRows& st) {
         int fine = added(st, run, 0), both = fine + added(st, run, 1);
         if (index < both) {
           int level = index >= fine;
-          build(st, run, head, level, windows_of(st.m.sparse, level, run.from) + index - (level ? fine : 0), lane_scratch(lane, st.s));
+          build(st, run, head, level, windows_of(st.m.sparse, level, run.from) + index - (level ? fine : 0),
+                lane_scratch(lane, st.s));
           break;
         }
         index -= both;

@@ -2,9 +2,17 @@
 
 int block_cols(int type) {
   switch (type) {
-    case kF32Type: case kF16Type: case kBF16Type: return 1;
-    case kQ4_0: case kQ4_1: case kQ8_0: return 32;
-    case kQ4_K: case kQ5_K: case kQ6_K: case kTQ1_0: case kTQ2_0: return 256;
+    case kF32Type:
+    case kF16Type:
+    case kBF16Type: return 1;
+    case kQ4_0:
+    case kQ4_1:
+    case kQ8_0: return 32;
+    case kQ4_K:
+    case kQ5_K:
+    case kQ6_K:
+    case kTQ1_0:
+    case kTQ2_0: return 256;
     default: return 0;
   }
 }
@@ -12,7 +20,8 @@ int block_cols(int type) {
 int block_bytes_of(int type) {
   switch (type) {
     case kF32Type: return 4;
-    case kF16Type: case kBF16Type: return 2;
+    case kF16Type:
+    case kBF16Type: return 2;
     case kQ4_0: return 18;
     case kQ4_1: return 20;
     case kQ8_0: return 34;
@@ -27,16 +36,22 @@ int block_bytes_of(int type) {
 
 int grid_group(int type) {
   switch (type) {
-    case kQ4_0: case kQ4_1: case kQ4_K: case kQ5_K: return 32;
+    case kQ4_0:
+    case kQ4_1:
+    case kQ4_K:
+    case kQ5_K: return 32;
     case kQ6_K: return 16;
-    case kTQ1_0: case kTQ2_0: return 256;
+    case kTQ1_0:
+    case kTQ2_0: return 256;
     default: return 0;
   }
 }
 
 int grid_top(int type) {
   switch (type) {
-    case kQ4_0: case kQ4_1: case kQ4_K: return 15;
+    case kQ4_0:
+    case kQ4_1:
+    case kQ4_K: return 15;
     case kQ5_K: return 31;
     case kQ6_K: return 63;
     default: return 2;
@@ -53,10 +68,12 @@ void block_grid(int type, const uint8_t* b, double* scales, double* zeros) {
   switch (type) {
     case kQ4_0: scales[0] = half_of(b), zeros[0] = 8; return;
     case kQ4_1: scales[0] = half_of(b), zeros[0] = scales[0] != 0 ? -half_of(b + 2) / scales[0] : 0; return;
-    case kQ4_K: case kQ5_K: {
+    case kQ4_K:
+    case kQ5_K: {
       const uint8_t* s = b + 4;
       for (int j = 0; j < 8; j++) {
-        int sc = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4, m = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4;
+        int sc = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4,
+            m = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4;
         scales[j] = half_of(b) * sc, zeros[j] = scales[j] > 0 ? half_of(b + 2) * m / scales[j] : 0;
       }
       return;
@@ -82,12 +99,14 @@ static void put_trits(const uint8_t* t, uint8_t* b) {
 
 void put_codes(int type, const uint8_t* q, uint8_t* b) {
   switch (type) {
-    case kQ4_0: case kQ4_1: {
+    case kQ4_0:
+    case kQ4_1: {
       uint8_t* to = b + (type == kQ4_0 ? 2 : 4);
       for (int i = 0; i < 16; i++) to[i] = (uint8_t)(q[i] | q[i + 16] << 4);
       return;
     }
-    case kQ4_K: case kQ5_K: {
+    case kQ4_K:
+    case kQ5_K: {
       bool five = type == kQ5_K;
       uint8_t *high = b + 16, *low = b + (five ? 48 : 16);
       if (five)

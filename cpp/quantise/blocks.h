@@ -3,7 +3,19 @@
 #pragma once
 #include "grid.h"
 
-enum BlockType : int { kF32Type = 0, kF16Type = 1, kQ4_0 = 2, kQ4_1 = 3, kQ8_0 = 8, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14, kBF16Type = 30, kTQ1_0 = 34, kTQ2_0 = 35 };
+enum BlockType : int {
+  kF32Type = 0,
+  kF16Type = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ8_0 = 8,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kBF16Type = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35
+};
 
 // Columns and bytes of a block; 0 for types that are not written here.
 int block_cols(int type);

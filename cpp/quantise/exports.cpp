@@ -94,7 +94,8 @@ void encode_task(void* arg, Lane& lane) {
     for (; r < end; r++)
       for (int b = 0; b < blocks; b++) {
         j.w.read(r, b * cols, cols, x);
-        encode_block(j.type, x, j.weights ? j.weights + b * cols : nullptr, (Search)j.mode, j.out + ((size_t)r * blocks + b) * bytes);
+        encode_block(j.type, x, j.weights ? j.weights + b * cols : nullptr, (Search)j.mode,
+                     j.out + ((size_t)r * blocks + b) * bytes);
       }
 }
 void blocks_task(void* arg, Lane& lane) {
@@ -133,20 +134,33 @@ bool whole_blocks(int type, int cols) { return block_cols(type) && cols % block_
 
 }  // namespace
 
-ABI(grid_int4) int grid_int4(Ref<const float> w, Ref<const double> factor, int rows, int cols, int group, int symmetric, int search, Ref<const double> weights, Ref<double> scales, Ref<double> zeros) {
+ABI(grid_int4)
+int grid_int4(Ref<const float> w, Ref<const double> factor, int rows, int cols, int group, int symmetric, int search,
+              Ref<const double> weights, Ref<double> scales, Ref<double> zeros) {
   if (group < 8 || group % 8 || cols % group) return kBadArgument;
-  RowJob job = {{w, factor, rows, cols}, {scales, zeros, group, 15}, weights, nullptr, nullptr, 0, 0, (symmetric ? 1 : 0) | (search ? 2 : 0)};
+  RowJob job = {{w, factor, rows, cols},
+                {scales, zeros, group, 15},
+                weights,
+                nullptr,
+                nullptr,
+                0,
+                0,
+                (symmetric ? 1 : 0) | (search ? 2 : 0)};
   return pool_run(grid_task, &job);
 }
 
-ABI(grid_codes) int grid_codes(Ref<const float> w, Ref<const double> factor, int rows, int cols, int group, int top, Ref<double> scales, Ref<double> zeros, Ref<uint8_t> codes) {
+ABI(grid_codes)
+int grid_codes(Ref<const float> w, Ref<const double> factor, int rows, int cols, int group, int top, Ref<double> scales,
+               Ref<double> zeros, Ref<uint8_t> codes) {
   if (group < 1 || cols % group) return kBadArgument;
   RowJob job = {{w, factor, rows, cols}, {scales, zeros, group, top}, nullptr, codes, nullptr, 0, 0, 0};
   return pool_run(codes_task, &job);
 }
 
 // fit: 0 mean|x|, 1 fitted, 2 exact.
-ABI(grid_ternary) int grid_ternary(Ref<const float> w, Ref<const double> factor, int rows, int cols, int group, int fit, Ref<double> scales, Ref<double> zeros, Ref<uint8_t> codes) {
+ABI(grid_ternary)
+int grid_ternary(Ref<const float> w, Ref<const double> factor, int rows, int cols, int group, int fit, Ref<double> scales,
+                 Ref<double> zeros, Ref<uint8_t> codes) {
   if (group < 8 || group % 8 || cols % group) return kBadArgument;
   RowJob job = {{w, factor, rows, cols}, {scales, zeros, group, 2}, nullptr, codes, nullptr, 0, fit, 0};
   return pool_run(ternary_task, &job);
@@ -162,7 +176,9 @@ ABI(ternary_group) int ternary_group(Ref<const float> w, int rows, int cols, int
 }
 
 // Rows as blocks of a GGUF type. weights: per column, of mean 1, or null.
-ABI(encode_rows) int encode_rows(int type, Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> weights, int searched, Ref<uint8_t> out) {
+ABI(encode_rows)
+int encode_rows(int type, Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> weights,
+                int searched, Ref<uint8_t> out) {
   if (!whole_blocks(type, cols) || type == kTQ1_0 || type == kTQ2_0) return kBadArgument;
   RowJob job = {{w, factor, rows, cols}, {}, weights, out, nullptr, type, searched ? 1 : 0, 0};
   return pool_run(encode_task, &job);
@@ -171,19 +187,29 @@ ABI(encode_rows) int encode_rows(int type, Ref<const float> w, Ref<const double>
 // (S, Z) of encoded rows.
 ABI(blocks_grid) int blocks_grid(int type, Ref<uint8_t> blocks, int rows, int cols, Ref<double> scales, Ref<double> zeros) {
   if (!whole_blocks(type, cols) || !grid_group(type)) return kBadArgument;
-  RowJob job = {{nullptr, nullptr, rows, cols}, {scales, zeros, grid_group(type), grid_top(type)}, nullptr, blocks, nullptr, type, 0, 0};
+  RowJob job = {
+      {nullptr, nullptr, rows, cols}, {scales, zeros, grid_group(type), grid_top(type)}, nullptr, blocks, nullptr, type, 0, 0};
   return pool_run(blocks_task, &job);
 }
 
 // Puts codes (rows, cols) into encoded rows. With scales (ternary types) the blocks are made from both.
 ABI(blocks_put) int blocks_put(int type, Ref<const uint8_t> codes, Ref<double> scales, int rows, int cols, Ref<uint8_t> blocks) {
   if (!whole_blocks(type, cols) || !grid_group(type)) return kBadArgument;
-  RowJob job = {{nullptr, nullptr, rows, cols}, {scales, nullptr, grid_group(type), 0}, (const double*)(const uint8_t*)codes, blocks, nullptr, type, scales ? 2 : 1, 0};
+  RowJob job = {{nullptr, nullptr, rows, cols},
+                {scales, nullptr, grid_group(type), 0},
+                (const double*)(const uint8_t*)codes,
+                blocks,
+                nullptr,
+                type,
+                scales ? 2 : 1,
+                0};
   return pool_run(blocks_task, &job);
 }
 
 // Per row: sum of weighted squared errors of encoded rows, and of squares; sums (rows, 2).
-ABI(blocks_error) int blocks_error(int type, Ref<const float> w, int rows, int cols, Ref<const double> weights, Ref<uint8_t> blocks, Ref<double> sums) {
+ABI(blocks_error)
+int blocks_error(int type, Ref<const float> w, int rows, int cols, Ref<const double> weights, Ref<uint8_t> blocks,
+                 Ref<double> sums) {
   if (!whole_blocks(type, cols)) return kBadArgument;
   RowJob job = {{w, nullptr, rows, cols}, {}, weights, blocks, sums, type, 0, 0};
   return pool_run(error_task, &job);
@@ -203,25 +229,34 @@ ABI(gptq_words) int gptq_words(Ref<const uint8_t> codes, int rows, int cols, Ref
 
 // ---- error feedback
 
-ABI(gptq_scratch_bytes) double gptq_scratch_bytes(int cols, int lanes) { return 8.0 * lanes * kGptqRows * ((double)cols + kGptqBlock); }
+ABI(gptq_scratch_bytes) double gptq_scratch_bytes(int cols, int lanes) {
+  return 8.0 * lanes * kGptqRows * ((double)cols + kGptqBlock);
+}
 ABI(solve_scratch_bytes) double solve_scratch_bytes(int cols) { return 8.0 * kSolveBlock * cols; }
 
 // 1 when the damped matrix is not positive definite: H is still there, try a larger damp.
-ABI(solve) int solve(Ref<double> h, Ref<const double> diag, Ref<const int32_t> order, Ref<double> scratch, int cols, double damp) {
+ABI(solve)
+int solve(Ref<double> h, Ref<const double> diag, Ref<const int32_t> order, Ref<double> scratch, int cols, double damp) {
   if (cols < 2 || cols % 2) return kBadArgument;
   SolveJob job = {h, diag, order, scratch, damp, cols, 0};
   int status = pool_run(solve_task, &job);
   return status == kOk ? job.failed : status;
 }
 
-ABI(gptq) int gptq(Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> inverse, Ref<const int32_t> order, Ref<const uint8_t> dead, int group, int top, Ref<double> scales, Ref<double> zeros, Ref<uint8_t> codes, Ref<double> losses, Ref<double> scratch) {
+ABI(gptq)
+int gptq(Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> inverse, Ref<const int32_t> order,
+         Ref<const uint8_t> dead, int group, int top, Ref<double> scales, Ref<double> zeros, Ref<uint8_t> codes,
+         Ref<double> losses, Ref<double> scratch) {
   if (cols % group) return kBadArgument;
   GptqJob job = {{w, factor, rows, cols}, inverse, order, dead, {scales, zeros, group, top}, codes, losses, scratch};
   return pool_run(gptq_task, &job);
 }
 
 // One row by the definition; scratch: cols float64.
-ABI(gptq_row_ref) void gptq_row_ref(Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> inverse, Ref<const int32_t> order, Ref<const uint8_t> dead, int group, int top, Ref<double> scales, Ref<double> zeros, int row, Ref<uint8_t> codes, Ref<double> scratch) {
+ABI(gptq_row_ref)
+void gptq_row_ref(Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> inverse,
+                  Ref<const int32_t> order, Ref<const uint8_t> dead, int group, int top, Ref<double> scales, Ref<double> zeros,
+                  int row, Ref<uint8_t> codes, Ref<double> scratch) {
   GptqJob job = {{w, factor, rows, cols}, inverse, order, dead, {scales, zeros, group, top}, nullptr, nullptr, nullptr};
   gptq_ref(job, row, scratch, codes);
 }
@@ -229,7 +264,10 @@ ABI(gptq_row_ref) void gptq_row_ref(Ref<const float> w, Ref<const double> factor
 ABI(loss_scratch_bytes) double loss_scratch_bytes(int cols, int lanes) { return 8.0 * lanes * kLossRows * cols; }
 
 // Losses per row; codes null: what the weights themselves give.
-ABI(output_loss) int output_loss(Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> h, Ref<const double> diag, int group, Ref<double> scales, Ref<double> zeros, Ref<const uint8_t> codes, Ref<double> losses, Ref<double> scratch) {
+ABI(output_loss)
+int output_loss(Ref<const float> w, Ref<const double> factor, int rows, int cols, Ref<const double> h, Ref<const double> diag,
+                int group, Ref<double> scales, Ref<double> zeros, Ref<const uint8_t> codes, Ref<double> losses,
+                Ref<double> scratch) {
   if (codes && cols % group) return kBadArgument;
   LossJob job = {{w, factor, rows, cols}, h, diag, {scales, zeros, group, 0}, codes, losses, scratch};
   return pool_run(loss_task, &job);

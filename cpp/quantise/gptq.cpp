@@ -46,13 +46,15 @@ void rows_of(const GptqJob& j, int row, int rows, double* w, double* e) {
       for (int r = 0; r < rows; r++) {
         double* x = w + r * n;
         size_t at = (size_t)(row + r) * groups + column / j.grid.group;
-        double s = j.grid.scales[at], z = j.grid.zeros[at], q = code_of(x[i], s, z, j.grid.top), error = (x[i] - s * (q - z)) / u[i];
+        double s = j.grid.scales[at], z = j.grid.zeros[at], q = code_of(x[i], s, z, j.grid.top),
+               error = (x[i] - s * (q - z)) / u[i];
         j.codes[(row + r) * n + column] = (uint8_t)q;
         j.losses[row + r] += error * error;
         e[r * kGptqBlock + i - begin] = error;
         v128_t v = wasm_f64x2_splat(error);
         int c = begin;
-        for (; c + 2 <= i; c += 2) wasm_v128_store(x + c, wasm_f64x2_sub(wasm_v128_load(x + c), wasm_f64x2_mul(v, wasm_v128_load(u + c))));
+        for (; c + 2 <= i; c += 2)
+          wasm_v128_store(x + c, wasm_f64x2_sub(wasm_v128_load(x + c), wasm_f64x2_mul(v, wasm_v128_load(u + c))));
         for (; c < i; c++) x[c] -= error * u[c];
       }
     }

@@ -30,7 +30,8 @@ KERNEL_PART void outer(const float* a, const float* b, int rows, float* out) {
 
 void tile(const HessianJob& j, int ti, int tj) {
   float out[32];
-  int row_end = (ti + 1) * kTileCols < j.cols ? (ti + 1) * kTileCols : j.cols, col_end = (tj + 1) * kTileCols < j.cols ? (tj + 1) * kTileCols : j.cols;
+  int row_end = (ti + 1) * kTileCols < j.cols ? (ti + 1) * kTileCols : j.cols,
+      col_end = (tj + 1) * kTileCols < j.cols ? (tj + 1) * kTileCols : j.cols;
   for (int b = tj * kTileCols; b < col_end; b += kPackCols) {
     const float* pb = j.packed + (size_t)b * j.rows;
     for (int a = ti * kTileCols; a < row_end && a < b + kPackCols; a += 4) {

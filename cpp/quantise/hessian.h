@@ -5,8 +5,8 @@
 #include "../pool.h"
 #include "numbers.h"
 
-constexpr int kTileCols = 64;   // columns of a tile of H
-constexpr int kPackCols = 8;    // columns that lie together in the packed inputs
+constexpr int kTileCols = 64;    // columns of a tile of H
+constexpr int kPackCols = 8;     // columns that lie together in the packed inputs
 constexpr int kChunkRows = 128;  // rows that the packed inputs hold at most
 
 static inline int packed_cols(int cols) { return (cols + kPackCols - 1) / kPackCols * kPackCols; }

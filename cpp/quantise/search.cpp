@@ -116,7 +116,8 @@ Line fit_line(const double* x, const double* w, int top, bool positive, bool sea
     double n = (14 + 0.05 * start) * top / 15, step = high > low ? n / (high - low) : 0, a = 0, b = 0;
     for (int i = 0; i < 32; i++) q[i] = clamped(rounded(step * (x[i] - low)), 0, top);
     for (int round = 0; round < 2; round++) {
-      double sq = sum_of(32, [&](int i) { return weight(w, i) * q[i]; }), sqq = sum_of(32, [&](int i) { return weight(w, i) * q[i] * q[i]; });
+      double sq = sum_of(32, [&](int i) { return weight(w, i) * q[i]; }),
+             sqq = sum_of(32, [&](int i) { return weight(w, i) * q[i] * q[i]; });
       double sxq = sum_of(32, [&](int i) { return weight(w, i) * x[i] * q[i]; }), det = sw * sqq - sq * sq;
       bool ok = det > 1e-12 * sw * (sqq > kTiny ? sqq : kTiny);
       a = ok ? (sw * sxq - sx * sq) / det : 0;
@@ -185,7 +186,8 @@ void k_affine(int type, const double* x, const double* w, bool search, uint8_t* 
   }
   f.d = to_half(a / 63), f.dm = to_half(b / 63);
   for (int j = 0; j < 8; j++) {
-    f.sc[j] = clamped(rounded(f.d > 0 ? line[j].a / f.d : 0), 0, 63), f.m[j] = clamped(rounded(f.dm > 0 ? line[j].b / f.dm : 0), 0, 63);
+    f.sc[j] = clamped(rounded(f.d > 0 ? line[j].a / f.d : 0), 0, 63),
+    f.m[j] = clamped(rounded(f.dm > 0 ? line[j].b / f.dm : 0), 0, 63);
     score += choose_line(x + 32 * j, w ? w + 32 * j : nullptr, top, f.d * f.sc[j], f.dm * f.m[j], f.q + 32 * j);
   }
   keep = f;
@@ -211,7 +213,8 @@ void k_affine(int type, const double* x, const double* w, bool search, uint8_t* 
   for (int i = 0; i < 256; i++) codes[i] = (uint8_t)keep.q[i];
   for (int j = 0; j < 4; j++) {
     int s0 = (int)keep.sc[j], s4 = (int)keep.sc[j + 4], m0 = (int)keep.m[j], m4 = (int)keep.m[j + 4];
-    s[j] = (uint8_t)(s0 | s4 >> 4 << 6), s[j + 4] = (uint8_t)(m0 | m4 >> 4 << 6), s[j + 8] = (uint8_t)((s4 & 15) | (m4 & 15) << 4);
+    s[j] = (uint8_t)(s0 | s4 >> 4 << 6), s[j + 4] = (uint8_t)(m0 | m4 >> 4 << 6),
+    s[j + 8] = (uint8_t)((s4 & 15) | (m4 & 15) << 4);
   }
   put_codes(type, codes, out);
 }
@@ -303,7 +306,8 @@ void encode_block(int type, const double* x, const double* w, Search search, uin
     case kQ8_0: return q8_0(x, out);
     case kQ4_0: return searched ? q4_0_search(x, w, out) : q4_0_simple(x, out);
     case kQ4_1: return searched ? q4_1_search(x, w, out) : q4_1_simple(x, out);
-    case kQ4_K: case kQ5_K: return k_affine(type, x, w, searched, out);
+    case kQ4_K:
+    case kQ5_K: return k_affine(type, x, w, searched, out);
     case kQ6_K: return q6_k(x, w, searched, out);
     default: return;
   }

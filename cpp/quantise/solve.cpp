@@ -44,12 +44,14 @@ void update(double* m, size_t stride, int row, int rows, int col, int cols, int 
         continue;
       }
       for (int r = i; r < i + 4 && r < rows; r++)
-        for (int c = j; c < j + 2 && c < cols && col + c <= row + r; c++) m[(row + r) * stride + col + c] -= dot(m + (row + r) * stride + from, m + (col + c) * stride + from, n);
+        for (int c = j; c < j + 2 && c < cols && col + c <= row + r; c++)
+          m[(row + r) * stride + col + c] -= dot(m + (row + r) * stride + from, m + (col + c) * stride + from, n);
     }
 }
 
 // C (rows, cols) = or += sign * A (rows, n) B (n, cols); `lower`: B is lower triangular, `lower_a`: A is. Multiples of 4 are fast.
-void product(const double* a, size_t sa, const double* b, size_t sb, double* c, size_t sc, int rows, int cols, int n, bool add, double sign, bool lower, bool lower_a) {
+void product(const double* a, size_t sa, const double* b, size_t sb, double* c, size_t sc, int rows, int cols, int n, bool add,
+             double sign, bool lower, bool lower_a) {
   for (int i = 0; i < rows; i += 4)
     for (int j = 0; j < cols; j += 4) {
       if (i + 4 <= rows && j + 4 <= cols && !lower && !lower_a) {
@@ -157,12 +159,14 @@ void solve_task(void* arg, Lane& lane) {
     for (int b, end; pool_claim(lane, i, 1, &b, &end);)
       for (; b < end; b++)
         for (int k = b; k < i; k++)
-          product(m + row * n + k * kB, n, m + (size_t)k * kB * n + b * kB, n, j.rows + b * kB, n, rows, kB, kB, k > b, 1, k == b, false);
+          product(m + row * n + k * kB, n, m + (size_t)k * kB * n + b * kB, n, j.rows + b * kB, n, rows, kB, kB, k > b, 1, k == b,
+                  false);
     pool_barrier(lane);
     for (int once, end; pool_claim(lane, 1, 1, &once, &end);) invert(m, n, row, rows);
     pool_barrier(lane);
     for (int b, end; pool_claim(lane, i, 1, &b, &end);)
-      for (; b < end; b++) product(m + row * n + row, n, j.rows + b * kB, n, m + row * n + b * kB, n, rows, kB, rows, false, -1, false, true);
+      for (; b < end; b++)
+        product(m + row * n + row, n, j.rows + b * kB, n, m + row * n + b * kB, n, rows, kB, rows, false, -1, false, true);
     pool_barrier(lane);
   }
 }

@@ -14,7 +14,7 @@ struct SolveJob {
   double* rows;          // (kSolveBlock, cols) scratch
   double damp;           // added to the diagonal
   int cols;
-  int failed;            // 1: not positive definite
+  int failed;  // 1: not positive definite
 };
 
 constexpr int kSolveBlock = 64;

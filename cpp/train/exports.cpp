@@ -14,9 +14,10 @@ namespace {
 typedef void (*Operation)(const Op&, Lane&);
 
 constexpr Operation operations[kCodes] = {
-    matmul,        norm_forward,   norm_backward, norm_weight,    column_sums,   rope_turn,      swiglu_forward,     swiglu_backward,    embed_forward, embed_backward,
-    combine,       broadcast,      fill_zero,     attend_forward, attend_delta,  attend_backward_q, attend_backward_kv, compress_keys,   choose_blocks, cross_entropy,
-    soft_cross_entropy, smooth_l1, ternary,       sum_squares,    adamw,         muon_moment,    muon_unit,          muon_apply,
+    matmul,          norm_forward,      norm_backward,      norm_weight,   column_sums,   rope_turn,     swiglu_forward,
+    swiglu_backward, embed_forward,     embed_backward,     combine,       broadcast,     fill_zero,     attend_forward,
+    attend_delta,    attend_backward_q, attend_backward_kv, compress_keys, choose_blocks, cross_entropy, soft_cross_entropy,
+    smooth_l1,       ternary,           sum_squares,        adamw,         muon_moment,   muon_unit,     muon_apply,
     policy};
 
 Operation definition(int code) {
@@ -69,7 +70,8 @@ void peak(void* arg, Lane& lane) {
 ABI(train_run) int train_run(Ref<const Op> ops, int count) {
   for (int i = 0; i < count; i++) {
     int code = ops[i].code;
-    if (code < 0 || (code >= kCodes && code < kReference) || (code >= kReference && !definition(code - kReference))) return kBadArgument;
+    if (code < 0 || (code >= kCodes && code < kReference) || (code >= kReference && !definition(code - kReference)))
+      return kBadArgument;
   }
   Program p = {ops, count};
   return pool_run(run_all, &p);

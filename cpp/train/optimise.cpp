@@ -17,7 +17,8 @@ double squares(const Real* x, int count) {
 void sum_squares(const Op& op, Lane& lane) {
   const int count = op.n[0];
   for (int i, end; pool_claim(lane, pieces(count), pool_grain(pieces(count)), &i, &end);)
-    for (; i < end; i++) op.at<double>(1)[i] = squares(op.at<Real>(0) + (size_t)i * kSquaresOf, piece_end(i, count) - i * kSquaresOf);
+    for (; i < end; i++)
+      op.at<double>(1)[i] = squares(op.at<Real>(0) + (size_t)i * kSquaresOf, piece_end(i, count) - i * kSquaresOf);
 }
 
 // Decoupled decay, bias-corrected moments, eps outside the root (Loshchilov and Hutter 2019).
@@ -25,7 +26,8 @@ void sum_squares(const Op& op, Lane& lane) {
 void adamw(const Op& op, Lane& lane) {
   const int count = op.n[0];
   const double* step = op.at<double>(4);
-  const Real clip = (Real)step[kClip], b1 = (Real)op.f[0], b2 = (Real)op.f[1], c1 = (Real)(1 - op.f[0]), c2 = (Real)(1 - op.f[1]), eps = (Real)op.f[2];
+  const Real clip = (Real)step[kClip], b1 = (Real)op.f[0], b2 = (Real)op.f[1], c1 = (Real)(1 - op.f[0]), c2 = (Real)(1 - op.f[1]),
+             eps = (Real)op.f[2];
   const double lr = step[kRate] * op.f[4];
   const Real keep = (Real)(lr * op.f[3]), rate = (Real)(lr / step[kFirst]), second = (Real)(1 / step[kSecond]);
   Real *p = op.at<Real>(0), *m = op.at<Real>(2), *v = op.at<Real>(3);
@@ -73,5 +75,6 @@ void muon_apply(const Op& op, Lane& lane) {
   const Real keep = (Real)(lr * op.f[0]), rate = (Real)(lr * op.f[2]);
   Real* p = op.at<Real>(0);
   for (int c, last; pool_claim(lane, pieces(count), pool_grain(pieces(count)), &c, &last);)
-    for (int i = c * kSquaresOf, end = piece_end(last - 1, count); i < end; i++) p[i] = p[i] - keep * p[i] - rate * op.at<Real>(1)[i];
+    for (int i = c * kSquaresOf, end = piece_end(last - 1, count); i < end; i++)
+      p[i] = p[i] - keep * p[i] - rate * op.at<Real>(1)[i];
 }

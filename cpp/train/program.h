@@ -11,7 +11,9 @@ struct Op {
   word p[14];
   double f[6];
   template <typename T>
-  T* at(int i) const { return (T*)p[i]; }
+  T* at(int i) const {
+    return (T*)p[i];
+  }
 };
 
 // Codes from kReference on run an operation's scalar definition, on the first lane alone.

@@ -52,9 +52,11 @@ static void kernels() {
     products++;
     int8_t* q2 = memory<int8_t>(stride);
     int blocks = stride / block;
-    BlockScale *a = (BlockScale*)memory(blocks * (sizeof(BlockScale) + sizeof(BlockCentre))), *b = (BlockScale*)memory(blocks * (sizeof(BlockScale) + sizeof(BlockCentre)));
+    BlockScale *a = (BlockScale*)memory(blocks * (sizeof(BlockScale) + sizeof(BlockCentre))),
+               *b = (BlockScale*)memory(blocks * (sizeof(BlockScale) + sizeof(BlockCentre)));
     quantize_row(x, stride, block, q, a), quantize_row_ref(x, stride, block, q2, b);
-    if (memcmp(q, q2, stride) || memcmp(a, b, blocks * (sizeof(BlockScale) + sizeof(BlockCentre)))) differ("quantize", stride, block);
+    if (memcmp(q, q2, stride) || memcmp(a, b, blocks * (sizeof(BlockScale) + sizeof(BlockCentre))))
+      differ("quantize", stride, block);
   }
   int n = 4 * (1 + below(64));
   float *x = floats(n, 8), *w = floats(n, 8), *y = memory<float>(4 * n), *z = memory<float>(4 * n);
@@ -183,7 +185,15 @@ static void forwards_() {
     for (int i = 0; i < n; i++) {
       uint64_t mask = 1ull << (i & 63);
       for (int parent = i; tree && parent > 0;) parent = below(parent), mask |= 1ull << parent;
-      Row r = {W(s[0]), below(m.vocab), at + i, at + i, tree ? at : at + i + 1, tree ? (uint32_t)mask : 0, tree ? (uint32_t)(mask >> 32) : 0, tree ? total : at + n, 0};
+      Row r = {W(s[0]),
+               below(m.vocab),
+               at + i,
+               at + i,
+               tree ? at : at + i + 1,
+               tree ? (uint32_t)mask : 0,
+               tree ? (uint32_t)(mask >> 32) : 0,
+               tree ? total : at + n,
+               0};
       rows[0][i] = r, r.sequence = W(s[1]), rows[1][i] = r;
     }
     int32_t* pick = memory<int32_t>(4 * logitRows);
@@ -242,7 +252,10 @@ static void draft() {
   h.m = d.m, h.m.layers = 1, h.m.sparse = {}, h.version = 2 + below(2);
   int hidden = h.m.hidden, eagle3 = h.version == 3;
   h.fc_inputs = (eagle3 ? 3 : 2) * hidden;
-  auto floatType = [] { const int types[] = {0, 1, 30}; return types[below(3)]; };
+  auto floatType = [] {
+    const int types[] = {0, 1, 30};
+    return types[below(3)];
+  };
   h.fc = weight(floatType(), hidden, h.fc_inputs, 0, false);
   if (!eagle3 && below(2)) h.bias = W(floats(hidden, 8));
   if (eagle3 || below(2)) h.embed_norm = W(ones(hidden)), h.hidden_norm = W(ones(hidden));
@@ -250,7 +263,8 @@ static void draft() {
   if (eagle3) {
     Layer& l = *(Layer*)h.m.layer;
     int qd = h.m.heads * h.m.head_dim, kd = h.m.kv_heads * h.m.head_dim;
-    l.q = weight(floatType(), qd, 2 * hidden, 0, false), l.k = weight(floatType(), kd, 2 * hidden, 0, false), l.v = weight(floatType(), kd, 2 * hidden, 0, false);
+    l.q = weight(floatType(), qd, 2 * hidden, 0, false), l.k = weight(floatType(), kd, 2 * hidden, 0, false),
+    l.v = weight(floatType(), kd, 2 * hidden, 0, false);
   }
   int capacity = 64, most = 1 + below(12), logitRows = 1 + below(3);
   Sequence* s[2];
@@ -261,7 +275,8 @@ static void draft() {
     s[i]->data = W(memory((size_t)kv_bytes(&h.m, capacity))), s[i]->capacity = capacity;
     b[i] = {}, b[i].capacity = most, b[i].lanes = i ? 1 : lanes, b[i].logit_capacity = logitRows;
     b[i].rows = W(memory(sizeof(Row) * most)), b[i].first = W(memory(4 * most)), b[i].out = W(memory(4ull * most * hidden));
-    b[i].scratch = W(memory((size_t)draft_scratch_bytes(&h, most, b[i].lanes))), b[i].logits = W(memory(4ull * logitRows * h.m.head.rows));
+    b[i].scratch = W(memory((size_t)draft_scratch_bytes(&h, most, b[i].lanes))),
+    b[i].logits = W(memory(4ull * logitRows * h.m.head.rows));
   }
   for (int at = 0; at < 40;) {
     int n = 1 + below(most);
@@ -275,7 +290,8 @@ static void draft() {
     for (int i = 0; i < n; i++) tokens.push_back(below(h.m.vocab));
     for (int i = 0; i < 2; i++) {
       Row* rows = (Row*)b[i].rows;
-      for (int r = 0; r < n; r++) rows[r] = {W(s[i]), tokens[r], at + r, at + r, at + r + 1, 0, 0, at + n, 0}, ((int32_t*)b[i].first)[r] = 0;
+      for (int r = 0; r < n; r++)
+        rows[r] = {W(s[i]), tokens[r], at + r, at + r, at + r + 1, 0, 0, at + n, 0}, ((int32_t*)b[i].first)[r] = 0;
       b[i].count = n, b[i].hidden = W(in), b[i].from_target = target;
       pool_start(i ? 1 : lanes);
       if (draft_forward(&h, &b[i])) differ("draft_forward: status", h.version, n);
@@ -283,7 +299,8 @@ static void draft() {
     }
     pool_start(lanes);
     if (!same((float*)b[0].out, (float*)b[1].out, (size_t)n * hidden)) differ("draft states on lanes", h.version, n);
-    if (!same((float*)b[0].logits, (float*)b[1].logits, (size_t)count * h.m.head.rows)) differ("draft logits on lanes", h.version, n);
+    if (!same((float*)b[0].logits, (float*)b[1].logits, (size_t)count * h.m.head.rows))
+      differ("draft logits on lanes", h.version, n);
     ((int32_t*)b[0].first)[0] = at + 1;
     if (draft_forward(&h, &b[0]) != kBadArgument) differ("draft_forward: first", 0, 0);
     at += n, drafts++;
@@ -302,7 +319,10 @@ int main(int, char** argv) {
     for (int j = 0; j < 6; j++) kernels();
     gptq(), forwards_(), draft();
   }
-  printf("lanes %d: packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld traits %ld heads %ld slides %ld moves %ld drafts %ld\n", lanes, packs, products, rows_, gathers, gptqs, forwards, adapted, traited, heads, slides, moves, drafts);
+  printf(
+      "lanes %d: packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld traits %ld heads %ld slides %ld "
+      "moves %ld drafts %ld\n",
+      lanes, packs, products, rows_, gathers, gptqs, forwards, adapted, traited, heads, slides, moves, drafts);
   pool_fail();  // ends the other lanes
   for (std::thread& t : others) t.join();
 }

@@ -30,7 +30,8 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
   seed(7);
   do drop(), m = model(true).m;
   while (!m.sparse.block || m.heads > 8);
-  h.m = m, h.m.layers = 1, h.m.sparse = {}, h.version = 2, h.fc_inputs = 2 * m.hidden, h.fc = weight(0, m.hidden, h.fc_inputs, 0, false), h.m.norm = {0};
+  h.m = m, h.m.layers = 1, h.m.sparse = {}, h.version = 2, h.fc_inputs = 2 * m.hidden,
+  h.fc = weight(0, m.hidden, h.fc_inputs, 0, false), h.m.norm = {0};
   held_memory.clear();  // stays
   pool_start(1);
   return 0;
@@ -64,19 +65,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Row* rows = memory<Row>(most * sizeof(Row));
     int32_t *first = memory<int32_t>(4 * most), pick[8];
     for (int i = 0; i < most; i++) {
-      rows[i] = {W(s + (in.word() & 1)), in.near(m.vocab), in.near(context), in.near(capacity), in.near(capacity), (uint32_t)in.word(), (uint32_t)in.word(), in.near(capacity), 0};
+      rows[i] = {W(s + (in.word() & 1)), in.near(m.vocab),  in.near(context),
+                 in.near(capacity),      in.near(capacity), (uint32_t)in.word(),
+                 (uint32_t)in.word(),    in.near(capacity), 0};
       first[i] = in.near(capacity), pick[i] = in.near(most);
     }
     int count = in.near(most), picks = in.near(4);
     if (picks > 8) picks = 8;
     if (!draft) {
       Batch b{};
-      b.rows = W(rows), b.scratch = W(memory((size_t)scratch_bytes(&m, most, 1, context))), b.logits = W(memory(4ull * 4 * m.vocab));
+      b.rows = W(rows), b.scratch = W(memory((size_t)scratch_bytes(&m, most, 1, context))),
+      b.logits = W(memory(4ull * 4 * m.vocab));
       b.count = count, b.capacity = most, b.lanes = 1, b.logit_capacity = 4;
       if (forward(&m, &b, context, in.near(m.layers), in.near(m.layers)) == kOk) head(&m, &b, context, pick, picks);
     } else {
       DraftBatch b{};
-      b.rows = W(rows), b.first = W(first), b.hidden = W(memory(4ull * most * m.hidden)), b.out = W(memory(4ull * most * m.hidden));
+      b.rows = W(rows), b.first = W(first), b.hidden = W(memory(4ull * most * m.hidden)),
+      b.out = W(memory(4ull * most * m.hidden));
       b.scratch = W(memory((size_t)draft_scratch_bytes(&h, most, 1))), b.logits = W(memory(4ull * 4 * h.m.head.rows));
       b.count = count, b.capacity = most, b.lanes = 1, b.logit_capacity = 4;
       if (draft_forward(&h, &b) == kOk) draft_logits(&h, &b, pick, picks);

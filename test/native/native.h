@@ -90,7 +90,8 @@ static Tensor weight(int type, int rows, int cols, int heads, bool wild) {
   int unit = file_block(type), size = file_block_bytes(type);
   for (size_t i = 0; !wild && unit > 1 && i < bytes * rows; i += size) {
     float values[256];
-    for (bool finite = false; !finite;) {  // a scale of any bytes may be infinite: kernels need not agree with definitions on those
+    for (bool finite = false;
+         !finite;) {  // a scale of any bytes may be infinite: kernels need not agree with definitions on those
       dequantize_block(type, raw + i, values);
       finite = true;
       for (int j = 0; j < unit; j++) finite &= isfinite(values[j]) && fabsf(values[j]) < 1e4f;
@@ -167,22 +168,35 @@ static Drawn model(bool plain = false) {
     const int sizes[] = {32, 64, 16, 8, 96};
     m.sparse.stride = stride, m.sparse.kernel = stride * (1 + below(3)), m.sparse.block = sizes[below(5)];
     if (m.sparse.block % stride) m.sparse.block = 64;
-    m.sparse.init = below(3), m.sparse.local = 1 + below(3), m.sparse.chosen = below(5), m.sparse.dense_len = below(2) ? 0 : below(150), m.sparse.coarse = below(2);
+    m.sparse.init = below(3), m.sparse.local = 1 + below(3), m.sparse.chosen = below(5),
+    m.sparse.dense_len = below(2) ? 0 : below(150), m.sparse.coarse = below(2);
   }
   double* rope = memory<double>(8 * (m.head_dim / 2));
   rope_frequencies(rope, m.head_dim, 10000, nullptr);
   m.rope = W(rope), m.norm = W(ones(m.hidden));
   bool wild = !plain && below(3) == 0;
-  auto type = [&] { static const int some[] = {0, 1, 30}; return blocks ? kTypes[below(15)] : some[below(3)]; };
+  auto type = [&] {
+    static const int some[] = {0, 1, 30};
+    return blocks ? kTypes[below(15)] : some[below(3)];
+  };
   m.embedding = weight(type(), m.vocab, m.hidden, 0, wild);
   m.head = below(2) ? m.embedding : weight(type(), m.vocab, m.hidden, 0, wild);
   Layer* layer = memory<Layer>(sizeof(Layer) * m.layers);
   int q = m.heads * m.head_dim, k = m.kv_heads * m.head_dim;
   for (int l = 0; l < m.layers; l++)
-    layer[l] = {W(ones(m.hidden)), W(ones(m.hidden)), weight(type(), q, m.hidden, below(2) ? m.heads : 0, wild), weight(type(), k, m.hidden, 0, wild), weight(type(), k, m.hidden, 0, wild), weight(type(), m.hidden, q, 0, wild), weight(type(), m.intermediate, m.hidden, 0, wild), weight(type(), m.intermediate, m.hidden, 0, wild), weight(type(), m.hidden, m.intermediate, 0, wild)};
+    layer[l] = {W(ones(m.hidden)),
+                W(ones(m.hidden)),
+                weight(type(), q, m.hidden, below(2) ? m.heads : 0, wild),
+                weight(type(), k, m.hidden, 0, wild),
+                weight(type(), k, m.hidden, 0, wild),
+                weight(type(), m.hidden, q, 0, wild),
+                weight(type(), m.intermediate, m.hidden, 0, wild),
+                weight(type(), m.intermediate, m.hidden, 0, wild),
+                weight(type(), m.hidden, m.intermediate, 0, wild)};
   m.layer = W(layer);
   bool more = !plain && below(2);
   if (more) traits(m, layer);
-  else for (int l = 0; l < m.layers; l++) layer[l].whole = l;
+  else
+    for (int l = 0; l < m.layers; l++) layer[l].whole = l;
   return {m, more};
 }
