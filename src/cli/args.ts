@@ -22,7 +22,10 @@ export interface Command {
   readonly args: ArgsDef;
   /** Options that may be given several times. */
   readonly repeated?: readonly string[];
-  /** A repeated option that also takes arguments beyond the positional ones: all of them in a command that has none, else where it is given. */
+  /**
+   * A repeated option that also takes arguments beyond the positional ones: all of them in a command that has none, else where it is
+   * given. A name that is no option's takes them all, as `list` of that name.
+   */
   readonly more?: string;
   /** The option that an argument "-" gives: its value is standard input. */
   readonly input?: string;
@@ -43,7 +46,8 @@ export function parse(command: Command, raw: readonly string[]): Parsed {
     }
   }
   const { values, positionals } = strictly(command, raw, options);
-  if (command.more !== undefined && positionals.length > places.length && (values.has(command.more) || places.length === 0))
+  const takes = (more: string) => values.has(more) || places.length === 0 || !Object.hasOwn(options, more);
+  if (command.more !== undefined && positionals.length > places.length && takes(command.more))
     values.set(command.more, [...(values.get(command.more) ?? []), ...positionals.splice(places.length)]);
   const dash = command.input === undefined ? -1 : positionals.indexOf("-");
   if (dash >= 0) {

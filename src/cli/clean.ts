@@ -11,6 +11,7 @@ import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { note, printJson, write } from "./output.ts";
 import { type Shard, shardOf, suffixOf } from "./shards.ts";
+import { Signer } from "./signatures.ts";
 
 /** Records between two states written down. */
 const SAVE = 5000;
@@ -47,7 +48,12 @@ export const clean: Command = {
       description: "Where a record's source is, for the report (default source; else the file)",
     },
     dropped: { type: "boolean", description: "Write dropped records, too, with the reason" },
-    dedup: { type: "string", valueHint: "KINDS", description: "exact, near, or exact,near (MinHash), in memory" },
+    dedup: {
+      type: "string",
+      valueHint: "KINDS",
+      description: "exact, near, or exact,near (MinHash), in memory, within this run",
+    },
+    signatures: { type: "boolean", description: "Write what cpm dedup finds duplicates of all shards by, as Parquet" },
     "no-heuristics": { type: "boolean", description: "No rules before the classifier" },
     "min-chars": { type: "string", valueHint: "N", description: "Shortest text (default 50)" },
     "max-chars": { type: "string", valueHint: "N", description: "Longest text (default: any)" },
@@ -63,6 +69,7 @@ export const clean: Command = {
     json: { type: "boolean", description: "Print the report as JSON" },
   },
   repeated: ["also"],
+  more: "inputs",
   async run(args) {
     const options = await cleaning(args);
     if (args.flag("stdio")) return await stdio(args, options);
@@ -127,18 +134,19 @@ async function settingsOf(args: Parsed, files: readonly string[], shard: Shard):
 async function cleanFolder(args: Parsed, folder: string, options: CleanOptions): Promise<CleanReport> {
   const { emptyReport, reportPicture } = await import("cpm-wasm/data");
   const shard = shardOf(args);
-  const files = await inputFiles([...args.positionals, ...args.list("also")]);
+  const files = await inputFiles([...args.positionals, ...args.list("inputs"), ...args.list("also")]);
   if (files.length === 0) throw new UsageError("cpm clean: give files or folders, or - for standard input");
   const suffix = suffixOf(shard);
   const settings = await settingsOf(args, files, shard);
   await mkdir(folder, { recursive: true });
   const finished = await Outputs.finished(folder, suffix, settings);
   if (finished && !files.includes("-")) return { ...finished.report, samples: { kept: [], dropped: [] } };
-  const names = args.flag("dropped") ? ["kept", "dropped", "errors"] : ["kept", "errors"];
+  const signer = args.flag("signatures") ? await Signer.create() : undefined;
+  const names = ["kept", ...(args.flag("dropped") ? ["dropped"] : []), "errors", ...(signer ? ["signatures"] : [])];
   const { outputs, state } = await Outputs.open(folder, suffix, settings, names);
   const report = state?.report ?? emptyReport();
-  await cleanRecords(args, { files, shard, outputs, report, options, skip: state?.done ?? 0 });
-  await outputs.finish(report);
+  await cleanRecords(args, { files, shard, outputs, report, options, signer, skip: state?.done ?? 0 });
+  await outputs.finish(report, signer && { signatures: (from, to) => signer.table(from, to) });
   await replace(join(folder, `report${suffix}.json`), `${JSON.stringify(report, null, 2)}\n`);
   await replace(join(folder, `report${suffix}.svg`), reportPicture(report));
   return report;
@@ -150,11 +158,12 @@ interface Job {
   readonly outputs: Outputs;
   readonly report: CleanReport;
   readonly options: CleanOptions;
+  readonly signer: Signer | undefined;
   /** Records that an earlier run dealt with. */
   readonly skip: number;
 }
 
-async function cleanRecords(args: Parsed, { files, shard, outputs, report, options, skip }: Job): Promise<void> {
+async function cleanRecords(args: Parsed, { files, shard, outputs, report, options, signer, skip }: Job): Promise<void> {
   const { count, earlyVerdict, verdictOf, withFields } = await import("cpm-wasm/data");
   const sourceField = args.text("source-field") ?? "source";
   const pace = await progress(files);
@@ -186,6 +195,8 @@ async function cleanRecords(args: Parsed, { files, shard, outputs, report, optio
           const line = withFields(record, outcome(verdict));
           if (verdict.keep) report.keptBytes += Buffer.byteLength(line) + 1;
           await outputs.write(verdict.keep ? "kept" : "dropped", line);
+          if (signer && judged(verdict))
+            await outputs.writeBytes("signatures", signer.row(index - 1, verdict.keep ? report.kept - 1 : -1, record.text));
         }
         settled = done;
         if (done % SAVE === 0) await outputs.save(done, report);
@@ -198,6 +209,9 @@ async function cleanRecords(args: Parsed, { files, shard, outputs, report, optio
     pace.close();
   }
 }
+
+/** Whether the rules before duplicates let a record through: later ones may repeat it. */
+const judged = ({ keep, reason }: Verdict): boolean => keep || reason === "quality" || reason?.startsWith("duplicate") === true;
 
 const inputOptions = (args: Parsed) => ({ field: args.text("field"), mostBytes: args.number("max-record") ?? 1 << 26 });
 

@@ -40,7 +40,7 @@ export async function inputFiles(paths: readonly string[]): Promise<string[]> {
   return [...new Set(files)].sort();
 }
 
-function failure(file: string, cause: unknown, line?: number): CpmError {
+export function failure(file: string, cause: unknown, line?: number): CpmError {
   interrupt.signal.throwIfAborted();
   if (cause instanceof CpmError) return cause;
   const why = (cause as Error).message;
@@ -146,21 +146,33 @@ export async function optional<T>(name: string, what: string): Promise<T> {
 }
 
 interface Hyparquet {
-  parquetMetadataAsync(file: AsyncBuffer): Promise<{ row_groups: readonly { num_rows: bigint }[] }>;
+  parquetMetadataAsync(file: AsyncBuffer): Promise<ParquetMetadata>;
+  parquetRead(options: object): Promise<void>;
   parquetReadObjects(options: object): Promise<Record<string, unknown>[]>;
 }
 interface AsyncBuffer {
   readonly byteLength: number;
   slice(start: number, end?: number): Promise<ArrayBuffer>;
 }
+interface ParquetMetadata {
+  readonly row_groups: readonly { readonly num_rows: bigint }[];
+}
 
-/** Row groups one after another: one of them lies in memory. */
-async function* parquetRecords(file: string, { field, read }: InputOptions): AsyncGenerator<Placed> {
-  const { parquetMetadataAsync, parquetReadObjects } = await optional<Hyparquet>("hyparquet", "to read Parquet");
+/** A Parquet file, opened: what hyparquet's functions take. */
+export interface ParquetFile {
+  readonly parquet: Hyparquet;
+  readonly options: { readonly file: AsyncBuffer; readonly metadata: ParquetMetadata; readonly compressors: unknown };
+  /** First row and end of each group. */
+  readonly groups: readonly { readonly rowStart: number; readonly rowEnd: number }[];
+  close(): Promise<void>;
+}
+
+/** @throws CpmError "unsupported" without hyparquet, "io" for what is no Parquet file */
+export async function openParquet(file: string, read?: (bytes: number) => void): Promise<ParquetFile> {
+  const parquet = await optional<Hyparquet>("hyparquet", "to read Parquet");
   const { compressors } = await optional<{ compressors: unknown }>("hyparquet-compressors", "to read Parquet").catch(() => ({
     compressors: undefined,
   }));
-  let line = 0;
   const handle = await open(file, "r").catch((cause: Error) => Promise.reject(failure(file, cause)));
   try {
     const { size } = await handle.stat();
@@ -175,16 +187,27 @@ async function* parquetRecords(file: string, { field, read }: InputOptions): Asy
         return memory;
       },
     };
-    const metadata = await parquetMetadataAsync(buffer);
-    for (const group of metadata.row_groups) {
-      const rows = await parquetReadObjects({
-        file: buffer,
-        metadata,
-        compressors,
-        rowStart: line,
-        rowEnd: line + Number(group.num_rows),
-      });
-      for (const fields of rows) {
+    const metadata = await parquet.parquetMetadataAsync(buffer);
+    let rowEnd = 0;
+    const groups = metadata.row_groups.map((group) => {
+      const rowStart = rowEnd;
+      rowEnd += Number(group.num_rows);
+      return { rowStart, rowEnd };
+    });
+    return { parquet, options: { file: buffer, metadata, compressors }, groups, close: () => handle.close() };
+  } catch (cause) {
+    await handle.close();
+    throw failure(file, cause, 0);
+  }
+}
+
+/** Row groups one after another: one of them lies in memory. */
+async function* parquetRecords(file: string, { field, read }: InputOptions): AsyncGenerator<Placed> {
+  const { parquet, options, groups, close } = await openParquet(file, read);
+  let line = 0;
+  try {
+    for (const range of groups) {
+      for (const fields of await parquet.parquetReadObjects({ ...options, ...range })) {
         line++;
         let placed: Placed;
         try {
@@ -198,6 +221,6 @@ async function* parquetRecords(file: string, { field, read }: InputOptions): Asy
   } catch (cause) {
     throw failure(file, cause, line);
   } finally {
-    await handle.close();
+    await close();
   }
 }

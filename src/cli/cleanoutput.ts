@@ -1,7 +1,7 @@
 // What cpm clean writes: records under temporary names, a state to go on from after a kill, a manifest once all is done.
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { copyFile, type FileHandle, open, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { copyFile, type FileHandle, open, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { CleanReport } from "cpm-wasm/data";
 
@@ -24,11 +24,11 @@ export interface Manifest {
 
 const FLUSH = 1 << 20;
 
-/** Appends to a file under a temporary name. */
-class Appender {
+/** Appends to a file under a temporary name: texts, or bytes. */
+export class Appender {
   readonly path: string;
   readonly #handle: FileHandle;
-  #held: string[] = [];
+  #held: (string | Uint8Array)[] = [];
   #heldSize = 0;
   size: number;
 
@@ -44,14 +44,15 @@ class Appender {
     return new Appender(path, handle, size);
   }
 
-  async write(line: string): Promise<void> {
-    this.#held.push(line);
-    this.#heldSize += line.length;
+  async write(piece: string | Uint8Array): Promise<void> {
+    this.#held.push(piece);
+    this.#heldSize += piece.length;
     if (this.#heldSize > FLUSH) await this.flush();
   }
 
   async flush(): Promise<void> {
-    const bytes = Buffer.from(this.#held.join(""));
+    const held = this.#held;
+    const bytes = typeof held[0] === "string" ? Buffer.from(held.join("")) : Buffer.concat(held as Uint8Array[]);
     [this.#held, this.#heldSize] = [[], 0];
     if (bytes.length > 0) await this.#handle.appendFile(bytes);
     this.size += bytes.length;
@@ -117,6 +118,11 @@ export class Outputs {
     await this.#appenders.get(name)?.write(`${line}\n`);
   }
 
+  /** Bytes for a file that has no lines. */
+  async writeBytes(name: string, bytes: Uint8Array): Promise<void> {
+    await this.#appenders.get(name)?.write(bytes);
+  }
+
   /** Writes down how far the run came. */
   async save(done: number, report: CleanReport): Promise<void> {
     const sizes: Record<string, number> = {};
@@ -130,14 +136,24 @@ export class Outputs {
     await replace(join(this.#folder, `.state${this.#suffix}.json`), JSON.stringify(state));
   }
 
-  /** Gives the files their names, and writes the manifest last: a shard is done when it has one. */
-  async finish(report: CleanReport): Promise<Manifest> {
+  /**
+   * Gives the files their names, and writes the manifest last: a shard is done when it has one. `tables`: those whose rows become
+   * a Parquet file.
+   */
+  async finish(
+    report: CleanReport,
+    tables: Readonly<Record<string, (from: string, to: string) => Promise<void>>> = {},
+  ): Promise<Manifest> {
     const files: Record<string, { bytes: number; sha256: string }> = {};
     for (const [name, appender] of this.#appenders) {
       await appender.close();
-      const path = `${name}${this.#suffix}.jsonl`;
-      files[path] = { bytes: appender.size, sha256: await sha256(appender.path) };
-      await rename(appender.path, join(this.#folder, path));
+      const table = tables[name];
+      const made = table ? `${appender.path}.parquet` : appender.path;
+      if (table) await table(appender.path, made);
+      const path = `${name}${this.#suffix}.${table ? "parquet" : "jsonl"}`;
+      files[path] = { bytes: (await stat(made)).size, sha256: await sha256(made) };
+      await rename(made, join(this.#folder, path));
+      if (table) await rm(appender.path, { force: true });
     }
     const { samples: _, ...numbers } = report;
     const manifest: Manifest = { settings: this.#settings, files, report: numbers };
@@ -153,7 +169,7 @@ export async function replace(path: string, text: string): Promise<void> {
   await rename(temporary, path);
 }
 
-async function readJson<T>(path: string): Promise<T | undefined> {
+export async function readJson<T>(path: string): Promise<T | undefined> {
   try {
     return JSON.parse(await readFile(path, "utf8")) as T;
   } catch {
@@ -161,7 +177,7 @@ async function readJson<T>(path: string): Promise<T | undefined> {
   }
 }
 
-async function sha256(path: string): Promise<string> {
+export async function sha256(path: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
   return hash.digest("hex");

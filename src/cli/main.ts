@@ -13,6 +13,7 @@ import { chat } from "./chat.ts";
 import { clean } from "./clean.ts";
 import { constrain } from "./constrain.ts";
 import { convert } from "./convert.ts";
+import { dedup } from "./dedup.ts";
 import { evaluation } from "./eval.ts";
 import { freq } from "./freq.ts";
 import { chooseNetwork, hubCommands } from "./hub.ts";
@@ -51,6 +52,7 @@ const commands: readonly Command[] = [
   score,
   fold,
   clean,
+  dedup,
   agent,
   rl,
   tunnel,

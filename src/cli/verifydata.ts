@@ -42,6 +42,7 @@ export const verifyData: Command = {
     },
     share: { type: "string", valueHint: "X", description: "Weight of the candidate beside the default mix (default 0.3)" },
     pairs: { type: "string", valueHint: "N", description: "Pairs of runs, each with a seed of its own (default 3, at least 2)" },
+    seed: { type: "string", valueHint: "N", description: "Seed of the first pair; the others' follow it (default 1)" },
     level: { type: "string", valueHint: "X", description: "Level of the interval (default 0.95)" },
     out: {
       type: "string",
@@ -52,11 +53,11 @@ export const verifyData: Command = {
     force: { type: "boolean", description: "Begin the results in the folder anew" },
     ...jsonArg,
   },
-  repeated: ["default", "also"],
-  more: "also",
+  repeated: ["default"],
+  more: "inputs",
   async run(args) {
     const { verifyData: verify } = await import("cpm-wasm/data");
-    const [candidate, mix] = [[...args.positionals, ...args.list("also")], args.list("default")];
+    const [candidate, mix] = [[...args.positionals, ...args.list("inputs")], args.list("default")];
     if (candidate.length === 0) throw new UsageError("cpm verify-data: give the data in question");
     if (mix.length === 0) throw new UsageError("cpm verify-data: give the default mix with --default");
     const out = resolve(args.text("out") ?? "verify-data");
@@ -66,6 +67,7 @@ export const verifyData: Command = {
       default: await found(mix),
       share: args.number("share"),
       pairs: args.number("pairs"),
+      seed: args.number("seed"),
     };
     await mkdir(out, { recursive: true });
     const settings = [trainer.settings, await facts(plan.candidate), await facts(plan.default), plan.share ?? 0.3];
@@ -94,7 +96,7 @@ export const verifyData: Command = {
         if (!json) note(`${name}: ${value.toFixed(5)} (${done} of ${total})`);
       },
     });
-    await (json ? printJson(result) : write(told(result, lower)));
+    await (json ? printJson(result) : write(told(result, lower, plan.seed ?? 1)));
   },
 };
 
@@ -250,11 +252,11 @@ const facts = (files: readonly string[]) =>
     }),
   );
 
-function told(result: AnnealResult, lower: boolean): string {
+function told(result: AnnealResult, lower: boolean, seed: number): string {
   const { pairs, mean, low, high, level, p, verdict, values } = result;
   const rows = Array.from({ length: pairs }, (_, i) => {
-    const [a, b] = [values[`default-${i + 1}`]!, values[`candidate-${i + 1}`]!];
-    return [`seed ${i + 1}`, a.toFixed(5), b.toFixed(5), (lower ? a - b : b - a).toFixed(5)];
+    const [a, b] = [values[`default-${seed + i}`]!, values[`candidate-${seed + i}`]!];
+    return [`seed ${seed + i}`, a.toFixed(5), b.toFixed(5), (lower ? a - b : b - a).toFixed(5)];
   });
   const what = {
     better: "the candidate is better than the default mix",

@@ -17,8 +17,10 @@ export interface AnnealPlan {
   readonly default: readonly string[];
   /** Weight of the candidate in its arm. Default 0.3, as published. */
   readonly share?: number | undefined;
-  /** Pairs of runs: seeds 1 to this many. Default 3; at least 2. */
+  /** Pairs of runs, each with a seed of its own. Default 3; at least 2. */
   readonly pairs?: number | undefined;
+  /** Of the first pair; the others' follow it. Default 1: another one repeats the experiment by other chances. */
+  readonly seed?: number | undefined;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface AnnealPlan {
  * that is ended early is of whole pairs.
  * @throws CpmError "bad-option"
  */
-export function annealRuns({ candidate, default: mix, share = 0.3, pairs = 3 }: AnnealPlan): AnnealRun[] {
+export function annealRuns({ candidate, default: mix, share = 0.3, pairs = 3, seed: first = 1 }: AnnealPlan): AnnealRun[] {
   const bad = (field: string, expected: string, found: string | number): never => {
     throw new CpmError("bad-option", `${field}: expected ${expected}, found ${found}`, { field, expected });
   };
@@ -34,11 +36,12 @@ export function annealRuns({ candidate, default: mix, share = 0.3, pairs = 3 }: 
   if (mix.length === 0) bad("default", "files", "none");
   if (!(share > 0 && share <= 1)) bad("share", "a number above 0, at most 1", share);
   if (!(Number.isSafeInteger(pairs) && pairs >= 2 && pairs <= 1000)) bad("pairs", "a whole number from 2 to 1000", pairs);
+  if (!(Number.isSafeInteger(first) && first >= 0 && first <= 2 ** 31)) bad("seed", "a whole number from 0 to 2147483648", first);
   const arms = {
     default: [{ files: mix, weight: 1 }],
     candidate: [...(share < 1 ? [{ files: mix, weight: 1 - share }] : []), { files: candidate, weight: share }],
   };
-  return Array.from({ length: pairs }, (_, i) => i + 1).flatMap((seed) =>
+  return Array.from({ length: pairs }, (_, i) => first + i).flatMap((seed) =>
     (["default", "candidate"] as const).map((arm) => ({ name: `${arm}-${seed}`, arm, seed, sources: arms[arm] })),
   );
 }

@@ -26,8 +26,18 @@ export {
   verdictOf,
 } from "./clean.ts";
 export type { ClassifierInput, DataDoor } from "./data.ts";
-export { type DedupKind, type Deduplicator, type MinHash, similarity } from "./dedup.ts";
+export {
+  BANDS,
+  type DedupKind,
+  type Deduplicator,
+  type Fingerprint,
+  type Fingerprints,
+  FUNCTIONS,
+  type MinHash,
+  similarity,
+} from "./dedup.ts";
 export type { Loss } from "./fasttext.ts";
+export { FirstRecords } from "./firsts.ts";
 export type { FoldOptions } from "./fold.ts";
 export {
   type AlpacaRecord,

@@ -7,7 +7,7 @@ import { openInput } from "../file/open.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import { shown } from "../shown.ts";
 import type { Classifier } from "./classifier.ts";
-import { type DedupKind, Deduplicator, MinHash } from "./dedup.ts";
+import { type DedupKind, Deduplicator, Fingerprints, MinHash } from "./dedup.ts";
 import { readFastText } from "./fasttext.ts";
 import { type FoldOptions, foldFile } from "./fold.ts";
 import { writeFolded } from "./folded.ts";
@@ -43,6 +43,8 @@ export interface DataDoor {
    * 14 bands of 8; about 0.75 similar), or both.
    */
   createDeduplicator(kinds: readonly DedupKind[]): Promise<Deduplicator>;
+  /** Fingerprints of texts: what a join of many shards tells repetitions by. */
+  createFingerprints(): Promise<Fingerprints>;
   /** MinHash signatures of texts. */
   createMinHash(): Promise<MinHash>;
   /**
@@ -88,6 +90,7 @@ export function openData(platform: DataPlatform): DataDoor {
         return writeFolded(data, await foldFile(data, source, await readFastText(source, options?.signal), options));
       }),
     createDeduplicator: async (kinds) => new Deduplicator(await instance(), kinds),
+    createFingerprints: async () => new Fingerprints(await instance()),
     createMinHash: async () => new MinHash(await instance()),
     async train(files, options) {
       const sources: Source[] = [];

@@ -1,4 +1,6 @@
-// Duplicates: exact ones by a hash of the normalised text, near ones by MinHash and bands (LSH: Broder 1997, Indyk and Motwani 1998).
+// Duplicates: exact ones by a hash of the normalised text, near ones by MinHash and bands (LSH: Broder 1997, Indyk and Motwani 1998). A text
+// is a near duplicate where an earlier one has the values of a band in common. That holds of each pair by itself, so that a stream, tables in
+// memory and a join in a database find the same texts.
 import { type DataInstance, StreamHash } from "./module.ts";
 
 export const FUNCTIONS = 112;
@@ -46,49 +48,73 @@ export function similarity(a: Uint32Array, b: Uint32Array): number {
 
 export type DedupKind = "exact" | "near";
 
-/** Which texts came before, held in memory: 16 bytes of keys a text for exact, 112 for near duplicates. */
-export class Deduplicator {
+/** What tells a text's repetitions. */
+export interface Fingerprint {
+  /** Two hashes of 64 bits of the text but for case and white space. */
+  readonly exact: BigUint64Array;
+  /** 112 values; undefined for a text without words. */
+  readonly signature: Uint32Array | undefined;
+}
+
+/** Fingerprints of texts. Case and white space do not count. */
+export class Fingerprints {
   readonly #data: DataInstance;
-  readonly #kinds: readonly DedupKind[];
-  readonly #minhash: MinHash;
-  readonly #exact = new Set<string>();
-  readonly #bands = Array.from({ length: BANDS }, () => new Set<number>());
+  readonly minhash: MinHash;
 
-  constructor(data: DataInstance, kinds: readonly DedupKind[]) {
+  constructor(data: DataInstance) {
     this.#data = data;
-    this.#kinds = kinds;
-    this.#minhash = new MinHash(data);
+    this.minhash = new MinHash(data);
   }
 
-  /** How a text repeats an earlier one, or undefined: then it is remembered. Case and white space do not count. */
-  seen(text: string): DedupKind | undefined {
-    const words = text.toLowerCase().replace(/\s+/g, " ").trim();
-    if (this.#kinds.includes("exact")) {
-      const key = this.#hash(words);
-      if (this.#exact.has(key)) return "exact";
-      this.#exact.add(key);
-    }
-    if (!this.#kinds.includes("near")) return undefined;
-    const signature = this.#minhash.signature(words);
-    if (!signature) return undefined;
-    const keys = this.#minhash.bands(signature);
-    if (keys.some((key, band) => this.#bands[band]!.has(key))) return "near";
-    keys.forEach((key, band) => {
-      this.#bands[band]!.add(key);
-    });
-    return undefined;
+  of(text: string): Fingerprint {
+    const words = plain(text);
+    return { exact: this.hash(words), signature: this.minhash.signature(words) };
   }
 
-  /** Two hashes of 64 bits. */
-  #hash(text: string): string {
+  /** Two hashes of a text as it is. */
+  hash(text: string): BigUint64Array {
     const bytes = utf8.encode(text);
     const mark = this.#data.end;
     const keys = [0n, 0x9e3779b97f4a7c15n].map((seed) => {
       const hash = new StreamHash(this.#data, BigInt.asIntN(64, seed));
       hash.add(bytes);
-      return hash.end();
+      return BigInt(`0x${hash.end()}`);
     });
     this.#data.release(mark);
-    return keys.join("");
+    return BigUint64Array.from(keys);
+  }
+}
+
+const plain = (text: string): string => text.toLowerCase().replace(/\s+/g, " ").trim();
+
+/** Which texts came before, held in memory: 16 bytes of keys a text for exact, 112 for near duplicates. */
+export class Deduplicator {
+  readonly #kinds: readonly DedupKind[];
+  readonly #prints: Fingerprints;
+  readonly #exact = new Set<string>();
+  readonly #bands = Array.from({ length: BANDS }, () => new Set<number>());
+
+  constructor(data: DataInstance, kinds: readonly DedupKind[]) {
+    this.#kinds = kinds;
+    this.#prints = new Fingerprints(data);
+  }
+
+  /** How a text repeats an earlier one (whatever became of that), or undefined. Case and white space do not count. */
+  seen(text: string): DedupKind | undefined {
+    const words = plain(text);
+    if (this.#kinds.includes("exact")) {
+      const key = this.#prints.hash(words).join("-");
+      if (this.#exact.has(key)) return "exact";
+      this.#exact.add(key);
+    }
+    if (!this.#kinds.includes("near")) return undefined;
+    const signature = this.#prints.minhash.signature(words);
+    if (!signature) return undefined;
+    let found = false;
+    this.#prints.minhash.bands(signature).forEach((key, band) => {
+      found ||= this.#bands[band]!.has(key);
+      this.#bands[band]!.add(key);
+    });
+    return found ? "near" : undefined;
   }
 }

@@ -15,5 +15,7 @@ export const fold = door.fold;
 export const train = door.train;
 /** What remembers texts and tells their repetitions; see {@link DataDoor.createDeduplicator}. */
 export const createDeduplicator = door.createDeduplicator;
+/** Fingerprints of texts, by which repetitions are told. */
+export const createFingerprints = door.createFingerprints;
 /** MinHash signatures of texts. */
 export const createMinHash = door.createMinHash;

@@ -86,6 +86,9 @@ test("gzip, zstd's absence or presence, a truncated gzip, text folders", async (
   writeFileSync(join(folder, "texts/a.txt"), "A text that is long enough to be kept by the rules, surely so.");
   writeFileSync(join(folder, "texts/deep/b.md"), "Another text that is long enough to be kept by the rules too.");
   expect(await json<Report>(["clean", join(folder, "texts"), "-o", join(folder, "texts-out")])).toMatchObject({ kept: 2 });
+  // What a shell makes of *.jsonl* and more.
+  const several = [join(folder, "a.jsonl.gz"), join(folder, "a.jsonl"), join(folder, "texts")];
+  expect(await json<Report>(["clean", ...several, "-o", join(folder, "several")])).toMatchObject({ kept: 42 });
 });
 
 /** Zstandard of bytes in raw blocks: what any encoder may write. */

@@ -96,7 +96,21 @@ test("a plan is pairs side by side; what is known is not run again; a run that g
     { name: "default-2", arm: "default", seed: 2, sources: [{ files: ["a.jsonl", "b.jsonl"], weight: 1 }] },
     expect.objectContaining({ name: "candidate-2", seed: 2 }),
   ]);
-  for (const wrong of [{ share: 0 }, { share: 1.1 }, { pairs: 1 }, { pairs: 2.5 }, { candidate: [] }, { default: [] }])
+  expect(annealRuns({ ...plan, seed: 7 }).map(({ name, seed }) => [name, seed])).toEqual([
+    ["default-7", 7],
+    ["candidate-7", 7],
+    ["default-8", 8],
+    ["candidate-8", 8],
+  ]);
+  for (const wrong of [
+    { share: 0 },
+    { share: 1.1 },
+    { pairs: 1 },
+    { pairs: 2.5 },
+    { candidate: [] },
+    { default: [] },
+    { seed: -1 },
+  ])
     expect(() => annealRuns({ ...plan, ...wrong })).toThrow(CpmError);
   const ran: string[] = [];
   const result = await verifyData(plan, {

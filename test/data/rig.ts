@@ -75,3 +75,17 @@ export function difference(found: readonly Prediction[], expected: readonly Pred
   }
   return { wrong, most };
 }
+
+/** Two texts whose sets of five-word shingles have nearly the wanted similarity, and what it is. */
+export function pair(next: () => number, wanted: number): { a: string; b: string; jaccard: number } {
+  const words = Array.from({ length: 300 }, () => `w${Math.floor(next() * 1e6)}`);
+  const changed = words.slice();
+  // Each changed word changes five shingles.
+  const changes = Math.round(((1 - wanted) / (1 + wanted)) * (296 / 5));
+  for (let i = 0; i < changes; i++)
+    changed[Math.floor(((i + 0.5) * 300) / Math.max(1, changes))] = `x${Math.floor(next() * 1e6)}`;
+  const shingles = (all: string[]) => new Set(all.slice(4).map((_, i) => all.slice(i, i + 5).join(" ")));
+  const [x, y] = [shingles(words), shingles(changed)];
+  const both = [...x].filter((s) => y.has(s)).length;
+  return { a: words.join(" "), b: changed.join(" \n\t"), jaccard: both / (x.size + y.size - both) };
+}
