@@ -39,15 +39,12 @@ export class Signer {
   /** A row's bytes. */
   row(record: number, line: number, text: string): Uint8Array {
     const { exact, signature } = this.#prints.of(text);
-    const row = new Uint8Array(ROW);
-    const view = new DataView(row.buffer);
-    view.setFloat64(0, record, true);
-    view.setFloat64(8, line, true);
-    exact.forEach((hash, i) => {
-      view.setBigUint64(16 + 8 * i, hash, true);
-    });
+    const row = Buffer.alloc(ROW);
+    row.writeDoubleLE(record, 0);
+    row.writeDoubleLE(line, 8);
+    for (const [i, hash] of exact.entries()) row.writeBigUInt64LE(hash, 16 + 8 * i);
     // What the least of no shingles would be.
-    if (signature) for (const [i, value] of signature.entries()) view.setUint32(32 + 4 * i, value, true);
+    if (signature) for (const [i, value] of signature.entries()) row.writeUInt32LE(value, 32 + 4 * i);
     else row.fill(0xff, 32);
     return row;
   }
