@@ -25,9 +25,7 @@ void fill_zero(const Op& op, Lane& lane);
 
 void attend_forward(const Op& op, Lane& lane);  // grad/attention.cpp
 void attend_forward_ref(const Op& op, Lane& lane);
-void attend_delta(const Op& op, Lane& lane);
-void attend_backward_q(const Op& op, Lane& lane);
-void attend_backward_kv(const Op& op, Lane& lane);
+void attend_backward(const Op& op, Lane& lane);
 void attend_backward_ref(const Op& op, Lane& lane);
 
 void compress_keys(const Op& op, Lane& lane);  // grad/select.cpp

@@ -37,22 +37,40 @@ KERNEL_PART void pack_panel(const Real* b, int row, int col, int k, int n, Real*
   pack_columns(b + (size_t)done * row, row, col, k - done, n, to + done * kPanel);
 }
 
-// Rows of A as panels of kRows, numbers of one k side by side.
-KERNEL_PART void pack_rows(const Real* a, int row, int col, int m, int k, Real* to) {
+// Six rows of A that lie with k side by side, as a panel: 4 x 4 numbers are turned at once. Gives how many of k are done.
+KERNEL_PART int pack_six(const Real* a, int row, int k, Real* to) {
   int t = 0;
-  if (!kDouble && col == 1 && m == kRows)
-    for (; t + 4 <= k; t += 4) {
-      v128_t r[4], s4 = vload(a + (size_t)4 * row + t), s5 = vload(a + (size_t)5 * row + t);
-      for (int i = 0; i < 4; i++) r[i] = vload(a + (size_t)i * row + t);
-      transpose(r);
-      v128_t low = wasm_i32x4_shuffle(s4, s5, 0, 4, 1, 5), high = wasm_i32x4_shuffle(s4, s5, 2, 6, 3, 7);
-      Real* at = to + t * kRows;
-      for (int i = 0; i < 4; i++) vstore(at + i * kRows, r[i]);
-      wasm_v128_store64_lane(at + 4, low, 0), wasm_v128_store64_lane(at + kRows + 4, low, 1);
-      wasm_v128_store64_lane(at + 2 * kRows + 4, high, 0), wasm_v128_store64_lane(at + 3 * kRows + 4, high, 1);
+  for (; !kDouble && t + 4 <= k; t += 4) {
+    v128_t r[4], s4 = vload(a + (size_t)4 * row + t), s5 = vload(a + (size_t)5 * row + t);
+    for (int i = 0; i < 4; i++) r[i] = vload(a + (size_t)i * row + t);
+    transpose(r);
+    v128_t low = wasm_i32x4_shuffle(s4, s5, 0, 4, 1, 5), high = wasm_i32x4_shuffle(s4, s5, 2, 6, 3, 7);
+    Real* at = to + t * kRows;
+    for (int i = 0; i < 4; i++) vstore(at + i * kRows, r[i]);
+    wasm_v128_store64_lane(at + 4, low, 0), wasm_v128_store64_lane(at + kRows + 4, low, 1);
+    wasm_v128_store64_lane(at + 2 * kRows + 4, high, 0), wasm_v128_store64_lane(at + 3 * kRows + 4, high, 1);
+  }
+  return t;
+}
+
+// Rows of A as panels of kRows, numbers of one k side by side. Rows that lie side by side are read together, k by k, so that a line of the
+// cache is read once.
+KERNEL_PART void pack_rows(const Real* a, int row, int col, int m, int k, Real* to) {
+  const int whole = row == 1 ? m / kRows * kRows : 0;
+  for (int t = 0; t < k && whole; t++) {
+    const Real* from = a + (size_t)t * col;
+    for (int r = 0; r < whole; r += kRows) {
+      Real* panel = to + r * kDepth + t * kRows;
+      for (int i = 0; i + kWide <= kRows; i += kWide) vstore(panel + i, vload(from + r + i));
+      if (kRows % kWide) vstore(panel + kRows - kWide, vload(from + r + kRows - kWide));
     }
-  for (; t < k; t++)
-    for (int i = 0; i < kRows; i++) to[t * kRows + i] = i < m ? a[(size_t)i * row + (size_t)t * col] : 0;
+  }
+  for (int r = whole; r < m; r += kRows) {
+    const Real* from = a + (size_t)r * row;
+    Real* panel = to + r * kDepth;
+    for (int t = col == 1 && r + kRows <= m ? pack_six(from, row, k, panel) : 0; t < k; t++)
+      for (int i = 0; i < kRows; i++) panel[t * kRows + i] = r + i < m ? from[(size_t)i * row + (size_t)t * col] : 0;
+  }
 }
 
 void matmul(const Op& op, Lane& lane) {
@@ -79,16 +97,16 @@ void matmul(const Op& op, Lane& lane) {
       const int before_row = k0 ? c_row : d_row;
       for (int i, end; pool_claim(lane, blocks, 1, &i, &end);) {
         const int first = i * rows, count = m - first < rows ? m - first : rows;
-        for (int r = 0; r < count; r += kRows)
-          pack_rows(a + (size_t)(first + r) * op.n[3] + (size_t)k0 * op.n[4], op.n[3], op.n[4],
-                    count - r < kRows ? count - r : kRows, depth, mine + r * kDepth);
+        const Real* left = a + (size_t)first * op.n[3] + (size_t)k0 * op.n[4];
+        pack_rows(left, op.n[3], op.n[4], count, depth, mine);
         for (int p = 0; p < panels; p++) {
           const int j = j0 + p * kPanel, width = n - j < kPanel ? n - j : kPanel;
           for (int r = 0; r < count; r += kRows) {
             v128_t acc[kRows][2];
             micro_clear(acc);
-            micro_tile(depth, mine + r * kDepth, kRows, packed + (size_t)p * kPanel * kDepth, kPanel, acc);
             const int height = count - r < kRows ? count - r : kRows;
+            const Real* right = packed + (size_t)p * kPanel * kDepth;
+            micro_tile(depth, mine + r * kDepth, kRows, right, kPanel, acc);
             Real* to = c + (size_t)(first + r) * c_row + j;
             const Real* from = before ? before + (size_t)(first + r) * before_row + j : nullptr;
             if (height == kRows && width == kPanel) {

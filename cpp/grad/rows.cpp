@@ -44,23 +44,26 @@ void swiglu_forward(const Op& op, Lane& lane) {
   }
 }
 
-// With t = sigmoid(g): g <- ds u t (1 + g (1 - t)), u <- ds g t.      n: count      p: g, u, ds
+// With t = sigmoid(g): g <- ds u t (1 + g (1 - t)), u <- ds g t.      n: count      p: g, u, ds, s out (0: not asked for)
 void swiglu_backward(const Op& op, Lane& lane) {
   const int count = op.n[0];
   Real *g = op.at<Real>(0), *u = op.at<Real>(1);
   const Real* ds = op.at<Real>(2);
+  Real* s = op.at<Real>(3);
   const Exp e = held_exp();
   const v128_t one = vsplat(1);
   for (int c, last; pool_claim(lane, chunks(count), pool_grain(chunks(count)), &c, &last);) {
     const int end = chunk_end(last - 1, count);
     int i = c * kChunk;
     for (; i + kWide <= end; i += kWide) {
-      const v128_t x = vload(g + i), d = vload(ds + i), t = sigmoid(x, one, e), dt = vmul(d, t);
-      vstore(g + i, vmul(vmul(dt, vload(u + i)), vadd(one, vmul(x, vsub(one, t)))));
+      const v128_t x = vload(g + i), up = vload(u + i), t = sigmoid(x, one, e), dt = vmul(vload(ds + i), t);
+      if (s) vstore(s + i, vmul(vmul(x, t), up));
+      vstore(g + i, vmul(vmul(dt, up), vadd(one, vmul(x, vsub(one, t)))));
       vstore(u + i, vmul(dt, x));
     }
     for (; i < end; i++) {
       const double x = g[i], t = sigmoid_ref(x), dt = ds[i] * t;
+      if (s) s[i] = (Real)(x * t * u[i]);
       g[i] = (Real)(dt * u[i] * (1 + x * (1 - t))), u[i] = (Real)(dt * x);
     }
   }
@@ -71,6 +74,7 @@ void swiglu_backward_ref(const Op& op, Lane& lane) {
   Real *g = op.at<Real>(0), *u = op.at<Real>(1);
   for (int i = 0; i < op.n[0]; i++) {
     const double x = g[i], t = sigmoid_ref(x), dt = op.at<Real>(2)[i] * t;
+    if (op.p[3]) op.at<Real>(3)[i] = (Real)(x * t * u[i]);
     g[i] = (Real)(dt * u[i] * (1 + x * (1 - t))), u[i] = (Real)(dt * x);
   }
 }

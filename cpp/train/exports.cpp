@@ -14,18 +14,17 @@ namespace {
 typedef void (*Operation)(const Op&, Lane&);
 
 constexpr Operation operations[kCodes] = {
-    matmul,          norm_forward,      norm_backward,      norm_weight,   column_sums,   rope_turn,     swiglu_forward,
-    swiglu_backward, embed_forward,     embed_backward,     combine,       broadcast,     fill_zero,     attend_forward,
-    attend_delta,    attend_backward_q, attend_backward_kv, compress_keys, choose_blocks, cross_entropy, soft_cross_entropy,
-    smooth_l1,       ternary,           sum_squares,        adamw,         muon_moment,   muon_unit,     muon_apply,
-    policy};
+    matmul,          norm_forward,  norm_backward,  norm_weight,   column_sums,        rope_turn, swiglu_forward,
+    swiglu_backward, embed_forward, embed_backward, combine,       broadcast,          fill_zero, attend_forward,
+    attend_backward, compress_keys, choose_blocks,  cross_entropy, soft_cross_entropy, smooth_l1, ternary,
+    sum_squares,     adamw,         muon_moment,    muon_unit,     muon_apply,         policy};
 
 Operation definition(int code) {
   switch (code) {
     case kMatmul: return matmul_ref;
     case kSwigluBackward: return swiglu_backward_ref;
     case kAttendForward: return attend_forward_ref;
-    case kAttendBackwardQ: return attend_backward_ref;
+    case kAttendBackward: return attend_backward_ref;
     case kCrossEntropy: return cross_entropy_ref;
     case kPolicy: return policy_ref;
     default: return nullptr;

@@ -3,7 +3,7 @@
 #pragma once
 #include "../abi.h"
 
-constexpr int kTrainAbiVersion = 1;
+constexpr int kTrainAbiVersion = 2;
 
 struct Op {
   int32_t code;
@@ -34,9 +34,7 @@ enum Code : int32_t {
   kBroadcast,
   kZero,
   kAttendForward,
-  kAttendDelta,
-  kAttendBackwardQ,
-  kAttendBackwardKv,
+  kAttendBackward,
   kCompressKeys,
   kChooseBlocks,
   kCrossEntropy,
@@ -55,6 +53,11 @@ enum Code : int32_t {
 // A run of tokens that attends to itself, cut into tiles: rows [first, last) of the batch, of the document [begin, end).
 struct Tile {
   int32_t begin, end, first, last, sparse;
+};
+
+// How many there are of each; documents are given by the number of their first tile of keys, and one number more.
+struct TileCounts {
+  int32_t queries, keys, sparse, documents;
 };
 
 // Queries, or keys, of a tile; a multiple of the micro-kernel's 6 rows and 8 (or 4) columns.

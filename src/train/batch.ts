@@ -98,8 +98,10 @@ export class BatchSpace {
   readonly positions: number;
   readonly queryTiles: number;
   readonly keyTiles: number;
+  /** Of every document the number of its first tile of keys, and one number more. */
+  readonly firstTiles: number;
   readonly documents: number;
-  /** int32: tiles of queries, tiles of keys, sparse documents. */
+  /** int32: tiles of queries, tiles of keys, sparse documents, all documents. */
   readonly counts: number;
   /** Labels and weights of the second next token, for MTP. */
   readonly secondLabels: number;
@@ -125,6 +127,7 @@ export class BatchSpace {
     this.secondWeights = machine.takeReals(count);
     this.queryTiles = machine.take(20 * count);
     this.keyTiles = machine.take(20 * (count + 1));
+    this.firstTiles = machine.take(4 * (count + 1));
     this.documents = machine.take(24 * (count + 1));
     this.counts = machine.take(16);
     this.inverse = machine.take(16);
@@ -151,10 +154,11 @@ export class BatchSpace {
   #writeDocuments(documents: readonly Document[], count: number): void {
     const machine = this.#machine;
     const positions = machine.ints(this.positions, count);
-    const [queries, keys, sparse]: [number[], number[], number[]] = [[], [], []];
+    const [queries, keys, sparse, first]: [number[], number[], number[], number[]] = [[], [], [], []];
     let [fineAt, coarseAt] = [0, 0];
     for (const { begin, end, padding } of documents) {
       for (let i = begin; i < end; i++) positions[i] = i - begin;
+      first.push(keys.length / 5);
       const s = this.#sparse;
       const isSparse = s !== undefined && !padding && end - begin >= s.denseLen;
       for (let at = begin; at < end; at += TILE) queries.push(begin, end, at, Math.min(end, at + TILE), isSparse ? 1 : 0);
@@ -174,8 +178,9 @@ export class BatchSpace {
     }
     machine.ints(this.queryTiles, queries.length).set(queries);
     machine.ints(this.keyTiles, keys.length).set(keys);
+    machine.ints(this.firstTiles, first.length + 1).set([...first, keys.length / 5]);
     machine.ints(this.documents, sparse.length).set(sparse);
-    machine.ints(this.counts, 3).set([queries.length / 5, keys.length / 5, sparse.length / 6]);
+    machine.ints(this.counts, 4).set([queries.length / 5, keys.length / 5, sparse.length / 6, documents.length]);
   }
 }
 

@@ -133,7 +133,36 @@ export function linearForward(p: Program, g: Setting, l: Linear, x: Matrix, y: M
   p.matmul([g.count, l.out, g.loraRank], low, turned(rows(l.lora.b, g.loraRank)), y, { alpha: alpha * g.loraScale, plus: y });
 }
 
-/** dx = (adds: +) alpha dy W (0: not asked for), dW += alpha dy^T x, and the same for the low-rank part. */
+/** dx = (adds: +) alpha dy W, with the low-rank part. */
+function linearInput(p: Program, g: Setting, l: Linear, dy: Matrix, dx: Matrix, alpha: number, adds: boolean): void {
+  p.matmul([g.count, l.of, l.out], dy, weight(l), dx, { alpha, plus: adds ? dx : undefined });
+  if (!l.lora) return;
+  lowGradient(p, g, l, dy, alpha);
+  p.matmul([g.count, l.of, g.loraRank], rows(g.shared.lowGrad, g.loraRank), rows(l.lora.a, l.of), dx, { plus: dx });
+}
+
+/** What flows into the low-rank part's middle. */
+function lowGradient(p: Program, g: Setting, l: Linear, dy: Matrix, alpha: number): void {
+  const to = rows(g.shared.lowGrad, g.loraRank);
+  p.matmul([g.count, g.loraRank, l.out], dy, rows(l.lora!.b, g.loraRank), to, { alpha: alpha * g.loraScale });
+}
+
+/** dW += alpha dy^T x, or the same for the low-rank part, whose middle's gradient is there already. */
+function linearWeights(p: Program, g: Setting, l: Linear, x: Matrix, dy: Matrix, alpha: number): void {
+  if (l.grad) {
+    const dw = rows(l.grad, l.of);
+    p.matmul([l.out, l.of, g.count], turned(dy), x, dw, { alpha, plus: dw });
+  }
+  if (!l.lora) return;
+  const { a, aGrad, bGrad } = l.lora;
+  const [low, lowGrad] = [rows(g.shared.low, g.loraRank), rows(g.shared.lowGrad, g.loraRank)];
+  p.matmul([g.count, g.loraRank, l.of], x, turned(rows(a, l.of)), low);
+  const [db, da] = [rows(bGrad, g.loraRank), rows(aGrad, l.of)];
+  p.matmul([l.out, g.loraRank, g.count], turned(dy), low, db, { alpha: alpha * g.loraScale, plus: db });
+  p.matmul([g.loraRank, l.of, g.count], turned(lowGrad), x, da, { plus: da });
+}
+
+/** Both; dx undefined: not asked for. */
 export function linearBackward(
   p: Program,
   g: Setting,
@@ -144,22 +173,9 @@ export function linearBackward(
   alpha = 1,
   adds = false,
 ): void {
-  if (dx) p.matmul([g.count, l.of, l.out], dy, weight(l), dx, { alpha, plus: adds ? dx : undefined });
-  if (l.grad) {
-    const dw = rows(l.grad, l.of);
-    p.matmul([l.out, l.of, g.count], turned(dy), x, dw, { alpha, plus: dw });
-  }
-  if (!l.lora) return;
-  const { a, b, aGrad, bGrad } = l.lora;
-  const [low, lowGrad] = [rows(g.shared.low, g.loraRank), rows(g.shared.lowGrad, g.loraRank)];
-  const scale = alpha * g.loraScale;
-  p.matmul([g.count, g.loraRank, l.of], x, turned(rows(a, l.of)), low);
-  p.matmul([g.count, g.loraRank, l.out], dy, rows(b, g.loraRank), lowGrad, { alpha: scale });
-  const db = rows(bGrad, g.loraRank);
-  p.matmul([l.out, g.loraRank, g.count], turned(dy), low, db, { alpha: scale, plus: db });
-  const da = rows(aGrad, l.of);
-  p.matmul([g.loraRank, l.of, g.count], turned(lowGrad), x, da, { plus: da });
-  if (dx) p.matmul([g.count, l.of, g.loraRank], lowGrad, rows(a, l.of), dx, { plus: dx });
+  if (dx) linearInput(p, g, l, dy, dx, alpha, adds);
+  else if (l.lora) lowGradient(p, g, l, dy, alpha);
+  linearWeights(p, g, l, x, dy, alpha);
 }
 
 export function normForward(p: Program, g: Setting, n: Norm, x: Matrix, y: Matrix, scale: number): void {
@@ -173,7 +189,7 @@ export function normBackward(p: Program, g: Setting, n: Norm, x: Matrix, scale: 
   if (dx) p.add("normBackward", sizes, [x.at, n.at, dx, scale, dy.at]);
 }
 
-const attentionSizes = ({ shape: s, window, count }: Setting): number[] => [
+const attentionSizes = ({ shape: s, window, count, batch }: Setting): number[] => [
   s.heads,
   s.kvHeads,
   s.headDim,
@@ -181,6 +197,8 @@ const attentionSizes = ({ shape: s, window, count }: Setting): number[] => [
   s.sparse?.blockSize ?? 0,
   maskWords(s, count),
   count,
+  batch.keyTiles - batch.queryTiles,
+  batch.firstTiles - batch.queryTiles,
 ];
 
 function choose(p: Program, g: Setting, k: Kept): void {
@@ -252,35 +270,24 @@ export function layerBackward(p: Program, g: Setting, layer: Layer, k: Kept, x: 
   const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
   const [normed, dNormed] = [hidden(shared.normed), hidden(shared.hiddenGrad)];
   // The MLP.
-  p.add("swigluForward", [g.count * f], [k.gate, k.up, shared.inner]);
-  linearBackward(p, g, layer.down, rows(shared.inner, f), hidden(dx), rows(shared.innerGrad, f), residual);
-  p.add("swigluBackward", [g.count * f], [k.gate, k.up, shared.innerGrad]);
+  linearInput(p, g, layer.down, hidden(dx), rows(shared.innerGrad, f), residual, false);
+  p.add("swigluBackward", [g.count * f], [k.gate, k.up, shared.innerGrad, shared.inner]);
+  linearWeights(p, g, layer.down, rows(shared.inner, f), hidden(dx), residual);
   normForward(p, g, layer.ffnNorm, hidden(k.middle), normed, k.ffnScale);
   linearBackward(p, g, layer.gate, normed, rows(k.gate, f), dNormed);
   linearBackward(p, g, layer.up, normed, rows(k.up, f), dNormed, 1, true);
   normBackward(p, g, layer.ffnNorm, hidden(k.middle), k.ffnScale, dNormed, dx);
   // Attention.
   linearBackward(p, g, layer.o, rows(k.o, q), hidden(dx), rows(shared.attentionGrad, q), residual);
-  const addresses = (tiles: number, count: number) => [
-    k.q,
-    k.k,
-    k.v,
-    k.o,
-    k.lse,
-    tiles,
-    count,
-    g.attention,
-    k.mask,
-    shared.attentionGrad,
-    shared.delta,
-    shared.qGrad,
-    shared.kGrad,
-    shared.vGrad,
-  ];
-  const scale = [1 / Math.sqrt(s.headDim)];
-  p.add("attendDelta", attentionSizes(g), addresses(batch.queryTiles, batch.counts), scale);
-  p.add("attendBackwardQ", attentionSizes(g), addresses(batch.queryTiles, batch.counts), scale);
-  p.add("attendBackwardKv", attentionSizes(g), addresses(batch.keyTiles, batch.counts + 4), scale);
+  p.add(
+    "attendBackward",
+    attentionSizes(g),
+    [
+      ...[k.q, k.k, k.v, k.o, k.lse, batch.queryTiles, batch.counts, g.attention, k.mask],
+      ...[shared.attentionGrad, shared.delta, shared.qGrad, shared.kGrad, shared.vGrad],
+    ],
+    [1 / Math.sqrt(s.headDim)],
+  );
   p.add("rope", [g.count, s.heads, s.headDim, 1], [shared.qGrad, g.rope, batch.positions]);
   p.add("rope", [g.count, s.kvHeads, s.headDim, 1], [shared.kGrad, g.rope, batch.positions]);
   normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
