@@ -8,9 +8,9 @@ import { Neighbours } from "./neighbours.ts";
 import { nfc } from "./nfc.ts";
 import { type MadeOf, MergePairs, type Pairs, ScorePairs } from "./pairs.ts";
 import { type Units, unitsOf } from "./pattern/automaton.ts";
-import { byteLetters } from "./pieces.ts";
 import { byteType, type Recipe, unusedType } from "./recipe.ts";
 import { Symbols } from "./symbols.ts";
+import { WholeWords } from "./whole.ts";
 import { maxWord, WordCache } from "./words.ts";
 
 /** Characters after which steps() rests. */
@@ -46,6 +46,8 @@ export class Encoder {
   readonly #short: ShortMerger;
   readonly #merger: Merger;
   readonly #symbols: Symbols;
+  /** Made when first needed. */
+  #wholes: WholeWords | undefined;
   readonly #atoms: Matcher;
   readonly #byteIds = new Int32Array(256).fill(-1);
   readonly #neighbours: Neighbours;
@@ -215,10 +217,10 @@ export class Encoder {
   }
 
   #merge(text: Units, begin: number, end: number, out: number[]): void {
-    if (this.#wholeWord(text, begin, end, out)) return;
     const { madeOf } = this.#merging;
     const symbols = this.#symbols;
     const count = symbols.read(text.units, begin, end);
+    if (this.#wholeWord(text, begin, end, count, out)) return;
     if (isShort(count)) {
       const left = this.#short.merge(symbols.list, count);
       for (let i = 0; i < left; i++) this.#symbol(symbols.list[i]!, madeOf, out);
@@ -228,28 +230,29 @@ export class Encoder {
 
   /** As #merge, resting on the way, with a merger of its own. */
   *#mergeLong(text: Units, begin: number, end: number, out: number[]): Generator<void, void> {
-    if (this.#wholeWord(text, begin, end, out)) return;
+    const count = this.#symbols.read(text.units, begin, end);
+    if (this.#wholeWord(text, begin, end, count, out)) return this.#symbols.shrink();
     const { pairs, madeOf } = this.#hasSteps ? this.#newMerging(this.#scores!) : this.#merging;
     const merger = new Merger(pairs);
-    const count = this.#symbols.read(text.units, begin, end);
     merger.begin(this.#symbols.list, count);
     this.#symbols.shrink();
     while (!merger.advance(REST)) yield;
     for (const symbol of merger.finish()) this.#symbol(symbol, madeOf, out);
   }
 
-  #wholeWord({ text }: Units, begin: number, end: number, out: number[]): boolean {
-    if (!this.#recipe.wholeWords) return false;
-    let word = text.slice(begin, end);
-    if (this.#recipe.form === "spaces") word = word.replaceAll(" ", "\u2581");
+  /** Whether text[begin, end), of which `count` symbols were read, is a piece that skips the merges. */
+  #wholeWord({ text }: Units, begin: number, end: number, count: number, out: number[]): boolean {
+    const { wholeWords, form } = this.#recipe;
+    if (!wholeWords) return false;
+    let id: number | undefined;
+    if (form === "spaces") id = this.#ids.get(text.slice(begin, end).replaceAll(" ", "\u2581"));
     else {
-      const bytes = this.#utf8.encode(word);
-      word = "";
-      for (const byte of bytes) word += byteLetters[byte];
+      this.#wholes ??= new WholeWords(this.#ids, this.#symbols);
+      id = this.#wholes.find(this.#symbols.list, count);
     }
-    const id = this.#ids.get(word);
-    if (id !== undefined) out.push(id);
-    return id !== undefined;
+    if (id === undefined || id < 0) return false;
+    out.push(id);
+    return true;
   }
 
   #newMerging(scores: ScorePairs): Merging {

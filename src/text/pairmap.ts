@@ -62,3 +62,53 @@ export class PairMap {
     }
   }
 }
+
+/**
+ * As PairMap, for pairs that come in an order, as merges do. A table of places in that order, a quarter of PairMap's size, mostly tells
+ * from a few bits of the hash that a pair is not there; and what is asked for most stands first and together.
+ */
+export class PairList {
+  /** Place in the list plus 1 in the low bits (0: free), bits of the pair's hash in the others. */
+  readonly #slots: Int32Array;
+  /** Four numbers a pair: a, b, and what belongs to them. */
+  readonly #pairs: Int32Array;
+  readonly #shift: number;
+  readonly #bits: number;
+  #count = 0;
+  /** The second number of the pair found last. */
+  extra = 0;
+
+  /** `most`: so many pairs may be added, fewer than 2^28. */
+  constructor(most: number) {
+    this.#bits = Math.max(8, Math.ceil(Math.log2(1.5 * (most + 1))));
+    this.#slots = new Int32Array(1 << this.#bits);
+    this.#shift = 32 - this.#bits;
+    this.#pairs = new Int32Array(4 * most);
+  }
+
+  /** What belongs to (a, b), numbers from 0; -1 for nothing. The rest is in `extra`. */
+  get(a: number, b: number): number {
+    const hash = (Math.imul(a, first) + Math.imul(b, second)) | 0;
+    const [slots, pairs, bits] = [this.#slots, this.#pairs, this.#bits];
+    const mask = slots.length - 1;
+    for (let at = hash >>> this.#shift; ; at = (at + 1) & mask) {
+      const slot = slots[at]!;
+      if (slot === 0) return -1;
+      if (slot >> bits !== (hash << bits) >> bits) continue;
+      const pair = ((slot & mask) - 1) << 2;
+      if (pairs[pair] !== a || pairs[pair + 1] !== b) continue;
+      this.extra = pairs[pair + 3]!;
+      return pairs[pair + 2]!;
+    }
+  }
+
+  /** Adds a pair that is not there yet. */
+  add(a: number, b: number, value: number, extra: number): void {
+    const hash = (Math.imul(a, first) + Math.imul(b, second)) | 0;
+    const mask = this.#slots.length - 1;
+    let at = hash >>> this.#shift;
+    while (this.#slots[at] !== 0) at = (at + 1) & mask;
+    this.#pairs.set([a, b, value, extra], 4 * this.#count);
+    this.#slots[at] = (hash << this.#bits) | ++this.#count;
+  }
+}

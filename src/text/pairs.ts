@@ -1,6 +1,6 @@
 // What two neighbouring symbols make, by number: from a list of merges, or from pieces with scores.
 import { modelError } from "../errors.ts";
-import { PairMap } from "./pairmap.ts";
+import { PairList, PairMap } from "./pairmap.ts";
 import { type Recipe, unusedType } from "./recipe.ts";
 import type { Symbols } from "./symbols.ts";
 
@@ -19,25 +19,27 @@ export type MadeOf = Map<number, readonly [left: number, right: number]>;
 
 /** The merge that is listed first; merges that do not make a piece are passed over. */
 export class MergePairs implements Pairs {
-  readonly #map: PairMap;
+  readonly #list: PairList;
   rank = 0;
 
   constructor(merges: readonly string[], separator: string, ids: ReadonlyMap<string, number>, symbols: Symbols) {
-    this.#map = new PairMap(merges.length);
+    // The separator may be in a piece, too: then a merge is every pair that reads so.
+    let most = 0;
+    for (const merge of merges) for (let at = merge.indexOf(separator); at >= 0; at = merge.indexOf(separator, at + 1)) most++;
+    this.#list = new PairList(most);
     for (let rank = 0; rank < merges.length; rank++) {
       const merge = merges[rank]!;
-      // The separator may be in a piece, too: then this is every pair that reads so.
       for (let at = merge.indexOf(separator); at >= 0; at = merge.indexOf(separator, at + 1)) {
         const [left, right] = [merge.slice(0, at), merge.slice(at + separator.length)];
         const [a, b, made] = [symbols.find(left), symbols.find(right), ids.get(left + right)];
-        if (a >= 0 && b >= 0 && made !== undefined && this.#map.get(a, b) < 0) this.#map.set(a, b, made, rank);
+        if (a >= 0 && b >= 0 && made !== undefined && this.#list.get(a, b) < 0) this.#list.add(a, b, made, rank);
       }
     }
   }
 
   join(left: number, right: number): number {
-    const made = this.#map.get(left, right);
-    this.rank = this.#map.extra;
+    const made = this.#list.get(left, right);
+    this.rank = this.#list.extra;
     return made;
   }
 }
@@ -80,6 +82,9 @@ class Tree {
   }
 }
 
+/** Pairs of which ScorePairs remembers what they make: a newer one takes an older one's place. */
+const remembered = 1 << 14;
+
 /** SentencePiece: two symbols join if their concatenation is a piece, the highest score first. */
 export class ScorePairs implements Pairs {
   readonly #recipe: Recipe;
@@ -87,38 +92,61 @@ export class ScorePairs implements Pairs {
   readonly #tree: Tree;
   /** Scores from the highest: a rank is the place of a score. */
   readonly #scores: Float32Array;
+  /** Four numbers a pair: left + 1 (0: free), right, what they make, its rank. */
+  readonly #memory: Int32Array;
   readonly #madeOf: MadeOf | undefined;
   rank = 0;
 
-  private constructor(recipe: Recipe, symbols: Symbols, tree: Tree, scores: Float32Array, madeOf: MadeOf | undefined) {
+  private constructor(
+    recipe: Recipe,
+    symbols: Symbols,
+    tree: Tree,
+    scores: Float32Array,
+    memory: Int32Array,
+    madeOf: MadeOf | undefined,
+  ) {
     this.#recipe = recipe;
     this.#symbols = symbols;
     this.#tree = tree;
     this.#scores = scores;
+    this.#memory = memory;
     this.#madeOf = madeOf;
   }
 
   /** @throws CpmError "bad-model" for more text than a vocabulary has. */
   static of(recipe: Recipe, ids: ReadonlyMap<string, number>, symbols: Symbols): ScorePairs {
     const scores = Float32Array.from(new Set(recipe.scores)).sort().reverse();
-    return new ScorePairs(recipe, symbols, new Tree(recipe.pieces, ids), scores, undefined);
+    return new ScorePairs(recipe, symbols, new Tree(recipe.pieces, ids), scores, new Int32Array(4 * remembered), undefined);
   }
 
   /** The same pairs; what pieces that are only steps are made of is noted. */
   noting(madeOf: MadeOf): ScorePairs {
-    return new ScorePairs(this.#recipe, this.#symbols, this.#tree, this.#scores, madeOf);
+    return new ScorePairs(this.#recipe, this.#symbols, this.#tree, this.#scores, this.#memory, madeOf);
   }
 
   join(left: number, right: number): number {
+    const memory = this.#memory;
+    const at = ((Math.imul(left, 0x9e3779b1) + Math.imul(right, 0x85ebca6b)) >>> 18) << 2;
+    if (memory[at] !== left + 1 || memory[at + 1] !== right) {
+      const found = this.#joined(left, right);
+      memory[at] = left + 1;
+      memory[at + 1] = right;
+      memory[at + 2] = found;
+      memory[at + 3] = found < 0 ? 0 : this.#rankOf(this.#recipe.scores![found]!);
+    }
+    const made = memory[at + 2]!;
+    if (made < 0) return NEVER;
+    this.rank = memory[at + 3]!;
+    if (this.#madeOf !== undefined && this.#recipe.types[made] === unusedType) this.#madeOf.set(made, [left, right]);
+    return made;
+  }
+
+  #joined(left: number, right: number): number {
     const { edges, nodes } = this.#tree;
     let node = nodes[left] ?? this.#walk(0, left);
     if (node < 0) return NEVER;
     node = this.#walk(node, right);
-    const made = node < 0 ? NEVER : edges.extra - 1;
-    if (made < 0) return NEVER;
-    this.rank = this.#rankOf(this.#recipe.scores![made]!);
-    if (this.#madeOf !== undefined && this.#recipe.types[made] === unusedType) this.#madeOf.set(made, [left, right]);
-    return made;
+    return node < 0 ? NEVER : edges.extra - 1;
   }
 
   /** The node behind the units of a symbol, -1; the piece that ends there is in `extra` of the edges. */
