@@ -11,12 +11,13 @@ import { type Units, unitsOf } from "./pattern/automaton.ts";
 import { byteType, type Recipe, unusedType } from "./recipe.ts";
 import { Symbols } from "./symbols.ts";
 import { WholeWords } from "./whole.ts";
-import { maxWord, WordCache } from "./words.ts";
+import { WordCache } from "./words.ts";
 
 /** Characters after which steps() rests. */
 export const REST = 4096;
-/** Splitters whose parts are kept as words are. */
+/** Splitters whose parts are kept as words are, and units of such a part: longer ones hardly come again. */
 const maxLevels = 15;
+const maxPart = 32;
 
 /** Pairs, and what pieces that are only steps were made of. */
 interface Merging {
@@ -126,18 +127,23 @@ export class Encoder {
   *#bytes(text: Units, run: Run): Generator<void, void> {
     const { out } = run;
     const cutter = new Cutter(text, this.#recipe.splits);
-    // By level: where the ids of the part begin that is being cut.
+    // By level: where the ids of the part begin that is being cut; -1 where it need not be kept.
     const begins: number[] = [];
+    // The part looked for last, in vain: what leaves it whole need not look again, and the part is kept instead.
+    let [missed, missedEnd] = [-1, -1];
     for (let kind = cutter.next(); kind !== DONE; kind = cutter.next()) {
       const { begin, end, level } = cutter;
+      const again = begin === missed && end === missedEnd;
       if (kind === PART) {
-        begins[level] = out.length;
-        if (level <= maxLevels && this.#known(text.units, begin, end, run, level)) cutter.pass();
+        const kept = !again && level <= maxLevels && end - begin <= maxPart;
+        begins[level] = kept ? out.length : -1;
+        if (!kept) continue;
+        if (this.#known(text.units, begin, end, run, level)) cutter.pass();
+        else [missed, missedEnd] = [begin, end];
       } else if (kind === LEFT) {
         const from = begins[level]!;
-        if (level <= maxLevels && end - begin <= maxWord && !this.#fuses(out, from))
-          this.#cache.put(text.units, begin, end, out, from, level);
-      } else if (!this.#word(text, begin, end, run)) yield* this.#rest(text, begin, end, run);
+        if (from >= 0 && !this.#fuses(out, from)) this.#cache.put(text.units, begin, end, out, from, level);
+      } else if (!this.#word(text, begin, end, run, again)) yield* this.#rest(text, begin, end, run);
     }
   }
 
@@ -174,23 +180,26 @@ export class Encoder {
   /** Appends the ids of units[begin, end) where they are known, and no rest is due. */
   #known(units: Uint16Array, begin: number, end: number, run: Run, level: number): boolean {
     if (run.due <= 0) return false;
-    const slot = this.#cache.find(units, begin, end, level);
-    if (slot < 0) return false;
+    const place = this.#cache.find(units, begin, end, level);
+    if (place < 0) return false;
     const from = run.out.length;
-    this.#cache.take(slot, run.out);
+    this.#cache.take(place, end - begin, run.out);
     if (this.#recipe.fuseUnknown) this.#fuse(run, from);
     run.due -= end - begin + 1;
     return true;
   }
 
-  /** Appends the ids of text[begin, end). False: a rest is due first, or the word is too long to be merged at once; see #rest. */
-  #word(text: Units, begin: number, end: number, run: Run): boolean {
-    if (this.#known(text.units, begin, end, run, 0)) return true;
+  /**
+   * Appends the ids of text[begin, end); where it is `missed`, it is not looked for, nor kept. False: a rest is due first, or the word is
+   * too long to be merged at once; see #rest.
+   */
+  #word(text: Units, begin: number, end: number, run: Run, missed = false): boolean {
+    if (!missed && this.#known(text.units, begin, end, run, 0)) return true;
     if (run.due <= 0 || end - begin > REST) return false;
     const { out } = run;
     const from = out.length;
     this.#merge(text, begin, end, out);
-    this.#cache.put(text.units, begin, end, out, from);
+    if (!missed) this.#cache.put(text.units, begin, end, out, from);
     if (this.#recipe.fuseUnknown) this.#fuse(run, from);
     run.due -= end - begin + 1;
     return true;

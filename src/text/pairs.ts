@@ -83,7 +83,7 @@ class Tree {
 }
 
 /** Pairs of which ScorePairs remembers what they make: a newer one takes an older one's place. */
-const remembered = 1 << 14;
+const remembered = 1 << 16;
 
 /** SentencePiece: two symbols join if their concatenation is a piece, the highest score first. */
 export class ScorePairs implements Pairs {
@@ -126,7 +126,7 @@ export class ScorePairs implements Pairs {
 
   join(left: number, right: number): number {
     const memory = this.#memory;
-    const at = ((Math.imul(left, 0x9e3779b1) + Math.imul(right, 0x85ebca6b)) >>> 18) << 2;
+    const at = ((Math.imul(left, 0x9e3779b1) + Math.imul(right, 0x85ebca6b)) >>> 16) << 2;
     if (memory[at] !== left + 1 || memory[at + 1] !== right) {
       const found = this.#joined(left, right);
       memory[at] = left + 1;

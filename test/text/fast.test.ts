@@ -290,7 +290,7 @@ test("words are found as they were put, also when there are more than the table 
         continue;
       }
       const out: number[] = [];
-      cache.take(slot, out);
+      cache.take(slot, other.length, out);
       if (out.join() !== [at, 70_000 + at].slice(at % 2).join()) wrong.push([at, out]);
       if (cache.find(other, 0, other.length, (at + 1) % 4) >= 0) wrong.push(["another level", at]);
     }
