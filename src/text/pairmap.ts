@@ -64,6 +64,33 @@ export class PairMap {
 }
 
 /**
+ * A small table of bits that mostly tells which pairs are not in a large one, where asking would wait for memory.
+ * Source: Bloom 1970, with one hash.
+ */
+export class PairBits {
+  readonly #bits: Int32Array;
+  readonly #shift: number;
+
+  /** `expected`: about how many pairs there will be; two MiB at most. */
+  constructor(expected: number) {
+    const bits = Math.min(24, Math.max(10, Math.ceil(Math.log2(6 * (expected + 1)))));
+    this.#bits = new Int32Array(1 << (bits - 5));
+    this.#shift = 32 - bits;
+  }
+
+  add(a: number, b: number): void {
+    const bit = ((Math.imul(a, first) + Math.imul(b, second)) | 0) >>> this.#shift;
+    this.#bits[bit >>> 5]! |= 1 << (bit & 31);
+  }
+
+  /** False: (a, b) was not added. */
+  may(a: number, b: number): boolean {
+    const bit = ((Math.imul(a, first) + Math.imul(b, second)) | 0) >>> this.#shift;
+    return ((this.#bits[bit >>> 5]! >>> (bit & 31)) & 1) === 1;
+  }
+}
+
+/**
  * As PairMap, for pairs that come in an order, as merges do. A table of places in that order, a quarter of PairMap's size, mostly tells
  * from a few bits of the hash that a pair is not there; and what is asked for most stands first and together.
  */
@@ -74,6 +101,7 @@ export class PairList {
   readonly #pairs: Int32Array;
   readonly #shift: number;
   readonly #bits: number;
+  readonly #known: PairBits;
   #count = 0;
   /** The second number of the pair found last. */
   extra = 0;
@@ -84,10 +112,12 @@ export class PairList {
     this.#slots = new Int32Array(1 << this.#bits);
     this.#shift = 32 - this.#bits;
     this.#pairs = new Int32Array(4 * most);
+    this.#known = new PairBits(most);
   }
 
   /** What belongs to (a, b), numbers from 0; -1 for nothing. The rest is in `extra`. */
   get(a: number, b: number): number {
+    if (!this.#known.may(a, b)) return -1;
     const hash = (Math.imul(a, first) + Math.imul(b, second)) | 0;
     const [slots, pairs, bits] = [this.#slots, this.#pairs, this.#bits];
     const mask = slots.length - 1;
@@ -108,6 +138,7 @@ export class PairList {
     const mask = this.#slots.length - 1;
     let at = hash >>> this.#shift;
     while (this.#slots[at] !== 0) at = (at + 1) & mask;
+    this.#known.add(a, b);
     this.#pairs.set([a, b, value, extra], 4 * this.#count);
     this.#slots[at] = (hash << this.#bits) | ++this.#count;
   }

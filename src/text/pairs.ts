@@ -1,6 +1,6 @@
 // What two neighbouring symbols make, by number: from a list of merges, or from pieces with scores.
 import { modelError } from "../errors.ts";
-import { PairList, PairMap } from "./pairmap.ts";
+import { PairBits, PairList, PairMap } from "./pairmap.ts";
 import { type Recipe, unusedType } from "./recipe.ts";
 import type { Symbols } from "./symbols.ts";
 
@@ -51,8 +51,11 @@ const maxUnits = 1 << 24;
 class Tree {
   /** (node, unit) to the node behind it, and the piece that ends there plus 1. Node 0 is the root. */
   readonly edges: PairMap;
-  /** By piece. */
+  /** Which edges there may be. */
+  readonly bits: PairBits;
+  /** By piece: its node, and its first unit. */
   readonly nodes: Int32Array;
+  readonly firsts: Uint16Array;
 
   constructor(pieces: readonly string[], ids: ReadonlyMap<string, number>) {
     let units = 0;
@@ -62,7 +65,9 @@ class Tree {
       throw modelError(detail, "more text in the vocabulary than any tokenizer has");
     }
     this.edges = new PairMap(2 * ids.size);
+    this.bits = new PairBits(2 * ids.size);
     this.nodes = new Int32Array(pieces.length);
+    this.firsts = Uint16Array.from(pieces, (piece) => piece.charCodeAt(0));
     let count = 0;
     for (const [piece, id] of ids) {
       let node = 0;
@@ -74,6 +79,7 @@ class Tree {
           const extra = ends ? id + 1 : 0;
           if (child < 0) child = ++count;
           this.edges.set(node, unit, child, extra);
+          this.bits.add(node, unit);
         }
         node = child;
       }
@@ -83,7 +89,7 @@ class Tree {
 }
 
 /** Pairs of which ScorePairs remembers what they make: a newer one takes an older one's place. */
-const remembered = 1 << 16;
+const remembered = 1 << 15;
 
 /** SentencePiece: two symbols join if their concatenation is a piece, the highest score first. */
 export class ScorePairs implements Pairs {
@@ -125,10 +131,15 @@ export class ScorePairs implements Pairs {
   }
 
   join(left: number, right: number): number {
+    const { bits, nodes, firsts } = this.#tree;
+    const node = left < nodes.length ? nodes[left]! : this.#walk(0, left);
+    const unit = right < firsts.length ? firsts[right]! : this.#symbols.text(right).charCodeAt(0);
+    if (node < 0 || !bits.may(node, unit)) return NEVER;
     const memory = this.#memory;
-    const at = ((Math.imul(left, 0x9e3779b1) + Math.imul(right, 0x85ebca6b)) >>> 16) << 2;
+    const at = ((Math.imul(left, 0x9e3779b1) + Math.imul(right, 0x85ebca6b)) >>> 17) << 2;
     if (memory[at] !== left + 1 || memory[at + 1] !== right) {
-      const found = this.#joined(left, right);
+      const end = this.#walk(node, right);
+      const found = end < 0 ? NEVER : this.#tree.edges.extra - 1;
       memory[at] = left + 1;
       memory[at + 1] = right;
       memory[at + 2] = found;
@@ -139,14 +150,6 @@ export class ScorePairs implements Pairs {
     this.rank = memory[at + 3]!;
     if (this.#madeOf !== undefined && this.#recipe.types[made] === unusedType) this.#madeOf.set(made, [left, right]);
     return made;
-  }
-
-  #joined(left: number, right: number): number {
-    const { edges, nodes } = this.#tree;
-    let node = nodes[left] ?? this.#walk(0, left);
-    if (node < 0) return NEVER;
-    node = this.#walk(node, right);
-    return node < 0 ? NEVER : edges.extra - 1;
   }
 
   /** The node behind the units of a symbol, -1; the piece that ends there is in `extra` of the edges. */
