@@ -8,7 +8,7 @@ export type ErrorCode =
   | "bad-option" // an option outside its documented range, or unknown
   | "out-of-memory" // the memory plan does not fit
   | "context-overflow" // more tokens than the context holds
-  | "busy" // as many generations run and wait as the model was loaded for
+  | "busy" // as many generations run and wait as the model was loaded for; or another process works in a folder
   | "closed" // the model or session was already disposed
   | "io" // a source could not be read
   | "engine-failed"; // a worker or kernel died; the model is unusable

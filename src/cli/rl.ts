@@ -50,7 +50,12 @@ export const rl: Command = {
       out: args.text("out") ?? resolve(dirname(file), read.out),
       threads: args.number("threads") ?? read.threads,
     };
-    await runConfig(wing, file, config, args, paint);
+    const unlock = await wing.lockRun(config.out, { signal: interrupt.signal });
+    try {
+      await runConfig(wing, file, config, args, paint);
+    } finally {
+      await unlock();
+    }
   },
 };
 

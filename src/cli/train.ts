@@ -11,7 +11,16 @@ import { jsonArg } from "./options.ts";
 import { note, plural, printJson, short, writeFileWhole } from "./output.ts";
 import { duration } from "./perplexity.ts";
 import { ProgressBar } from "./progress.ts";
-import { openStart, openTarget, openTexts, type Resident, readJson, teachersOf, vocabulariesOf } from "./traindata.ts";
+import {
+  openStart,
+  openTarget,
+  openTexts,
+  type Resident,
+  readJson,
+  type Texts,
+  teachersOf,
+  vocabulariesOf,
+} from "./traindata.ts";
 import { visibleLine } from "./visible.ts";
 
 type Wing = typeof Train;
@@ -39,8 +48,13 @@ export const train: Command = {
     const out = args.text("out") ?? resolve(dirname(file), read.out);
     const threads = args.number("threads") ?? read.threads;
     const config: TrainConfig = { ...read, out, threads };
-    if (args.flag("fresh")) await forget(wing, out);
-    await runConfig(wing, file, config, args);
+    const unlock = await wing.lockRun(out, { signal: interrupt.signal });
+    try {
+      if (args.flag("fresh")) await forget(wing, out);
+      await runConfig(wing, file, config, args);
+    } finally {
+      await unlock();
+    }
   },
 };
 
@@ -63,8 +77,9 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
   const teachers = await teachersOf(wing, file, config);
   const shown = new Shown(wing, file, config, args.text("html"), json);
   let target: Resident | undefined;
+  let texts: Texts | undefined;
   try {
-    const texts = await openTexts(wing, file, config, opened, store, tell);
+    texts = await openTexts(wing, file, config, opened, store, tell);
     const { length, seed, packing, heldOut } = config;
     const feed = new wing.Feed(texts.sources, { length, seed, packing, heldOut });
     const beside = config.stages.some(({ objective }) => objective.kind === "lora" || objective.kind === "eagle");
@@ -74,8 +89,12 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
         config,
         store,
         features: target?.features,
-        machine: () =>
-          wing.openTrainingMachine({ threads: config.threads, variant: config.variant, maxMemoryBytes: config.maxMemoryBytes }),
+        machine: (rounded) =>
+          wing.openTrainingMachine({
+            threads: config.threads,
+            variant: config.variant === "auto" ? rounded : config.variant,
+            maxMemoryBytes: config.maxMemoryBytes,
+          }),
         model: opened.model,
         parts: opened.parts,
         feed,
@@ -112,6 +131,7 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
   } finally {
     shown.close();
     await target?.close();
+    await texts?.close();
     for (const { close } of [opened, ...teachers.values()]) await close();
   }
 }

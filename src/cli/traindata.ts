@@ -90,6 +90,8 @@ export interface Texts {
   readonly sources: readonly FeedSource[];
   /** Tells all of their tokens. */
   readonly key: string;
+  /** Closes the shards. */
+  close(): Promise<void>;
 }
 
 /** The texts of a configuration as shards in the run's folder: those that are there, or new ones. */
@@ -104,6 +106,9 @@ export async function openTexts(
   const hash = tokenizerHash(parts);
   const sources: FeedSource[] = [];
   const all = sha256.create();
+  const close = async () => {
+    for (const { shards } of sources.splice(0)) for (const { source } of shards) await source.close();
+  };
   for (const [i, data] of config.data.entries()) {
     const files = await inputFiles(data.files.map((path) => besideConfig(file, path)));
     const facts = await Promise.all(files.map(async (path) => [path, ...(await stat(path).then((s) => [s.size, s.mtimeMs]))]));
@@ -135,11 +140,14 @@ export async function openTexts(
       all.update(new TextEncoder().encode(JSON.stringify([weight ?? null])));
       for (const { ends, hashes } of prepared.shards)
         for (const list of [ends, hashes]) all.update(new Uint8Array(list.buffer, list.byteOffset, list.byteLength));
+    } catch (error) {
+      await close();
+      throw error;
     } finally {
       bar?.close();
     }
   }
-  return { sources, key: bytesToHex(all.digest()) };
+  return { sources, key: bytesToHex(all.digest()), close };
 }
 
 /** A model as it is loaded here, whose states a head learns. */

@@ -76,11 +76,10 @@ async function runPoint(
   const config = { ...train.readConfig(given, `${file}: train`), out: join(out, point.key), threads };
   const store = await train.diskStore(config.out);
   const opened = await openStart(train, file, config.start);
-  let sources: Awaited<ReturnType<typeof openTexts>>["sources"] = [];
+  let texts: Awaited<ReturnType<typeof openTexts>> | undefined;
   try {
     // Tokens are made once for all runs.
-    const texts = await openTexts(train, file, config, opened, await train.diskStore(join(out, "data")), () => {});
-    sources = texts.sources;
+    texts = await openTexts(train, file, config, opened, await train.diskStore(join(out, "data")), () => {});
     const { length, seed, packing, heldOut } = config;
     const feed = new train.Feed(texts.sources, { length, seed, packing, heldOut });
     const { trainer, log } = await train.runTraining(
@@ -108,7 +107,7 @@ async function runPoint(
     const parameters = wing.parametersOfPoint(sweepConfig, point);
     return { ...point, parameters, tokens: updates * batchTokens, loss: last.loss, batchTokens, updates };
   } finally {
-    for (const { shards } of sources) for (const { source } of shards) await source.close();
+    await texts?.close();
     await opened.close();
   }
 }

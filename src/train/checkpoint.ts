@@ -5,6 +5,7 @@ import type { Source } from "../file/source.ts";
 import type { Output } from "../file/write/output.ts";
 import { CHECKSUM_BYTES, Checksum, checksumOf, hex } from "./checksum.ts";
 import { type FeedState, isFeedState } from "./feed.ts";
+import type { TrainVariant } from "./machine.ts";
 
 const MAGIC = "CPMRUN\u0000\u0001";
 /** Magic, bytes of the table, bytes of the file, the table's checksum, this header's. */
@@ -17,6 +18,8 @@ export interface RunState {
   readonly config: string;
   /** Tells the weights that are not trained. */
   readonly base: string;
+  /** How it was rounded so far; absent in checkpoints that were written before this was told. */
+  readonly variant?: TrainVariant | undefined;
   readonly stage: number;
   /** Updates of the stage, and of all. */
   readonly step: number;
@@ -186,7 +189,8 @@ function isState(value: unknown): value is RunState {
   if (!isRecord(value) || value["version"] !== 1) return false;
   const counts = ["stage", "step", "updates", "tokens"].every((name) => isCount(value[name]));
   const texts = ["config", "base"].every((name) => typeof value[name] === "string");
-  const { recent, lowest, feed } = value;
+  const { recent, lowest, feed, variant } = value;
+  if (variant !== undefined && variant !== "base" && variant !== "relaxed") return false;
   const losses = Array.isArray(recent) && recent.every(Number.isFinite) && (lowest === null || Number.isFinite(lowest));
   return counts && texts && losses && isFeedState(feed);
 }

@@ -40,10 +40,15 @@ export async function instantiateTrain(module: WebAssembly.Module, memory: WebAs
   return exports;
 }
 
+/** How a build rounds: runs go on to the same bits under the same variant alone. */
+export type TrainVariant = "base" | "relaxed";
+
 export interface MachineOptions {
   readonly module: WebAssembly.Module;
   /** Whether the module was built for threads, and so needs a shared memory. */
   readonly shared: boolean;
+  /** "relaxed": with fused multiply-adds, which round otherwise. Default "base". */
+  readonly variant?: TrainVariant | undefined;
   /** Threads that compute; results are the same for any number. */
   readonly threads: number;
   /** Starts them; absent: the caller's thread computes, alone. */
@@ -66,6 +71,7 @@ export class Machine {
   readonly memory: WebAssembly.Memory;
   readonly exports: TrainExports;
   readonly threads: number;
+  readonly variant: TrainVariant;
   /** Bytes of a number: 4, or 8 in the build for tests. */
   readonly real: number;
   /** Where the threads' stacks lie, LANE_STACK bytes each. */
@@ -81,6 +87,7 @@ export class Machine {
     this.memory = memory;
     this.exports = exports;
     this.threads = options.start ? options.threads : 1;
+    this.variant = options.variant ?? "base";
     this.real = exports.train_real_bytes();
     this.#top = Number(exports.__heap_base.value);
     this.stacks = this.take(options.start ? LANE_STACK * this.threads : 0);

@@ -3,7 +3,7 @@ import { relaxedSimd } from "wasm-feature-detect";
 import { CpmError } from "../errors.ts";
 import { shown } from "../shown.ts";
 import { startLanes, type TrainWorker } from "./lanes.ts";
-import { Machine, type MachineOptions } from "./machine.ts";
+import { Machine, type MachineOptions, type TrainVariant } from "./machine.ts";
 import { Program, rows } from "./program.ts";
 
 export type TrainModule = "train" | "train.mt" | "train.relaxed.mt";
@@ -61,6 +61,14 @@ export async function openMachine(platform: TrainPlatform, options: ComputeOptio
   if (!["auto", "base", "relaxed"].includes(variant)) fail("variant", '"auto", "base" or "relaxed"', variant);
   const breathe = () => platform.breathe();
   if (!worker) {
+    if (variant === "relaxed")
+      throw new CpmError(
+        "unsupported",
+        'variant "relaxed" needs threads that share memory, which this runtime has not; use "auto" or "base"',
+        {
+          field: "variant",
+        },
+      );
     if (threads > 1)
       throw new CpmError(
         "unsupported",
@@ -69,8 +77,9 @@ export async function openMachine(platform: TrainPlatform, options: ComputeOptio
       );
     return await Machine.create({ module: await platform.module("train"), shared: false, threads: 1, maxMemoryBytes, breathe });
   }
-  const made = (module: WebAssembly.Module): MachineOptions => ({
+  const made = (module: WebAssembly.Module, of: TrainVariant): MachineOptions => ({
     module,
+    variant: of,
     shared: true,
     threads,
     maxMemoryBytes,
@@ -79,11 +88,11 @@ export async function openMachine(platform: TrainPlatform, options: ComputeOptio
   });
   if (variant !== "base" && (await relaxedSimd())) {
     const module = await platform.module("train.relaxed.mt");
-    if (await computesRight(module)) return await Machine.create(made(module));
+    if (await computesRight(module)) return await Machine.create(made(module, "relaxed"));
   }
   if (variant === "relaxed")
     throw new CpmError("unsupported", 'this runtime does not run relaxed SIMD correctly; use variant "auto" or "base"', {
       field: "variant",
     });
-  return await Machine.create(made(await platform.module("train.mt")));
+  return await Machine.create(made(await platform.module("train.mt"), "base"));
 }

@@ -12,6 +12,7 @@ import type { Fed } from "./feed.ts";
 import { folderFiles } from "./folder.ts";
 import type { Objective } from "./graph.ts";
 import { type LogEntry, RunLog } from "./log.ts";
+import type { Machine } from "./machine.ts";
 import { setWeights, shapeOfModel } from "./model.ts";
 import {
   checkpointName,
@@ -120,6 +121,28 @@ class Run {
     return state;
   }
 
+  /** A machine that rounds as the run did so far: else its resumption would come to other bits. */
+  async #machine(): Promise<Machine> {
+    const { variant } = this.#state;
+    const refuse = (found: string, cause?: unknown) =>
+      new CpmError(
+        "bad-option",
+        `this run was computed with variant "${variant}", ${found}; go on with that one, give another "out", or start afresh (--fresh)`,
+        { field: "variant", expected: `${variant}` },
+        { cause },
+      );
+    const machine = await this.#input.machine(variant).catch((error: unknown) => {
+      const lacks = variant && error instanceof CpmError && error.code === "unsupported" && error.detail.field === "variant";
+      throw lacks ? refuse("which this runtime has not: it would round otherwise", error) : error;
+    });
+    if (variant && machine.variant !== variant) {
+      await machine.close();
+      throw refuse(`and "${machine.variant}" rounds otherwise`);
+    }
+    this.#state = { ...this.#state, variant: machine.variant };
+    return machine;
+  }
+
   #stage(): StageConfig {
     return this.#config.stages[this.#state.stage]!;
   }
@@ -155,7 +178,7 @@ class Run {
     const { signal } = this.#hooks;
     const stage = this.#stage();
     const shape = shapeOfModel(model.config, length, sparse);
-    const machine = await this.#input.machine();
+    const machine = await this.#machine();
     let trainer: Trainer | undefined;
     try {
       trainer = await Trainer.create(machine, {

@@ -10,7 +10,7 @@ import type { Features } from "./features.ts";
 import type { Feed } from "./feed.ts";
 import type { FolderParts } from "./folder.ts";
 import type { LogEntry } from "./log.ts";
-import type { Machine } from "./machine.ts";
+import type { Machine, TrainVariant } from "./machine.ts";
 import type { Dequantise } from "./model.ts";
 import type { RunStore } from "./store.ts";
 import type { Trainer } from "./trainer.ts";
@@ -60,8 +60,8 @@ export interface RunHooks {
 export interface RunInput {
   readonly config: TrainConfig;
   readonly store: RunStore;
-  /** A machine for a stage; the run closes it. */
-  machine(): Promise<Machine>;
+  /** A machine for a stage; the run closes it. `variant`: what the checkpoint was computed with, which must be gone on with. */
+  machine(variant?: TrainVariant): Promise<Machine>;
   readonly model: ModelFile;
   readonly parts: FolderParts;
   readonly feed: Feed;

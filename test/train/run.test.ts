@@ -8,6 +8,7 @@ import { Checkpoint } from "../../src/train/checkpoint.ts";
 import { readConfig, type TrainConfig } from "../../src/train/config.ts";
 import { Feed } from "../../src/train/feed.ts";
 import { type LogEntry, RunLog } from "../../src/train/log.ts";
+import { Machine } from "../../src/train/machine.ts";
 import { reportPage, smoothed, ticks } from "../../src/train/report.ts";
 import { runTraining } from "../../src/train/run.ts";
 import { checkpointsOf, type RunHooks, type RunResult } from "../../src/train/running.ts";
@@ -253,6 +254,32 @@ test("another configuration, other data and other weights are refused; more upda
     (await run(configOf({ updates: 3, checkpoint: { every: 1 }, evaluate: { every: 1 }, export: [{ to: "x.gguf" }] }), store))
       .updates,
   ).toBe(3);
+});
+
+test("a run goes on as it was rounded so far, or not at all", async () => {
+  const { model, parts } = await made;
+  const config = configOf({ updates: 6, schedule: { kind: "constant", peak: 1e-2 } });
+  const begun = configOf({ updates: 3, schedule: { kind: "constant", peak: 1e-2 } });
+  const constant = memoryStore();
+  await run(begun, constant);
+  const asked: unknown[] = [];
+  const again = async (machine: (variant?: "base" | "relaxed") => Promise<Machine>) =>
+    await runTraining({ config, store: constant, machine, model, parts, feed: await feedOf(config), dataKey: "d" });
+  const module = await WebAssembly.compile(readFileSync(new URL("../../wasm/train.wasm", import.meta.url)));
+  const other = again((variant) => {
+    asked.push(variant);
+    return Machine.create({ module, variant: "relaxed", shared: false, threads: 1 });
+  });
+  await expect(other).rejects.toMatchObject({ code: "bad-option", detail: { field: "variant", expected: "base" } });
+  expect(asked).toEqual(["base"]);
+  const lacking = again(() => Promise.reject(new CpmError("unsupported", "none here", { field: "variant" })));
+  await expect(lacking).rejects.toMatchObject({
+    code: "bad-option",
+    message: expect.stringContaining("which this runtime has not"),
+  });
+  const { trainer, updates } = await again(() => machineOf());
+  await trainer.close();
+  expect(updates).toBe(6);
 });
 
 test("a run goes on for longer where its schedule says the same for what was done", async () => {
