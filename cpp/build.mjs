@@ -3,9 +3,10 @@
 // the kernels: it sinks sums into the expressions that use them, which costs V8 a third of their speed, and saves no bytes.
 //   node cpp/build.mjs           builds what changed
 //   node cpp/build.mjs --check   tells whether wasm/ was built from these sources
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildAssembly } from "../assembly/build.mjs";
@@ -54,29 +55,59 @@ function sourcesOfModules() {
   ]);
 }
 
-const sha256 = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
-const run = (command, args) =>
-  execFileSync(command, args, {
-    stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, EM_CONFIG: join(work, "emscripten.config") },
-  });
+let version;
+/** The compiler's first line about itself. */
+const clang = () => (version ??= execFileSync(join(llvm, "clang"), ["--version"], { encoding: "utf8" }).split("\n")[0]);
 
-function buildVariant({ sources: own, compile, global, stack }, { name, flags, link, pages }) {
+const sha256 = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
+
+/** Runs a program; what it says goes to the terminal. */
+function run(command, args) {
+  const env = { ...process.env, EM_CONFIG: join(work, "emscripten.config") };
+  return new Promise((done, failed) => {
+    spawn(command, args, { stdio: ["ignore", "inherit", "inherit"], env })
+      .on("error", failed)
+      .on("close", (code) => (code === 0 ? done() : failed(new Error(`${command} ${args.join(" ")}: exit status ${code}`))));
+  });
+}
+
+/** Runs tasks, as many at once as there are processors; the first that fails ends it, when those that run have ended. */
+async function inParallel(tasks) {
+  const rest = [...tasks];
+  const lane = async () => {
+    for (let task = rest.shift(); task; task = rest.shift())
+      try {
+        await task();
+      } catch (error) {
+        rest.length = 0;
+        throw error;
+      }
+  };
+  const ended = await Promise.allSettled(Array.from({ length: availableParallelism() }, lane));
+  for (const { status, reason } of ended) if (status === "rejected") throw reason;
+}
+
+/** What a variant needs compiled, as tasks, and the task that links it after those. */
+function variantTasks({ sources: own, compile, global, stack }, { name, flags, link, pages }) {
   const folder = join(work, name);
   mkdirSync(folder, { recursive: true });
   const all = filesOf(own);
-  const sources = all.filter((file) => file.endsWith(".cpp"));
-  const newest = Math.max(
-    ...[...all.filter((file) => file.endsWith(".h")), "cpp/build.mjs", "cpp/modules.mjs"].map(
-      (f) => statSync(join(root, f)).mtimeMs,
-    ),
+  // An object's key is what it was made from: a checkout that touches files makes nothing anew.
+  const headers = createHash("sha256");
+  for (const file of all) if (file.endsWith(".h")) headers.update(`${file}\0`).update(readFileSync(join(root, file)));
+  const shared = headers.digest("hex");
+  const objects = all
+    .filter((file) => file.endsWith(".cpp"))
+    .map((source) => {
+      const args = [...compile, ...flags, "-c", join(root, source)];
+      const key = createHash("sha256")
+        .update(JSON.stringify([clang(), args, shared]))
+        .update(readFileSync(join(root, source)));
+      return { args, key: key.digest("hex"), object: join(folder, source.replaceAll("/", "_").replace(/cpp$/, "o")) };
+    });
+  const stale = objects.filter(
+    ({ key, object }) => !existsSync(object) || !existsSync(`${object}.key`) || readFileSync(`${object}.key`, "utf8") !== key,
   );
-  const objects = sources.map((source) => {
-    const object = join(folder, source.replaceAll("/", "_").replace(/cpp$/, "o"));
-    const stale = !existsSync(object) || statSync(object).mtimeMs < Math.max(newest, statSync(join(root, source)).mtimeMs);
-    if (stale) run(process.env.CPM_EMXX ?? "em++", [...compile, ...flags, "-c", join(root, source), "-o", object]);
-    return object;
-  });
   const layout = [
     "--no-entry",
     "--no-stack-first",
@@ -86,22 +117,32 @@ function buildVariant({ sources: own, compile, global, stack }, { name, flags, l
     "--export=__stack_pointer",
     "--export=__heap_base",
   ];
-  run(join(llvm, "wasm-ld"), [
-    ...layout,
-    "--import-memory",
-    `--max-memory=${65536 * pages}`,
-    "--strip-all",
-    "--gc-sections",
-    ...link,
-    ...objects,
-    "-o",
-    join(root, "wasm", `${name}.wasm`),
-  ]);
-  // The linker makes what it takes for a program executable.
-  chmodSync(join(root, "wasm", `${name}.wasm`), 0o644);
+  const wasm = join(root, "wasm", `${name}.wasm`);
+  return {
+    compile: stale.map(({ args, key, object }) => async () => {
+      rmSync(`${object}.key`, { force: true });
+      await run(process.env.CPM_EMXX ?? "em++", [...args, "-o", object]);
+      writeFileSync(`${object}.key`, key);
+    }),
+    link: async () => {
+      await run(join(llvm, "wasm-ld"), [
+        ...layout,
+        "--import-memory",
+        `--max-memory=${65536 * pages}`,
+        "--strip-all",
+        "--gc-sections",
+        ...link,
+        ...objects.map(({ object }) => object),
+        "-o",
+        wasm,
+      ]);
+      // The linker makes what it takes for a program executable.
+      chmodSync(wasm, 0o644);
+    },
+  };
 }
 
-function build() {
+async function build() {
   if (!existsSync(join(root, "cpp/node_modules/assemblyscript")))
     execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: join(root, "cpp"), stdio: "inherit" });
   mkdirSync(work, { recursive: true });
@@ -110,14 +151,15 @@ function build() {
     join(work, "emscripten.config"),
     `EMSCRIPTEN_ROOT='${emscripten}'\nLLVM_ROOT='${llvm}'\nBINARYEN_ROOT='/usr'\nNODE_JS='${process.execPath}'\nFROZEN_CACHE=True\n`,
   );
-  for (const row of CPP) for (const variant of row.variants) buildVariant(row, variant);
+  const variants = CPP.flatMap((row) => row.variants.map((variant) => variantTasks(row, variant)));
+  await inParallel(variants.flatMap(({ compile }) => compile));
+  await inParallel(variants.map(({ link }) => link));
   for (const row of ASSEMBLY) buildAssembly(root, row);
   const made = sourcesOfModules();
   for (const name of readdirSync(join(root, "wasm")))
     if (name.endsWith(".wasm") && !(name in made)) rmSync(join(root, "wasm", name));
   const modules = Object.keys(made).sort();
-  const clang = execFileSync(join(llvm, "clang"), ["--version"], { encoding: "utf8" }).split("\n")[0];
-  const tools = { clang, ...JSON.parse(readFileSync(join(root, "cpp/package.json"), "utf8")).devDependencies };
+  const tools = { clang: clang(), ...JSON.parse(readFileSync(join(root, "cpp/package.json"), "utf8")).devDependencies };
   const manifest = {
     tools,
     modules: Object.fromEntries(
@@ -148,5 +190,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (process.argv.includes("--check")) {
     const problem = stale();
     if (problem) throw new Error(problem);
-  } else build();
+  } else await build();
 }

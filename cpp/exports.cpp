@@ -28,10 +28,10 @@ ABI(packed_kind) int packed_kind_of(int type) { return file_block_bytes(type) ? 
 ABI(tensor_bytes) double tensor_bytes(Ref<const Tensor> w) { return (double)panels(*w) * (double)panel_bytes(*w); }
 
 // As doubles: what a long context needs may be more than 32 bits count.
-ABI(kv_bytes) double kv_bytes(Ref<const Model> m, int capacity) { return kv_bytes_of(*m, capacity); }
+ABI(kv_bytes) double kv_bytes(Ref<const Model> m, int capacity) { return (double)kv_bytes_of(*m, capacity); }
 
 ABI(scratch_bytes) double scratch_bytes(Ref<const Model> m, int rows, int lanes, int context) {
-  return scratch_bytes_of(*m, rows, lanes, context);
+  return (double)scratch_bytes_of(*m, rows, lanes, context);
 }
 
 // Radians per position for each pair of dimensions: theta^(-2i/dim) / factors[i] (factors may be null).

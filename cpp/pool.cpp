@@ -32,7 +32,8 @@ static void wait_while(int* at, int value, int limit) {
     if (__atomic_load_n(at, __ATOMIC_ACQUIRE) != value) return;
   while (__atomic_load_n(at, __ATOMIC_ACQUIRE) == value && !__atomic_load_n(&dead, __ATOMIC_RELAXED)) {
     constexpr int kTimedOut = 2;
-    if (__builtin_wasm_memory_atomic_wait32(at, value, kLook) == kTimedOut && limit && --limit == 0) pool_fail();
+    if (__builtin_wasm_memory_atomic_wait32(at, value, kLook) != kTimedOut || limit == 0) continue;
+    if (--limit == 0) pool_fail();
   }
 }
 

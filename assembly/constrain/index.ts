@@ -4,7 +4,6 @@ import {
   add,
   beginSet,
   configs,
-  count,
   endSet,
   flagsOf,
   frames,

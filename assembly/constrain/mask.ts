@@ -181,7 +181,7 @@ const HEAD: usize = 16;
 /** What `state` allows above an open frame, in the loop `loop` unless it is 0 and far from its bounds: mask, then ends. */
 function walkOf(state: i32, loop: i32, back: i32): usize {
   // Key: state, loop, state behind the loop.
-  let slot =
+  const slot =
     walks +
     (((<usize>((<u32>state * 0x9e3779b1) ^ (<u32>loop * 0x85ebca6b) ^ (<u32>back * 0xc2b2ae35)) >> 12) & (WALKS - 1)) << 4);
   if (load<i32>(slot) == state && load<i32>(slot, 4) == loop && load<i32>(slot, 8) == back && load<u32>(slot, 12))

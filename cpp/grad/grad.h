@@ -35,7 +35,10 @@ void cross_entropy(const Op& op, Lane& lane);  // grad/loss.cpp
 void cross_entropy_ref(const Op& op, Lane& lane);
 void soft_cross_entropy(const Op& op, Lane& lane);
 void smooth_l1(const Op& op, Lane& lane);
-double exponentials(Real* x, int count, double* sum, const Exp& e);
+
+// log sum e^x; x becomes e^(x - max), and `sum` the sum of those.
+double log_sum_exp(Real* x, int count, double* sum, const Exp& e);
+double log_sum_exp_ref(const Real* x, int count);
 
 void policy(const Op& op, Lane& lane);  // grad/policy.cpp
 void policy_ref(const Op& op, Lane& lane);

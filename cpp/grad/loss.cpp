@@ -2,7 +2,7 @@
 #include "grad.h"
 
 // x <- e^(x - max), sum: of those; gives the maximum. Sums are float64 over pieces of 256 numbers.
-double exponentials(Real* x, int count, double* sum, const Exp& e) {
+static double exponentials(Real* x, int count, double* sum, const Exp& e) {
   Real most = x[0];
   v128_t top = vsplat(x[0]);
   int i = 0;
@@ -26,6 +26,18 @@ double exponentials(Real* x, int count, double* sum, const Exp& e) {
   return most;
 }
 
+double log_sum_exp(Real* x, int count, double* sum, const Exp& e) {
+  double most = exponentials(x, count, sum, e);
+  return most + log_positive(*sum);
+}
+
+double log_sum_exp_ref(const Real* x, int count) {
+  double most = -1e300, sum = 0;
+  for (int i = 0; i < count; i++) most = x[i] > most ? x[i] : most;
+  for (int i = 0; i < count; i++) sum += exp_clamped(x[i] - most);
+  return most + log_positive(sum);
+}
+
 // Row loss w (nll + z lse^2) / W, with W the weight of the whole batch; d logits = factor w / W (p (1 + 2 z lse) - onehot).
 //   n: rows, vocabulary, whether logits become gradients
 //   p: logits, labels, weights, 1 / W (float64), nll out, w (nll + z lse^2) / W out (float64 a row, unscaled)      f: z, factor
@@ -44,8 +56,7 @@ void cross_entropy(const Op& op, Lane& lane) {
         continue;
       }
       const double right = x[label];
-      double sum, lse = exponentials(x, vocab, &sum, e);
-      lse += log_positive(sum);
+      double sum, lse = log_sum_exp(x, vocab, &sum, e);
       op.at<double>(4)[row] = lse - right;
       op.at<double>(5)[row] = weight * inverse * (lse - right + op.f[0] * lse * lse);
       if (!op.n[2]) continue;
@@ -63,10 +74,7 @@ void cross_entropy_ref(const Op& op, Lane& lane) {
     Real* x = op.at<Real>(0) + (size_t)row * vocab;
     const double by = op.at<Real>(2)[row] * *op.at<double>(3);
     const int label = op.at<int32_t>(1)[row];
-    double most = -1e300, sum = 0;
-    for (int i = 0; i < vocab; i++) most = x[i] > most ? x[i] : most;
-    for (int i = 0; i < vocab; i++) sum += exp_clamped(x[i] - most);
-    const double lse = most + log_positive(sum), nll = by > 0 ? lse - x[label] : 0;
+    const double lse = log_sum_exp_ref(x, vocab), nll = by > 0 ? lse - x[label] : 0;
     op.at<double>(4)[row] = nll, op.at<double>(5)[row] = by > 0 ? by * (nll + op.f[0] * lse * lse) : 0;
     for (int i = 0; i < vocab && op.n[2]; i++)
       x[i] = by > 0 ? (Real)(op.f[1] * by * (exp_clamped(x[i] - lse) * (1 + 2 * op.f[0] * lse) - (i == label))) : 0;
@@ -91,8 +99,7 @@ void soft_cross_entropy(const Op& op, Lane& lane) {
       double target, sum, cross = 0;
       exponentials(t, vocab, &target, e);
       for (int i = 0; i < vocab; i++) cross += (double)t[i] * x[i];
-      double lse = exponentials(x, vocab, &sum, e);
-      lse += log_positive(sum);
+      double lse = log_sum_exp(x, vocab, &sum, e);
       op.at<double>(4)[row] = by * (lse - cross / target);
       const Real q = (Real)(op.f[0] * by / sum), p = (Real)(op.f[0] * by / target);
       for (int i = 0; i < vocab && op.n[2]; i++) x[i] = q * x[i] - p * t[i];

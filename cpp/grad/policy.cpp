@@ -45,8 +45,7 @@ void policy(const Op& op, Lane& lane) {
         continue;
       }
       const double right = x[label];
-      double sum, lse = exponentials(x, vocab, &sum, e);
-      lse += log_positive(sum);
+      double sum, lse = log_sum_exp(x, vocab, &sum, e);
       const Term t = term(right - lse, op.at<double>(7)[row], op.at<double>(8)[row], op.at<double>(9)[row], op.f);
       op.at<double>(4)[row] = right - lse;
       op.at<double>(5)[row] = by * t.policy;
@@ -65,10 +64,7 @@ void policy_ref(const Op& op, Lane& lane) {
     Real* x = op.at<Real>(0) + (size_t)row * vocab;
     const double by = op.at<Real>(2)[row] * *op.at<double>(3);
     const int label = op.at<int32_t>(1)[row];
-    double most = -1e300, sum = 0;
-    for (int i = 0; i < vocab; i++) most = x[i] > most ? x[i] : most;
-    for (int i = 0; i < vocab; i++) sum += exp_clamped(x[i] - most);
-    const double lse = most + log_positive(sum), logp = by > 0 ? x[label] - lse : 0;
+    const double lse = log_sum_exp_ref(x, vocab), logp = by > 0 ? x[label] - lse : 0;
     const Term t = term(logp, op.at<double>(7)[row], op.at<double>(8)[row], op.at<double>(9)[row], op.f);
     op.at<double>(4)[row] = logp, op.at<double>(5)[row] = by > 0 ? by * t.policy : 0,
     op.at<double>(6)[row] = by > 0 ? by * t.kl : 0;

@@ -14,7 +14,7 @@ void compress_window(int type, const uint8_t* keys, int dim, int begin, int size
     }
     slot += stop - first;
   }
-  float inverse = 1.0f / size;
+  float inverse = 1.0f / (float)size;
   for (int d = 0; d < dim; d++) out[d] *= inverse;
 }
 

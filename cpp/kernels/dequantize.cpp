@@ -143,5 +143,7 @@ void dequantize_block(int type, const uint8_t* p, float* x) {
       return;
     case kFileTQ2_0:
       for (int i = 0; i < 256; i++) x[i] = half(p + 64) * (float)((p[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3) - 1);
+      return;
+    default: return;  // file_block_bytes() is 0
   }
 }

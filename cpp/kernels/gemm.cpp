@@ -107,6 +107,7 @@ float gemm_ref(const Tensor& w, const Inputs& in, int token, int row) {
     int sum = 0;
     for (int k = b * block; k < b * block + block; k++) sum += code_ref(w, row, k) * q[k];
     acc += (float)sum * (d * s[b].scale);
+    // NOLINTNEXTLINE(bugprone-integer-division): a multiple of 8.
     if (has_min(w.kind)) acc += (s[b].scale * (float)(s[b].sum8 / 8)) * m;
   }
   return acc;

@@ -18,7 +18,7 @@ static int code_at(int kind, const uint8_t* codes, int r, int k) {
     const uint8_t* words = codes + 16 + k / 16 * 96 + half * 16 + 4 * i;
     int c = k % 16 / 4;
     uint32_t word = c < 3 ? word_at(words + 32 * c) : six_word(word_at(words), word_at(words + 32), word_at(words + 64));
-    return word >> k % 4 * 8 & 63;
+    return (int)(word >> k % 4 * 8 & 63);
   }
   if (kind == kTernary) return codes[(k / 16 * 2 + half) * 16 + 4 * i + k % 4] >> (k % 16 / 4 * 2) & 3;
   return codes[(k / 4 * 2 + half) * 16 + 4 * i + k % 4];

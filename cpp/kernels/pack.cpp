@@ -203,7 +203,7 @@ void pack_gptq(const Tensor& w, const uint32_t* qweight, int first, int count, c
       int block = (first + word) / 4, g = block * kBlock / group;
       for (int i = 0; i < kBlock; i++) q[i] = qweight[(size_t)(word + i / 8) * w.rows + row] >> 4 * (i % 8) & 15;
       int zero = 8;
-      if (zeros) zero = ((zeros[(size_t)g * (w.rows / 8) + row / 8] >> 4 * (row % 8) & 15) + plus_one) & 15;
+      if (zeros) zero = (int)((zeros[(size_t)g * (w.rows / 8) + row / 8] >> 4 * (row % 8) & 15) + plus_one) & 15;
       float d = half_to_float(scales[(size_t)g * w.rows + row]);
       put_block(w, row, block, q, scales[(size_t)g * w.rows + row], float_to_half(-d * (float)zero));
     }

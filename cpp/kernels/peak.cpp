@@ -24,6 +24,6 @@ int dot_all(int rounds) {
   }
   int8_t all[96];
   for (int i = 0; i < 6; i++) wasm_v128_store(all + 16 * i, acc[i]);
-  for (int i = 1; i < 96; i++) all[0] ^= all[i];
+  for (int i = 1; i < 96; i++) all[0] = (int8_t)(all[0] ^ all[i]);
   return all[0];
 }

@@ -57,7 +57,9 @@ void quantize_ref(const float* x, int cols, int block, int8_t* q, BlockScale* sc
     for (int k = b; k < b + block; k++) {
       q[k] = inverse == 0 ? 0 : (int8_t)__builtin_rintf(x[k] * inverse);
       scales->sum8 += 8 * q[k];
-      if (centres && k >= b + block - 32) centres[b / block].centre[k / 16 % 2][k / 2 % 2] -= 32 * q[k];
+      if (!centres || k < b + block - 32) continue;
+      int16_t& centre = centres[b / block].centre[k / 16 % 2][k / 2 % 2];
+      centre = (int16_t)(centre - 32 * q[k]);
     }
   }
 }

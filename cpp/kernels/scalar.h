@@ -19,8 +19,8 @@ static inline double exp_f64(double x) {
   r -= n * 1.9082149292705877e-10;
   double sum = 1;
   for (int i = 14; i > 0; i--) sum = 1 + sum * r / i;
-  for (; n > 0; n--) sum *= 2;
-  for (; n < 0; n++) sum *= 0.5;
+  while (n > 0) sum *= 2, n--;
+  while (n < 0) sum *= 0.5, n++;
   return sum;
 }
 

@@ -31,8 +31,8 @@ void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, f
     else if (m.kv_type == kKvF16)
       key[d] = half_to_float(((const uint16_t*)kt)[a]), value[d] = half_to_float(((const uint16_t*)vt)[b]);
     else
-      key[d] = ((const int8_t*)kt)[a] * ((const float*)(kt + dim * kTile))[j],
-      value[d] = ((const int8_t*)vt)[b] * ((const float*)(vt + dim * kTile))[j];
+      key[d] = (float)((const int8_t*)kt)[a] * ((const float*)(kt + dim * kTile))[j],
+      value[d] = (float)((const int8_t*)vt)[b] * ((const float*)(vt + dim * kTile))[j];
   }
 }
 

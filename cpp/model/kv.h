@@ -16,7 +16,7 @@ constexpr int kTile = 32;
 // Dimensions of a head that turn; what queries are multiplied by.
 static inline int turned(const Model& m) { return m.rope_dim ? m.rope_dim : m.head_dim; }
 static inline float query_scale(const Model& m) {
-  return m.attention_scale ? m.attention_scale : 1.0f / __builtin_sqrtf((float)m.head_dim);
+  return m.attention_scale != 0 ? m.attention_scale : 1.0f / __builtin_sqrtf((float)m.head_dim);
 }
 
 static inline int kv_tile_bytes(int type, int dim) {

@@ -38,7 +38,7 @@ ABI(column_sums) int column_sums(Ref<const float> x, int rows, int cols, Ref<dou
     const float* row = x + (size_t)t * cols;
     for (int k = 0; k < cols; k++) {
       double v = row[k];
-      finite &= v - v == 0;
+      finite &= __builtin_isfinite(v);
       if (magnitudes) magnitudes[k] += v < 0 ? -v : v;
       squares[k] += v * v;
     }

@@ -51,6 +51,28 @@ test("slices of bytes taken for copies and views' whole buffers are errors", () 
   for (const source of safeBytes) expect(run(source), source).not.toMatch(/slice\(\) of a Buffer|all of the memory/);
 });
 
+test("what AssemblyScript's runtime would never free, and identity, are errors in assembly/", () => {
+  copyFileSync(join(root, "test/lint/assembly.grit"), join(folder, "assembly.grit"));
+  writeFileSync(join(folder, "biome.json"), JSON.stringify({ root: true, plugins: ["./assembly.grit"] }));
+  const run = (source: string) => lint("@biomejs/biome/bin/biome", ["lint", "src/sample.ts"], source);
+  for (const source of [
+    "export const f = (): Box => new Box();",
+    "export const f = (): StaticArray<i32> => new StaticArray<i32>(4);",
+    "export const f = (): i32[] => [1, 2];",
+    "export const f = (): Point => ({ x: 1 });",
+    `export const f = (value: i32): string => ${hole};`,
+  ])
+    expect(run(source), source).toMatch(/never frees/);
+  for (const source of ["export const f = (a: i32): bool => a === 1;", "export const f = (a: i32): bool => a !== 1;"])
+    expect(run(source), source).toMatch(/asks for identity/);
+  for (const source of [
+    "export function f(at: usize, i: i32): i32 { return load<i32>(at + (i << 2)); }",
+    "export function f(a: f64): bool { return a > 1; }",
+    "export const WORD = memory.data<u8>([0x3c, 0x2f]);",
+  ])
+    expect(run(source), source).not.toMatch(/never frees|asks for identity/);
+});
+
 test("values of unknown make that become text by themselves are errors", () => {
   writeFileSync(
     join(folder, "tsconfig.json"),

@@ -29,6 +29,15 @@ function copied() {
   return folder;
 }
 
+/** How the C++ below `cpp` is compiled natively, sanitizers apart. */
+export function compiler(cpp) {
+  // The export attribute is WebAssembly's; a file is held to its warnings where modules are built.
+  const quiet = ["-Wno-unknown-attributes", "-Wno-ignored-attributes", "-Wno-attributes", "-w"];
+  const machine = process.arch === "x64" ? ["-msse4.1"] : [];
+  const shim = ["-include", join(root, "test/native/shim/atomics.h"), `-I${join(root, "test/native/shim")}`, `-I${cpp}`];
+  return ["-std=c++20", "-O1", "-ffp-contract=off", "-pthread", "-D__wasm_atomics__", ...machine, ...shim, ...quiet];
+}
+
 /** Compiles all of the kernels' C++ with test/native/<program>.cpp; gives the program's path. */
 export function build(program, sanitizer) {
   mkdirSync(out, { recursive: true });
@@ -37,14 +46,8 @@ export function build(program, sanitizer) {
     .filter((name) => name.endsWith(".cpp") && /^(kernels\/|model\/|exports\.cpp|held\.cpp|pool\.cpp)/.test(name))
     .map((name) => join(cpp, name));
   const to = join(out, `${program}-${sanitizer}`);
-  const flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", "-fno-omit-frame-pointer", "-pthread", "-D__wasm_atomics__"];
-  // The export attribute is WebAssembly's; the driver's own code is held to more warnings than the kernels here.
-  const quiet = ["-Wno-unknown-attributes", "-Wno-ignored-attributes", "-Wno-attributes", "-w"];
-  const machine = process.arch === "x64" ? ["-msse4.1"] : [];
-  const shim = ["-include", join(root, "test/native/shim/atomics.h"), `-I${join(root, "test/native/shim")}`, `-I${cpp}`];
+  const flags = ["-g", "-fno-omit-frame-pointer", ...SANITIZERS[sanitizer]];
   const all = [...sources, join(root, `test/native/${program}.cpp`)];
-  execFileSync(clang, [...flags, ...machine, ...SANITIZERS[sanitizer], ...shim, ...quiet, ...all, "-o", to], {
-    stdio: "inherit",
-  });
+  execFileSync(clang, [...compiler(cpp), ...flags, ...all, "-o", to], { stdio: "inherit" });
   return to;
 }
