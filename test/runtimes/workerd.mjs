@@ -151,12 +151,15 @@ async function example({ project, expected, test }) {
       if (events.length < tokens.length / 2) throw new Error(`only ${events.length} events`);
     });
     await test("events arrive while the model still generates", async () => {
-      const response = await ask();
-      const events = await all(response);
-      const [first, last] = [events[0].at, events.at(-1).at];
-      if (last - first < 5) throw new Error(`all ${events.length} events came within ${(last - first).toFixed(1)} ms`);
-      const { decodeTokensPerSecond } = events.at(-1).data.timings;
-      return `first event after ${first.toFixed(0)} ms, last after ${last.toFixed(0)} ms, ${Math.round(decodeTokensPerSecond)} tokens/s`;
+      // A reader that waits for its turn on a busy machine may find all of them at once; one that never sees the first before the last has none.
+      for (let time = 1; time <= 20; time++) {
+        const events = await all(await ask());
+        const [first, last] = [events[0].at, events.at(-1).at];
+        const { decodeTokensPerSecond } = events.at(-1).data.timings;
+        if (last - first >= 5)
+          return `first event after ${first.toFixed(0)} ms, last after ${last.toFixed(0)} ms, ${Math.round(decodeTokensPerSecond)} tokens/s`;
+      }
+      throw new Error("all events came at once, twenty times");
     });
     await test("POST with JSON works, and bad requests are refused with 400", async () => {
       const post = (body) => fetch(worker.url, { method: "POST", body });
