@@ -21,6 +21,7 @@ import {
   teachersOf,
   vocabulariesOf,
 } from "./traindata.ts";
+import { startTrainServer, type TrainServer } from "./trainserver.ts";
 import { visibleLine } from "./visible.ts";
 
 type Wing = typeof Train;
@@ -32,6 +33,7 @@ export const train: Command = {
     config: { type: "positional", required: true, description: "The configuration: a JSON file, see docs/train.md" },
     out: { type: "string", valueHint: "DIR", description: "The run's folder (default: the configuration's \"out\")" },
     html: { type: "string", valueHint: "FILE", description: "Draw the run: curves and samples, while it runs and at its end" },
+    port: { type: "string", valueHint: "N", description: "Serve that drawing on 127.0.0.1 while it trains (0: any free port)" },
     threads: {
       type: "string",
       valueHint: "N",
@@ -76,9 +78,15 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
   const opened = await openStart(wing, file, config.start);
   const teachers = await teachersOf(wing, file, config);
   const shown = new Shown(wing, file, config, args.text("html"), json);
+  const port = args.number("port");
   let target: Resident | undefined;
   let texts: Texts | undefined;
+  let server: TrainServer | undefined;
   try {
+    if (port !== undefined) {
+      server = await startTrainServer(() => shown.page(), port);
+      tell(`live at ${server.url}`);
+    }
     texts = await openTexts(wing, file, config, opened, store, tell);
     const { length, seed, packing, heldOut } = config;
     const feed = new wing.Feed(texts.sources, { length, seed, packing, heldOut });
@@ -132,6 +140,7 @@ async function runConfig(wing: Wing, file: string, config: TrainConfig, args: Pa
     shown.close();
     await target?.close();
     await texts?.close();
+    await server?.close();
     for (const { close } of [opened, ...teachers.values()]) await close();
   }
 }
@@ -238,11 +247,15 @@ class Shown {
     }
     if (performance.now() - this.#drawn < 1000 * REDRAW) return;
     this.#drawn = performance.now();
-    this.#drawing = this.#drawing.then(() => this.#draw(this.#log, REDRAW)).catch(() => {});
+    this.#drawing = this.#drawing.then(() => this.#draw()).catch(() => {});
   }
 
-  async #draw(log: readonly LogEntry[], reload: number | undefined): Promise<void> {
-    if (this.#html === undefined) return;
+  async #draw(): Promise<void> {
+    if (this.#html !== undefined) await writeFileWhole(this.#html, this.page(), "--html");
+  }
+
+  /** The run as it is now. */
+  page(log: readonly LogEntry[] = this.#log, reload: number = REDRAW): string {
     const { start } = this.#config;
     const [from, last] = [this.#start, log.findLast((entry) => entry.kind === "update")];
     const facts = {
@@ -258,13 +271,12 @@ class Shown {
       memory: `${((from?.memoryBytes ?? 0) / 2 ** 20).toFixed(0)} MiB`,
       time: duration(last?.seconds ?? 0),
     };
-    const page = this.#wing.reportPage(log, { title: `cpm train ${basename(this.#file)}`, facts, reload });
-    await writeFileWhole(this.#html, page, "--html");
+    return this.#wing.reportPage(log, { title: `cpm train ${basename(this.#file)}`, facts, ...(reload > 0 ? { reload } : {}) });
   }
 
   async finish(log: readonly LogEntry[]): Promise<void> {
     await this.#drawing;
-    await this.#draw(log, undefined);
+    if (this.#html !== undefined) await writeFileWhole(this.#html, this.page(log, 0), "--html");
   }
 
   close(): void {

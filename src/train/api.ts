@@ -36,7 +36,16 @@ export { runTraining } from "./run.ts";
 export type { RunHooks, RunInput, RunProgress, RunResult, RunStart } from "./running.ts";
 export { rateAt, type Schedule } from "./schedule.ts";
 export { normal, scratchModel, type TokenizerParts, tokenizerParts, uniform } from "./scratch.ts";
-export { eagleTensors, loraTensors, modelTensors, mtpTensors, mupScales, type TensorShape, type TrainShape } from "./shape.ts";
+export {
+  eagle3Tensors,
+  eagleTensors,
+  loraTensors,
+  modelTensors,
+  mtpTensors,
+  mupScales,
+  type TensorShape,
+  type TrainShape,
+} from "./shape.ts";
 export { Shard, type ShardFacts, ShardWriter, type TokenDocument } from "./shards.ts";
 export { memoryStore, type RunStore } from "./store.ts";
 export { modelExport, parametersOf, trainedTensors } from "./tensors.ts";

@@ -93,6 +93,8 @@ export class BatchSpace {
   readonly tokens: number;
   /** The token after each, 0 at the end of a row of the batch. */
   readonly next: number;
+  /** The row before, counted behind all rows, or the row itself where a document begins: what a head's later step reads. */
+  readonly before: number;
   readonly labels: number;
   readonly weights: number;
   readonly positions: number;
@@ -120,6 +122,7 @@ export class BatchSpace {
     const ints = () => machine.take(4 * count);
     this.tokens = ints();
     this.next = ints();
+    this.before = ints();
     this.labels = ints();
     this.secondLabels = ints();
     this.positions = ints();
@@ -153,11 +156,12 @@ export class BatchSpace {
 
   #writeDocuments(documents: readonly Document[], count: number): void {
     const machine = this.#machine;
-    const positions = machine.ints(this.positions, count);
+    const [positions, before] = [machine.ints(this.positions, count), machine.ints(this.before, count)];
     const [queries, keys, sparse, first]: [number[], number[], number[], number[]] = [[], [], [], []];
     let [fineAt, coarseAt] = [0, 0];
     for (const { begin, end, padding } of documents) {
       for (let i = begin; i < end; i++) positions[i] = i - begin;
+      for (let i = begin; i < end; i++) before[i] = i === begin ? i : this.count + i - 1;
       first.push(keys.length / 5);
       const s = this.#sparse;
       const isSparse = s !== undefined && !padding && end - begin >= s.denseLen;

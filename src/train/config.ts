@@ -191,7 +191,7 @@ const OBJECTIVES = {
   lm: ["zCoef", "teacher", "share"],
   ternary: ["zCoef", "teacher", "share", "group"],
   lora: ["rank", "alpha", "targets"],
-  eagle: ["valueWeight", "probabilityWeight", "vocabulary", "window", "noise", "target"],
+  eagle: ["valueWeight", "probabilityWeight", "vocabulary", "window", "noise", "target", "layout", "steps"],
   mtp: ["lambda"],
 } as const;
 export const LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -214,7 +214,23 @@ function readObjective(c: Part): ObjectiveConfig {
       const rank = o.count("rank", 1, 8, 4096);
       return { kind, rank, alpha: o.number("alpha", { least: 1e-6 }, 2 * rank), targets };
     }
-    case "eagle":
+    case "eagle": {
+      const layout = o.maybe("layout", () => o.count("layout", 2, 2, 3)) as 2 | 3 | undefined;
+      if (layout === 3) {
+        for (const name of ["valueWeight", "probabilityWeight", "vocabulary", "noise"])
+          if (o.has(name))
+            o.fail(name, "nothing beside layout 3: EAGLE-3 is trained on distributions alone, over all tokens", o.raw(name));
+        const target = o.choice("target", ["float"], "float");
+        return {
+          kind,
+          layout,
+          steps: o.maybe("steps", () => o.count("steps", 1, 3, 16)),
+          window: o.maybe("window", () => o.count("window", 1)),
+          noise: 0,
+          target,
+        };
+      }
+      if (o.has("steps")) o.fail("steps", "nothing beside layout 2", o.raw("steps"));
       return {
         kind,
         valueWeight: number("valueWeight"),
@@ -224,6 +240,7 @@ function readObjective(c: Part): ObjectiveConfig {
         noise: o.number("noise", {}, 0),
         target: o.choice("target", ["resident", "float"], "resident"),
       };
+    }
     case "mtp":
       return { kind, lambda: number("lambda") };
   }

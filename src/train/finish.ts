@@ -7,7 +7,7 @@ import { writeGguf } from "./export.ts";
 import type { FloatType } from "./floats.ts";
 import { type FolderParts, type Written, writeFolder } from "./folder.ts";
 import { loraOf } from "./graph.ts";
-import type { TrainShape } from "./shape.ts";
+import { EAGLE3, type TrainShape } from "./shape.ts";
 import { modelExport, trainedTensors } from "./tensors.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -35,8 +35,9 @@ function partsOf(trainer: Trainer, { config }: FolderParts): FolderParts {
     return {
       config: {
         ...config,
-        architectures: ["EagleForCausalLM"],
+        architectures: [objective.layout === 3 ? "LlamaForCausalLMEagle3" : "EagleForCausalLM"],
         num_hidden_layers: 1,
+        ...(objective.layout === 3 ? { draft_vocab_size: trainer.graph.shape.vocab } : {}),
         ...(objective.window ? { eagle_window_size: objective.window } : {}),
       },
       files: {},
@@ -63,6 +64,7 @@ async function exportAdapter(
 function besides(trainer: Trainer) {
   const { objective } = trainer.graph.options;
   const all = trainedTensors(trainer);
+  if (objective.kind === "eagle") return all.map((t) => ({ ...t, name: t.name.replace(EAGLE3, "") }));
   return objective.kind === "mtp" ? all.filter(({ name }) => name.startsWith("mtp.")) : all;
 }
 

@@ -1,6 +1,7 @@
 // What a run computes: tensors, activations and programs of one objective, for batches of one size.
 import { BatchSpace } from "./batch.ts";
 import { eagleObjective } from "./eagle.ts";
+import { EAGLE3_STEPS, eagle3Objective, STEP_WEIGHT } from "./eagle3.ts";
 import {
   type Kept,
   type Layer,
@@ -24,6 +25,7 @@ import {
   blockMatrices,
   countOf,
   EMBEDDING,
+  eagle3Tensors,
   eagleTensors,
   HEAD,
   layerPrefix,
@@ -48,9 +50,14 @@ export type Objective =
     }
   /** Low-rank adapters of a frozen model. `targets`: ends of the names of linear layers, default all seven. */
   | { readonly kind: "lora"; readonly rank: number; readonly alpha: number; readonly targets?: readonly string[] | undefined }
-  /** An EAGLE-2 head of a frozen target. `vocabulary`: FR-Spec's draft tokens; `features`: hidden states are given, not computed. */
+  /**
+   * A draft head of a frozen target. `vocabulary`: FR-Spec's draft tokens; `features`: hidden states are given, not computed.
+   * `layout` 3: EAGLE-3, in `steps` steps (default 3), without `vocabulary`, `features`, weights of the loss and noise. Default 2.
+   */
   | {
       readonly kind: "eagle";
+      readonly layout?: 2 | 3 | undefined;
+      readonly steps?: number | undefined;
       readonly valueWeight?: number | undefined;
       readonly probabilityWeight?: number | undefined;
       readonly vocabulary?: Int32Array | undefined;
@@ -108,6 +115,7 @@ export function tensorsOf(shape: TrainShape, objective: Objective): { trained: T
     case "mtp":
       return { trained: [...model, ...mtpTensors(shape)], frozen: [] };
     case "eagle":
+      if (objective.layout === 3) return { trained: eagle3Tensors(shape), frozen: model };
       return {
         trained: eagleTensors(shape),
         frozen: objective.features ? model.filter(({ name }) => name === EMBEDDING || name === HEAD) : model,
@@ -129,6 +137,8 @@ export class Graph {
   readonly hidden: number;
   /** Row losses, float64, of the objective's parts: [next token or value, second or probability]. */
   readonly losses: readonly [number, number];
+  /** EAGLE-3: row losses of the steps after the first, and what they count. */
+  readonly later: readonly { readonly losses: number; readonly weight: number }[];
   /** float64 a row: -log p of the label; of a policy log p itself. */
   readonly nll: number;
   /** Of a policy, float64 a row: see PolicyRows. */
@@ -201,6 +211,11 @@ export class Graph {
     this.hidden = machine.takeReals((count + 1) * shape.hidden);
     this.#finalScale = machine.takeReals(count);
     this.losses = [machine.take(8 * count), machine.take(8 * count)];
+    const third = objective.kind === "eagle" && objective.layout === 3;
+    this.later = Array.from({ length: third ? (objective.steps ?? EAGLE3_STEPS) - 1 : 0 }, (_, j) => ({
+      losses: machine.take(8 * count),
+      weight: STEP_WEIGHT ** (j + 1),
+    }));
     this.nll = machine.take(8 * count);
     if (objective.kind === "policy") {
       const [behaviour, reference, advantage] = [0, 1, 2].map(() => machine.take(8 * count)) as [number, number, number];
@@ -222,9 +237,8 @@ export class Graph {
     this.#ternary(this.refresh);
     this.gradients = this.program();
     this.evaluate = this.program();
-    const write = { lm: lmObjective, lora: lmObjective, policy: lmObjective, eagle: eagleObjective, mtp: mtpObjective }[
-      objective.kind
-    ];
+    const eagle = third ? eagle3Objective : eagleObjective;
+    const write = { lm: lmObjective, lora: lmObjective, policy: lmObjective, eagle, mtp: mtpObjective }[objective.kind];
     if (!evaluateOnly) write(this, this.gradients, true);
     write(this, this.evaluate, false);
     for (const p of [this.zero, this.refresh, this.gradients, this.evaluate]) p.place();

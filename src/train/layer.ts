@@ -235,16 +235,28 @@ function choose(p: Program, g: Setting, k: Kept): void {
   );
 }
 
-/** x (hidden) -> out (hidden), keeping what backward needs. `residual`: the residual scale. */
-export function layerForward(p: Program, g: Setting, layer: Layer, k: Kept, x: number, out: number, residual: number): void {
+/**
+ * x (hidden) -> out (hidden), keeping what backward needs. `residual`: the residual scale. `input`: what attention reads in place of the
+ * normed x (EAGLE-3).
+ */
+export function layerForward(
+  p: Program,
+  g: Setting,
+  layer: Layer,
+  k: Kept,
+  x: number,
+  out: number,
+  residual: number,
+  input?: Matrix,
+): void {
   const { shape: s, shared, batch } = g;
   const hidden = (at: number) => rows(at, s.hidden);
   const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
   const normed = hidden(shared.normed);
-  normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
-  linearForward(p, g, layer.q, normed, rows(k.q, q));
-  linearForward(p, g, layer.k, normed, rows(k.k, kv));
-  linearForward(p, g, layer.v, normed, rows(k.v, kv));
+  if (!input) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
+  linearForward(p, g, layer.q, input ?? normed, rows(k.q, q));
+  linearForward(p, g, layer.k, input ?? normed, rows(k.k, kv));
+  linearForward(p, g, layer.v, input ?? normed, rows(k.v, kv));
   p.add("rope", [g.count, s.heads, s.headDim, 0], [k.q, g.rope, batch.positions]);
   p.add("rope", [g.count, s.kvHeads, s.headDim, 0], [k.k, g.rope, batch.positions]);
   choose(p, g, k);
@@ -263,8 +275,20 @@ export function layerForward(p: Program, g: Setting, layer: Layer, k: Kept, x: n
   p.cut();
 }
 
-/** dx: the gradient of the layer's output, which becomes that of its input; overwrites what was kept of the MLP. */
-export function layerBackward(p: Program, g: Setting, layer: Layer, k: Kept, x: number, dx: number, residual: number): void {
+/**
+ * dx: the gradient of the layer's output, which becomes that of its input; overwrites what was kept of the MLP. `input`: what attention read
+ * in place of the normed x, and where the gradient of that goes.
+ */
+export function layerBackward(
+  p: Program,
+  g: Setting,
+  layer: Layer,
+  k: Kept,
+  x: number,
+  dx: number,
+  residual: number,
+  input?: { readonly at: Matrix; readonly grad: Matrix },
+): void {
   const { shape: s, shared, batch } = g;
   const hidden = (at: number) => rows(at, s.hidden);
   const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
@@ -290,10 +314,11 @@ export function layerBackward(p: Program, g: Setting, layer: Layer, k: Kept, x: 
   );
   p.add("rope", [g.count, s.heads, s.headDim, 1], [shared.qGrad, g.rope, batch.positions]);
   p.add("rope", [g.count, s.kvHeads, s.headDim, 1], [shared.kGrad, g.rope, batch.positions]);
-  normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
-  linearBackward(p, g, layer.q, normed, rows(shared.qGrad, q), dNormed);
-  linearBackward(p, g, layer.k, normed, rows(shared.kGrad, kv), dNormed, 1, true);
-  linearBackward(p, g, layer.v, normed, rows(shared.vGrad, kv), dNormed, 1, true);
-  normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, dx);
+  if (!input) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
+  const { at, grad } = input ?? { at: normed, grad: dNormed };
+  linearBackward(p, g, layer.q, at, rows(shared.qGrad, q), grad);
+  linearBackward(p, g, layer.k, at, rows(shared.kGrad, kv), grad, 1, true);
+  linearBackward(p, g, layer.v, at, rows(shared.vGrad, kv), grad, 1, true);
+  if (!input) normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, dx);
   p.cut();
 }

@@ -7,6 +7,7 @@ import { type Batch, weightOf } from "./batch.ts";
 import { Checkpoint, type RunState, writeCheckpoint } from "./checkpoint.ts";
 import { mix } from "./checksum.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
+import { beginWithTargetHead } from "./eagle3.ts";
 import { type Features, headBatch } from "./features.ts";
 import type { Fed } from "./feed.ts";
 import { folderFiles } from "./folder.ts";
@@ -196,6 +197,7 @@ class Run {
       const made = [...trainer.graph.tensors.keys()].filter((name) => (models.has(name) ? scratch : !name.startsWith(TEACHER)));
       trainer.initialise(normal(mix(seed)), made, scratch ? start.std : undefined);
       if (!scratch) await setWeights(trainer, model, { dequantise, signal });
+      if (stage.objective.kind === "eagle" && stage.objective.layout === 3) beginWithTargetHead(trainer.graph);
       const teacher = this.#teacher(stage);
       if (teacher) await setWeights(trainer, teacher, { signal }, TEACHER);
       for (const [name, values] of before ?? []) if (trainer.graph.tensors.has(name)) trainer.set(name, values);

@@ -87,6 +87,23 @@ export const eagleTensors = (s: TrainShape): TensorShape[] => [
   ...blockTensors(s, "layers.0."),
 ];
 
+/** What the names of an EAGLE-3 head's tensors begin with here: it has an lm_head.weight beside the target's. Files leave it out. */
+export const EAGLE3 = "eagle3.";
+
+/** Tensors of an EAGLE-3 head with the target's vocabulary. */
+export const eagle3Tensors = (s: TrainShape): TensorShape[] => {
+  const layer = blockTensors(s, "midlayer.").map((t) =>
+    /\.(?:q|k|v)_proj\./.test(t.name) ? { ...t, shape: [t.shape[0]!, 2 * s.hidden] } : t,
+  );
+  return [
+    { name: "fc.weight", shape: [s.hidden, 3 * s.hidden] },
+    { name: "midlayer.hidden_norm.weight", shape: [s.hidden] },
+    ...layer,
+    { name: "norm.weight", shape: [s.hidden] },
+    { name: "lm_head.weight", shape: [s.vocab, s.hidden] },
+  ].map((t) => ({ ...t, name: `${EAGLE3}${t.name}` }));
+};
+
 /** Tensors of a multi-token-prediction layer. */
 export const mtpTensors = (s: TrainShape): TensorShape[] => [
   { name: "mtp.norm_h.weight", shape: [s.hidden] },

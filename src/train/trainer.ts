@@ -1,6 +1,7 @@
 // The training step: gradients of batches, one update, losses.
 import { CpmError } from "../errors.ts";
 import { type Batch, checkBatch, secondOf, weightOf } from "./batch.ts";
+import { checkEagle3 } from "./eagle3.ts";
 import { Graph, type GraphOptions } from "./graph.ts";
 import type { Machine } from "./machine.ts";
 import { Optimiser, type OptimiserOptions } from "./optimiser.ts";
@@ -17,7 +18,7 @@ export interface TrainerOptions extends GraphOptions {
 /** Losses in nats per counted prediction, before the update. */
 export interface Losses {
   readonly loss: number;
-  /** The objective's parts: next token and second next (MTP), value and probability (EAGLE), clipped gain and KL (policies). */
+  /** The objective's parts: next token and second next (MTP), value and probability (EAGLE), the first step and the later ones (EAGLE-3), clipped gain and KL (policies). */
   readonly parts: readonly [number, number];
 }
 
@@ -49,6 +50,7 @@ export class Trainer {
   static async create(machine: Machine, options: TrainerOptions): Promise<Trainer> {
     checkShape(options.shape);
     if (options.optimiser) checkSchedule(options.optimiser.schedule);
+    if (options.objective.kind === "eagle" && options.objective.layout === 3) checkEagle3(options.shape);
     if (options.objective.kind === "policy") policyDefaults(options.objective);
     if (options.objective.kind === "lm" && options.objective.teacher) checkTeacher(options.objective.teacher, options.shape);
     const trainer = new Trainer(machine, options);
@@ -160,22 +162,26 @@ export class Trainer {
     const { graph, machine } = this;
     const count = graph.setting.count;
     if (graph.policy) this.#chosen.push(machine.doubles(graph.nll, count).slice());
-    return graph.losses.map((at) => machine.doubles(at, count).reduce((a, b) => a + b, 0)) as [number, number];
+    const sum = (at: number) => machine.doubles(at, count).reduce((a, b) => a + b, 0);
+    const later = graph.later.reduce((total, { losses, weight }) => total + weight * sum(losses), 0);
+    return [sum(graph.losses[0]), graph.later.length > 0 ? later : sum(graph.losses[1])];
   }
 
   #losses(parts: readonly [number, number]): Losses {
     const { objective } = this.#loadOptions;
     const [a, b] = parts;
     const loss =
-      objective.kind === "eagle"
-        ? (objective.valueWeight ?? 1) * a + (objective.probabilityWeight ?? 0.1) * b
-        : objective.kind === "mtp"
-          ? a + (objective.lambda ?? 0.3) * b
-          : objective.kind === "policy"
-            ? a + policyDefaults(objective).beta * b
-            : objective.kind === "lm" && objective.teacher
-              ? (1 - objective.teacher.share) * a + objective.teacher.share * b
-              : a;
+      objective.kind === "eagle" && objective.layout === 3
+        ? a + b
+        : objective.kind === "eagle"
+          ? (objective.valueWeight ?? 1) * a + (objective.probabilityWeight ?? 0.1) * b
+          : objective.kind === "mtp"
+            ? a + (objective.lambda ?? 0.3) * b
+            : objective.kind === "policy"
+              ? a + policyDefaults(objective).beta * b
+              : objective.kind === "lm" && objective.teacher
+                ? (1 - objective.teacher.share) * a + objective.teacher.share * b
+                : a;
     return { loss, parts };
   }
 

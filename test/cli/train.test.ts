@@ -1,6 +1,7 @@
 // cpm train: configurations in, files out that the other commands take.
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type RequestOptions, request } from "node:http";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
@@ -109,6 +110,30 @@ test("an adapter and a head beside the quantised story model, and its layers ter
   expect(refused.err).toMatch(/quantised type; start from the float model/);
 });
 
+test("an EAGLE-3 head drafts for the quantised story model, whose text stays", async () => {
+  const third = configured({
+    model: story,
+    updates: 30,
+    length: 64,
+    rows: 4,
+    schedule: { peak: 2e-3 },
+    objective: { kind: "eagle", layout: 3, steps: 2 },
+  });
+  await json<Done>(["train", third.file]);
+  const config = JSON.parse(readFileSync(join(third.out, "head/config.json"), "utf8")) as object;
+  expect(config).toMatchObject({ architectures: ["LlamaForCausalLMEagle3"], num_hidden_layers: 1, draft_vocab_size: 2048 });
+  const prompt = ["run", story, "-p", "Once upon a time", "--max-tokens", "12", "--temperature", "0"];
+  const plain = await json<{ text: string }>(prompt);
+  const eagle3 = await json<{ text: string; draft: { acceptedPerRound: number } }>([
+    ...prompt,
+    "--draft-eagle",
+    join(third.out, "head"),
+  ]);
+  expect(eagle3.text).toBe(plain.text);
+  // Thirty updates on thirty texts foretell something of the next tokens.
+  expect(eagle3.draft.acceptedPerRound).toBeGreaterThan(1);
+});
+
 test("ternary stages end in TQ2_0 where widths allow, and checkpoints go on after Ctrl-C", async () => {
   const { file, out } = configured({
     model: { ...scratch, config: { ...scratch.config, hidden_size: 256, intermediate_size: 256, num_attention_heads: 4 } },
@@ -162,4 +187,47 @@ test("what is wrong with a configuration, its files or its texts is told with it
     expect(found.status, found.err).toBe(status);
   }
   expect((await cpm(["train"])).status).toBe(2);
+});
+
+test("a run shows itself on a page of the loopback while it trains, and keeps a second run out of its folder", async () => {
+  const { file } = configured({ model: scratch, updates: 100000, checkpoint: { every: 100000 } });
+  const running = start(["train", file, "--threads", "1", "--port", "0"]);
+  let told = "";
+  await running.until((_, err) => {
+    told = err;
+    return /live at http\S+/.test(err) && /stage 1 of 1/.test(err);
+  });
+  const url = new URL(/live at (http\S+)/.exec(told)![1]!);
+  const ask = (path: string, options: RequestOptions = {}) =>
+    new Promise<{ status: number | undefined; text: string; policy: unknown }>((resolve, reject) => {
+      const sent = request({ host: "127.0.0.1", port: url.port, path, ...options }, (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (part: string) => {
+          text += part;
+        });
+        response.on("end", () =>
+          resolve({ status: response.statusCode, text, policy: response.headers["content-security-policy"] }),
+        );
+      });
+      sent.on("error", reject).end();
+    });
+  let page = await ask("/");
+  // Curves come with the first updates.
+  while (!page.text.includes("<polyline")) page = await ask("/");
+  expect(page.status).toBe(200);
+  expect(page.text).toContain("cpm train config.json");
+  expect(page.text).toContain('http-equiv="refresh"');
+  expect(page.policy).toContain("default-src 'none'");
+  expect((await ask("/other")).status).toBe(404);
+  expect((await ask("/", { method: "POST" })).status).toBe(405);
+  expect((await ask("/", { headers: { host: "evil.example" } })).status).toBe(403);
+  const second = await cpm(["train", file, "--threads", "1"]);
+  expect(second.status).toBe(1);
+  expect(second.err).toContain(`process ${running.child.pid}`);
+  const taken = configured({ model: scratch });
+  const { status, err } = await cpm(["train", taken.file, "--threads", "1", "--port", url.port]);
+  expect(status).toBe(2);
+  expect(err).toMatch(/--port \d+: .*give another/);
+  running.child.kill("SIGINT");
+  expect((await running.ended).err).toContain("goes on from there");
 });

@@ -106,6 +106,14 @@ for (const [name, options] of Object.entries({
     expect(await furthest(await trainerOf(options))).toBeLessThanOrEqual(1e-6);
   });
 
+test("central differences: an EAGLE-3 head in three steps, and in one with a window", async () => {
+  const shape = { ...SMALL, layers: 4 };
+  expect(await furthest(await trainerOf({ objective: { kind: "eagle", layout: 3 }, shape, chunk: 7 }))).toBeLessThanOrEqual(1e-6);
+  const one = await trainerOf({ objective: { kind: "eagle", layout: 3, steps: 1, window: 4 }, shape: { ...shape, tied: true } });
+  expect(await furthest(one, 2)).toBeLessThanOrEqual(1e-6);
+  await expect(trainerOf({ objective: { kind: "eagle", layout: 3 } })).rejects.toMatchObject({ code: "unsupported" });
+});
+
 test("central differences: an EAGLE-2 head, with a window, noise and a draft vocabulary", async () => {
   const objective = { kind: "eagle" as const, window: 5, vocabulary: Int32Array.of(0, 2, 3, 7, 11, 18), probabilityWeight: 0.3 };
   // Targets from a model's own hidden states lie on the smooth side of |d| = 1 or far from it but for few; steps are small.

@@ -1,9 +1,13 @@
-// Trains: a model as it is packed, an adapter beside it, one thread. Between two parts of an update it hears whether to stop.
+// Trains: a model as it is packed, an adapter or a draft head beside it, one thread. Between two parts of an update it hears whether to stop.
 // Imports of workers hold nothing but cpm-wasm/train: Vite builds a worker as one script.
 import {
   type Batch,
   dequantiser,
+  eagleTensors,
+  folderFiles,
+  headBatch,
   loraTensors,
+  type ModelFile,
   memoryFiles,
   memoryOutput,
   normal,
@@ -12,6 +16,7 @@ import {
   setWeights,
   shapeOfModel,
   Trainer,
+  trainedTensors,
   writeLoraGguf,
 } from "cpm-wasm/train";
 import type { FromWorker, ToWorker } from "./messages.js";
@@ -65,14 +70,15 @@ function batchesOf(documents: readonly (readonly number[])[]): Batch[] {
 }
 
 async function train(wanted: Extract<ToWorker, { type: "train" }>, signal: AbortSignal): Promise<void> {
-  const { rank, updates } = wanted;
+  const { kind, rank, updates } = wanted;
   const model = await readModel(memoryFiles("model.gguf", { "model.gguf": wanted.model }));
-  const batches = batchesOf(wanted.documents);
+  const head = kind === "head";
+  const batches = batchesOf(wanted.documents).map((batch) => (head ? headBatch(batch) : batch));
   if (batches.length === 0) throw new Error("There is nothing to train on: give a text.");
   const shape = shapeOfModel(model.config, LENGTH);
   const trainer = await Trainer.create(await openTrainingMachine(), {
     shape,
-    objective: { kind: "lora", rank, alpha: 2 * rank },
+    objective: head ? { kind: "eagle", probabilityWeight: 0.3 } : { kind: "lora", rank, alpha: 2 * rank },
     rows: ROWS,
     length: LENGTH,
     optimiser: {
@@ -83,8 +89,8 @@ async function train(wanted: Extract<ToWorker, { type: "train" }>, signal: Abort
   try {
     trainer.initialise(
       normal(1),
-      loraTensors(shape, rank).map(({ name }) => name),
-      0.05,
+      (head ? eagleTensors(shape) : loraTensors(shape, rank)).map(({ name }) => name),
+      head ? 0.1 : 0.05,
     );
     await setWeights(trainer, model, { dequantise: await dequantiser() });
     let update = 0;
@@ -99,10 +105,21 @@ async function train(wanted: Extract<ToWorker, { type: "train" }>, signal: Abort
       const tokensPerSecond = (1000 * batch.segments.filter((s) => s >= 0).length) / (performance.now() - began);
       send({ type: "progress", update, updates, loss: result.loss, tokensPerSecond });
     }
-    const output = memoryOutput("adapter.gguf");
-    await writeLoraGguf(trainer, model.config, async () => output, { type: "F16", name: "trained in a page" });
-    send({ type: "done", adapter: output.bytes(), update, stopped: update < updates });
+    const file = head ? await headFile(trainer) : await adapterFile(trainer, model);
+    send({ type: "done", file, update, stopped: update < updates });
   } finally {
     await trainer.close();
   }
+}
+
+async function adapterFile(trainer: Trainer, { config }: ModelFile): Promise<Uint8Array<ArrayBuffer>> {
+  const output = memoryOutput("adapter.gguf");
+  await writeLoraGguf(trainer, config, async () => output, { type: "F16", name: "trained in a page" });
+  return output.bytes();
+}
+
+/** A bare safetensors file, with the names that EAGLE-2 heads are published with. */
+async function headFile(trainer: Trainer): Promise<Uint8Array<ArrayBuffer>> {
+  const source = await folderFiles({ config: {}, files: {} }, trainedTensors(trainer), "F16").open("model.safetensors");
+  return Uint8Array.from(await source!.read(0, source!.size));
 }
