@@ -105,5 +105,5 @@ export const ASSEMBLY = [
   { entry: "assembly/index.ts", sources: ["assembly/*.ts"], targets: ["single", "threads"] },
   // Has a memory of its own, so that a hostile grammar exhausts nothing else.
   { entry: "assembly/constrain/index.ts", sources: ["assembly/constrain"], targets: ["constrain"] },
-  { entry: "assembly/data/index.ts", sources: ["assembly/data", "assembly/math.ts"], targets: ["data"] },
+  { entry: "assembly/data/index.ts", sources: ["assembly/data", "assembly/math.ts"], targets: ["data", "dataThreads"] },
 ];

@@ -74,7 +74,14 @@ async function whole(file, minify) {
  * are must find one file and no more. The embedded entry carries its workers as texts.
  */
 async function scripts() {
-  const texts = ["train.lane.js", "embedded.browser.worker.js", "browser.lane.js", "embedded.node.worker.js", "threads.lane.js"];
+  const texts = [
+    "data.lane.js",
+    "train.lane.js",
+    "embedded.browser.worker.js",
+    "browser.lane.js",
+    "embedded.node.worker.js",
+    "threads.lane.js",
+  ];
   for (const file of texts) {
     const code = await whole(file, true);
     writeFileSync(join(root, "dist/host", file.replace(/js$/, "text.js")), `export default ${JSON.stringify(code)};\n`);

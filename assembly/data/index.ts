@@ -27,6 +27,7 @@ export { minhash, minhash_bands } from "./minhash";
 export { fold_rows, rows_begin, rows_open, rows_total } from "./rows";
 export { score_best, score_open, sigmoid_open } from "./score";
 export {
+  train_examples,
   train_fill,
   train_local,
   train_loss,

@@ -84,6 +84,34 @@ export function addRow(to: usize, row: usize, count: i32): void {
   for (; row < end; row += 4, to += 4) store<f32>(to, load<f32>(to) + load<f32>(row));
 }
 
+// to += a, b, c and d in turn: what addRow does four times, with one look at `to`.
+export function addRows(to: usize, a: usize, b: usize, c: usize, d: usize, count: i32): void {
+  const end = to + ((<usize>count) << 2);
+  const whole = to + ((<usize>(count & ~3)) << 2);
+  for (; to < whole; to += 16, a += 16, b += 16, c += 16, d += 16) {
+    const ab = f32x4.add(f32x4.add(v128.load(to), v128.load(a)), v128.load(b));
+    v128.store(to, f32x4.add(f32x4.add(ab, v128.load(c)), v128.load(d)));
+  }
+  for (; to < end; to += 4, a += 4, b += 4, c += 4, d += 4)
+    store<f32>(to, load<f32>(to) + load<f32>(a) + load<f32>(b) + load<f32>(c) + load<f32>(d));
+}
+
+// a += row, then b += row: they may be the same.
+export function addToBoth(a: usize, b: usize, row: usize, count: i32): void {
+  const end = row + ((<usize>count) << 2);
+  const whole = row + ((<usize>(count & ~3)) << 2);
+  for (; row < whole; row += 16, a += 16, b += 16) {
+    const x = v128.load(row);
+    v128.store(a, f32x4.add(v128.load(a), x));
+    v128.store(b, f32x4.add(v128.load(b), x));
+  }
+  for (; row < end; row += 4, a += 4, b += 4) {
+    const x = load<f32>(row);
+    store<f32>(a, load<f32>(a) + x);
+    store<f32>(b, load<f32>(b) + x);
+  }
+}
+
 // to += row * factor, rounded twice.
 export function addScaled(to: usize, row: usize, factor: f32, count: i32): void {
   const end = row + ((<usize>count) << 2);

@@ -2,7 +2,7 @@
 // matrices without locks (hogwild): the rows that two of them change at once are few.
 import { labelCount, line_begin, line_ended, line_finish, line_take, tokenCount } from "./line";
 import { exp, log } from "./math";
-import { addRow, addScaled, dot, scale } from "./rows";
+import { addRow, addRows, addScaled, addToBoth, dot, scale } from "./rows";
 import { sigmoid } from "./score";
 
 const HIERARCHICAL: i32 = 1;
@@ -108,9 +108,18 @@ export function train_loss(): f64 {
   return lossSum / max<f64>(examples, 1);
 }
 
+export function train_examples(): f64 {
+  return examples;
+}
+
 // -log(p) of a probability, kept finite.
 function surprise(p: f32): f64 {
   return -log(max<f64>(<f64>p, 1e-30));
+}
+
+// The row whose number lies at p.
+function inputRow(p: usize): usize {
+  return input + ((<usize>load<u32>(p) * <usize>dim) << 2);
 }
 
 function outputRow(i: i32): usize {
@@ -161,7 +170,10 @@ function update(count: i32, lr: f32): void {
   memory.fill(hidden, 0, (<usize>dim) << 2);
   memory.fill(grad, 0, (<usize>dim) << 2);
   const end = rows + ((<usize>count) << 2);
-  for (let p = rows; p < end; p += 4) addRow(hidden, input + ((<usize>load<u32>(p) * <usize>dim) << 2), dim);
+  let p = rows;
+  // Rows of a few words at once: they miss the cache together.
+  for (; p + 16 <= end; p += 16) addRows(hidden, inputRow(p), inputRow(p + 4), inputRow(p + 8), inputRow(p + 12), dim);
+  for (; p < end; p += 4) addRow(hidden, inputRow(p), dim);
   const share = <f32>(1.0 / <f64>count);
   scale(hidden, share, dim);
   let sum: f64 = 0;
@@ -188,7 +200,9 @@ function update(count: i32, lr: f32): void {
   lossSum += sum;
   examples += 1;
   scale(grad, share, dim);
-  for (let p = rows; p < end; p += 4) addRow(input + ((<usize>load<u32>(p) * <usize>dim) << 2), grad, dim);
+  p = rows;
+  for (; p + 8 <= end; p += 8) addToBoth(inputRow(p), inputRow(p + 4), grad, dim);
+  if (p < end) addRow(inputRow(p), grad, dim);
 }
 
 let local: f64 = 0;

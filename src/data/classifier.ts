@@ -4,7 +4,7 @@ import { CpmError } from "../errors.ts";
 import { shown } from "../shown.ts";
 import { type Loss, lossNumber, type Vocabulary } from "./fasttext.ts";
 import type { FoldedModel } from "./fold.ts";
-import { type DataInstance, slotsFor } from "./module.ts";
+import { type DataExports, type DataInstance, slotsFor } from "./module.ts";
 import { buildTree } from "./tree.ts";
 
 /** Labels and what the original prints for them, best first; both empty where nothing of the text is known to the model. */
@@ -282,7 +282,20 @@ function checked({ k = 1, threshold = 0 }: ScoreOptions, labels: number): { k: n
 
 /** Lays the dictionary into memory; gives where a line's rows gather, `room` of them at a time. */
 export function open(data: DataInstance, vocabulary: Vocabulary, room = ROWS): number {
-  const { words, labels, entries, pruned, wordNgrams, bucket, minn, maxn } = vocabulary;
+  const { pruned } = vocabulary;
+  fillDictionary(data, vocabulary);
+  const rows = data.allocate(4 * room);
+  openLines(data.exports, vocabulary, rows, room);
+  if (!pruned) return rows;
+  const pairs = data.allocate(pruned.byteLength);
+  data.i32(pairs, pruned.length).set(pruned);
+  const pruneSlots = slotsFor(pruned.length / 2);
+  data.exports.line_prune(data.allocate(8 * pruneSlots), pruneSlots, pairs, pruned.length / 2);
+  return rows;
+}
+
+/** Enters words and labels into a new dictionary; gives its place and slots. */
+export function fillDictionary(data: DataInstance, { words, labels, entries }: Vocabulary): { table: number; slots: number } {
   const slots = slotsFor(words + labels.length);
   const table = data.allocate(16 * slots);
   const text = data.allocate(entries.length + 8);
@@ -290,13 +303,16 @@ export function open(data: DataInstance, vocabulary: Vocabulary, room = ROWS): n
   data.exports.dictionary_open(table, slots);
   data.exports.dictionary_clear();
   data.exports.dictionary_fill(text, words + labels.length);
-  const rows = data.allocate(4 * room);
+  return { table, slots };
+}
+
+/** How lines become rows, which gather at `rows`. */
+export function openLines(
+  exports: DataExports,
+  { words, wordNgrams, bucket, minn, maxn }: Pick<Vocabulary, "words" | "wordNgrams" | "bucket" | "minn" | "maxn">,
+  rows: number,
+  room: number,
+): void {
   // Without buckets there is nothing for an n-gram to be.
-  data.exports.line_open(rows, room, words, bucket, bucket === 0 ? 1 : wordNgrams, minn, bucket === 0 ? 0 : maxn);
-  if (!pruned) return rows;
-  const pairs = data.allocate(pruned.byteLength);
-  data.i32(pairs, pruned.length).set(pruned);
-  const pruneSlots = slotsFor(pruned.length / 2);
-  data.exports.line_prune(data.allocate(8 * pruneSlots), pruneSlots, pairs, pruned.length / 2);
-  return rows;
+  exports.line_open(rows, room, words, bucket, bucket === 0 ? 1 : wordNgrams, minn, bucket === 0 ? 0 : maxn);
 }

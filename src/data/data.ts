@@ -13,7 +13,7 @@ import { type FoldOptions, foldFile } from "./fold.ts";
 import { writeFolded } from "./folded.ts";
 import { type ClassifierOptions, readClassifier } from "./load.ts";
 import { DataInstance } from "./module.ts";
-import { type Trained, type TrainOptions, trainOn } from "./train.ts";
+import { type Trained, type TrainOptions, type TrainThreads, trainOn } from "./train.ts";
 
 /** A classifier's file: a path (where there are files), URL, Blob or bytes. */
 export type ClassifierInput = string | URL | Blob | ArrayBuffer | Uint8Array;
@@ -23,6 +23,8 @@ export interface DataPlatform {
   module(): Promise<WebAssembly.Module>;
   /** Absent where there is no file system. */
   readonly openPath?: (path: string) => ModelFiles | Promise<ModelFiles>;
+  /** Absent where nothing trains on threads. */
+  readonly threads?: TrainThreads | undefined;
 }
 
 /** What needs the module; see the functions of the same names in the package's data entrance. */
@@ -100,7 +102,7 @@ export function openData(platform: DataPlatform): DataDoor {
               sources.push(source);
               return await withAll(rest.slice(1));
             })
-          : (async () => await trainOn(await platform.module(), chained(sources), options))();
+          : (async () => await trainOn(await platform.module(), chained(sources), options, platform.threads))();
       return await withAll(Array.isArray(files) ? files : [files as ClassifierInput]);
     },
   };

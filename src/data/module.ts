@@ -65,6 +65,7 @@ export interface DataExports {
   train_local(): number;
   train_told(): void;
   train_loss(): number;
+  train_examples(): number;
   minhash(at: number, end: number, signature: number): number;
   minhash_bands(signature: number, keys: number): void;
   hash_begin(state: number, seed: bigint): void;

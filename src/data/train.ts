@@ -3,11 +3,10 @@ import { viewOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
 import { shown } from "../shown.ts";
-import { open } from "./classifier.ts";
 import { countWords, type Dictionary } from "./count.ts";
-import { fastTextMagic, type Loss, lossNumber, type Vocabulary } from "./fasttext.ts";
-import { DataInstance, MOST_BYTES } from "./module.ts";
-import { buildTree } from "./tree.ts";
+import { fastTextMagic, type Loss, lossNumber } from "./fasttext.ts";
+import { DataInstance } from "./module.ts";
+import { enter, type Layout, layOut, lineTooLong, ownPlaces, wordTooLong } from "./trainplaces.ts";
 
 /** Names and defaults are fastText's (`fasttext supervised`). */
 export interface TrainOptions {
@@ -35,6 +34,11 @@ export interface TrainOptions {
   readonly seed?: number | undefined;
   /** Tokens between two changes of the rate. Default 100. */
   readonly lrUpdateRate?: number | undefined;
+  /**
+   * Threads that train on one shared memory without locks (hogwild), up to 64; Node, Deno and Bun. Default 1, which gives the same numbers
+   * every time; more do not, as the original's.
+   */
+  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: TrainProgress) => void) | undefined;
 }
@@ -58,16 +62,24 @@ export interface Trained {
 }
 
 type Settings = Omit<TrainOptions, "signal" | "onProgress">;
-type Checked = { readonly [Key in keyof Settings]-?: NonNullable<Settings[Key]> };
+export type Checked = { readonly [Key in keyof Settings]-?: NonNullable<Settings[Key]> };
 
-const KEPT = 2;
 const CHUNK = 1 << 18;
 const MARGIN = 16;
-/** Rows of one line, at most. */
-const ROWS = 1 << 21;
 /** Calls of the module between two looks at the clock of others. */
 const BREATH = 200;
-const NEGATIVES = 10_000_000;
+
+/** What training leaves in a memory. */
+export interface TrainedPlaces {
+  readonly data: DataInstance;
+  readonly layout: Layout;
+  readonly loss: number;
+}
+
+/** Training on several threads, where a runtime has them; see hogwild.ts. */
+export interface TrainThreads {
+  train(source: Source, dictionary: Dictionary, checked: Checked, options: TrainOptions): Promise<TrainedPlaces>;
+}
 
 export function checkTraining(options: TrainOptions): Checked {
   const whole = (field: keyof TrainOptions, value: unknown, least: number, most: number): number => {
@@ -100,135 +112,68 @@ export function checkTraining(options: TrainOptions): Checked {
     neg: whole("neg", options.neg ?? 5, 1, 1e6),
     seed: whole("seed", options.seed ?? 0, 0, 2 ** 31 - 2),
     lrUpdateRate: whole("lrUpdateRate", options.lrUpdateRate ?? 100, 1, 2 ** 31 - 1),
+    threads: whole("threads", options.threads ?? 1, 1, 64),
   };
-}
-
-/** Places of what is trained, in the module's memory. */
-interface Places {
-  readonly input: number;
-  readonly output: number;
-  readonly rows: number;
 }
 
 /**
- * Trains on a text of lines `__label__NAME words…`.
- * @throws CpmError "bad-option", "bad-input" (no labels, a line too long), "out-of-memory"; an abort rejects with its reason.
+ * Trains on a text of lines `__label__NAME words…`. `platform`: threads, where there are any.
+ * @throws CpmError "bad-option", "bad-input" (no labels, a line too long), "unsupported" (threads where there are none), "out-of-memory";
+ * an abort rejects with its reason.
  */
-export async function trainOn(module: WebAssembly.Module, source: Source, options: TrainOptions = {}): Promise<Trained> {
+export async function trainOn(
+  module: WebAssembly.Module,
+  source: Source,
+  options: TrainOptions = {},
+  platform?: TrainThreads,
+): Promise<Trained> {
   const checked = checkTraining(options);
-  const { signal } = options;
-  const dictionary = await countWords(module, source, checked, signal);
+  if (checked.threads > 1 && !platform)
+    throw new CpmError("unsupported", "threads: this runtime has none to train with; leave threads out", { field: "threads" });
+  const dictionary = await countWords(module, source, checked, options.signal);
+  const { data, layout, loss } =
+    checked.threads > 1
+      ? await platform!.train(source, dictionary, checked, options)
+      : await alone(module, source, dictionary, checked, options);
+  return finished(data, dictionary, checked, layout, loss);
+}
+
+async function alone(
+  module: WebAssembly.Module,
+  source: Source,
+  dictionary: Dictionary,
+  checked: Checked,
+  options: TrainOptions,
+): Promise<TrainedPlaces> {
   const data = await DataInstance.create(module);
-  const places = prepare(data, dictionary, checked);
-  const loss = await epochs(data, source, dictionary, checked, options);
-  return finished(data, dictionary, checked, places, loss);
-}
-
-function prepare(data: DataInstance, dictionary: Dictionary, options: Checked): Places {
-  const { dim, loss, bucket, wordNgrams, minn, maxn, seed, neg } = options;
-  const { words, labels, entries, counts } = dictionary;
-  const rows = words + bucket;
-  if (4 * rows * dim > MOST_BYTES - (256 << 20) - entries.length * 4)
-    throw new CpmError(
-      "out-of-memory",
-      `${rows} rows of ${dim} floats do not fit a 32-bit memory; use fewer buckets or dimensions`,
-      {
-        field: "bucket",
-        found: String(4 * rows * dim),
-      },
-    );
-  const vocabulary: Vocabulary = {
-    words,
-    labels,
-    labelCounts: [...counts.subarray(words)],
-    entries,
-    pruned: undefined,
-    wordNgrams,
-    bucket,
-    minn,
-    maxn,
-  };
-  const kept = open(data, vocabulary, ROWS);
-  const input = data.allocate(4 * rows * dim);
-  const output = data.allocate(4 * labels.length * dim);
-  data.u8(output, 4 * labels.length * dim).fill(0);
-  const [hidden, grad, outputs] = [data.allocate(4 * dim), data.allocate(4 * dim), data.allocate(4 * labels.length)];
-  const targets = data.allocate(4 * (labels.length + 1024));
-  data.exports.line_labels(targets, labels.length + 1024);
-  data.exports.rows_open(KEPT, 0, 0, 0);
-  data.exports.sigmoid_open();
-  data.exports.train_open(lossNumber[loss], dim, labels.length, input, output, kept, ROWS, targets, hidden, grad, outputs);
-  // One thread of the original fills the first tenth and leaves the rest at zero.
-  data.u8(input, 4 * rows * dim).fill(0);
-  data.exports.train_seed(seed);
-  data.exports.train_fill(input, Math.floor((rows * dim) / 10), Math.fround(1 / dim));
-  if (loss === "ns") {
-    const table = negatives(vocabulary.labelCounts);
-    const at = data.allocate(table.byteLength);
-    data.i32(at, table.length).set(table);
-    data.exports.train_negatives(at, table.length, neg);
-  }
-  if (loss === "hs") {
-    const parents = parentsOf(vocabulary.labelCounts);
-    const at = data.allocate(parents.byteLength);
-    data.i32(at, parents.length).set(parents);
-    data.exports.train_tree(at);
-  }
-  return { input, output, rows };
-}
-
-/** Labels as often as the root of their count says, ten million in all. */
-function negatives(counts: readonly number[]): Int32Array {
-  if (counts.length < 2)
-    throw new CpmError("bad-input", "one label alone: negative sampling has nothing to draw against it", { field: "loss" });
-  const roots = counts.map((count) => Math.sqrt(count));
-  const z = roots.reduce((sum, root) => Math.fround(sum + root), 0);
-  const table: number[] = [];
-  roots.forEach((root, label) => {
-    const c = Math.fround(root);
-    for (let j = 0; j < Math.fround(Math.fround(c * NEGATIVES) / z); j++) table.push(label);
-  });
-  return Int32Array.from(table);
-}
-
-/** Parent of each node of the tree; bit 31 marks right children. */
-function parentsOf(counts: readonly number[]): Int32Array {
-  const { children } = buildTree(counts);
-  const parents = new Int32Array(2 * counts.length);
-  for (let i = 0; i < children.length; i += 2) {
-    const parent = counts.length + i / 2;
-    parents[children[i]!] = parent;
-    parents[children[i + 1]!] = parent | (1 << 31);
-  }
-  return parents;
+  const layout = layOut(data, dictionary, checked);
+  enter(data.exports, layout, ownPlaces(data, layout), checked.seed);
+  return { data, layout, loss: await epochs(data, source, dictionary, checked, options) };
 }
 
 async function epochs(
   data: DataInstance,
   source: Source,
   { tokens }: Dictionary,
-  { epoch, lr, lrUpdateRate, seed }: Checked,
+  { epoch, lr, lrUpdateRate }: Checked,
   { signal, onProgress }: TrainOptions,
 ): Promise<number> {
   const { exports } = data;
   const total = epoch * tokens;
   const text = data.allocate(2 * CHUNK + 2 * MARGIN) + MARGIN;
   const hashes = data.allocate(0);
-  exports.train_seed(seed);
   let done = 0;
   let held = 0;
   let at = 0;
   let calls = 0;
   let words = 0;
-  exports.train_restart();
   while (done < total) {
     const length = Math.min(CHUNK, source.size - at);
     const bytes = await source.read(at, length, signal);
     signal?.throwIfAborted();
     at += length;
     const last = at === source.size;
-    if (held + length > 2 * CHUNK)
-      throw new CpmError("bad-input", `${source.name}: a word of more than ${CHUNK} bytes`, { file: source.name, offset: at });
+    if (held + length > 2 * CHUNK) throw wordTooLong(source.name, at);
     data.u8(text + held, length).set(bytes);
     held += length;
     let from = 0;
@@ -237,11 +182,7 @@ async function epochs(
       const rate = Math.fround(lr * (1 - Math.fround(Math.fround(done) / Math.fround(total))));
       from += exports.train_take(text + from, text + held, last ? 1 : 0, hashes, rate, lrUpdateRate) >>> 0;
       const why = exports.train_why();
-      if (why === 2)
-        throw new CpmError("bad-input", `${source.name}: a line before byte ${at} has more than ${ROWS} n-grams; break it up`, {
-          file: source.name,
-          offset: at,
-        });
+      if (why === 2) throw lineTooLong(source.name, at);
       words = exports.line_words() >>> 0;
       if (why !== 1) break;
       done += exports.train_local();
@@ -262,7 +203,7 @@ async function epochs(
   return exports.train_loss();
 }
 
-function finished(data: DataInstance, dictionary: Dictionary, options: Checked, places: Places, loss: number): Trained {
+function finished(data: DataInstance, dictionary: Dictionary, options: Checked, places: Layout, loss: number): Trained {
   const { words, labels } = dictionary;
   const head = header(dictionary, options);
   const { dim } = options;

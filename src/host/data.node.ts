@@ -1,12 +1,33 @@
 // The data wing in Node, Deno and Bun: models may be paths.
+import { Worker } from "node:worker_threads";
+import threaded from "../../wasm/data.mt.wasm.js";
 import text from "../../wasm/data.wasm.js";
 import { openData } from "../data/data.ts";
+import { hogwild, type TrainWorker } from "../data/hogwild.ts";
 import { inlined } from "../wasm/inline.ts";
+import laneScript from "./data.lane.text.js";
 import { pathFiles } from "./node.files.ts";
+import { mayStartWorkers, scriptOf } from "./threads.ts";
 
 export * from "../data/api.ts";
 
-const door = openData({ module: inlined("data", text), openPath: pathFiles });
+function worker(): TrainWorker {
+  const thread = new Worker(scriptOf(laneScript), { execArgv: [], name: "cpm data" });
+  return {
+    post: (message) => thread.postMessage(message),
+    onMessage: (handler) => void thread.on("message", handler),
+    onDeath(handler) {
+      thread.once("error", handler);
+      thread.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
+    },
+    async end() {
+      await thread.terminate();
+    },
+  };
+}
+
+const threads = mayStartWorkers() ? hogwild({ module: inlined("data.mt", threaded), worker }) : undefined;
+const door = openData({ module: inlined("data", text), openPath: pathFiles, threads });
 
 /** Reads a classifier from a path, URL, Blob or bytes; {@link DataDoor.loadClassifier} says how and what it throws. */
 export const loadClassifier = door.loadClassifier;
