@@ -99,6 +99,7 @@ export function textOf(fields: Readonly<Record<string, unknown>>, field?: string
 export function withFields({ json, fields }: TextRecord, added: Readonly<Record<string, unknown>>): string {
   const more = JSON.stringify(added).slice(1);
   if (json === undefined) return JSON.stringify({ ...fields, ...added }, bigints);
+  if (more === "}") return json;
   const open = json.slice(0, json.lastIndexOf("}")).trimEnd();
   return `${open}${open.endsWith("{") ? "" : ","}${more}`;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { door } from "../data/rig.ts";
-import { cpm, json, start, temporary } from "./command.ts";
+import { cpm, json, rawZstd, start, temporary } from "./command.ts";
 
 const folder = temporary();
 
@@ -91,22 +91,6 @@ test("gzip, zstd's absence or presence, a truncated gzip, text folders", async (
   expect(await json<Report>(["clean", ...several, "-o", join(folder, "several")])).toMatchObject({ kept: 42 });
 });
 
-/** Zstandard of bytes in raw blocks: what any encoder may write. */
-function rawZstd(bytes: Buffer): Buffer {
-  // Magic, a frame header with a content size of 4 bytes and a window of 8 MiB, the size.
-  const head = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x68, 0, 0, 0, 0]);
-  head.writeUInt32LE(bytes.length, 6);
-  const parts: Buffer[] = [head];
-  for (let at = 0; at < bytes.length; at += 65536) {
-    const block = bytes.subarray(at, at + 65536);
-    const last = at + 65536 >= bytes.length ? 1 : 0;
-    const size = Buffer.alloc(3);
-    size.writeUIntLE((block.length << 3) | last, 0, 3);
-    parts.push(size, block);
-  }
-  return Buffer.concat(parts);
-}
-
 test("zstd and Parquet give the records of JSON lines", async () => {
   const lines = records(50);
   const plain = Buffer.from(`${lines.join("\n")}\n`);
@@ -116,6 +100,8 @@ test("zstd and Parquet give the records of JSON lines", async () => {
   await json(["clean", join(folder, "z.jsonl"), "-o", join(folder, "z-plain")]);
   await json(["clean", join(folder, "z.jsonl.zst"), "-o", join(folder, "z-zst")]);
   expect(read("z-zst", "kept.jsonl")).toBe(read("z-plain", "kept.jsonl"));
+  // Without a classifier nothing is added: records are what they were, to the byte.
+  expect(read("z-plain", "kept.jsonl")).toBe(plain.toString());
   const cut = await cpm(["clean", join(folder, "zcut.jsonl.zst"), "-o", join(folder, "z-cut"), "--json"]);
   expect({ status: cut.status, code: (JSON.parse(cut.err) as { error: { code: string } }).error.code }).toEqual({
     status: 1,

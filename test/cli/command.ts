@@ -78,3 +78,19 @@ export function temporary(): string {
   afterAll(() => rmSync(folder, { recursive: true }));
   return folder;
 }
+
+/** Zstandard of bytes in raw blocks: what any encoder may write. */
+export function rawZstd(bytes: Buffer): Buffer {
+  // Magic, a frame header with a content size of 4 bytes and a window of 8 MiB, the size.
+  const head = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x68, 0, 0, 0, 0]);
+  head.writeUInt32LE(bytes.length, 6);
+  const parts: Buffer[] = [head];
+  for (let at = 0; at < bytes.length; at += 65536) {
+    const block = bytes.subarray(at, at + 65536);
+    const last = at + 65536 >= bytes.length ? 1 : 0;
+    const size = Buffer.alloc(3);
+    size.writeUIntLE((block.length << 3) | last, 0, 3);
+    parts.push(size, block);
+  }
+  return Buffer.concat(parts);
+}

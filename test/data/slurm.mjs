@@ -248,7 +248,12 @@ for (let rounds = 0; finished().length < shards; rounds++) {
     run("scontrol", "release", job);
   }
   if (rounds % 25 !== 0) continue;
-  for (const i of failed) if (stateOf(i) === "FAILED" && run("scontrol", "requeue", `${job}_${i}`).ok) failed.delete(i);
+  for (const i of failed)
+    if (stateOf(i) === "FAILED" && run("scontrol", "requeue", `${job}_${i}`).ok) {
+      failed.delete(i);
+      // It was held, too, if it failed while the others were.
+      run("scontrol", "release", `${job}_${i}`);
+    }
   if (slurmd.child.exitCode !== null || ctld.child.exitCode !== null) break;
 }
 await until(() => pending() === "", 300);
