@@ -33,7 +33,8 @@ export async function inputFiles(paths: readonly string[]): Promise<string[]> {
     if (path === "-") files.push(path);
     else if ((await stat(path).catch((cause: Error) => Promise.reject(failure(path, cause)))).isDirectory())
       for (const entry of await readdir(path, { withFileTypes: true, recursive: true })) {
-        if (entry.isFile()) files.push(join(entry.parentPath ?? entry.path, entry.name));
+        // Hidden files are what programs keep for themselves.
+        if (entry.isFile() && !entry.name.startsWith(".")) files.push(join(entry.parentPath ?? entry.path, entry.name));
       }
     else files.push(path);
   }
@@ -57,8 +58,14 @@ export function failure(file: string, cause: unknown, line?: number): CpmError {
 export async function* recordsOf(file: string, options: InputOptions): AsyncGenerator<Placed> {
   if (/\.parquet$/i.test(file)) yield* parquetRecords(file, options);
   else if (/\.(txt|md|html?)$/i.test(file)) yield await textRecord(file, options);
+  else if (foreign.test(file))
+    yield { file, line: 1, error: "not read: by its name it is a table, a picture, a sound, a program, an archive or a model" };
   else yield* jsonRecords(file, options);
 }
+
+/** Endings of what is no JSON lines, of which each line would be an error. */
+const foreign =
+  /\.(csv|tsv|xlsx?|docx?|pptx?|pdf|epub|png|jpe?g|gif|webp|svg|ico|mp[34]|wav|ogg|webm|js|mjs|ts|css|py|sh|exe|so|dll|wasm|zip|tar|tgz|bz2|xz|7z|rar|gguf|safetensors|bin|ftz|fold|lock|ya?ml|xml)$/i;
 
 async function textRecord(file: string, { mostBytes, read }: InputOptions): Promise<Placed> {
   const { size } = await stat(file);

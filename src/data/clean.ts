@@ -60,6 +60,8 @@ interface Sample {
 const STEPS = 50;
 const SAMPLES = 20;
 const SAMPLE_CHARS = 300;
+/** Samples of a side in the picture. */
+const SHOWN = 8;
 const MOST_SOURCES = 1000;
 
 export const emptyReport = (): CleanReport => ({
@@ -115,9 +117,11 @@ export function mergeReports(reports: readonly CleanReport[]): CleanReport {
   return sum;
 }
 
-const escapeXml = (text: string): string => text.replace(/[<>&"]/g, (c) => `&#${c.charCodeAt(0)};`);
+// XML has no words for most controls, nor for halves of surrogate pairs.
+const escapeXml = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cs}\ufffe\uffff]/gu, "\ufffd").replace(/[<>&"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
-/** The report as an SVG picture: histogram of scores, reasons, share kept by source. */
+/** The report as an SVG picture: histogram of scores, reasons, share kept by source, samples of both sides. */
 export function reportPicture(report: CleanReport): string {
   const [width, height, left] = [720, 200, 60];
   const most = Math.max(1, ...report.histogram);
@@ -134,14 +138,24 @@ export function reportPicture(report: CleanReport): string {
       .map(([name, s]) => [`kept of ${name}`, s.kept / s.records] as const),
   ];
   const lines = rows.map(([name, share], i) => {
-    const y = 80 + height + 22 * i;
+    const y = 84 + height + 22 * i;
     return `<text x="${left}" y="${y}">${escapeXml(name.slice(0, 48))}</text><rect x="400" y="${y - 11}" width="${(share * 240).toFixed(1)}" height="13"/><text x="650" y="${y}">${(100 * share).toFixed(1)} %</text>`;
   });
+  const samples = (["kept", "dropped"] as const).flatMap((side) =>
+    report.samples[side].slice(0, SHOWN).map(({ text, score, reason }) => {
+      const why = [score?.toFixed(3), reason].filter((part) => part !== undefined).join(", ");
+      return `${side}${why && ` (${why})`}: ${text.replace(/\s+/g, " ").trim().slice(0, 80)}`;
+    }),
+  );
+  const below = 84 + height + 22 * rows.length;
+  const said = samples.map((line, i) => `<text x="${left}" y="${below + 10 + 18 * i}">${escapeXml(line)}</text>`);
   const title = `${report.records} records, ${report.kept} kept, ${report.dropped} dropped, ${report.errors} errors`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${100 + height + 22 * rows.length}" font-family="sans-serif" font-size="13">
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${below + 20 + 18 * samples.length}" font-family="sans-serif" font-size="13">
 <rect width="100%" height="100%" fill="#fff"/><text x="${left}" y="24" font-weight="bold">${title}</text>
-<g fill="#3b6ea5">${bars.join("")}${lines.join("")}</g>
+<path d="M${left} 40V${40 + height}H${width - 20}" fill="none" stroke="#888"/><text x="${left - 6}" y="48" text-anchor="end">${most}</text>
+<g fill="#3b6ea5">${bars.join("")}</g><g>${lines.join("").replaceAll("<rect ", '<rect fill="#3b6ea5" ')}</g>
 <text x="${left}" y="${58 + height}">score 0</text><text x="${width - 40}" y="${58 + height}">1</text>
+<g font-size="12" fill="#444">${said.join("")}</g>
 </svg>
 `;
 }

@@ -66,7 +66,14 @@ test("bad records become errors with their place; rules, duplicates and the clas
   const kept = read("mixed", "kept.jsonl").trimEnd().split("\n");
   expect(kept.length).toBe(report.kept);
   expect(kept[0]).toMatch(/^\{"id":\d+,.*,"cpm_score":[\d.]+\}$/);
-  expect(read("mixed", "report.svg")).toContain("<svg");
+  // The picture tells what the report does.
+  const picture = read("mixed", "report.svg");
+  expect(picture).toContain(`${report.records} records, ${report.kept} kept, ${report.dropped} dropped, 4 errors`);
+  for (const said of ["dropped: duplicate-exact", "kept of s0", "kept (0.", "dropped (short): short"])
+    expect(picture).toContain(said);
+  const tallest = Math.max(...report.histogram);
+  expect(picture).toContain(`text-anchor="end">${tallest}<`);
+  expect(picture.match(/height="200\.0"/g)?.length).toBe(report.histogram.filter((n) => n === tallest).length);
   // Done is done: the same command does nothing more.
   const again = await json<Report>([...args, "--classifier", model]);
   expect(again.records).toBe(report.records);
@@ -85,7 +92,12 @@ test("gzip, zstd's absence or presence, a truncated gzip, text folders", async (
   mkdirSync(join(folder, "texts/deep"), { recursive: true });
   writeFileSync(join(folder, "texts/a.txt"), "A text that is long enough to be kept by the rules, surely so.");
   writeFileSync(join(folder, "texts/deep/b.md"), "Another text that is long enough to be kept by the rules too.");
-  expect(await json<Report>(["clean", join(folder, "texts"), "-o", join(folder, "texts-out")])).toMatchObject({ kept: 2 });
+  // A file of another kind is one error, a hidden one is left alone.
+  writeFileSync(join(folder, "texts/table.csv"), "a,b\n1,2\n3,4\n");
+  writeFileSync(join(folder, "texts/.cache.jsonl"), "nothing");
+  const texts = await json<Report>(["clean", join(folder, "texts"), "-o", join(folder, "texts-out")]);
+  expect(texts).toMatchObject({ kept: 2, errors: 1 });
+  expect(JSON.parse(read("texts-out", "errors.jsonl"))).toMatchObject({ file: join(folder, "texts/table.csv"), line: 1 });
   // What a shell makes of *.jsonl* and more.
   const several = [join(folder, "a.jsonl.gz"), join(folder, "a.jsonl"), join(folder, "texts")];
   expect(await json<Report>(["clean", ...several, "-o", join(folder, "several")])).toMatchObject({ kept: 42 });
