@@ -10,7 +10,7 @@ const CHECKSUM_WORD = 5;
 
 /** A saved session of `length` tokens, in the form of `saved` (which holds at least 32). */
 function madeUp(saved, length, contextSize, { layers, kvHeads, headDim, vocab }, kvType) {
-  const tile = kvType === "q8" ? headDim * 32 + 128 : headDim * 32 * (kvType === "f32" ? 4 : 2);
+  const tile = kvType === "q8" ? Math.ceil(headDim / 4) * 128 + 128 : headDim * 32 * (kvType === "f32" ? 4 : 2);
   const bytes = new Uint8Array(HEADER_BYTES + 4 * length + layers * kvHeads * 2 * (length / 32) * tile);
   bytes.set(saved.subarray(0, HEADER_BYTES));
   const words = new Int32Array(bytes.buffer);

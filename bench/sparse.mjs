@@ -75,10 +75,9 @@ export class AttentionBench {
     const piece = new Uint8Array(noise.buffer);
     for (let at = 0; at < bytes; at += piece.length - 258) all.set(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
     if (this.kv !== "q8") return;
-    const tile = this.headDim * 32 + 128;
+    const tile = Math.ceil(this.headDim / 4) * 128 + 128;
     const tiles = (this.kvHeads * 2 * this.length) / 32;
-    for (let i = 0; i < tiles; i++)
-      new Float32Array(this.memory.buffer, this.cache + i * tile + this.headDim * 32, 32).fill(0.01);
+    for (let i = 0; i < tiles; i++) new Float32Array(this.memory.buffer, this.cache + (i + 1) * tile - 128, 32).fill(0.01);
   }
 
   async startLanes(module) {

@@ -6,7 +6,7 @@
 #define ABI(name) extern "C" __attribute__((export_name(#name), used))
 
 // Bump when a struct, an export, a packed layout or the KV layout changes: snapshots carry it.
-constexpr int kAbiVersion = 9;
+constexpr int kAbiVersion = 10;
 
 enum Status { kOk = 0, kBadArgument = -1, kAborted = -2, kLaneFailed = -3, kNotSymmetric = -4, kNotFinite = -5 };
 

@@ -1,6 +1,7 @@
 #include "attend.h"
 #include "../model/kv.h"
 #include "activate.h"
+#include "attend8.h"
 
 constexpr float kNothing = -1e30f;  // below every score; e^(kNothing - m) is 0, and kNothing - kNothing is not nan
 
@@ -118,6 +119,10 @@ void score_tile(const Query* queries, int count, const float* keys, int dim, flo
   if (n < count) score<1>(queries + n, keys, dim, scores + n * kTile);
 }
 
+void attend_parts(const Query* queries, int count, Query* parts, float* out, int dim) {
+  for (int n = 0; n < count; n++, out += dim) parts[n] = queries[n], parts[n].out = out;
+}
+
 void attend_reset(Query* queries, int count, int dim) {
   for (int n = 0; n < count; n++) {
     queries[n].most = kNothing, queries[n].sum = 0;
@@ -125,9 +130,20 @@ void attend_reset(Query* queries, int count, int dim) {
   }
 }
 
-void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink) {
+Tile keys_tile(const KvView& kv, const uint8_t* at, int slot, float* scratch) {
+  if (kv.type == kKvQ8) return {kv.type, kv.dim, slot, at, key_starts(at, kv.dim, (int32_t*)scratch)};
+  return {kv.type, kv.dim, slot, kv_floats(kv.type, at, kv.dim, scratch)};
+}
+
+Tile values_tile(const KvView& kv, const uint8_t* at, int slot, float* scratch) {
+  return {kv.type, kv.dim, slot, kv.type == kKvQ8 ? (const void*)at : kv_floats(kv.type, at, kv.dim, scratch)};
+}
+
+void attend_keys(Query* queries, int count, const Tile& keys, float* weights, float* shrink) {
   const Exp held = held_exp();
-  score_tile(queries, count, keys, dim, weights);
+  const int slot = keys.slot;
+  if (keys.type == kKvQ8) score_tile8(queries, count, keys, weights);
+  else score_tile(queries, count, (const float*)keys.data, keys.dim, weights);
   if (queries[0].cap > 0) soft_cap(weights, count * kTile, queries[0].cap);
   int n = 0;
   for (; n + 4 <= count; n += 4) soften<4>(queries + n, weights + n * kTile, slot, shrink + n, held);
@@ -147,18 +163,20 @@ static void gather_all(Query* queries, const float* values, int dim, int slot, c
     }
 }
 
-void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink) {
-  int n = 0;
+void attend_values(Query* queries, int count, const Tile& tile, const float* weights, const float* shrink) {
+  if (tile.type == kKvQ8) return gather_tile8(queries, count, tile, weights, shrink);
+  const float* values = (const float*)tile.data;
+  int n = 0, dim = tile.dim, slot = tile.slot;
   for (; n + 2 <= count; n += 2) gather_all<2>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
   if (n < count) gather_all<1>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
 }
 
-void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot) {
+void attend_tile(Query* queries, int count, const Tile& keys, const Tile& values) {
   float weights[kQueries * kTile], shrink[kQueries];
   for (int n = 0; n < count; n += kQueries) {
     int some = count - n < kQueries ? count - n : kQueries;
-    attend_keys(queries + n, some, keys, dim, slot, weights, shrink);
-    attend_values(queries + n, some, values, dim, slot, weights, shrink);
+    attend_keys(queries + n, some, keys, weights, shrink);
+    attend_values(queries + n, some, values, weights, shrink);
   }
 }
 
@@ -170,8 +188,8 @@ void attend(Query* queries, int count, const KvView& kv, int begin, int end, flo
     float weights[kQueries * kTile], shrink[kQueries];
     for (int n = 0; n < count; n += kQueries) {
       int some = count - n < kQueries ? count - n : kQueries;
-      attend_keys(queries + n, some, kv_keys(kv.type, kv.keys + at, dim, scratch), dim, slot, weights, shrink);
-      attend_values(queries + n, some, kv_values(kv.type, kv.values + at, dim, scratch), dim, slot, weights, shrink);
+      attend_keys(queries + n, some, keys_tile(kv, kv.keys + at, slot, scratch), weights, shrink);
+      attend_values(queries + n, some, values_tile(kv, kv.values + at, slot, scratch), weights, shrink);
     }
   }
 }

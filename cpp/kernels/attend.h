@@ -18,9 +18,11 @@ struct Query {
   uint64_t mask;
   float most, sum;
   float* out;
-  uint32_t allowed = ~0u;  // slots of the visited tile that it may see at all: whole tiles, but for blocks below 32 slots
-  int first = 0;           // slots below are not seen
-  float cap = 0;           // of its scores; 0: none. The same for all queries of a call
+  uint32_t allowed = ~0u;          // slots of the visited tile that it may see at all: whole tiles, but for blocks below 32 slots
+  int first = 0;                   // slots below are not seen
+  float cap = 0;                   // of its scores; 0: none. The same for all queries of a call
+  const uint8_t* codes = nullptr;  // against a cache of kind kKvQ8: see attend8.h
+  float unit = 0;
 };
 
 static inline bool sees(const Query& query, int slot) {
@@ -37,20 +39,34 @@ struct KvView {
 
 static inline size_t tile_index(const KvView& kv, int slot) { return kv.ring ? slot / 32 % kv.ring : slot / 32; }
 
+// A tile of keys or values, slots from `slot` on, as it is attended to: keys (dim, 32) or values (32, dim) as floats, of kind kKvQ8 as
+// it is stored.
+struct Tile {
+  int type, dim, slot;
+  const void* data;
+  const int32_t* starts = nullptr;  // of keys of kind kKvQ8, where codes are bytes: see attend8.h
+};
+// `at`: the stored tile. scratch: tile_floats(dim).
+Tile keys_tile(const KvView& kv, const uint8_t* at, int slot, float* scratch);
+Tile values_tile(const KvView& kv, const uint8_t* at, int slot, float* scratch);
+static inline size_t tile_floats(int dim) { return 32 * (size_t)(dim < 4 ? 4 : dim); }
+
 // Resets the queries' state and attends to slots [begin, end); begin is a multiple of 32, the span at most 1024.
-// scratch: 32 * dim floats.
+// scratch: tile_floats(dim).
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch);
 
 // The parts of it. scores (count, 32) of the queries against a tile of keys (dim, 32):
 void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores);
+// The same queries with states of their own, (count, dim) from `out` on.
+void attend_parts(const Query* queries, int count, Query* parts, float* out, int dim);
 // Empties the states.
 void attend_reset(Query* queries, int count, int dim);
-// Takes a tile, slots from `slot` on, into the states: first its keys (dim, 32) for all queries, then its values (32, dim),
-// so that one of them at a time lies in the nearest cache. weights: (count, 32); shrink: (count).
-void attend_keys(Query* queries, int count, const float* keys, int dim, int slot, float* weights, float* shrink);
-void attend_values(Query* queries, int count, const float* values, int dim, int slot, const float* weights, const float* shrink);
-// Both: keys (dim, 32) and values (32, dim) of one tile.
-void attend_tile(Query* queries, int count, const float* keys, const float* values, int dim, int slot);
+// Takes a tile into the states: first its keys for all queries, then its values, so that one of them at a time lies in the nearest
+// cache. weights: (count, 32); shrink: (count).
+void attend_keys(Query* queries, int count, const Tile& keys, float* weights, float* shrink);
+void attend_values(Query* queries, int count, const Tile& values, const float* weights, const float* shrink);
+// Both.
+void attend_tile(Query* queries, int count, const Tile& keys, const Tile& values);
 
 // Adds the state of a later span to an earlier one: total.out, .most, .sum take part.
 void attend_merge(Query& total, const Query& part, int dim);

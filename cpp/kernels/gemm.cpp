@@ -4,7 +4,7 @@
 // panels of a run stay in the second-level cache between passes.
 constexpr int kTokens = 32, kRunBytes = 96 * 1024;
 
-static uint8_t forms[kTernary + 1];
+static uint8_t forms[kCache8 + 1];
 
 Form form_of(int kind) { return (Form)forms[kind]; }
 
@@ -16,7 +16,7 @@ bool use_form(int kind, int form) {
 #else
   bool has = form == kDot16 || form == kExtended;
 #endif
-  if (kind < 0 || kind > kTernary || !has) return false;
+  if (kind < 0 || kind > kCache8 || !has) return false;
   forms[kind] = (uint8_t)form;
   return true;
 }

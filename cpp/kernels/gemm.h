@@ -55,6 +55,9 @@ void float_gemm(const Tensor& w, const Inputs& in, const Output& out, int token,
 //   kExtended    extended multiplies and pairwise additions, single instructions of ARM; of base builds
 enum Form : uint8_t { kDot16 = 0, kDot32 = 1, kDot32Lanes = 2, kExtended = 3 };
 
+// Of attention over a cache of kind kKvQ8, beside the kinds of weights.
+constexpr int kCache8 = kTernary + 1;
+
 // Takes a form for all tensors of the kind from now on, on all lanes; false where this build does not have it.
 bool use_form(int kind, int form);
 Form form_of(int kind);

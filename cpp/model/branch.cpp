@@ -3,35 +3,32 @@
 
 namespace {
 
-// One vector of a tile as floats: element d at from[d * stride], to out[d * out_stride].
-void vector_floats(int type, const uint8_t* tile, int dim, int j, bool values, float* out, int out_stride) {
-  int start = values ? j * dim : j, stride = values ? 1 : kTile;
-  for (int d = 0; d < dim; d++) {
-    int i = start + d * stride;
-    float x;
-    if (type == kKvF32) x = ((const float*)tile)[i];
-    else if (type == kKvF16) x = half_to_float(((const uint16_t*)tile)[i]);
-    else x = (float)((const int8_t*)tile)[i] * ((const float*)(tile + dim * kTile))[j];
-    out[d * out_stride] = x;
-  }
-}
-
-// Slots [slot, slot + 32) as they will be when the row's branch is accepted: committed ones, then its ancestors.
-void lay_tile(const KvView& kv, int base, uint64_t mask, int slot, float* keys, float* values) {
+// Slots [slot, slot + 32) as they will be when the row's branch is accepted: committed ones, then its ancestors. As floats, of kind
+// kKvQ8 as they are stored.
+void lay_tile(const KvView& kv, int base, uint64_t mask, int slot, int which, float* out) {
   int dim = kv.dim, bytes = kv_tile_bytes(kv.type, dim), end = base + __builtin_popcountll(mask);
-  size_t at = tile_index(kv, slot) * bytes;
+  const uint8_t* tiles = which ? kv.values : kv.keys;
+  bool coded = kv.type == kKvQ8;
   if (slot < base) {
-    const float *k = kv_keys(kv.type, kv.keys + at, dim, keys), *v = kv_values(kv.type, kv.values + at, dim, values);
-    if (k != keys) __builtin_memcpy(keys, k, dim * kTile * sizeof(float));
-    if (v != values) __builtin_memcpy(values, v, dim * kTile * sizeof(float));
+    const uint8_t* tile = tiles + tile_index(kv, slot) * bytes;
+    const float* x = coded ? (const float*)tile : kv_floats(kv.type, tile, dim, out);
+    if (x != out) __builtin_memcpy(out, x, coded ? bytes : dim * kTile * sizeof(float));
+  } else if (coded) {
+    __builtin_memset(out, 0, bytes);
   }
   for (int to = base; to < end && to < slot + kTile; to++, mask &= mask - 1) {
     if (to < slot) continue;
     int from = base + __builtin_ctzll(mask), j = from % kTile;
-    size_t tile = tile_index(kv, from) * bytes;
-    vector_floats(kv.type, kv.keys + tile, dim, j, false, keys + to - slot, kTile);
-    vector_floats(kv.type, kv.values + tile, dim, j, true, values + (to - slot) * dim, 1);
+    const uint8_t* tile = tiles + tile_index(kv, from) * bytes;
+    if (coded) kv_copy_vector(kKvQ8, dim, which, tile, j, (uint8_t*)out, to - slot);
+    else kv_vector(kv.type, tile, dim, which, j, out + (which ? (to - slot) * dim : to - slot), which ? 1 : kTile);
   }
+}
+
+// The laid tile, as it is attended to.
+Tile laid_keys(const KvView& kv, const float* laid, int slot, int32_t* starts) {
+  if (kv.type == kKvQ8) return keys_tile(kv, (const uint8_t*)laid, slot, (float*)starts);
+  return {kKvF32, kv.dim, slot, laid};
 }
 
 }  // namespace
@@ -40,7 +37,8 @@ void attend_branches(Query* queries, Query* part, int rows, int group, const KvV
   constexpr int kMost = 64;
   uint64_t masks[kMost];
   int base = queries[0].base, first = base / kTile * kTile, limit = 0, low = base, dim = kv.dim, count = rows * group;
-  float *keys = scratch, *values = scratch + dim * kTile;
+  float *keys = scratch, *values = scratch + tile_floats(dim);
+  int32_t starts[kTile];
   for (int r = 0; r < rows; r++) {
     masks[r] = queries[r * group].mask;
     int end = base + __builtin_popcountll(masks[r]);
@@ -56,8 +54,9 @@ void attend_branches(Query* queries, Query* part, int rows, int group, const KvV
     attend(q, count, kv, from, first < end ? first : end, scratch);
     for (int r = 0; r < rows; r++)
       for (int slot = first > from ? first : from; slot < end && slot < q[r * group].base; slot += kTile) {
-        lay_tile(kv, base, masks[r], slot, keys, values);
-        attend_tile(q + r * group, group, keys, values, dim, slot);
+        lay_tile(kv, base, masks[r], slot, 0, keys), lay_tile(kv, base, masks[r], slot, 1, values);
+        attend_tile(q + r * group, group, laid_keys(kv, keys, slot, starts),
+                    {kv.type == kKvQ8 ? kKvQ8 : kKvF32, dim, slot, values});
       }
     for (int n = 0; begin > start && n < count; n++) attend_merge(queries[n], part[n], dim);
   }

@@ -1,6 +1,6 @@
 #include "draft.h"
 
-#include "../kernels/attend.h"
+#include "../kernels/attend8.h"
 #include "../kernels/gemm.h"
 #include "../kernels/norm.h"
 #include "../pool.h"
@@ -39,7 +39,8 @@ DraftScratch plan(const DraftHead& head, uintptr_t at, int rows, int lanes) {
   s.gate = (float*)take(n * s.inner * 4), s.up = (float*)take(n * s.inner * 4);
   s.angles = (float*)take(n * m.head_dim * 4);
   s.codes = take_codes(n, s.widest, take);
-  s.lane_floats = (size_t)2 * kTile * m.head_dim + (size_t)kGroup * m.head_dim;
+  s.lane_floats = 2 * tile_floats(m.head_dim) + (size_t)kGroup * m.head_dim +
+                  (m.kv_type == kKvQ8 ? kGroup * query_code_bytes(m.head_dim) / sizeof(float) : 0);
   s.lane = (float*)take(s.lane_floats * lanes * 4);
   s.bytes = used;
   return s;
@@ -154,13 +155,14 @@ void attend_row(Lane& lane, const DraftStep& st, int t, int head) {
   int limit = reach(row.base, mask), tile = first / kTile * kTile;
   const Sequence& seq = *(const Sequence*)row.sequence;
   KvView kv = {kv_tile(m, seq, 0, head, 0, 0), kv_tile(m, seq, 0, head, 1, 0), m.kv_type, d};
-  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + 2 * kTile * d;
+  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + 2 * tile_floats(d);
   Query total[kGroup], part[kGroup];
   for (int g = 0; g < group; g++) {
     int h = head * group + g;
     total[g] = {st.s.q + (size_t)t * st.s.heads + h * d, row.base, mask, 0, 0, st.s.o + (size_t)t * st.s.heads + h * d};
-    part[g] = total[g], part[g].out = states + g * d;
   }
+  if (m.kv_type == kKvQ8) code_queries8(total, group, d, (uint8_t*)(states + kGroup * d));
+  attend_parts(total, group, part, states, d);
   int begin = tile;
   if (first > tile) {
     uint64_t seen = 0;

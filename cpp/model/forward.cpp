@@ -160,16 +160,17 @@ void attend_rows(Lane& lane, const Step& st, int layer, int head, int t, int sto
   const Model& m = st.m;
   int group = m.heads / m.kv_heads, d = m.head_dim, count = 0, limit = 0, low = 1 << 30;
   Query total[kQueries + 64], part[kQueries + 64];
-  float *scratch = st.s.lane + lane.index * st.s.lane_floats, *states = scratch + 2 * kTile * d;
+  float *scratch = lane_scratch(lane, st.s), *states = scratch + st.s.lane_states;
   for (int i = t; i < stop; i++) {
     if (reach_of(st.rows[i]) > limit) limit = reach_of(st.rows[i]);
     for (int g = 0; g < group; g++, count++) {
       int h = head * group + g;
       total[count] = query_of(st, layer, i, h, st.s.o + (size_t)i * st.s.heads + h * d);
-      part[count] = total[count], part[count].out = states + count * d;
       if (total[count].first < low) low = total[count].first;
     }
   }
+  code_queries(total, count, m, st.s, lane);
+  attend_parts(total, count, part, states, d);
   KvView kv = view(st, st.rows[t], layer, head);
   if (total[0].mask) return attend_branches(total, part, stop - t, group, kv, scratch);
   int start = low / kSpan * kSpan;
@@ -216,7 +217,7 @@ void attend_spans(Lane& lane, const Step& st, int layer, const Tensor& w) {
         stop = limit < begin + kSpan ? limit : begin + kSpan;
     if (begin < low) begin = low / kTile * kTile;
     Query queries[kQueries];
-    float *scratch = lane_scratch(lane, s), *own = scratch + 2 * kTile * d;
+    float *scratch = lane_scratch(lane, s), *own = scratch + s.lane_states;
     for (int g = 0; g < group; g++) {
       queries[g] =
           row_query(m, s, st.rows, 0, head * group + g, span_part(m, s, spans, head * group + g, span) + 2, window_of(st, layer));
@@ -224,6 +225,7 @@ void attend_spans(Lane& lane, const Step& st, int layer, const Tensor& w) {
       rope_turn(own + g * d, angles, turned(m), d, query_scale(m));
       queries[g].q = own + g * d;
     }
+    code_queries(queries, group, m, s, lane);
     if (span == spans - 1) {
       float* key = own + group * d;
       __builtin_memcpy(key, s.k + head * d, d * 4);

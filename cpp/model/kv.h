@@ -1,8 +1,10 @@
 // The KV cache of one sequence. For layer l and KV head h, keys then values, each in tiles of 32 slots:
 //   keys    tile: dim x 32 (element d*32 + j is dimension d of slot j): a tile is 32 lanes of one dimension
 //   values  tile: 32 x dim (element j*dim + d)
-// kKvF16 and kKvF32 store halves and floats; kKvQ8 stores int8 and, after a tile's codes, 32 float scales
-// (one a slot: max|x| / 127).
+// kKvF16 and kKvF32 store halves and floats. kKvQ8 stores int8 and, after a tile's codes, 32 float scales (one a slot:
+// max|x| / 127); what an integer dot sums lies together, and dimensions are padded to 4 (their codes are anything):
+//   keys    tile: dim/4 x 32 x 4 (dimension d of slot j at (d/4)*128 + j*4 + d%4)
+//   values  tile: 8 x dim x 4 (at (j/4)*dim*4 + d*4 + j%4)
 // A layer with a window keeps Model.ring slots where the sequence has more: slot s lies where s mod ring does.
 // A sparse model's compressed keys follow: for each layer and KV head the fine ones, then the coarse ones where they are
 // used, in tiles like keys (element d*32 + j is dimension d of window j), halves unless the cache is kKvF32.
@@ -19,9 +21,16 @@ static inline float query_scale(const Model& m) {
   return m.attention_scale != 0 ? m.attention_scale : 1.0f / __builtin_sqrtf((float)m.head_dim);
 }
 
+static inline int padded4(int dim) { return (dim + 3) & ~3; }
 static inline int kv_tile_bytes(int type, int dim) {
-  return type == kKvF32 ? dim * kTile * 4 : type == kKvF16 ? dim * kTile * 2 : dim * kTile + kTile * 4;
+  return type == kKvF32 ? dim * kTile * 4 : type == kKvF16 ? dim * kTile * 2 : padded4(dim) * kTile + kTile * 4;
 }
+// Where a tile of keys (values: which = 1) has dimension d of slot j, in elements.
+static inline int kv_at(int type, int dim, int which, int d, int j) {
+  if (type == kKvQ8) return which ? (j / 4 * padded4(dim) + d) * 4 + j % 4 : (d / 4 * kTile + j) * 4 + d % 4;
+  return which ? j * dim + d : d * kTile + j;
+}
+static inline float* kv_scales(const uint8_t* tile, int dim) { return (float*)(tile + padded4(dim) * kTile); }
 
 static inline int window_type(const Model& m) { return m.kv_type == kKvF32 ? kKvF32 : kKvF16; }
 
@@ -68,12 +77,18 @@ void kv_write(const Model& m, const Sequence& s, int layer, int head, int slot, 
 // What was stored, as floats.
 void kv_read(const Model& m, const Sequence& s, int layer, int head, int slot, float* key, float* value);
 
-// Floats of a tile: the tile itself when it is stored as floats, else `scratch` (dim * 32) filled from it.
+// Vector j of a tile of keys (values: which = 1) as floats, element d to out[d * stride].
+void kv_vector(int type, const uint8_t* tile, int dim, int which, int j, float* out, int stride);
+
+// Floats of a tile of keys or values, in the order of kKvF32: the tile itself when it is stored as floats, else `scratch` (dim * 32)
+// filled from it. kv_floats: of kinds kKvF16 and kKvF32 alone.
 const float* kv_keys(int type, const uint8_t* tile, int dim, float* scratch);
-const float* kv_values(int type, const uint8_t* tile, int dim, float* scratch);
+const float* kv_floats(int type, const uint8_t* tile, int dim, float* scratch);
 
 // Stores vector j of a tile of compressed keys.
 void window_write(int type, uint8_t* tile, int dim, int j, const float* x);
 
+// Copies slot i of a tile of keys (values: which = 1) to slot j of another.
+void kv_copy_vector(int type, int dim, int which, const uint8_t* from, int i, uint8_t* to, int j);
 // Copies slot `from` of a to slot `to` of b, all layers and heads.
 void kv_copy_slot(const Model& m, const Sequence& a, int from, const Sequence& b, int to);

@@ -16,6 +16,11 @@ static inline int reach_of(const Row& row) { return reach(row.base, mask_of(row)
 
 static inline float* lane_scratch(const Lane& lane, const Scratch& s) { return s.lane + lane.index * s.lane_floats; }
 
+// Takes queries as a cache of the model's kind reads them, once for all that a lane attends with them.
+static inline void code_queries(Query* queries, int count, const Model& m, const Scratch& s, const Lane& lane) {
+  if (m.kv_type == kKvQ8) code_queries8(queries, count, m.head_dim, (uint8_t*)(lane_scratch(lane, s) + s.lane_codes));
+}
+
 static inline KvView kv_view(const Model& m, const Row& row, int layer, int head) {
   const Sequence& seq = *(const Sequence*)row.sequence;
   KvView view = {kv_tile(m, seq, layer, head, 0, 0), kv_tile(m, seq, layer, head, 1, 0), m.kv_type, m.head_dim};

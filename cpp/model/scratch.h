@@ -1,6 +1,7 @@
 // Where a step's activations lie inside Batch.scratch.
 #pragma once
 #include "../kernels/attend.h"
+#include "../kernels/attend8.h"
 #include "../kernels/gemm.h"
 #include "kv.h"
 #include "sparse.h"
@@ -37,7 +38,7 @@ struct Scratch {
   float *x, *h, *q, *k, *v, *o, *gate, *up, *angles, *parts, *lane;
   Codes codes, inner_codes;        // of h and o in turn; of gate
   int hidden, heads, inner, turn;  // row strides: hidden, heads * dim, intermediate, angles
-  size_t lane_floats;
+  size_t lane_floats, lane_states, lane_codes;
   uintptr_t own;  // (lanes) of own_bytes: see own_rows
   size_t own_bytes;
   uint64_t bytes;   // may exceed what can be allocated, so that it can be refused by its true size
@@ -90,9 +91,10 @@ static inline Scratch plan_scratch(const Model& m, uintptr_t at, int rows, int l
   s.angles = (float*)take(n * s.turn * 4);
   s.codes = take_codes(n, s.hidden > s.heads ? s.hidden : s.heads, take), s.inner_codes = take_codes(n, s.inner, take);
   s.parts = (float*)take((uint64_t)spans_of(context) * m.heads * (m.head_dim + 2) * 4);
-  // A lane's tile of keys and of values, and the running and the partial state of its queries.
+  // A lane's tile of keys and of values, the partial state of its queries, and their codes.
   size_t queries = kQueries + m.heads / m.kv_heads;
-  s.lane_floats = (size_t)2 * kTile * m.head_dim + queries * m.head_dim;
+  s.lane_states = 2 * tile_floats(m.head_dim), s.lane_codes = s.lane_states + queries * m.head_dim;
+  s.lane_floats = s.lane_codes + (m.kv_type == kKvQ8 ? queries * query_code_bytes(m.head_dim) / sizeof(float) : 0);
   s.lane = (float*)take((uint64_t)s.lane_floats * lanes * 4);
   Codes own;
   s.own = 0, own_rows(s, 0, &own, &s.own_bytes);

@@ -73,7 +73,7 @@ void weigh(const Model& m, const Choice& c, const Query* queries, const float* k
 const float* window_keys(const SparseRows& st, const Row& row, int head, int level, int tile, float* scratch) {
   const Model& m = st.m;
   int type = window_type(m);
-  return kv_keys(
+  return kv_floats(
       type,
       window_tile(m, *(const Sequence*)row.sequence, st.layer, head, level) + (size_t)tile * kv_tile_bytes(type, m.head_dim),
       m.head_dim, scratch);
@@ -124,23 +124,23 @@ void list_tiles(const SparseRows& st, int t, int head, const Unit& unit) {
   unit.list[0].tile = count;
 }
 
-// Takes listed tiles of the cache into the states of one or more groups, keys first.
+// Takes listed tiles of the cache into the states of one or more groups, keys first. Tiles are read into the same scratch.
 struct TileReader {
   const KvView& kv;
   float* scratch;
   float weights[kQueries * kTile], shrink[kQueries];
 
   const uint8_t* at(const uint8_t* tiles, int tile) const { return tiles + (size_t)tile * kv_tile_bytes(kv.type, kv.dim); }
-  const float* keys(int tile) { return kv_keys(kv.type, at(kv.keys, tile), kv.dim, scratch); }
-  const float* values(int tile) { return kv_values(kv.type, at(kv.values, tile), kv.dim, scratch); }
+  Tile keys(int tile) { return keys_tile(kv, at(kv.keys, tile), tile * kTile, scratch); }
+  Tile values(int tile) { return values_tile(kv, at(kv.values, tile), tile * kTile, scratch); }
 
   // Group number i of the groups that take the tile.
-  void take_keys(Query* queries, int group, int i, const float* keys, const Listed& entry) {
-    for (int g = 0; g < group; g++) queries[g].allowed = entry.allowed;
-    attend_keys(queries, group, keys, kv.dim, entry.tile * kTile, weights + i * group * kTile, shrink + i * group);
+  void take_keys(Query* queries, int group, int i, const Tile& keys, uint32_t allowed) {
+    for (int g = 0; g < group; g++) queries[g].allowed = allowed;
+    attend_keys(queries, group, keys, weights + i * group * kTile, shrink + i * group);
   }
-  void take_values(Query* queries, int group, int i, const float* values, int tile) {
-    attend_values(queries, group, values, kv.dim, tile * kTile, weights + i * group * kTile, shrink + i * group);
+  void take_values(Query* queries, int group, int i, const Tile& values) {
+    attend_values(queries, group, values, weights + i * group * kTile, shrink + i * group);
   }
 };
 
@@ -175,16 +175,17 @@ void attend_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
   int group = m.heads / m.kv_heads, d = m.head_dim, rows = stop - t;
   Query total[kQueries + 64], part[kQueries + 64];
   int at[kQueries], count[kQueries];
-  float *scratch = lane_scratch(lane, st.s), *states = scratch + kTile * d;
+  float *scratch = lane_scratch(lane, st.s), *states = scratch + st.s.lane_states;
   for (int r = 0; r < rows; r++) {
     list_tiles(st, t + r, head, units[r]);
     at[r] = 0, count[r] = units[r].listed();
     for (int g = 0; g < group; g++) {
       int h = head * group + g;
       total[r * group + g] = row_query(m, st.s, st.rows, t + r, h, st.s.o + (size_t)(t + r) * st.s.heads + h * d);
-      part[r * group + g] = total[r * group + g], part[r * group + g].out = states + (r * group + g) * d;
     }
   }
+  code_queries(total, rows * group, m, st.s, lane);
+  attend_parts(total, rows * group, part, states, d);
   KvView kv = kv_view(m, st.rows[t], st.layer, head);
   TileReader reader = {kv, scratch, {}, {}};
   for (;;) {
@@ -196,16 +197,16 @@ void attend_rows(Lane& lane, const SparseRows& st, const Unit* units, int head, 
     for (int r = 0; r < rows; r++)
       if (at[r] < count[r] && units[r].list[1 + at[r]].tile == tile) takers[some++] = r;
     auto state = [&](int r) { return (at[r] < kSpanTiles ? total : part) + r * group; };
-    const float* keys = reader.keys(tile);
+    const Tile keys = reader.keys(tile);
     for (int i = 0; i < some; i++) {
       int r = takers[i];
       if (at[r] % kSpanTiles == 0) attend_reset(state(r), group, d);
-      reader.take_keys(state(r), group, i, keys, units[r].list[1 + at[r]]);
+      reader.take_keys(state(r), group, i, keys, units[r].list[1 + at[r]].allowed);
     }
-    const float* values = reader.values(tile);
+    const Tile values = reader.values(tile);
     for (int i = 0; i < some; i++) {
       int r = takers[i];
-      reader.take_values(state(r), group, i, values, tile);
+      reader.take_values(state(r), group, i, values);
       bool first = at[r]++ < kSpanTiles;
       if (!first && (at[r] % kSpanTiles == 0 || at[r] == count[r]))
         for (int g = 0; g < group; g++) attend_merge(total[r * group + g], part[r * group + g], d);
@@ -260,12 +261,13 @@ void sparse_row(Lane& lane, const SparseRows& st) {
       queries[g] = row_query(m, st.s, st.rows, 0, head * group + g, span_part(m, st.s, spans, head * group + g, span) + 2);
     if (at >= stop) continue;
     attend_reset(queries, group, m.head_dim);
+    code_queries(queries, group, m, st.s, lane);
     KvView kv = kv_view(m, st.rows[0], st.layer, head);
     TileReader reader = {kv, lane_scratch(lane, st.s), {}, {}};
     for (; at < stop; at++) {
       const Listed& entry = unit.list[1 + at];
-      reader.take_keys(queries, group, 0, reader.keys(entry.tile), entry);
-      reader.take_values(queries, group, 0, reader.values(entry.tile), entry.tile);
+      reader.take_keys(queries, group, 0, reader.keys(entry.tile), entry.allowed);
+      reader.take_values(queries, group, 0, reader.values(entry.tile));
     }
     keep_parts(queries, group);
   }

@@ -18,7 +18,7 @@ import type { PieceTable } from "../text/vocabulary.ts";
 import type { Kernels } from "../wasm/abi.ts";
 import { instantiateDecide } from "../wasm/decide.ts";
 import { type Build, chooseBuild, chooseBuild64 } from "../wasm/features.ts";
-import { chooseForms, type Forms, formsByKind, takeForms } from "../wasm/forms.ts";
+import { CACHE, chooseForms, type Forms, formsByKind, takeForms } from "../wasm/forms.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
 import { Pool } from "../wasm/pool.ts";
@@ -213,7 +213,7 @@ function infoOf(
     threads: plan.lanes,
     threadsNote: note,
     variant: build.variant,
-    forms: formsByKind(forms, Object.keys(packed)),
+    forms: formsByKind(forms, [...Object.keys(packed), ...(options.kvType === "q8" ? [CACHE] : [])]),
     turbo: options.turbo,
     memory64: build.memory64,
     memory: { ...plan.memory, total: memory.buffer.byteLength },

@@ -164,7 +164,7 @@ export class Sequences {
   /** Bytes of one tile of 32 slots, keys or values: cpp/model/kv.h. */
   get #tileBytes(): number {
     const { headDim } = this.#config;
-    return this.#kvType === "f32" ? headDim * 128 : this.#kvType === "f16" ? headDim * 64 : headDim * 32 + 128;
+    return this.#kvType === "f32" ? headDim * 128 : this.#kvType === "f16" ? headDim * 64 : Math.ceil(headDim / 4) * 128 + 128;
   }
 
   bytesOf(contextSize: number): number {

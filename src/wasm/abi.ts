@@ -2,7 +2,7 @@
 // test/kernels/abi.test.ts holds every built module to this file.
 import { CpmError } from "../errors.ts";
 
-export const ABI_VERSION = 9;
+export const ABI_VERSION = 10;
 
 /** Addresses and sizes are plain numbers in every build: see Ref in cpp/abi.h. The two globals of wasm64 are BigInts. */
 export interface Kernels {

@@ -6,14 +6,21 @@ import { CpmError } from "../errors.ts";
 import { FORMS, type Form, type Kernels, KINDS, type Kind, StructWriter } from "./abi.ts";
 import { type Build, computesRight, staysRight } from "./features.ts";
 
-/** Kinds of weights that are computed by one file of kernels. */
-const FAMILIES: Readonly<Record<Family, readonly Kind[]>> = {
+/** What has forms: kinds of weights, and attention over a cache of 8 bits. */
+type Formed = Kind | typeof CACHE;
+export const CACHE = "kv-q8";
+const numberOf = (formed: Formed): number => (formed === CACHE ? KINDS.length : KINDS.indexOf(formed));
+
+/** What is computed by one file of kernels. */
+const FAMILIES: Readonly<Record<Family, readonly Formed[]>> = {
   int4: ["int4", "int4-min"],
   int6: ["int6"],
   int8: ["int8", "int8-min"],
   ternary: ["ternary"],
+  cache: [CACHE],
 };
-type Family = "int4" | "int6" | "int8" | "ternary";
+type WeightFamily = "int4" | "int6" | "int8" | "ternary";
+type Family = WeightFamily | "cache";
 const families = Object.keys(FAMILIES) as Family[];
 
 export const formsOf = (variant: Variant): readonly Form[] =>
@@ -27,10 +34,10 @@ export function expectedForm({ probe, variant }: Pick<Build, "probe" | "variant"
   return traits & 4 ? "extended" : "dot16";
 }
 
-/** Takes a form for the kinds of a family. */
+/** Takes a form for a family. */
 function take(kernels: Kernels, family: Family, form: Form): void {
-  for (const kind of FAMILIES[family])
-    if (kernels.choose_form(KINDS.indexOf(kind), FORMS.indexOf(form)) !== 0)
+  for (const formed of FAMILIES[family])
+    if (kernels.choose_form(numberOf(formed), FORMS.indexOf(form)) !== 0)
       throw new CpmError("unsupported", `form: this build of the kernels has no "${form}"; use form "auto"`, { field: "form" });
 }
 
@@ -40,7 +47,7 @@ export function takeForms(kernels: Kernels, forms: Forms): void {
   for (const family of families) take(kernels, family, forms[family]);
 }
 
-/** Of the kinds that are given. */
+/** Of the kinds that are given, and of CACHE where it is among them. */
 export const formsByKind = (forms: Forms, kinds: readonly string[]): Record<string, Form> =>
   Object.fromEntries(
     families.flatMap((family) => FAMILIES[family].flatMap((kind) => (kinds.includes(kind) ? [[kind, forms[family]]] : []))),
@@ -50,7 +57,8 @@ export const formsByKind = (forms: Forms, kinds: readonly string[]): Record<stri
 const TIMED_BYTES = 24 << 20;
 
 /**
- * The form of each family: `wanted`, or the fastest here. `weights`: what the model has. Throws CpmError "unsupported" where a wanted
+ * The form of each family: `wanted`, or the fastest here; of the cache what the machine's instructions speak for. `weights`: what the
+ * model has. Throws CpmError "unsupported" where a wanted
  * form is not in this build or does not compute right.
  */
 export async function chooseForms(
@@ -60,7 +68,7 @@ export async function chooseForms(
   wanted: Form | "auto",
   turbo: boolean,
 ): Promise<Forms> {
-  const same = (form: Form): Forms => ({ int4: form, int6: form, int8: form, ternary: form });
+  const same = (form: Form): Forms => ({ int4: form, int6: form, int8: form, ternary: form, cache: form });
   const forms = formsOf(build.variant);
   if (wanted !== "auto") {
     if (!forms.includes(wanted))
@@ -85,6 +93,7 @@ export async function chooseForms(
   if (turbo) host.tierUp?.("at once");
   try {
     for (const family of families) {
+      if (family === "cache") continue;
       const bytes = weights.reduce((sum, w) => sum + (FAMILIES[family].includes(w.kind) ? w.bytes : 0), 0);
       if (bytes === 0 || host.requestBound || (bytes < TIMED_BYTES && !turbo)) continue;
       chosen[family] = await fastest(host, timer(host, build, family), sound, first);
@@ -150,7 +159,11 @@ export async function fastest(
 }
 
 /** Milliseconds of products of one token and of four with noise of a family's kind, in the build's own memory. */
-function timer(host: Pick<EngineHost, "now">, { probe, probeMemory, probeBase }: Build, family: Family): (form: Form) => number {
+function timer(
+  host: Pick<EngineHost, "now">,
+  { probe, probeMemory, probeBase }: Build,
+  family: WeightFamily,
+): (form: Form) => number {
   const [rows, cols, tokens] = [64, 512, 5];
   const block = family === "ternary" ? 256 : 32;
   const write = (data: number) =>

@@ -115,7 +115,8 @@ for (const build of builds)
             const want = attend(query, k, v, sees);
             const got = out.subarray((t * heads + head * queries.length + g) * headDim).subarray(0, headDim);
             const error = Math.max(...want.map((x, d) => Math.abs(x - got[d]!)));
-            expect(error, `${what}, row ${t}, KV head ${head}, query ${g}`).toBeLessThan(3e-6);
+            // A cache of 8 bits is read by queries and weights of 14 bits: what that gives bit for bit is test/kernels/cache8.test.ts.
+            expect(error, `${what}, row ${t}, KV head ${head}, query ${g}`).toBeLessThan(shape.kvType === "q8" ? 1e-3 : 3e-6);
           }
         }
       }

@@ -8,6 +8,12 @@ import { STRUCT_BYTES, StructWriter } from "../../src/wasm/abi.ts";
 import { type Bench, workbench } from "../support/bench.ts";
 import { noise } from "../support/noise.ts";
 
+/** A key or value of a cache of 8 bits. */
+interface Coded {
+  readonly codes: readonly number[];
+  readonly scale: number;
+}
+
 export interface Shape {
   readonly heads: number;
   readonly kvHeads: number;
@@ -90,8 +96,13 @@ export class Rig {
   /** The keys and values of a slot as the cache holds them: cpp/model/kv.h. */
   stored(head: number, slot: number): { key: number[]; value: number[] } {
     const { headDim: dim, kvType, capacity } = this.shape;
-    const size = kvType === "f32" ? 4 : kvType === "f16" ? 2 : 1;
-    const bytes = dim * 32 * size + (kvType === "q8" ? 128 : 0);
+    if (kvType === "q8") {
+      const { key, value } = this.codes(head, slot);
+      const floats = ({ codes, scale }: Coded) => Array.from(codes, (code) => code * scale);
+      return { key: floats(key), value: floats(value) };
+    }
+    const size = kvType === "f32" ? 4 : 2;
+    const bytes = dim * 32 * size;
     const data = new DataView(this.bench.memory.buffer).getUint32(this.sequence, true);
     const j = slot % 32;
     const read = (which: number): number[] => {
@@ -99,10 +110,28 @@ export class Rig {
       const view = new DataView(this.bench.memory.buffer, at, bytes);
       return Array.from({ length: dim }, (_, d) => {
         const index = which ? j * dim + d : d * 32 + j;
-        if (kvType === "f32") return view.getFloat32(4 * index, true);
-        if (kvType === "f16") return half(view.getUint16(2 * index, true));
-        return view.getInt8(index) * view.getFloat32(dim * 32 + 4 * j, true);
+        return size === 4 ? view.getFloat32(4 * index, true) : half(view.getUint16(2 * index, true));
       });
+    };
+    return { key: read(0), value: read(1) };
+  }
+
+  /** The codes and scales of a slot of a cache of 8 bits. */
+  codes(head: number, slot: number): { key: Coded; value: Coded } {
+    const { headDim: dim, capacity } = this.shape;
+    const padded = Math.ceil(dim / 4) * 4;
+    const bytes = padded * 32 + 128;
+    const data = new DataView(this.bench.memory.buffer).getUint32(this.sequence, true);
+    const j = slot % 32;
+    const read = (which: number): Coded => {
+      const at = data + (head * 2 + which) * (capacity / 32) * bytes + Math.floor(slot / 32) * bytes;
+      const view = new DataView(this.bench.memory.buffer, at, bytes);
+      const code = (d: number) =>
+        which ? (Math.floor(j / 4) * padded + d) * 4 + (j % 4) : (Math.floor(d / 4) * 32 + j) * 4 + (d % 4);
+      return {
+        codes: Array.from({ length: dim }, (_, d) => view.getInt8(code(d))),
+        scale: view.getFloat32(padded * 32 + 4 * j, true),
+      };
     };
     return { key: read(0), value: read(1) };
   }
@@ -111,7 +140,7 @@ export class Rig {
   storedWindow(head: number, level: number, window: number, { fine, coarse }: { fine: number; coarse: number }): number[] {
     const { headDim: dim, kvType, capacity, kvHeads } = this.shape;
     const size = kvType === "f32" ? 4 : 2;
-    const kvTile = dim * 32 * (kvType === "q8" ? 1 : size) + (kvType === "q8" ? 128 : 0);
+    const kvTile = kvType === "q8" ? Math.ceil(dim / 4) * 128 + 128 : dim * 32 * size;
     const tiles = (n: number) => Math.ceil(n / 32);
     const data = new DataView(this.bench.memory.buffer).getUint32(this.sequence, true);
     const at =
