@@ -2,6 +2,7 @@
 import "../kernels/abi.test.ts";
 import "../kernels/rows.test.ts";
 import "../kernels/gemm.test.ts";
+import "../kernels/cache8.test.ts";
 import "../kernels/pool.test.ts";
 import "../sparse/kernels.test.ts";
 import "../engine/golden.test.ts";
