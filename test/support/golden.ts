@@ -18,6 +18,9 @@ export function shared(name: string): string | undefined {
   return undefined;
 }
 
+/** The training side's expected values: all of them, or the project's own part of them. */
+export const trainGolden = [folder("../../../shared/golden/train"), folder("../golden/train")].find((path) => existsSync(path))!;
+
 export interface Golden {
   readonly name: string;
   /** Path of the model. */

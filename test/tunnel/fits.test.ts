@@ -7,15 +7,14 @@ import { bootstrap, extrapolate, intervalOf, leaveLargestOut } from "../../src/t
 import { huber, leastHuber, leastSquares } from "../../src/tunnel/leastsquares.ts";
 import { normal, uniform } from "../../src/tunnel/random.ts";
 import { fitStepLaw, type SearchRun, STEP_LAW, STEP_LAW_INTERVALS, stepLaw } from "../../src/tunnel/steplaw.ts";
+import { trainGolden } from "../support/golden.ts";
+import { whereFile } from "../support/where.ts";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const shared = here("../../../shared");
 
-const golden = `${shared}/golden/train/tunnel.json`;
-if (!existsSync(golden))
-  console.log("golden/train/tunnel.json is not checked: ../shared is not here; node test/tunnel/golden.mjs DIR does it");
-test.skipIf(!existsSync(golden))("golden/train/tunnel.json, where ../shared has it", () => {
-  const { stdout, stderr, status } = spawnSync(process.execPath, [here("golden.mjs"), `${shared}/golden/train`], {
+test("golden/train/tunnel.json", () => {
+  const { stdout, stderr, status } = spawnSync(process.execPath, [here("golden.mjs"), trainGolden], {
     encoding: "utf8",
   });
   expect(`${stdout}${stderr}`).toMatch(/\n\d+ passed, 0 failed\n$/);
@@ -183,7 +182,7 @@ test("StepLaw: a planted law is found in its intervals", () => {
 });
 
 const suite = `${shared}/suites/steplaw`;
-if (!existsSync(suite)) console.log("StepLaw's released tables are not read: ../shared/suites/steplaw is not here");
+const whereSuite = whereFile(existsSync(suite), "suites/steplaw");
 const table = (name: string): Record<string, string>[] => {
   const [head, ...rows] = readFileSync(`${suite}/${name}`, "utf8")
     .trim()
@@ -191,7 +190,7 @@ const table = (name: string): Record<string, string>[] => {
     .map((line) => line.split(","));
   return rows.map((row) => Object.fromEntries(head!.map((key, i) => [key, row[i]!])));
 };
-test.skipIf(!existsSync(suite))("StepLaw's released bootstraps give the constants and intervals written here", () => {
+whereSuite("StepLaw's released bootstraps give the constants and intervals written here", () => {
   const rows = table("1004_fitted_lr_bs_scaling_model_parameters.csv");
   const column = (name: string) => rows.map((row) => Number(row[name]));
   const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
@@ -210,7 +209,7 @@ test.skipIf(!existsSync(suite))("StepLaw's released bootstraps give the constant
   }
 });
 
-test.skipIf(!existsSync(suite))("StepLaw fitted to the released runs by the published recipe: what docs/tunnel.md says", () => {
+whereSuite("StepLaw fitted to the released runs by the published recipe: what docs/tunnel.md says", () => {
   const runs = table("dense_lr_bs_loss.csv").map((row) => ({
     parameters: Number(row["N"]),
     tokens: Number(row["D"]),

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { folderFiles } from "../../src/train/folder.ts";
@@ -6,8 +6,8 @@ import { scratchModel, tokenizerParts } from "../../src/train/scratch.ts";
 import { modelTensors, type TrainShape } from "../../src/train/shape.ts";
 import { scalingBench } from "../../src/tunnel/scalingbench.ts";
 import { doors, open } from "../support/door.ts";
+import { trainGolden } from "../support/golden.ts";
 import { tinyGguf, tinyModel } from "../support/tiny.ts";
-import { root } from "../train/rig.ts";
 import { characterTokenizer } from "../train/rollout/characters.mjs";
 
 const door = doors["in the caller's thread"];
@@ -55,10 +55,8 @@ test("the mean is over items, not tokens; what has no output is refused", async 
   });
 });
 
-const golden = `${root}../shared/golden/train`;
-if (!existsSync(golden)) console.log("golden/train/tunnel.json: ScalingBench is not checked: ../shared is not here");
-test.skipIf(!existsSync(golden))("golden/train/tunnel.json: the losses of its items", async () => {
-  const { config: c, scaling_bench: bench } = JSON.parse(readFileSync(`${golden}/tunnel.json`, "utf8")) as {
+test("golden/train/tunnel.json: the losses of its items", async () => {
+  const { config: c, scaling_bench: bench } = JSON.parse(readFileSync(`${trainGolden}/tunnel.json`, "utf8")) as {
     config: Record<string, number>;
     scaling_bench: {
       items: { x: number[]; y: number[]; logp: number[] }[];
@@ -86,7 +84,7 @@ test.skipIf(!existsSync(golden))("golden/train/tunnel.json: the losses of its it
     await tokenizerParts(memoryFiles("", characterTokenizer("0123456789"))),
     c["vocab"]!,
   );
-  const bytes = readFileSync(`${golden}/weights-a.safetensors`);
+  const bytes = readFileSync(`${trainGolden}/weights-a.safetensors`);
   const length = Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<string, { data_offsets: [number, number] }>;
   const tensors = modelTensors({ ...model.config, tied: true } as unknown as TrainShape).map((t) => ({

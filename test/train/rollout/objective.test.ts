@@ -1,19 +1,16 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import type { Batch } from "../../../src/train/batch.ts";
 import { advantagesOf, policyDefaults, policyLoss } from "../../../src/train/rollout/objective.ts";
 import { modelExport } from "../../../src/train/tensors.ts";
 import { Trainer, type TrainerOptions } from "../../../src/train/trainer.ts";
-import { batchOf, machineOf, normal, random, root, SMALL } from "../rig.ts";
+import { trainGolden } from "../../support/golden.ts";
+import { batchOf, machineOf, normal, random, SMALL } from "../rig.ts";
 
-const folder = `${root}../shared/golden/train`;
-if (!existsSync(folder))
-  console.log("the golden cases of GRPO are not checked: ../shared is not here; node test/train/rollout/golden.mjs DIR does it");
-test.skipIf(!existsSync(folder))("golden/train/grpo, where ../shared has it", () => {
+test("golden/train/grpo", () => {
   const script = fileURLToPath(new URL("golden.mjs", import.meta.url));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [script, folder], { encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, trainGolden], { encoding: "utf8" });
   expect(`${stdout}${stderr}`).toMatch(/\n\d+ passed, 0 failed\n$/);
   expect(status).toBe(0);
 });
