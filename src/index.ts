@@ -15,7 +15,6 @@ export { Model } from "./door/model.ts";
 export type { GenerateOptions, LoadOptions } from "./door/options.ts";
 export { type ChatOptions, type ForwardOptions, Session } from "./door/session.ts";
 export type { ToolOptions } from "./door/tools.ts";
-export type { ModelInput } from "./engine/host.ts";
 export type {
   BlockTrace,
   DraftStats,
@@ -37,6 +36,7 @@ export type {
 } from "./engine/types.ts";
 export { CpmError, type ErrorCode, type ErrorDetail } from "./errors.ts";
 export type { Bytes } from "./file/bytes.ts";
+export type { ModelInput } from "./file/kind.ts";
 export type { ModelFiles, Source } from "./file/source.ts";
 export type { NetworkOptions } from "./file/url.ts";
 export type { ModelConfig } from "./model/config.ts";

@@ -63,11 +63,10 @@ test("source files were found and their imports read", () => {
   expect(imports.length).toBeGreaterThan(200);
 });
 
-test("what runs is imported only from folders above, in the order of the data's way", () => {
+test("code and types are imported only from folders above, in the order of the data's way", () => {
   const wrong = imports.filter(
     (i) =>
       i.to.startsWith(".") &&
-      !i.typeOnly &&
       !target(i).startsWith("..") &&
       order.indexOf(folderOf(target(i))) > order.indexOf(folderOf(i.from)),
   );
@@ -111,6 +110,39 @@ test("the packages imported are the ones that package.json names", () => {
   ]);
   used.delete("cpm-wasm");
   expect([...used].sort()).toEqual(Object.keys(dependencies).sort());
+});
+
+/** Folders of cpp/, and whose headers each may include beside its own and those of cpp/ itself. */
+const cppOrder: Readonly<Record<string, readonly string[]>> = {
+  kernels: [],
+  model: ["kernels"],
+  quantise: ["kernels", "model"],
+  grad: ["kernels/scalar.h"],
+  train: ["grad"],
+  ".": ["kernels", "model"],
+};
+/** The layout of the cache's tiles, which attention, compressed keys and their choice read, is with the cache. */
+const cppUpward = ["model/kv.h"];
+
+test("C++ includes only what stands above it", () => {
+  const cpp = fileURLToPath(new URL("../cpp/", import.meta.url));
+  const sources = readdirSync(cpp, { recursive: true, encoding: "utf8" })
+    .map((name) => name.replaceAll("\\", "/"))
+    .filter((name) => /\.(cpp|h)$/.test(name) && !name.startsWith("node_modules/"));
+  expect(sources.length).toBeGreaterThan(50);
+  const wrong = sources.flatMap((from) => {
+    const own = dirname(from);
+    expect(Object.keys(cppOrder), from).toContain(own);
+    const included = [...readFileSync(join(cpp, from), "utf8").matchAll(/^#include "([^"]+)"$/gm)];
+    return included
+      .map((match) => join(own, match[1]!).replaceAll("\\", "/"))
+      .filter((to) => {
+        if (dirname(to) === own || dirname(to) === "." || (own === "kernels" && cppUpward.includes(to))) return false;
+        return !cppOrder[own]!.some((may) => to === may || to.startsWith(`${may}/`));
+      })
+      .map((to) => `cpp/${from} includes ${to}`);
+  });
+  expect(wrong).toEqual([]);
 });
 
 test("wasm/ was built from the sources beside it", () => {

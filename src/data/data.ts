@@ -1,7 +1,7 @@
 // The data wing's entrance: what every host gives it, and what it gives.
 
-import type { ModelInput } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
+import type { ModelInput } from "../file/kind.ts";
 import { inputKind } from "../file/kind.ts";
 import { openInput } from "../file/open.ts";
 import type { ModelFiles, Source } from "../file/source.ts";

@@ -1,10 +1,31 @@
 // Sampling options as users write them -> checked and complete.
 
 import { isRecord, kindOf } from "../brands.ts";
-import type { SamplingOptions } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
 import { shown } from "../shown.ts";
 import { maxTop } from "../wasm/decide.ts";
+
+export interface SamplingOptions {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 keeps all. */
+  readonly topK: number;
+  /** 1 keeps all. */
+  readonly topP: number;
+  /** 0 keeps all. */
+  readonly minP: number;
+  /** 1 is off; divides positive and multiplies negative logits of tokens in the window. */
+  readonly repetitionPenalty: number;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  /** How many of the last tokens the penalties look at. */
+  readonly penaltyWindow: number;
+  /** [token, added to its logit]. */
+  readonly logitBias: readonly (readonly [number, number])[];
+  readonly seed: number;
+  /** Report the n most likely tokens beside the chosen one; -1: no log-probabilities at all. */
+  readonly logprobs: number;
+}
 
 /** Any of SamplingOptions; logitBias as pairs (a list, a Map, any iterable) or { token: added }, seed drawn at random when absent. */
 export type SamplingInput = {

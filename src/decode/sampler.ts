@@ -1,8 +1,14 @@
 // One row of logits in linear memory -> one token. The order of the steps is documented in assembly/sample.ts.
-import type { SamplingOptions, TokenLogprob } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type Decide, decideStatus, maxTop, type ParamWord, paramWords } from "../wasm/decide.ts";
 import type { Near } from "./near.ts";
+import type { SamplingOptions } from "./options.ts";
+
+export interface TokenLogprob {
+  readonly token: number;
+  readonly text: string;
+  readonly logprob: number;
+}
 
 /** Byte addresses in linear memory: logits (vocab) f32; the other regions as samplerBytes() says, aligned to 8. */
 export interface SamplerPlace {

@@ -1,16 +1,17 @@
 // From a platform to the functions of the package.
 import { isBlob } from "../brands.ts";
 import type { EngineHooks } from "../engine/engine.ts";
-import type { EngineHost, ModelInput } from "../engine/host.ts";
 import type { LoadProgress } from "../engine/types.ts";
 import { typed } from "../errors.ts";
 import { memoryFiles } from "../file/bytes.ts";
 import type { NetworkOptions } from "../file/http.ts";
+import type { ModelInput } from "../file/kind.ts";
 import { type InputKind, inputKind } from "../file/kind.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
 import { EngineClient, type EngineWorker, type WireFiles } from "../port/client.ts";
 import { withSignals } from "../signals.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import { draftOptions } from "./draft.ts";
 import type { Forms } from "./forms.ts";
 import { given, guarded, type HeadersInput, withoutNulls } from "./given.ts";

@@ -1,9 +1,9 @@
 // What drafts, as callers write it -> checked and complete.
 import { bytesOf, isUrl } from "../brands.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
-import type { ModelInput } from "../engine/host.ts";
 import type { DraftOptions, MtpStates } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
+import type { ModelInput } from "../file/kind.ts";
 import { type ModelFiles, whereIs } from "../file/source.ts";
 import { bad } from "./given.ts";
 

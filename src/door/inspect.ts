@@ -1,6 +1,5 @@
 // What a model file holds and needs, without loading it.
 import { planEngine } from "../engine/draftplan.ts";
-import type { EngineHost } from "../engine/host.ts";
 import type { MemoryPlan } from "../engine/types.ts";
 import type { ModelFiles } from "../file/source.ts";
 import type { NetworkOptions } from "../file/url.ts";
@@ -8,6 +7,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { readModel } from "../model/read.ts";
 import type { SparseOption } from "../model/sparse.ts";
 import { chooseBuild } from "../wasm/features.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import { checkDraft } from "./draft.ts";
 import { given, type HeadersInput } from "./given.ts";
 import { engineOptions } from "./options.ts";

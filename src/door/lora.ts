@@ -1,9 +1,9 @@
 // LoRA adapters as callers name them -> checked and complete.
 import { isBlob, isRecord, isUrl } from "../brands.ts";
 import type { AdapterUse } from "../engine/adapters.ts";
-import type { ModelInput } from "../engine/host.ts";
 import type { LoraInfo } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
+import type { ModelInput } from "../file/kind.ts";
 import { bad, given } from "./given.ts";
 
 /** An adapter to load with a model. */

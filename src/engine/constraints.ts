@@ -3,7 +3,7 @@ import type { Machine } from "../constrain/machine.ts";
 import { Automaton, type Constraint } from "../decode/constrain.ts";
 import { CpmError } from "../errors.ts";
 import type { PieceTable } from "../text/vocabulary.ts";
-import type { EngineHost } from "./host.ts";
+import type { EngineHost } from "../wasm/host.ts";
 
 /** A compiled grammar on its way to the engine. Equal ids mean equal grammars. */
 export interface ConstraintRequest {

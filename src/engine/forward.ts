@@ -3,9 +3,9 @@
 import type { Stop } from "../decode/draft/drafter.ts";
 import type { Plan } from "../model/plan.ts";
 import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
-import type { EngineHost } from "./host.ts";
 import { LaneChoice } from "./lanes.ts";
 import type { Sequence } from "./sequences.ts";
 import type { BlockRecorder } from "./trace.ts";

@@ -1,12 +1,15 @@
 // Whatever a caller names as a model, sorted by how it can be reached.
 import { bytesOf, isBlob, isRecord, isUrl, kindOf } from "../brands.ts";
-import type { ModelInput } from "../engine/host.ts";
+
 import { CpmError } from "../errors.ts";
 import { decoded, parseUrl } from "./address.ts";
 import { type Bytes, memoryFiles } from "./bytes.ts";
 import type { NetworkOptions } from "./http.ts";
 import { ownFiles } from "./owned.ts";
 import type { ModelFiles } from "./source.ts";
+
+/** What the user may pass as a model. */
+export type ModelInput = string | URL | Blob | Bytes | Readonly<Record<string, Blob | Bytes>> | ModelFiles;
 
 /** A model input, sorted by how it can be reached. Only "path" needs a file system. */
 export type InputKind =

@@ -1,6 +1,6 @@
 // An engine's surroundings on a page or in a page's worker.
 import { now } from "../clock.ts";
-import type { EngineHost } from "../engine/host.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import { breathe } from "./web.ts";
 
 /** Browsers tell logical cores only; from four up, half of them is right for hyperthreads and for phones' slow cores. */

@@ -1,8 +1,8 @@
 // The built modules on a page: files of the package, fetched when they are asked for.
 
-import type { Artifact } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
 import { reasonOf } from "../shown.ts";
+import type { Artifact } from "../wasm/host.ts";
 import { compileModule } from "../wasm/inline.ts";
 import { packageFile } from "./browser.files.ts";
 

@@ -2,8 +2,8 @@
 import process from "node:process";
 import { setImmediate } from "node:timers";
 import { now } from "../clock.ts";
-import type { EngineHost } from "../engine/host.ts";
 import { startLanes } from "../port/lanes.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import { likelyCores, physicalCores, topology } from "./cores.ts";
 import { modules } from "./deno.modules.js";
 import { laneScript, startLane } from "./threads.files.ts";

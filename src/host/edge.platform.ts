@@ -7,9 +7,9 @@ import { copyOf } from "../brands.ts";
 import { after, now } from "../clock.ts";
 import type { Platform } from "../door/door.ts";
 import * as here from "../door/here.ts";
-import type { Artifact, EngineHost } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
+import type { Artifact, EngineHost } from "../wasm/host.ts";
 
 const modules: Partial<Record<Artifact, WebAssembly.Module>> = { kernels, "kernels.relaxed": kernelsRelaxed, decide };
 

@@ -1,6 +1,7 @@
 // Modules from their texts, which the caller's thread has and an engine's worker is sent.
-import type { Artifact } from "../engine/host.ts";
+
 import { CpmError } from "../errors.ts";
+import type { Artifact } from "../wasm/host.ts";
 import { bytesOf, compileModule } from "../wasm/inline.ts";
 
 /** Built modules in base64. */

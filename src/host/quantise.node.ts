@@ -2,7 +2,7 @@
 import { basename, resolve } from "node:path";
 import multi from "../../wasm/quantise.mt.wasm.js";
 import single from "../../wasm/quantise.wasm.js";
-import type { ModelInput } from "../engine/host.ts";
+import type { ModelInput } from "../file/kind.ts";
 import type { Destination } from "../quantise/destination.ts";
 import { type Imatrix, legacyImatrix, writeImatrix } from "../quantise/imatrix.ts";
 import type { QuantiseModules } from "../quantise/module.ts";

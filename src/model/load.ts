@@ -1,14 +1,15 @@
 // Model file -> a model in linear memory. Weights stream through a small staging area and are packed by all lanes
 // while the next piece is read; the file is never held beside them.
-import type { EngineHost } from "../engine/host.ts";
-import type { EngineOptions, LoadProgress } from "../engine/types.ts";
+
 import { CpmError, modelError } from "../errors.ts";
 import type { Source } from "../file/source.ts";
 import { type FileTensor, TENSOR_TYPES, type WeightType } from "../file/tensor.ts";
 import { check, FILE_TYPES, type Kernels, KINDS, STRUCT_BYTES, StructWriter, type TensorWords } from "../wasm/abi.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
 import { EXTRA_VECTORS, LINEARS, type ModelFile, ropeDim, ropeFactors, type VectorFile } from "./config.ts";
+import type { EngineOptions, LoadProgress } from "./options.ts";
 import { type Plan, type PlannedWeight, rowBytes, writeModel, writeRotations } from "./plan.ts";
 import { sparseWords } from "./sparse.ts";
 

@@ -1,5 +1,5 @@
 // How a model will lie in linear memory: every size is known before a byte is allocated.
-import type { EngineOptions, MemoryPlan } from "../engine/types.ts";
+
 import { CpmError } from "../errors.ts";
 import type { WeightType } from "../file/tensor.ts";
 import { FILE_TYPES, KINDS, type Kind, KV_TYPES, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
@@ -15,6 +15,7 @@ import {
   type WeightFile,
 } from "./config.ts";
 import { eachLinear } from "./layers.ts";
+import type { EngineOptions, MemoryPlan } from "./options.ts";
 import { resolveSparse, type SparseConfig, sparseWords } from "./sparse.ts";
 
 /** A weight as it will be packed; `at` is filled in when it is placed. */

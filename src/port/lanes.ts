@@ -1,7 +1,7 @@
 // Starting and ending the worker lanes of a pool, whatever a worker is called here.
 
-import type { StartedLanes } from "../engine/host.ts";
 import { CpmError } from "../errors.ts";
+import type { StartedLanes } from "../wasm/host.ts";
 import { failPool, type Lane, type LeadRequest } from "../wasm/lane.ts";
 
 /** One lane's worker. */

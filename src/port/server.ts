@@ -1,10 +1,10 @@
 // The worker's side: one engine, called by messages.
 
 import { Engine } from "../engine/engine.ts";
-import type { EngineHost } from "../engine/host.ts";
 import type { EmbedOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import { Flow } from "../flow.ts";
+import type { EngineHost } from "../wasm/host.ts";
 import type { Lane } from "../wasm/lane.ts";
 import {
   type CallName,

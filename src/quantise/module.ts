@@ -1,8 +1,9 @@
 // The quantiser's module (sources in cpp/quantise/): its boundary, a memory of its own, and the lanes that run it.
-import type { EngineHost, StartedLanes } from "../engine/host.ts";
+
 import { laneList } from "../engine/lanelist.ts";
 import { CpmError, typed } from "../errors.ts";
 import type { Kernels } from "../wasm/abi.ts";
+import type { EngineHost, StartedLanes } from "../wasm/host.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, PAGE } from "../wasm/memory.ts";
 

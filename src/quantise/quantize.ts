@@ -1,6 +1,7 @@
 // The quantiser's entrance: options checked, model and calibration opened, one run.
-import type { ModelInput } from "../engine/host.ts";
+
 import { CpmError, nearest } from "../errors.ts";
+import type { ModelInput } from "../file/kind.ts";
 import { inputKind } from "../file/kind.ts";
 import { openInput } from "../file/open.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";

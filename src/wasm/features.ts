@@ -1,10 +1,9 @@
 // Which kernel build this engine runs right. Validation is not enough: some engines accept relaxed SIMD and
 // compute wrong values (Node 20 behind its flag), so a build is taken only after its results were compared.
 import { memory64 as hasMemory64, relaxedSimd } from "wasm-feature-detect";
-import type { Artifact, EngineHost } from "../engine/host.ts";
-import type { Variant } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
 import { type Kernels, KINDS, StructWriter } from "./abi.ts";
+import type { Artifact, EngineHost, Variant } from "./host.ts";
 import { heapBase, instantiateKernels } from "./instance.ts";
 import { createMemory, PAGE } from "./memory.ts";
 import { floatResults, noise16 } from "./warm.ts";

@@ -1,10 +1,10 @@
 // How the integer kernels are spelled (enum Form of cpp/kernels/gemm.h). Every form gives the same bits; which is fastest is the
 // machine's matter: what its dot product makes of a byte tells what instruction it has, and timing decides where it is worth its time.
-import type { EngineHost } from "../engine/host.ts";
-import type { Variant } from "../engine/types.ts";
+
 import { CpmError } from "../errors.ts";
 import { FORMS, type Form, type Kernels, KINDS, type Kind, StructWriter } from "./abi.ts";
 import { type Build, computesRight, staysRight } from "./features.ts";
+import type { EngineHost, Variant } from "./host.ts";
 
 /** What has forms: kinds of weights, and attention over a cache of 8 bits. */
 type Formed = Kind | typeof CACHE;

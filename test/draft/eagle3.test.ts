@@ -1,8 +1,8 @@
 // EAGLE-3 heads as they are published for MiniCPM4.1, Llama 3 and Qwen 3, held to their definition in double precision.
 import { describe, expect, test } from "vitest";
 import { checkDraft } from "../../src/door/draft.ts";
-import type { ModelInput } from "../../src/engine/host.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { readHead } from "../../src/model/eagle.ts";
 import { readModel } from "../../src/model/read.ts";
 import { load } from "../support/engine.ts";

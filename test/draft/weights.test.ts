@@ -1,8 +1,8 @@
 // The weights of a draft head: floats as they are, or requantised to int8; GPTQ.
 import { expect, test } from "vitest";
 import { checkDraft, type EagleInput } from "../../src/door/draft.ts";
-import type { ModelInput } from "../../src/engine/host.ts";
 import type { GenerateResult } from "../../src/engine/types.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { load, variants } from "../support/engine.ts";
 import { jsonBytes, type StoredTensor, writeSafetensors } from "../support/folder.ts";
 import { gptqTensors } from "../support/gptq.ts";

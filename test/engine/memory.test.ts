@@ -2,8 +2,8 @@
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.ts";
-import type { ModelInput } from "../../src/engine/host.ts";
 import type { EngineOptions } from "../../src/engine/types.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { planModel } from "../../src/model/plan.ts";
 import { readModel } from "../../src/model/read.ts";
 import { chooseBuild } from "../../src/wasm/features.ts";

@@ -1,13 +1,13 @@
 // The two ends of a worker's port, with a pair of queues between them instead of threads.
 import { readFileSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
-import type { EngineHost } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { EngineClient } from "../../src/port/client.ts";
 import { Lanes } from "../../src/port/lanes.ts";
 import { packError, packValue, unpackError, unpackValue } from "../../src/port/messages.ts";
 import { serveEngine } from "../../src/port/server.ts";
+import type { EngineHost } from "../../src/wasm/host.ts";
 import { type Link, link } from "../support/link.ts";
 
 const wasm = (name: string) => WebAssembly.compile(readFileSync(new URL(`../../wasm/${name}.wasm`, import.meta.url)));

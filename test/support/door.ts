@@ -5,7 +5,7 @@ import { forms } from "../../src/door/forms.ts";
 import * as here from "../../src/door/here.ts";
 import type { Model } from "../../src/door/model.ts";
 import type { LoadOptions } from "../../src/door/options.ts";
-import type { ModelInput } from "../../src/engine/host.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { openInput } from "../../src/file/open.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 import { serveEngine } from "../../src/port/server.ts";

@@ -4,13 +4,14 @@ import { Worker } from "node:worker_threads";
 import { onTestFinished } from "vitest";
 import { checkDraft } from "../../src/door/draft.ts";
 import { Engine, type EngineHooks } from "../../src/engine/engine.ts";
-import type { Artifact, EngineHost, ModelInput } from "../../src/engine/host.ts";
 import type { EngineOptions, GenerateRequest, Variant } from "../../src/engine/types.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { inputKind } from "../../src/file/kind.ts";
 import { openInput } from "../../src/file/open.ts";
 import type { ModelFiles } from "../../src/file/source.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 import { type LaneWorker, startLanes } from "../../src/port/lanes.ts";
+import type { Artifact, EngineHost } from "../../src/wasm/host.ts";
 import { wasmPath } from "./bench.ts";
 
 /** The threads of the lanes started, for tests that end them. */

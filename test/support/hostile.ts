@@ -1,8 +1,8 @@
 // What loading and using an untrusted model may do: work, or fail with an error that says where, what and what to do.
 import { expect } from "vitest";
 import { Engine } from "../../src/engine/engine.ts";
-import type { ModelInput } from "../../src/engine/host.ts";
 import { CpmError } from "../../src/errors.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { Tokenizer } from "../../src/text/tokenizer.ts";
 import { defaults, filesOf, greedy, host } from "./engine.ts";
 

@@ -1,7 +1,7 @@
 // Adapters from training to inference: trained on the story model as it is packed, written in every form, loaded beside it.
 import { expect, test } from "vitest";
-import type { ModelInput } from "../../src/engine/host.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import { type MemoryOutput, memoryOutput, type OutputFolder } from "../../src/file/write/output.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 import { readModel } from "../../src/model/read.ts";

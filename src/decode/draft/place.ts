@@ -1,7 +1,8 @@
 // How a draft head will lie in linear memory: like model/plan.ts, every size is known before a byte is allocated.
-import type { EngineOptions } from "../../engine/types.ts";
+
 import type { ModelConfig } from "../../model/config.ts";
 import type { HeadFile } from "../../model/eagle.ts";
+import type { EngineOptions } from "../../model/options.ts";
 import {
   type ModelPlan,
   type PlannedWeight,

@@ -1,8 +1,6 @@
 // What the core needs from a runtime. Implementations are leaves in src/host/ that nothing else imports.
-import type { Bytes } from "../file/bytes.ts";
-import type { ModelFiles } from "../file/source.ts";
-import type { Lane } from "../wasm/lane.ts";
-import type { Lead } from "../wasm/pool.ts";
+import type { Lane } from "./lane.ts";
+import type { Lead } from "./pool.ts";
 
 export type { Lane };
 
@@ -25,6 +23,9 @@ export const ARTIFACTS = [
   "constrain",
 ] as const;
 export type Artifact = (typeof ARTIFACTS)[number];
+
+/** Kernel build: SIMD level and threading. "auto" probes results and takes the fastest that is right. */
+export type Variant = "base" | "relaxed";
 
 /** The surroundings of an engine, seen from the thread it runs in. */
 export interface EngineHost {
@@ -57,6 +58,3 @@ export interface EngineHost {
   /** Milliseconds, monotonic. */
   now(): number;
 }
-
-/** What the user may pass as a model. */
-export type ModelInput = string | URL | Blob | Bytes | Readonly<Record<string, Blob | Bytes>> | ModelFiles;
