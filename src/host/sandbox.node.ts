@@ -1,5 +1,7 @@
-// Sandboxes in Node, Deno and Bun: worker threads.
+// Sandboxes in Node and Deno: worker threads; in Bun: processes.
+import { fork } from "node:child_process";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { Sandbox } from "../data/verify/code.ts";
 import {
@@ -9,14 +11,34 @@ import {
   type WorkerAnswer,
   type WorkerSetup,
 } from "../data/verify/sandbox.ts";
-import { CpmError } from "../errors.ts";
 
-function spawn(setup: WorkerSetup): SandboxWorker {
-  // Seen in Bun 1.4: terminate() does not end a worker whose WebAssembly does not come back, so a program could not be stopped in time.
-  if (setup.language === "python" && process.versions["bun"] !== undefined)
-    throw new CpmError("unsupported", "Bun cannot stop a Python program that does not end; run Python in Node or Deno", {
-      field: "language",
-    });
+/** In a process of its own, for Bun: its terminate() does not end a thread whose WebAssembly does not come back (seen in 1.4). */
+function spawnProcess(setup: WorkerSetup): SandboxWorker {
+  const child = fork(fileURLToPath(new URL("./sandbox.node.process.js", import.meta.url)), [], {
+    // A compiled program of Bun is the command itself with this.
+    env: { BUN_BE_BUN: "1" },
+    execArgv: [],
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+  });
+  // Sandboxes keep no process alive.
+  child.unref();
+  child.send(setup);
+  return {
+    post: (job) => void child.send(job),
+    onAnswer: (handler) => void child.on("message", (answer) => handler(answer as WorkerAnswer)),
+    onDeath(handler) {
+      let why = "its process ended";
+      child.on("error", (error) => {
+        why = error.message;
+        handler(why);
+      });
+      child.on("exit", () => handler(why));
+    },
+    kill: () => child.kill("SIGKILL"),
+  };
+}
+
+function spawnThread(setup: WorkerSetup): SandboxWorker {
   const worker = new Worker(new URL("./sandbox.node.worker.js", import.meta.url), {
     workerData: setup,
     env: {},
@@ -52,6 +74,7 @@ function spawn(setup: WorkerSetup): SandboxWorker {
 
 /**
  * Opens a sandbox for programs in JavaScript (QuickJS) and Python (Pyodide), which are optional packages: `npm install
- * quickjs-emscripten pyodide`. Programs run in threads of their own, which are killed when their time is over.
+ * quickjs-emscripten pyodide`. Programs run in threads of their own, in Bun in processes, which are killed when their time is over.
  */
-export const createSandbox = (options?: SandboxOptions): Sandbox => openSandbox(spawn, options);
+export const createSandbox = (options?: SandboxOptions): Sandbox =>
+  openSandbox(process.versions["bun"] === undefined ? spawnThread : spawnProcess, options);

@@ -77,7 +77,15 @@ const families: Readonly<Record<FamilyName, Readonly<Record<string, Check>>>> = 
     kinds: list(oneOf(["extract", "summarise", "reason", "question"]), "extract, summarise, reason, question"),
     check: flag,
   },
-  tools: { ...common, distractors: whole(0), irrelevant: number(0, 1), answers: flag, calls: whole(1) },
+  tools: {
+    ...common,
+    distractors: whole(0),
+    irrelevant: number(0, 1),
+    answers: flag,
+    calls: whole(1),
+    parallel: number(0, 1),
+    turns: whole(1),
+  },
 };
 
 const top = {

@@ -84,7 +84,7 @@ export function settingsHash(
   const { count: _, ...rest } = config.families[family]!;
   return hashOf(
     JSON.stringify([
-      1,
+      2,
       config.seed ?? 0,
       config.sampling ?? {},
       rest,

@@ -114,6 +114,15 @@ Is every claim of the answer supported by the document, and is the question answ
 {{tools}}
 
 Write one request of a user that takes {{calls}} of {{targets}}. Give every value that is needed for its arguments, as people say such things. Do not name tools.`,
+    follow: `An assistant has these tools:
+
+{{tools}}
+
+This was said so far:
+
+{{conversation}}
+
+Write the next request of the same user, which goes on from there and takes {{calls}} of {{targets}}. Give every value that is needed for its arguments, as people say such things; what was said before may be pointed at. Do not name tools.`,
     other: `An assistant has these tools:
 
 {{tools}}

@@ -83,6 +83,10 @@ export interface ToolsConfig extends FamilyConfig {
   readonly answers?: boolean | undefined;
   /** Calls of one request, at most. Default 2. */
   readonly calls?: number | undefined;
+  /** Share of requests whose calls are all of one tool, with different values. Default 0.3. */
+  readonly parallel?: number | undefined;
+  /** Requests of one conversation, at most; each but the last is answered before the next. Default 1. */
+  readonly turns?: number | undefined;
 }
 
 export interface SynthConfig {

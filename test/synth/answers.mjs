@@ -79,12 +79,12 @@ function calls(body, prompt, chance) {
 }
 
 function text(prompt, chance) {
-  const targets = /Write one request of a user that takes .*? of (.+?)\. Give every value/.exec(prompt)?.[1];
-  if (targets)
-    return `Please, ${targets
-      .split(" and ")
-      .map((name) => `[[${name}]]`)
-      .join(" and ")} for ${prose(chance, 1)}`;
+  const wanted = /takes (?:one call|one call each|(\d+) calls, with different values,) of (.+?)\. Give every value/.exec(prompt);
+  if (wanted) {
+    const listed = wanted[2].split(" and ");
+    const targets = wanted[1] ? Array.from({ length: Number(wanted[1]) }, () => listed[0]) : listed;
+    return `Please, ${targets.map((name) => `[[${name}]]`).join(" and ")} for ${prose(chance, 1)}`;
+  }
   if (/What is (\d+) \+ (\d+)\?/.test(prompt) && prompt.includes("\\boxed")) {
     const [, a, b] = /What is (\d+) \+ (\d+)\?/.exec(prompt);
     const sum = Number(a) + Number(b) + (chance.next() < 0.3 ? 1 : 0);

@@ -8,6 +8,7 @@ export function startEndpoint(options?: {
   readonly latencyMs?: number;
   readonly port?: number;
   readonly trouble?: (n: number, body: unknown) => Trouble | undefined;
+  readonly complete?: (body: unknown) => object;
 }): Promise<{
   readonly url: string;
   readonly facts: {

@@ -6,9 +6,9 @@ import { fileURLToPath } from "node:url";
 import { completionOf } from "./answers.mjs";
 
 /**
- * @param {{ latencyMs?: number, port?: number, trouble?: (n: number, body: any) => undefined | { status?: number, headers?: Record<string, string>, body?: string, cut?: boolean } }} [options]
+ * @param {{ latencyMs?: number, port?: number, trouble?: (n: number, body: any) => undefined | { status?: number, headers?: Record<string, string>, body?: string, cut?: boolean }, complete?: (body: any) => object }} [options]
  */
-export async function startEndpoint({ latencyMs = 0, port = 0, trouble = () => undefined } = {}) {
+export async function startEndpoint({ latencyMs = 0, port = 0, trouble = () => undefined, complete = completionOf } = {}) {
   const facts = {
     requests: 0,
     now: 0,
@@ -28,7 +28,7 @@ export async function startEndpoint({ latencyMs = 0, port = 0, trouble = () => u
     if (found?.cut) return request.socket.destroy();
     if (found) return response.writeHead(found.status ?? 500, found.headers).end(found.body ?? '{"error":{"message":"trouble"}}');
     facts.bodies.set(text, (facts.bodies.get(text) ?? 0) + 1);
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(completionOf(body)));
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(complete(body)));
   });
   await new Promise((resolve) => server.listen(port, "127.0.0.1", resolve));
   return {

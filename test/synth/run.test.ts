@@ -1,6 +1,7 @@
 // The generator over a scripted model: the same result whatever runs at once and whenever it is cut off, budgets, overlap, refusals.
 import { describe, expect, test } from "vitest";
 import { EndpointError } from "../../src/chat/endpoint.ts";
+import { verifyToolCalls } from "../../src/data/verify/calls.ts";
 import { sampleOf } from "../../src/data/verify/samples.ts";
 import { runVerifiers, type VerifierName } from "../../src/data/verify/suite.ts";
 import { memoryJournal } from "../../src/synth/journal.ts";
@@ -113,10 +114,9 @@ test("every sample that is kept passes its verifiers again, and says where it co
           : family === "tools"
             ? []
             : ["text"];
-    // Calls are judged where they stand: results and an answer may follow them.
-    const calls = messages.findIndex(({ tool_calls: made }) => made?.length);
-    if (calls >= 0) names.push("tools", "reasoning");
-    const sample = sampleOf(calls >= 0 ? { ...record, messages: messages.slice(0, calls + 1) } : record);
+    if (messages.some(({ tool_calls: made }) => made?.length)) names.push("tools", "reasoning");
+    // As cpm verify reads a line: calls are found before their results and the answer behind them.
+    const sample = sampleOf(record);
     const verdicts = await runVerifiers(names, sample);
     for (const [name, verdict] of Object.entries(verdicts))
       expect(verdict, `${record.id} ${name}`).toEqual({ ok: true, reasons: [] });
@@ -144,6 +144,40 @@ test("tools: ids of calls are counted, not the endpoint's; irrelevant tools are 
     expect(provenance.facts).toMatchObject({ irrelevant: true });
     expect(messages).toHaveLength(2);
   }
+});
+
+test("tools: several calls of one tool with other values; conversations of several requests, each judged", async () => {
+  const tools = { count: 60, seeds: toolSeeds, samples: 4, turns: 3, parallel: 0.5 };
+  const made = await run({ config: { seed: 4, families: { tools } } });
+  const entries = await entriesOf(made, "tools");
+  const all = entries.flatMap(({ outcomes }) => outcomes.flatMap((outcome) => (outcome.kept ? [outcome.record] : [])));
+  const seen = { alike: 0, turns: [0, 0, 0, 0] };
+  for (const { messages, provenance, tools: list } of all) {
+    const requests = messages.flatMap(({ role }, i) => (role === "user" ? [i] : []));
+    const targets = provenance.facts["targets"] as readonly (string | readonly string[])[];
+    const each = (requests.length === 1 ? [targets] : targets) as readonly (readonly string[])[];
+    expect(each).toHaveLength(requests.length);
+    seen.turns[requests.length]!++;
+    const ids = messages.flatMap(({ tool_calls: calls }) => (calls ?? []).map(({ id }) => id));
+    expect(ids).toEqual(ids.map((_, i) => `call_${i}`));
+    for (const [turn, at] of requests.entries()) {
+      const { role, tool_calls: calls = [], reasoning_content: thought, content } = messages[at + 1]!;
+      expect(role).toBe("assistant");
+      expect(calls!.map((call) => call.function.name).sort()).toEqual([...each[turn]!].sort());
+      expect(`${thought ?? ""}${content ?? ""}`.length).toBeGreaterThan(9);
+      const texts = calls!.map((call) => JSON.stringify(call.function));
+      expect(new Set(texts).size).toBe(texts.length);
+      if (texts.length > 1 && new Set(each[turn]).size === 1) seen.alike++;
+      const behind = messages.slice(at + 2, requests[turn + 1] ?? messages.length).map((message) => message.role);
+      // The last request ends with its calls: answers are not asked for.
+      expect(behind).toEqual(turn === requests.length - 1 ? [] : [...calls!.map(() => "tool"), "assistant"]);
+    }
+    expect(verifyToolCalls({ messages, tools: list })).toEqual({ ok: true, reasons: [] });
+  }
+  expect(seen.alike).toBeGreaterThan(2);
+  expect(Math.min(...seen.turns.slice(1))).toBeGreaterThan(0);
+  const reasons = entries.flatMap(({ outcomes }) => outcomes.flatMap((outcome) => (outcome.kept ? [] : [outcome.reason])));
+  expect(reasons.some((reason) => reason.includes("other tools than the request was written for"))).toBe(true);
 });
 
 test("long: the document stands once, where it is said to stand, at evenly drawn places; lengths are within the limits", async () => {

@@ -4,7 +4,7 @@ import { toolSchema } from "../../constrain/tools.ts";
 import type { DialectName } from "../../text/calls/dialect.ts";
 import { dialectOf, parseCalls } from "../../text/calls/parse.ts";
 import { ToolTable } from "../../text/calls/tools.ts";
-import { lastAnswer, type PlainCall, type Sample, type Verdict, verdict } from "./types.ts";
+import { lastCaller, type PlainCall, type Sample, type Verdict, verdict, type WireCall } from "./types.ts";
 
 export interface CallOptions {
   /** How the response writes its calls, where the message has no `tool_calls`. Default "hermes-json". */
@@ -16,6 +16,8 @@ export interface CallOptions {
    * that calls a function. "auto" (default): where the tool's types are not JSON Schema's (Java's HashMap, Python's dict), never else.
    */
   readonly variables?: "auto" | boolean | undefined;
+  /** Calls of earlier turns are held to the tools as well. Default true. */
+  readonly earlier?: boolean | undefined;
   /** Arguments that a tool does not have are wrong, unless its schema allows them by `additionalProperties`. Default true. */
   readonly closed?: boolean | undefined;
 }
@@ -23,38 +25,59 @@ export interface CallOptions {
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** The calls of the sample's answer; a reason for each that cannot be read. */
-export function callsOf(sample: Sample, options: CallOptions = {}): { calls: readonly PlainCall[]; reasons: readonly string[] } {
-  const answer = lastAnswer(sample);
-  const calls: PlainCall[] = [];
-  const reasons: string[] = [];
-  const take = (name: string, given: unknown) => {
+/** Calls as messages hold them, with their arguments as values; a reason for each that cannot be read. */
+class Read {
+  readonly calls: PlainCall[] = [];
+  readonly reasons: string[] = [];
+
+  take(name: string, given: unknown): void {
     let value = given;
     try {
       if (typeof given === "string") value = JSON.parse(given.trim() === "" ? "{}" : given);
     } catch (error) {
-      return void reasons.push(`arguments of ${name}: no JSON (${(error as Error).message})`);
+      return void this.reasons.push(`arguments of ${name}: no JSON (${(error as Error).message})`);
     }
-    if (!isObject(value)) return void reasons.push(`arguments of ${name}: expected an object, found ${JSON.stringify(value)}`);
-    calls.push({ name, arguments: value });
-  };
-  if (answer?.tool_calls?.length && sample.response === undefined) {
-    for (const call of answer.tool_calls) {
+    if (!isObject(value))
+      return void this.reasons.push(`arguments of ${name}: expected an object, found ${JSON.stringify(value)}`);
+    this.calls.push({ name, arguments: value });
+  }
+
+  wire(calls: readonly WireCall[]): void {
+    for (const call of calls) {
       const name: unknown = call?.function?.name;
-      if (typeof name === "string") take(name, call.function.arguments);
-      else reasons.push(`call without a name: ${JSON.stringify(call)}`);
+      if (typeof name === "string") this.take(name, call.function.arguments);
+      else this.reasons.push(`call without a name: ${JSON.stringify(call)}`);
     }
+  }
+}
+
+/** The calls of the sample's answer; a reason for each that cannot be read. */
+export function callsOf(sample: Sample, options: CallOptions = {}): { calls: readonly PlainCall[]; reasons: readonly string[] } {
+  const answer = lastCaller(sample);
+  const read = new Read();
+  const { calls, reasons } = read;
+  if (answer?.tool_calls?.length && sample.response === undefined) {
+    read.wire(answer.tool_calls);
     return { calls, reasons };
   }
   const text = sample.response ?? answer?.content ?? "";
   const dialect = options.dialect ?? "hermes-json";
   const parsed = parseCalls(text, { dialect, tools: sample.tools ?? [] });
-  for (const call of parsed.calls) take(call.name, call.arguments);
+  for (const call of parsed.calls) read.take(call.name, call.arguments);
   // A block that was begun and could not be read is a call that failed.
   const marked = dialectOf(dialect).openers.filter((opener) => opener.length > 1);
   if (marked.some((opener) => parsed.content?.includes(opener)))
     reasons.push(`call that cannot be read (${parsed.problems[0] ?? "its block is not closed"})`);
   return { calls, reasons };
+}
+
+/** Calls of earlier messages, as far as these hold them beside their text. */
+function earlierCalls(sample: Sample): { calls: readonly PlainCall[]; reasons: readonly string[] } {
+  const read = new Read();
+  const judged = sample.response === undefined ? lastCaller(sample) : undefined;
+  for (const message of sample.messages ?? [])
+    if (message !== judged && message.role === "assistant" && Array.isArray(message.tool_calls)) read.wire(message.tool_calls);
+  return read;
 }
 
 /** JSON values, equal whatever the order of members. */
@@ -140,7 +163,8 @@ const isReference = (value: unknown, context: string): boolean =>
 
 /**
  * Are the calls of the answer such that the tools would take them: a name in `tools`, arguments that hold to its JSON Schema, all that
- * are required, none that it does not have? With `expected_calls`: are they exactly these, in any order? Type names of Java, JavaScript
+ * are required, none that it does not have? Calls of earlier turns are held to the same. With `expected_calls`: are those of the answer
+ * exactly these, in any order? Type names of Java, JavaScript
  * and Python in schemas count as the JSON Schema types that they mean.
  * @throws CpmError "bad-option" for tools that are none
  */
@@ -153,7 +177,9 @@ export function verifyToolCalls(sample: Sample, options: CallOptions = {}): Verd
     reasons.push("no call, where one is wanted");
   const users = sample.messages?.filter(({ role }) => role !== "assistant").map(({ content }) => content ?? "") ?? [];
   const context = [sample.prompt ?? "", ...users, JSON.stringify(sample.tools ?? [])].join("\n");
-  for (const { name, arguments: given } of calls) {
+  const earlier = options.earlier === false ? { calls: [], reasons: [] } : earlierCalls(sample);
+  reasons.push(...earlier.reasons);
+  for (const { name, arguments: given } of [...earlier.calls, ...calls]) {
     if (!tools.has(name)) {
       reasons.push(`tool ${JSON.stringify(name)} is not in the list`);
       continue;

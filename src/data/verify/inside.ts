@@ -13,7 +13,7 @@ import type { WorkerAnswer, WorkerSetup } from "./sandbox.ts";
 
 /** Loads the interpreter, takes away what programs need not have, and answers jobs. */
 export async function runInside(
-  { language, limits }: WorkerSetup,
+  { language, limits, pyodide: folder }: WorkerSetup,
   answer: (message: WorkerAnswer) => void,
   onJob: (handler: (job: SandboxJob) => void) => void,
 ): Promise<void> {
@@ -21,8 +21,13 @@ export async function runInside(
   try {
     if (language === "python") {
       limitMemories(limits.memoryBytes);
-      const { loadPyodide } = (await import("pyodide")) as unknown as { loadPyodide(options: object): Promise<Pyodide> };
+      const loaded: unknown =
+        folder === undefined
+          ? await import("pyodide")
+          : await import(/* @vite-ignore */ /* webpackIgnore: true */ new URL("pyodide.mjs", folder).href);
+      const { loadPyodide } = loaded as { loadPyodide(options: object): Promise<Pyodide> };
       const pyodide = await loadPyodide({
+        ...(folder === undefined ? {} : { indexURL: folder }),
         env: { HOME: "/home/user" },
         jsglobals: Object.create(null) as object,
         fullStdLib: false,

@@ -200,13 +200,20 @@ export function disarm(): void {
     ),
     ..."postMessage onmessage self global Buffer".split(" "),
   ];
-  for (const name of gone) {
-    try {
-      Object.defineProperty(scope, name, { value: undefined, configurable: false, writable: false });
-    } catch {
-      // Of another realm's making; it is not there, or it does no harm.
+  // Names of a worker's scope stand in it, or in what it inherits from.
+  for (
+    let place: object | null = scope;
+    place && place !== Object.prototype;
+    place = Object.getPrototypeOf(place) as object | null
+  )
+    for (const name of gone) {
+      try {
+        if (place === scope || Object.hasOwn(place, name))
+          Object.defineProperty(place, name, { value: undefined, configurable: false, writable: false });
+      } catch {
+        // Of another realm's making; it is not there, or it does no harm.
+      }
     }
-  }
   const refuse = function refuse(): never {
     throw new Error("code from texts is not allowed here");
   };

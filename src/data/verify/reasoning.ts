@@ -2,7 +2,7 @@
 import { dialectOf, parseCalls } from "../../text/calls/parse.ts";
 import { Thoughts } from "../../text/calls/thoughts.ts";
 import type { CallOptions } from "./calls.ts";
-import { lastAnswer, type Sample, type Verdict, verdict } from "./types.ts";
+import { lastCaller, type Sample, type Verdict, verdict } from "./types.ts";
 
 export interface ReasoningOptions extends Pick<CallOptions, "dialect"> {
   /** Characters of reasoning, at least, white space apart. Default 10. */
@@ -32,7 +32,7 @@ function before(text: string, { dialect: name = "hermes-json" }: ReasoningOption
  */
 export function verifyReasoning(sample: Sample, options: ReasoningOptions = {}): Verdict {
   const { least = 10, plain = true } = options;
-  const answer = lastAnswer(sample);
+  const answer = lastCaller(sample);
   const text = sample.response ?? answer?.content ?? "";
   const { thought, unclosed, said, answer: rest } = before(text, options);
   const wire = sample.response === undefined ? (answer?.tool_calls?.length ?? 0) : 0;

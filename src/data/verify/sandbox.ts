@@ -7,6 +7,8 @@ import type { InterpreterLimits } from "./interpreters.ts";
 export interface WorkerSetup {
   readonly language: SandboxLanguage;
   readonly limits: InterpreterLimits;
+  /** Where Pyodide's files lie, as an address that ends in "/". Default: as the package is found. */
+  readonly pyodide?: string | undefined;
 }
 
 export type WorkerAnswer =
@@ -30,6 +32,11 @@ export interface SandboxOptions extends SandboxLimits {
    * modules as they were; a program that is set on it could still leave something behind.
    */
   readonly fresh?: boolean | undefined;
+  /**
+   * Address of the folder with the files of the package pyodide (an absolute URL, or in a page one relative to it). In pages Python needs
+   * it: Pyodide fetches its files by itself, and bundlers do not see them. Default: the package as it is installed.
+   */
+  readonly pyodide?: string | undefined;
   /** Programs that run at once, each in a worker of its own. Default 1. */
   readonly parallel?: number | undefined;
 }
@@ -55,6 +62,7 @@ const limitsOf = (language: SandboxLanguage, options: SandboxOptions): Interpret
 /** A sandbox over workers that `spawn` starts. */
 export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, options: SandboxOptions = {}): Sandbox {
   const most = options.parallel ?? 1;
+  const folder = folderOf(options.pyodide);
   const idle: Live[] = [];
   const all = new Set<Live>();
   const waiting: (() => void)[] = [];
@@ -67,7 +75,7 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
   };
 
   const start = (language: SandboxLanguage): Live => {
-    const worker = spawn({ language, limits: limitsOf(language, options) });
+    const worker = spawn({ language, limits: limitsOf(language, options), pyodide: folder });
     const { promise, resolve, reject } = withResolvers();
     const live: Live = { worker, language, ready: promise, settle: undefined, dead: false };
     promise.catch(() => {});
@@ -80,8 +88,9 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
       clearTimeout(timer);
       if (answer.type === "ready") return resolve();
       const name = language === "python" ? "pyodide" : "quickjs-emscripten";
+      const inPage = "document" in globalThis && language === "python" ? ", and give its files' address as pyodide" : "";
       reject(
-        new CpmError("unsupported", `${name} is needed to run ${language} (${answer.error}): npm install ${name}`, {
+        new CpmError("unsupported", `${name} is needed to run ${language} (${answer.error}): npm install ${name}${inPage}`, {
           field: name,
         }),
       );
@@ -154,6 +163,22 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
       idle.length = 0;
     },
   };
+}
+
+/** An absolute address that ends in "/". @throws CpmError "bad-option" for what is none */
+function folderOf(given: string | undefined): string | undefined {
+  if (given === undefined) return undefined;
+  const page = (globalThis as { location?: { href?: string } }).location?.href;
+  try {
+    return new URL(given.endsWith("/") ? given : `${given}/`, page).href;
+  } catch (cause) {
+    throw new CpmError(
+      "bad-option",
+      `pyodide: expected the address of a folder, found ${JSON.stringify(given)}`,
+      { field: "pyodide" },
+      { cause },
+    );
+  }
 }
 
 function withResolvers(): { promise: Promise<void>; resolve: () => void; reject: (error: Error) => void } {

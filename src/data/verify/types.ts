@@ -60,5 +60,17 @@ export const verdict = (reasons: readonly string[]): Verdict => ({ ok: reasons.l
 export const lastAnswer = ({ messages }: Sample): ChatMessage | undefined =>
   messages?.findLast(({ role }) => role === "assistant");
 
+/**
+ * The message whose calls are judged: the assistant's last one. Where that only answers behind the results of its own calls, the one that
+ * made them.
+ */
+export function lastCaller({ messages = [] }: Sample): ChatMessage | undefined {
+  const turn = messages.slice(messages.findLastIndex(({ role }) => role === "user") + 1);
+  const last = turn.at(-1);
+  const answers = last?.role === "assistant" && !last.tool_calls?.length && turn.at(-2)?.role === "tool";
+  const caller = answers ? turn.findLast(({ role, tool_calls: calls }) => role === "assistant" && calls?.length) : undefined;
+  return caller ?? messages.findLast(({ role }) => role === "assistant");
+}
+
 /** The text that is judged. */
 export const responseOf = (sample: Sample): string => sample.response ?? lastAnswer(sample)?.content ?? "";

@@ -188,3 +188,36 @@ test("reasoning before the call", () => {
   expect(verifyReasoning({ tools, messages: [{ ...message, reasoning_content: "The time is asked for." }] }).ok).toBe(true);
   expect(verifyReasoning({ tools, messages: [{ ...message, content: "I look at the clock now." }] }).ok).toBe(true);
 });
+
+test("calls are found before their results and the answer behind them; those of earlier turns are held to the tools as well", () => {
+  const tool = (name: string) => ({
+    type: "function" as const,
+    function: { name, parameters: { type: "object", properties: { n: { type: "integer" } }, required: ["n"] } },
+  });
+  const user = { role: "user", content: "x" };
+  const made = (name: string, given: string) => ({
+    role: "assistant",
+    content: null,
+    reasoning_content: "It takes this tool for it.",
+    tool_calls: [{ id: "c", type: "function", function: { name, arguments: given } }],
+  });
+  const result = { role: "tool", tool_call_id: "c", content: "{}" };
+  const said = { role: "assistant", content: "That is done." };
+  const tools = [tool("f"), tool("g")];
+  const good = [user, made("f", '{"n":1}'), result, said];
+  expect(verifyToolCalls({ tools, messages: good })).toEqual({ ok: true, reasons: [] });
+  expect(verifyReasoning({ tools, messages: good })).toEqual({ ok: true, reasons: [] });
+  const expected = [{ name: "f", arguments: { n: 1 } }];
+  expect(verifyToolCalls({ tools, messages: good, expected_calls: expected }).ok).toBe(true);
+  expect(verifyToolCalls({ tools, messages: [user, made("f", '{"n":2}'), result, said], expected_calls: expected }).ok).toBe(
+    false,
+  );
+  // Of two steps in a turn the last one is judged, the one before is held to its schema.
+  const steps = [user, made("g", '{"n":5}'), result, made("f", '{"n":1}')];
+  expect(verifyToolCalls({ tools, messages: steps, expected_calls: expected }).ok).toBe(true);
+  const two = [user, made("g", '{"n":"5"}'), result, said, user, made("f", '{"n":1}'), result, said];
+  expect(verifyToolCalls({ tools, messages: two }).reasons).toEqual([expect.stringMatching(/^arguments of g: n: /)]);
+  expect(verifyToolCalls({ tools, messages: two }, { earlier: false }).ok).toBe(true);
+  // An answer to a later request makes no call, whatever was called before.
+  expect(verifyToolCalls({ tools, messages: [...good, user, said] }).reasons).toEqual(["no call, where one is wanted"]);
+});
