@@ -32,7 +32,7 @@ function spawnProcess(setup: WorkerSetup): SandboxWorker {
         why = error.message;
         handler(why);
       });
-      child.on("exit", () => handler(why));
+      child.on("exit", (code, signal) => handler(signal === null ? `${why} with status ${code}` : `${why} by ${signal}`));
     },
     kill: () => child.kill("SIGKILL"),
   };

@@ -11,9 +11,18 @@ import {
 } from "./interpreters.ts";
 import type { WorkerAnswer, WorkerSetup } from "./sandbox.ts";
 
+/** How a runtime finds the interpreters. */
+export interface Interpreters {
+  /** The module quickjs-emscripten, or one that exports its getQuickJS. */
+  quickjs(): Promise<unknown>;
+  /** The module pyodide, and where its files lie, if it does not see that itself. */
+  pyodide(): Promise<{ readonly module: unknown; readonly indexURL?: string | undefined }>;
+}
+
 /** Loads the interpreter, takes away what programs need not have, and answers jobs. */
 export async function runInside(
-  { language, limits, pyodide: folder }: WorkerSetup,
+  { language, limits }: WorkerSetup,
+  interpreters: Interpreters,
   answer: (message: WorkerAnswer) => void,
   onJob: (handler: (job: SandboxJob) => void) => void,
 ): Promise<void> {
@@ -21,24 +30,20 @@ export async function runInside(
   try {
     if (language === "python") {
       limitMemories(limits.memoryBytes);
-      const loaded: unknown =
-        folder === undefined
-          ? await import("pyodide")
-          : await import(/* @vite-ignore */ /* webpackIgnore: true */ new URL("pyodide.mjs", folder).href);
-      const { loadPyodide } = loaded as { loadPyodide(options: object): Promise<Pyodide> };
+      const { module, indexURL } = await interpreters.pyodide();
+      const { loadPyodide } = module as { loadPyodide(options: object): Promise<Pyodide> };
       const pyodide = await loadPyodide({
-        ...(folder === undefined ? {} : { indexURL: folder }),
+        ...(indexURL === undefined ? {} : { indexURL }),
         env: { HOME: "/home/user" },
         jsglobals: Object.create(null) as object,
         fullStdLib: false,
       });
       interpreter = pythonInterpreter(pyodide, limits);
-      disarm();
     } else {
-      const { getQuickJS } = (await import("quickjs-emscripten")) as unknown as { getQuickJS(): Promise<QuickJs> };
+      const { getQuickJS } = (await interpreters.quickjs()) as { getQuickJS(): Promise<QuickJs> };
       interpreter = quickJsInterpreter(await getQuickJS(), limits);
-      disarm();
     }
+    disarm();
   } catch (error) {
     return answer({ type: "missing", error: (error as Error).message });
   }

@@ -7,7 +7,8 @@ import type { InterpreterLimits } from "./interpreters.ts";
 export interface WorkerSetup {
   readonly language: SandboxLanguage;
   readonly limits: InterpreterLimits;
-  /** Where Pyodide's files lie, as an address that ends in "/". Default: as the package is found. */
+  /** Where the interpreters lie, as absolute addresses; absent: as packages are found. */
+  readonly quickjs?: string | undefined;
   readonly pyodide?: string | undefined;
 }
 
@@ -33,9 +34,11 @@ export interface SandboxOptions extends SandboxLimits {
    */
   readonly fresh?: boolean | undefined;
   /**
-   * Address of the folder with the files of the package pyodide (an absolute URL, or in a page one relative to it). In pages Python needs
-   * it: Pyodide fetches its files by itself, and bundlers do not see them. Default: the package as it is installed.
+   * Pages need it for JavaScript: the address of a module that exports getQuickJS, the package quickjs-emscripten as one file. Workers of
+   * pages have no packages, and bundlers do not put optional ones into them. Elsewhere the package is taken as it is installed.
    */
+  readonly quickjs?: string | undefined;
+  /** Pages need it for Python: the address of a folder with the files of the package pyodide. Elsewhere the package as it is installed. */
   readonly pyodide?: string | undefined;
   /** Programs that run at once, each in a worker of its own. Default 1. */
   readonly parallel?: number | undefined;
@@ -62,7 +65,8 @@ const limitsOf = (language: SandboxLanguage, options: SandboxOptions): Interpret
 /** A sandbox over workers that `spawn` starts. */
 export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, options: SandboxOptions = {}): Sandbox {
   const most = options.parallel ?? 1;
-  const folder = folderOf(options.pyodide);
+  const quickjs = addressOf("quickjs", options.quickjs);
+  const pyodide = addressOf("pyodide", options.pyodide);
   const idle: Live[] = [];
   const all = new Set<Live>();
   const waiting: (() => void)[] = [];
@@ -75,7 +79,7 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
   };
 
   const start = (language: SandboxLanguage): Live => {
-    const worker = spawn({ language, limits: limitsOf(language, options), pyodide: folder });
+    const worker = spawn({ language, limits: limitsOf(language, options), quickjs, pyodide });
     const { promise, resolve, reject } = withResolvers();
     const live: Live = { worker, language, ready: promise, settle: undefined, dead: false };
     promise.catch(() => {});
@@ -88,12 +92,9 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
       clearTimeout(timer);
       if (answer.type === "ready") return resolve();
       const name = language === "python" ? "pyodide" : "quickjs-emscripten";
-      const inPage = "document" in globalThis && language === "python" ? ", and give its files' address as pyodide" : "";
-      reject(
-        new CpmError("unsupported", `${name} is needed to run ${language} (${answer.error}): npm install ${name}${inPage}`, {
-          field: name,
-        }),
-      );
+      const wanted = `${name} is needed to run ${language} (${answer.error}): npm install ${name}`;
+      const where = "document" in globalThis ? `, and give its address as ${language === "python" ? "pyodide" : "quickjs"}` : "";
+      reject(new CpmError("unsupported", wanted + where, { field: name }));
     });
     worker.onDeath((why) => {
       clearTimeout(timer);
@@ -165,19 +166,14 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
   };
 }
 
-/** An absolute address that ends in "/". @throws CpmError "bad-option" for what is none */
-function folderOf(given: string | undefined): string | undefined {
+/** An absolute address; a folder's ends in "/". @throws CpmError "bad-option" for what is none */
+function addressOf(field: "quickjs" | "pyodide", given: string | undefined): string | undefined {
   if (given === undefined) return undefined;
   const page = (globalThis as { location?: { href?: string } }).location?.href;
   try {
-    return new URL(given.endsWith("/") ? given : `${given}/`, page).href;
+    return new URL(field === "pyodide" && !given.endsWith("/") ? `${given}/` : given, page).href;
   } catch (cause) {
-    throw new CpmError(
-      "bad-option",
-      `pyodide: expected the address of a folder, found ${JSON.stringify(given)}`,
-      { field: "pyodide" },
-      { cause },
-    );
+    throw new CpmError("bad-option", `${field}: expected an address, found ${JSON.stringify(given)}`, { field }, { cause });
   }
 }
 
