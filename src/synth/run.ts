@@ -173,6 +173,8 @@ class Run {
   readonly #shops = new Map<FamilyName, Workshop>();
   readonly #works = new Map<FamilyName, Work>();
   readonly #orders = new Map<string, readonly number[]>();
+  /** Of the items on their way. Each listens to its own: what all listen to would be taken for a leak. */
+  readonly #controls = new Set<AbortController>();
   #next = 0;
   /** Tokens of done items before `#next`. */
   #spent = 0;
@@ -215,6 +217,10 @@ class Run {
       if (tokens !== undefined) this.#done++;
     }
     this.#show();
+    const stop = () => {
+      for (const control of this.#controls) control.abort(this.#signal.reason);
+    };
+    this.#signal.addEventListener("abort", stop, { once: true });
     const lanes = Array.from({ length: config.concurrency ?? DEFAULT_CONCURRENCY }, () => this.#lane());
     await Promise.all(lanes);
     this.#options.signal?.throwIfAborted();
@@ -300,12 +306,17 @@ class Run {
     const shop = this.#shops.get(family)!;
     const seeds = this.#options.config.families[family]!.seeds;
     const place = seeds === undefined ? -1 : this.#seedOf(family, seeds, number);
-    const item = new Item(shop, number, seeds === undefined ? undefined : { record: seeds[place]!, place });
+    const control = new AbortController();
+    const source = seeds === undefined ? undefined : { record: seeds[place]!, place };
+    const item = new Item({ ...shop, signal: control.signal }, number, source);
+    this.#controls.add(control);
     try {
       await this.#works.get(family)!(item, place);
     } catch (error) {
       if (!(error instanceof Dropped)) throw error;
       item.drop(0, error.message, error.text);
+    } finally {
+      this.#controls.delete(control);
     }
     return item.entry();
   }

@@ -23,7 +23,7 @@ mkdirSync(folder, { recursive: true });
 /** The set, the training, the tests. */
 const size = short
   ? { items: 240, turns: 1, updates: 60, rows: 6, length: 192, tests: 30 }
-  : { items: 1600, turns: 2, updates: 260, rows: 2, length: 384, tests: 60 };
+  : { items: 700, turns: 1, updates: 180, rows: 6, length: 192, tests: 50 };
 /** Half of the tools: the base is small, and training takes the time of a machine without a GPU. */
 const shown = ["set_light", "move_door", "buy", "weather"];
 
@@ -225,7 +225,7 @@ async function train(base, set) {
     updates: size.updates,
     seed: 3,
     optimiser: { kind: "muon", weightDecay: 0.01 },
-    schedule: { kind: "1-sqrt", peak: 0.02, warmup: 8, stableEnd: Math.round(0.6 * size.updates) },
+    schedule: { kind: "1-sqrt", peak: 0.015, warmup: 8, stableEnd: Math.round(0.6 * size.updates) },
     evaluate: { every: size.updates, rows: 16 },
     checkpoint: { every: 25 },
   };

@@ -1,6 +1,8 @@
 // The generator over a scripted model: the same result whatever runs at once and whenever it is cut off, budgets, overlap, refusals.
+import process from "node:process";
 import { describe, expect, test } from "vitest";
 import { EndpointError } from "../../src/chat/endpoint.ts";
+import type { ChatModel } from "../../src/chat/model.ts";
 import { verifyToolCalls } from "../../src/data/verify/calls.ts";
 import { sampleOf } from "../../src/data/verify/samples.ts";
 import { runVerifiers, type VerifierName } from "../../src/data/verify/suite.ts";
@@ -58,6 +60,27 @@ test("shards are the whole, each item once", async () => {
     const together = parts.flatMap((part) => part[i]!).sort((a, b) => a.item - b.item);
     expect(together).toEqual(whole[i]);
   }
+});
+
+test("many at once do not listen to one signal: Node would take it for a leak", async () => {
+  const warned: string[] = [];
+  const hear = (warning: Error) => void warned.push(warning.name);
+  process.on("warning", hear);
+  const listening: ChatModel = {
+    chat(messages, options) {
+      const heard = () => {};
+      options?.signal?.addEventListener("abort", heard, { once: true });
+      const made = inner.chat(messages, options);
+      void Promise.resolve(made).finally(() => options?.signal?.removeEventListener("abort", heard));
+      return made;
+    },
+  };
+  const inner = scripted(() => new Promise((resolve) => setTimeout(resolve)));
+  await run({ config: { ...config, concurrency: 32 }, model: listening });
+  await new Promise((resolve) => setTimeout(resolve));
+  process.off("warning", hear);
+  expect(inner.facts.most).toBeGreaterThan(20);
+  expect(warned).toEqual([]);
 });
 
 test("two at once take half the rounds that one takes, four a quarter", async () => {
@@ -172,7 +195,7 @@ test("tools: several calls of one tool with other values; conversations of sever
       // The last request ends with its calls: answers are not asked for.
       expect(behind).toEqual(turn === requests.length - 1 ? [] : [...calls!.map(() => "tool"), "assistant"]);
     }
-    expect(verifyToolCalls({ messages, tools: list })).toEqual({ ok: true, reasons: [] });
+    expect(verifyToolCalls({ messages, tools: list! as readonly ToolDefinition[] })).toEqual({ ok: true, reasons: [] });
   }
   expect(seen.alike).toBeGreaterThan(2);
   expect(Math.min(...seen.turns.slice(1))).toBeGreaterThan(0);

@@ -8,6 +8,7 @@ import {
   pythonInterpreter,
   type QuickJs,
   quickJsInterpreter,
+  refuseSockets,
 } from "./interpreters.ts";
 import type { WorkerAnswer, WorkerSetup } from "./sandbox.ts";
 
@@ -30,6 +31,7 @@ export async function runInside(
   try {
     if (language === "python") {
       limitMemories(limits.memoryBytes);
+      refuseSockets();
       const { module, indexURL } = await interpreters.pyodide();
       const { loadPyodide } = module as { loadPyodide(options: object): Promise<Pyodide> };
       const pyodide = await loadPyodide({

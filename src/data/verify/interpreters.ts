@@ -238,3 +238,37 @@ export function limitMemories(bytes: number): void {
     return grow.call(this, pages);
   };
 }
+
+/** "Permission denied", as WebAssembly's C library numbers it. */
+const DENIED = -2;
+
+/**
+ * From here on programs get no sockets: calls of the system that make or use them are refused, whatever stands behind them. Emscripten
+ * makes WebSockets of sockets, in Node and Bun by the package ws, which Bun always has. Call before an interpreter is loaded.
+ */
+export function refuseSockets(): void {
+  const refuse = (imports?: WebAssembly.Imports): WebAssembly.Imports | undefined => {
+    for (const functions of Object.values(imports ?? {}))
+      for (const name of "socket connect bind listen accept4 sendto recvfrom sendmsg recvmsg getsockname getpeername".split(
+        " ",
+      )) {
+        const full = `__syscall_${name}`;
+        if (Object.hasOwn(functions, full)) functions[full] = () => DENIED;
+      }
+    return imports;
+  };
+  const { instantiate, instantiateStreaming } = WebAssembly;
+  const { Instance } = WebAssembly;
+  Object.assign(WebAssembly, {
+    instantiate: (source: BufferSource, imports?: WebAssembly.Imports) => instantiate(source, refuse(imports)),
+    ...(instantiateStreaming
+      ? {
+          instantiateStreaming: (source: Response, imports?: WebAssembly.Imports) =>
+            instantiateStreaming(source, refuse(imports)),
+        }
+      : {}),
+    Instance: new Proxy(Instance, {
+      construct: (target, [module, imports]) => new target(module as WebAssembly.Module, refuse(imports as WebAssembly.Imports)),
+    }),
+  });
+}

@@ -107,11 +107,27 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
     return live;
   };
 
+  /** A worker that is ready. One that ended while it began is no program's fault: twice another is tried. */
+  const started = async (language: SandboxLanguage): Promise<Live> => {
+    for (let left = 2; ; left--) {
+      const live = start(language);
+      try {
+        await live.ready;
+        return live;
+      } catch (error) {
+        await end(live);
+        if (left === 0 || closed || !(error instanceof CpmError && error.code === "io")) throw error;
+      }
+    }
+  };
+
   const execute = async (job: SandboxJob, signal: AbortSignal | undefined): Promise<SandboxResult> => {
     const at = idle.findIndex(({ language, dead }) => language === job.language && !dead);
-    const live = at >= 0 ? idle.splice(at, 1)[0]! : start(job.language);
-    await live.ready;
-    signal?.throwIfAborted();
+    const live = at >= 0 ? idle.splice(at, 1)[0]! : await started(job.language);
+    if (signal?.aborted) {
+      idle.push(live);
+      throw signal.reason as Error;
+    }
     const { timeMs } = limitsOf(job.language, options);
     const result = await new Promise<SandboxResult>((resolve, reject) => {
       const stop = () => {
