@@ -10,6 +10,7 @@ import { memoryJournal } from "../../src/synth/journal.ts";
 import { emptyReport, settled, synthPage, synthPicture } from "../../src/synth/report.ts";
 import { type SynthOptions, synthesise } from "../../src/synth/run.ts";
 import { familyNames, type SynthConfig, type SynthRecord } from "../../src/synth/types.ts";
+import type { ToolDefinition } from "../../src/text/calls/tools.ts";
 import { door } from "../data/rig.ts";
 import { config, entriesOf, scripted, sums, toolSeeds } from "./rig.ts";
 
