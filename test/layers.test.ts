@@ -1,5 +1,5 @@
 // The order of the house: a file uses only what stands above its folder, and only hosts know a runtime.
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -142,6 +142,26 @@ test("C++ includes only what stands above it", () => {
       .map((to) => `cpp/${from} includes ${to}`);
   });
   expect(wrong).toEqual([]);
+});
+
+test("ARCHITECTURE.md has a row for every kernel, and its paths and definitions are there", () => {
+  const root = fileURLToPath(new URL("../", import.meta.url));
+  const page = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
+  const table = /\n## Kernels by one word\n([\s\S]*?)\n## /.exec(page)![1]!;
+  for (const folder of ["kernels", "model", "grad", "train", "quantise"])
+    for (const name of readdirSync(join(root, "cpp", folder))) {
+      if (!name.endsWith(".cpp") || name === "exports.cpp") continue;
+      expect(table, `cpp/${folder}/${name}`).toMatch(new RegExp(`\\b${name.replace(/(_wide)?\.cpp$/, "")}\\b`));
+    }
+  const sources = readdirSync(join(root, "cpp"), { recursive: true, encoding: "utf8" })
+    .filter((name) => /\.(cpp|h)$/.test(name) && !name.startsWith("node_modules"))
+    .map((name) => readFileSync(join(root, "cpp", name), "utf8"))
+    .join("\n");
+  for (const [, quoted] of table.matchAll(/`([^` ]+)[^`]*`/g)) {
+    if (/^(test|bench)\//.test(quoted!)) expect(existsSync(join(root, quoted!)), quoted).toBe(true);
+    const definition = /_ref$/.test(quoted!) && !/^WORD/.test(quoted!);
+    if (definition) expect(new RegExp(`\\b${quoted!.replace("*", "\\w+")}\\(`).test(sources), quoted).toBe(true);
+  }
 });
 
 test("wasm/ was built from the sources beside it", () => {
