@@ -147,7 +147,7 @@ export class Toolbox {
 
   /** A name of letters that every format and API takes; in Python's formats "-" is a minus. */
   #spelt(name: string): string {
-    const python = this.#format === "minicpm4-python" || this.#format === "pythonic-list";
+    const python = ["minicpm4-python", "pythonic-list", "olmo3-python"].includes(this.#format ?? "");
     const spelt = name.replace(python ? /[^A-Za-z0-9_]/g : /[^A-Za-z0-9_-]/g, "_").slice(0, LONGEST_NAME);
     return /^[A-Za-z_]/.test(spelt) ? spelt : `_${spelt}`.slice(0, LONGEST_NAME);
   }

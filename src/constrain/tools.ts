@@ -67,7 +67,9 @@ function argumentsSchema(tool: Tool): Record<string, unknown> {
   return { additionalProperties: false, ...schema, type: "object" };
 }
 
-const PYTHON_WORDS = { true: "True", false: "False", null: "None" } as const;
+type Words = Readonly<Record<"true" | "false" | "null", string>>;
+const PYTHON_WORDS: Words = { true: "True", false: "False", null: "None" };
+const JSON_WORDS: Words = { true: "true", false: "false", null: "null" };
 const identifier = /^[\p{L}_][\p{L}\p{N}_-]*$/u;
 
 /** An argument of a tool, in the order of its schema. */
@@ -160,11 +162,11 @@ function sequence(members: readonly { readonly part: Part; readonly required: bo
 
 const gap = optional(literal(" "));
 
-/** `f(a=1, b="x")`. @throws CpmError "unsupported" for names that Python cannot spell */
-function pythonCallPart(writer: Writer, tool: Tool): Part {
+/** `f(a=1, b="x")`; `words`: how it spells true, false and null. @throws CpmError "unsupported" for names that Python cannot spell */
+function pythonCallPart(writer: Writer, tool: Tool, words = PYTHON_WORDS): Part {
   if (!/^[\p{L}_][\p{L}\p{N}_]*(?:[-.][\p{L}\p{N}_]+)*$/u.test(tool.name)) throw unspeakable(tool.name);
   const { reader, members } = writer.members(tool);
-  const emitter = new Emitter(reader, "single", PYTHON_WORDS);
+  const emitter = new Emitter(reader, "single", words);
   const parts = members.map(({ name, required, lazy }) => {
     if (!identifier.test(name)) throw unspeakable(name);
     return { required, part: seq(literal(`${name}=`), emitter.value(lazy, `/${tool.name}/${name}`)) };
@@ -291,6 +293,14 @@ function blockOf(writer: Writer, dialect: DialectName, tools: readonly Tool[], p
         openers: ["<|tool_call_start|>"],
         calls: seq(writer.mark("<|tool_call_start|>"), calls, writer.mark("<|tool_call_end|>")),
       };
+    }
+    case "olmo3-python": {
+      const lines = several(
+        one((tool) => pythonCallPart(writer, tool, JSON_WORDS)),
+        literal("\n"),
+        parallel,
+      );
+      return { openers: ["<function_calls>"], calls: seq(writer.mark("<function_calls>"), lines, writer.mark("</function_calls>")) };
     }
     case "hermes-json": {
       const part = seq(

@@ -1,17 +1,30 @@
 // Checks every model of a folder made as ../shared/golden/families was: logits and greedy continuations of a float64 evaluation.
 //   node test/model/families.mjs DIR [NAME,NAME...]
 // Each case is DIR/NAME.json with DIR/NAME/ (config.json, config-published.json, model.safetensors) and, where there is one,
-// DIR/NAME.gguf. Prints a line a case, and "N passed, N failed" at the end.
+// DIR/NAME.gguf. Each is also rounded to Q8_0 and Q4_0, as far as its rows are whole blocks of 32, where GGUF has words for it.
+// Prints a line a case, and "N passed, N failed" at the end.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { evaluate, roundedInputs, roundedWeights, safetensors } from "./definition.mjs";
 
 const dist = new URL("../../dist/", import.meta.url);
 const { Engine } = await import(new URL("engine/engine.js", dist));
 const { pathFiles } = await import(new URL("host/node.files.js", dist));
+const { memoryDestination, quantize } = await import(new URL("host/quantise.node.js", dist));
+const { memoryFiles } = await import(new URL("file/bytes.js", dist));
 
 /** KL(expected || ours) at every listed position, at most. */
 const MOST = 1e-6;
+/**
+ * What 8 bits of inputs may cost a rounded form, on average over the positions: KL(its weights in float || ours). A model that they cost
+ * more by their definition (each block of 32 inputs rounded to 8 bits: llama.cpp's, too) may lose more: an input at the edge of two codes
+ * may be rounded the other way, and what follows is another draw of the same noise.
+ */
+const MOST_LOST = 2e-3;
+const OTHER_DRAW = 2;
+/** And how far it may be from that definition, as a share of what the definition costs. Without such an input the two agree to 1e-12. */
+const MOST_OFF = 1;
 const wasm = (name) => fileURLToPath(new URL(`../../wasm/${name}.wasm`, import.meta.url));
 const modules = new Map();
 const host = {
@@ -45,12 +58,16 @@ const bytesFile = (name, bytes) => ({
 async function folderFiles(folder, config) {
   const files = await pathFiles(folder);
   const { vocab_size } = JSON.parse(readFileSync(join(folder, config), "utf8"));
-  const letters = Array.from({ length: Math.min(vocab_size - 3, 94) }, (_, i) => String.fromCharCode(33 + i));
-  const vocab = Object.fromEntries(["<unk>", "<s>", "</s>", ...letters].map((piece, i) => [piece, i]));
+  // As GPT-2 writes bytes: the printable ones as they are.
+  const printable = (byte) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+  let beyond = 256;
+  const letters = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : beyond++));
+  const pieces = ["<unk>", "<s>", "</s>", ...letters].slice(0, vocab_size);
+  const vocab = Object.fromEntries(pieces.map((piece, i) => [piece, i]));
   const tokenizer = {
     model: { type: "BPE", vocab, merges: [], unk_token: "<unk>" },
     added_tokens: [],
-    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: false },
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
     decoder: { type: "ByteLevel" },
   };
   const own = { "config.json": readFileSync(join(folder, config)) };
@@ -71,6 +88,12 @@ const softmax = (z) => {
 };
 const argmax = (z) => z.reduce((best, x, i) => (x > z[best] ? i : best), 0);
 
+const divergence = (a, b) => {
+  const [x, y] = [softmax(a), softmax(b)];
+  return x.p.reduce((sum, p, t) => sum + p * (x.log[t] - y.log[t]), 0);
+};
+const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
+
 /** Largest divergence, greedy tokens that agree at first, and all logits that were asked for. */
 async function measure(files, sequences, batchSize = 256) {
   const contextSize = Math.max(...sequences.map(({ tokens, greedy }) => tokens.length + greedy.length));
@@ -79,6 +102,7 @@ async function measure(files, sequences, batchSize = 256) {
   let kl = 0;
   let agreeing = Infinity;
   const kept = [];
+  const rows = [];
   for (const { tokens, positions, logits: expected, greedy } of sequences) {
     const session = await engine.open();
     const logits = await engine.forward(session, tokens, "all");
@@ -86,11 +110,8 @@ async function measure(files, sequences, batchSize = 256) {
     for (const [i, at] of positions.entries()) {
       const ours = Array.from(logits.subarray(at * vocab, (at + 1) * vocab));
       kept.push(...ours);
-      const [a, b] = [softmax(expected[i]), softmax(ours)];
-      kl = Math.max(
-        kl,
-        a.p.reduce((sum, p, t) => sum + p * (a.log[t] - b.log[t]), 0),
-      );
+      rows.push(ours);
+      kl = Math.max(kl, divergence(expected[i], ours));
     }
     const second = await engine.open();
     const found = [];
@@ -101,7 +122,63 @@ async function measure(files, sequences, batchSize = 256) {
     agreeing = Math.min(agreeing, same < 0 ? greedy.length : same);
   }
   await engine.close();
-  return { kl, agreeing, kept };
+  return { kl, agreeing, kept, rows };
+}
+
+/**
+ * A rounded form beside its definition: { part, passed }. Weights are rounded by extremes, so that the definition needs no reader; rows
+ * that are no whole blocks stay float16. `source`: what is quantised, a GGUF or a folder of `config` and `weights` (safetensors()).
+ */
+export async function rounded({ config, weights, source, sequences, type }) {
+  const blocks = (name) => weights.has(name) && weights.get(name).shape.length === 2 && weights.get(name).shape[1] % 32 === 0;
+  const names = [...weights.keys()];
+  if (!names.some(blocks)) return { part: `${type}: no rows of whole blocks`, passed: true };
+  const out = memoryDestination();
+  // An embedding and a head have more digits, as in most files.
+  const ends = ["token_embd.weight", ...(weights.has("lm_head.weight") ? ["output.weight"] : [])];
+  const keep = type === "Q4_0" ? ends.map((name) => [name, "Q8_0"]) : [];
+  await quantize(source, out, { type, method: "rtn", keep, threads: 1 });
+  const held = new Map(
+    names.map((name) => {
+      const { values } = weights.get(name);
+      const end = name === "model.embed_tokens.weight" || name === "lm_head.weight";
+      return [name, blocks(name) ? roundedWeights(values, end ? "Q8_0" : type) : values];
+    }),
+  );
+  const tensor = (name) => held.get(name);
+  const head = blocks("lm_head.weight") || (!weights.has("lm_head.weight") && blocks("model.embed_tokens.weight"));
+  const isRounded = (name) => (name === "lm_head" ? head : blocks(`${name}.weight`));
+  const run = (linear) =>
+    sequences.flatMap(({ tokens, positions }) => {
+      const all = evaluate(config, tensor, tokens, linear);
+      return positions.map((at) => all[at]);
+    });
+  const [exact, defined] = [run(), run(roundedInputs(isRounded))];
+  const { rows } = await measure(memoryFiles("model.gguf", { "model.gguf": out.files().get("") }), sequences);
+  const off = mean(rows.map((ours, i) => divergence(defined[i], ours)));
+  const lost = mean(rows.map((ours, i) => divergence(exact[i], ours)));
+  const costs = mean(defined.map((z, i) => divergence(exact[i], z)));
+  const passed = off <= 1e-6 + MOST_OFF * costs && lost <= Math.max(MOST_LOST, OTHER_DRAW * costs);
+  const text = (x) => x.toExponential(1);
+  return { part: `${type} loses ${text(lost)} by its inputs, ${text(costs)} by definition, ${text(off)} between them`, passed };
+}
+
+/** What rounded() finds for a case of a folder. */
+async function roundedForms(folder, sequences) {
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+  const weights = safetensors(readFileSync(join(folder, "model.safetensors")));
+  const gguf = existsSync(`${folder}.gguf`) ? `${folder}.gguf` : undefined;
+  const forms = [];
+  for (const type of ["Q8_0", "Q4_0"]) {
+    const source = gguf ?? (await folderFiles(folder, "config.json"));
+    try {
+      forms.push(await rounded({ config, weights, source, sequences, type }));
+    } catch (error) {
+      const unsayable = error.code === "unsupported" && !gguf;
+      forms.push({ part: `${type}: ${unsayable ? "GGUF has no words for it: " : ""}${error.message}`, passed: unsayable });
+    }
+  }
+  return forms;
 }
 
 /** Every case of a folder: its line, and whether it holds. */
@@ -135,7 +212,10 @@ export async function* checkFamilies(dir, only) {
       const differs = first.kept ? kept.reduce((most, x, i) => Math.max(most, Math.abs(x - first.kept[i])), 0) : 0;
       return `${form} KL ${kl.toExponential(1)} greedy ${agreeing}/${least}${form === first.form ? "" : differs === 0 ? " same bits" : ` differs by ${differs.toExponential(1)}`}`;
     });
-    const passed = found.length > 0 && found.every((f) => !f.error && f.kl <= MOST && f.agreeing === least);
+    const smaller = existsSync(join(folder, "config.json")) ? await roundedForms(folder, data.sequences) : [];
+    parts.push(...smaller.map(({ part }) => part));
+    const passed =
+      found.length > 0 && smaller.every((f) => f.passed) && found.every((f) => !f.error && f.kl <= MOST && f.agreeing === least);
     yield { name, passed, line: `${passed ? "ok    " : "FAILED"} ${name.padEnd(18)} ${parts.join("; ")}` };
   }
 }

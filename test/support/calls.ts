@@ -30,6 +30,11 @@ const pythonCall = ({ name, arguments: given }: Call): string =>
   `${name}(${Object.entries(given)
     .map(([key, value]) => `${key}=${python(value)}`)
     .join(", ")})`;
+/** As Python calls, with JSON's words. */
+const jsonWordedCall = ({ name, arguments: given }: Call): string =>
+  `${name}(${Object.entries(given)
+    .map(([key, value]) => `${key}=${spaced(value)}`)
+    .join(", ")})`;
 const object =
   (key: string) =>
   ({ name, arguments: given }: Call) =>
@@ -42,6 +47,8 @@ export function written(dialect: DialectName, calls: readonly Call[]): string {
       return `<|tool_call_start|>\n\`\`\`python\n${calls.map(pythonCall).join("\n")}\n\`\`\`\n<|tool_call_end|>`;
     case "pythonic-list":
       return `[${calls.map(pythonCall).join(", ")}]`;
+    case "olmo3-python":
+      return `<function_calls>${calls.map(jsonWordedCall).join("\n")}</function_calls>`;
     case "hermes-json":
       return calls.map((call) => `<tool_call>\n${object("arguments")(call)}\n</tool_call>`).join("\n");
     case "granite-json":

@@ -49,12 +49,13 @@ const PER_LAYER = ["layer_types", "no_rope_layers"];
 
 /**
  * A family's configuration with sizes that blocks of 32 divide, and random weights of about the size that trained ones have.
- * `sizes` overrides fields of config.json.
+ * `sizes` overrides fields of config.json (an undefined one is left out).
  */
 export async function randomFamily(
   name: string,
-  sizes: Readonly<Record<string, number>> = {},
+  sizes: Readonly<Record<string, unknown>> = {},
   dtype: FloatType = "F16",
+  seed = 11,
 ): Promise<Folder> {
   const own = configOf(name, "config.json");
   const rope = JSON.stringify(own["rope_parameters"] ?? {});
@@ -77,7 +78,7 @@ export async function randomFamily(
   };
   const layers = config["num_hidden_layers"] as number;
   for (const key of PER_LAYER) if (Array.isArray(config[key])) config[key] = (config[key] as unknown[]).slice(0, layers);
-  const random = noise(11);
+  const random = noise(seed);
   const gauss = () => {
     let sum = 0;
     for (let i = 0; i < 6; i++) sum += random();

@@ -119,6 +119,16 @@ const families: Readonly<Record<string, Family>> = {
     prompt: "<|endoftext|><|user|>\nHi\n<|assistant|>\nYes?<|endoftext|>\n<|user|>\n2+2\n<|assistant|>\n",
     tools: "json",
   },
+  "olmo 3": {
+    template:
+      "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\nBe good. ' + ('Call within <function_calls></function_calls>. <functions>' + tools | tojson + '</functions>' if tools else '<functions></functions>') + '<|im_end|>\\n' }}{% endif %}{% for m in messages %}{% if m.role == 'tool' %}{{ '<|im_start|>environment\\n' + m.content + '<|im_end|>\\n' }}{% else %}{{ '<|im_start|>' + m.role + '\\n' + (m.content or '') }}{% if m.tool_calls %}{{ '<function_calls>' }}{% for c in m.tool_calls %}{{ c.function.name + '(' }}{% for k, v in c.function.arguments | items %}{{ k + '=' + v | tojson }}{% if not loop.last %}{{ ', ' }}{% endif %}{% endfor %}{{ ')' }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}{{ '</function_calls>' }}{% endif %}{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    specials: ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+    eos: "<|endoftext|>",
+    stops: ["<|endoftext|>", "<|im_end|>"],
+    prompt:
+      "<|im_start|>system\nBe good. <functions></functions><|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>user\n2+2<|im_end|>\n<|im_start|>assistant\n",
+    tools: "olmo3-python",
+  },
   "granite 3.3": {
     template:
       "{%- if tools and not available_tools %}{% set available_tools = tools %}{% endif %}{% if thinking %}{{ '<|start_of_role|>system<|end_of_role|>Write your thoughts between <think></think> and your response between <response></response>.<|end_of_text|>\\n' }}{% endif %}{% if available_tools %}{{ '<|start_of_role|>available_tools<|end_of_role|>' + available_tools | tojson(indent=4) + '<|end_of_text|>\\n' }}{% endif %}{% for m in messages %}{{ '<|start_of_role|>' + m['role'] + '<|end_of_role|>' + m['content'] + '<|end_of_text|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif %}{# <|tool_call|> #}".replace(
@@ -253,6 +263,21 @@ test("tools go where each template has room for them", () => {
   );
   expect(planned("phi 4 mini", [{ role: "system", content: "S" }, ...conversation])).toContain(`<|system|>S<|tool|>${list}`);
   expect(planned("granite 3.3")).toContain('<|start_of_role|>available_tools<|end_of_role|>[\n    {\n        "type": "function"');
+  const asked: ChatMessage[] = [
+    { role: "user", content: "Warm?" },
+    {
+      role: "assistant",
+      content: "",
+      tool_calls: [{ id: "call_1", type: "function", function: { name: "weather", arguments: '{"city":"Rome","days":null}' } }],
+    },
+    { role: "tool", tool_call_id: "call_1", content: "20" },
+  ];
+  expect(planned("olmo 3", asked)).toContain(
+    `<functions>[{"type": "function"`,
+  );
+  expect(planned("olmo 3", asked)).toContain(
+    '<|im_start|>assistant\n<function_calls>weather(city="Rome", days=null)</function_calls><|im_end|>\n<|im_start|>environment\n20<|im_end|>',
+  );
   // Gemma 2 has neither tools nor a system message.
   expect(planned("gemma 2")).toMatch(
     /<start_of_turn>user\nYou may call these functions:\n\{"name":"weather".*\n\nHi<end_of_turn>/s,

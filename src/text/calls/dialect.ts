@@ -11,6 +11,7 @@ export const dialectNames = [
   "mistral",
   "qwen3-coder-xml",
   "pythonic-list",
+  "olmo3-python",
   "json",
 ] as const;
 /** How a model writes its calls; see docs/tools.md for an example of each. */

@@ -3,12 +3,12 @@ import { CpmError } from "../../errors.ts";
 import { Cursor, Incomplete, Wrong } from "./cursor.ts";
 import { type Dialect, type DialectName, dialectNames } from "./dialect.ts";
 import { granite, hermes, llama3, mistral, plain } from "./jsoncalls.ts";
-import { minicpm4, pythonicList } from "./pythoncalls.ts";
+import { minicpm4, olmo3, pythonicList } from "./pythoncalls.ts";
 import { Thoughts } from "./thoughts.ts";
 import { ToolTable } from "./tools.ts";
 import { minicpm5, qwen3Coder } from "./xmlcalls.ts";
 
-const dialects: readonly Dialect[] = [minicpm4, minicpm5, hermes, granite, llama3, mistral, qwen3Coder, pythonicList, plain];
+const dialects: readonly Dialect[] = [minicpm4, minicpm5, hermes, granite, llama3, mistral, qwen3Coder, pythonicList, olmo3, plain];
 
 /** @throws CpmError "bad-option" for other names. */
 export function dialectOf(name: DialectName): Dialect {
@@ -27,6 +27,7 @@ export function dialectOf(name: DialectName): Dialect {
 export function dialectOfTemplate(template: string | undefined): DialectName {
   const has = (text: string) => template?.includes(text) ?? false;
   if (has("<|tool_call_start|>")) return has("```python") ? "minicpm4-python" : "pythonic-list";
+  if (has("<function_calls>")) return "olmo3-python";
   if (has("<function name=")) return "minicpm5-xml";
   if (has("<function=") && has("<parameter=")) return "qwen3-coder-xml";
   // Phi-4-mini's template shows tools and no call.

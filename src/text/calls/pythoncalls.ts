@@ -67,3 +67,22 @@ export const pythonicList: Dialect = {
     if (marked && !(final && cursor.ended)) cursor.expect("<|tool_call_end|>");
   },
 };
+
+/** A call a line between markers, values as JSON has them: OLMo 3. */
+export const olmo3: Dialect = {
+  name: "olmo3-python",
+  openers: ["<function_calls>"],
+  closer: "</function_calls>",
+  read(cursor, listener, _tools, final) {
+    cursor.expect("<function_calls>");
+    for (;;) {
+      cursor.space();
+      if (final && cursor.ended) return;
+      if (cursor.take("</function_calls>")) return;
+      callOf(cursor, listener);
+      cursor.match(/[ \t]*/y);
+      if (final && cursor.ended) return;
+      if (!/[\n\r<]/.test(cursor.peek())) throw cursor.wrong("more than a call on a line");
+    }
+  },
+};

@@ -40,6 +40,7 @@ const noop = (key: string) => `{"name": "noop", "${key}": {}}`;
 const written: Readonly<Record<DialectName, string>> = {
   "minicpm4-python": `Let me see.\n<|tool_call_start|>\n\`\`\`python\n${python}\nnoop()\n\`\`\`\n<|tool_call_end|>\n`,
   "pythonic-list": `[${python}, noop()]`,
+  "olmo3-python": `Let me see.<function_calls>${python}\nnoop()</function_calls>`,
   "hermes-json": `Let me see.\n<tool_call>\n${json("arguments")}\n</tool_call>\n<tool_call>${noop("arguments")}</tool_call>`,
   "granite-json": `Let me see.<|tool_call|>[${json("arguments")}, ${noop("arguments")}]`,
   "llama3-json": `<|python_tag|>${json("parameters")}; ${noop("parameters")}`,
@@ -217,6 +218,7 @@ test("formats are told from templates, and wrong names and tools are refused", (
   expect(dialectOfTemplate("[TOOL_CALLS]")).toBe("mistral");
   expect(dialectOfTemplate("<|python_tag|>")).toBe("llama3-json");
   expect(dialectOfTemplate("<|tool_call_start|>[")).toBe("pythonic-list");
+  expect(dialectOfTemplate("{{ '<function_calls>' + calls }}")).toBe("olmo3-python");
   expect(dialectOfTemplate(undefined)).toBe("json");
   expect(() => parseCalls("", { dialect: "xml" as DialectName, tools: [] })).toThrow(CpmError);
   for (const wrong of [[{}], [{ function: { name: "" } }], [tools[0], tools[0]]])
