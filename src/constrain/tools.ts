@@ -300,7 +300,10 @@ function blockOf(writer: Writer, dialect: DialectName, tools: readonly Tool[], p
         literal("\n"),
         parallel,
       );
-      return { openers: ["<function_calls>"], calls: seq(writer.mark("<function_calls>"), lines, writer.mark("</function_calls>")) };
+      return {
+        openers: ["<function_calls>"],
+        calls: seq(writer.mark("<function_calls>"), lines, writer.mark("</function_calls>")),
+      };
     }
     case "hermes-json": {
       const part = seq(

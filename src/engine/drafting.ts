@@ -3,7 +3,7 @@ import { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { EagleDrafter, type HiddenStates } from "../decode/draft/eagle.ts";
 import { Front } from "../decode/draft/front.ts";
-import type { DraftHead } from "../decode/draft/head.ts";
+import { type DraftHead, rmsNorm } from "../decode/draft/head.ts";
 import { JoinedDrafter } from "../decode/draft/join.ts";
 import { LookupDrafter, lookupBytes } from "../decode/draft/lookup.ts";
 import { Ranker } from "../decode/draft/rank.ts";
@@ -143,22 +143,31 @@ function openFront({ decide, near, host }: DraftingParts, small: MeterParts, ada
 }
 
 /** What the head reads of the target. */
-function statesOf(p: DraftingParts, { taps, width }: DraftHead, { mtp }: EagleOptions): HiddenStates {
-  if (taps) return tapped(p, taps, width);
+function statesOf(p: DraftingParts, head: DraftHead, { mtp }: EagleOptions): HiddenStates {
+  const { taps, width } = head;
+  if (taps) return tapped(p, taps, head);
   const { stepper } = p;
   if (mtp?.target === "pre") return { copy: (rows, out) => stepper.lastStates(rows, out, width) };
   return { copy: (rows, out) => stepper.finalStates(rows, out, width) };
 }
 
-/** The residual stream as it enters three layers; of MiniCPM times the residual scale. Source: EAGLE-3, and as in CPM.cu. */
-function tapped({ arena, stepper, config }: DraftingParts, taps: NonNullable<DraftHead["taps"]>, width: number): HiddenStates {
+/** The residual stream as it enters three layers, normed where the head says so; of MiniCPM times the residual scale. Source: EAGLE-3, and as in CPM.cu. */
+function tapped(
+  { arena, stepper, config }: DraftingParts,
+  taps: NonNullable<DraftHead["taps"]>,
+  { width, tapNorm, eps }: DraftHead,
+): HiddenStates {
   const at = arena.take(4 * width * stepper.capacity);
   stepper.tap({ ...taps, at, hidden: config.hidden });
   return {
     copy(rows, out) {
       const memory = new Uint8Array(arena.memory.buffer);
-      for (const [i, row] of rows.entries())
-        memory.copyWithin(out + 4 * width * i, at + 4 * width * row, at + 4 * width * (row + 1));
+      const floats = (from: number) => new Float32Array(memory.buffer, from, width);
+      for (const [i, row] of rows.entries()) {
+        const to = out + 4 * width * i;
+        if (tapNorm) rmsNorm(floats(at + 4 * width * row), floats(tapNorm), eps, floats(to));
+        else memory.copyWithin(to, at + 4 * width * row, at + 4 * width * (row + 1));
+      }
     },
   };
 }

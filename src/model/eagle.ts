@@ -12,7 +12,9 @@ import type { Rope } from "./rope.ts";
 import { TensorTable } from "./shapes.ts";
 
 type Linears = { readonly [K in "fc" | "q" | "k" | "v" | "o" | "gate" | "up" | "down"]: WeightFile };
-type Norms = { readonly [K in "embedNorm" | "hiddenNorm" | "attnNorm" | "ffnNorm" | "norm" | "bias"]: FileTensor | undefined };
+type Norms = {
+  readonly [K in "embedNorm" | "hiddenNorm" | "attnNorm" | "ffnNorm" | "norm" | "bias" | "tapNorm"]: FileTensor | undefined;
+};
 
 /** A head, understood and checked against its target: see cpp/model/draft.h for what its parts do. */
 export interface HeadFile {
@@ -66,12 +68,14 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   const third = ["midlayer.", "layers.0."].find((p) => table.has(`${p}hidden_norm.weight`));
   const version = third === undefined ? 2 : 3;
   const minicpm = target.architecture === "minicpm";
-  for (const key of ["norm_before_residual", "norm_before_fc"])
-    if (f.flag(key, false))
-      throw new CpmError("unsupported", `config.json: ${key}: true is not supported in a draft head`, {
-        file: "config.json",
-        field: key,
-      });
+  const norms = { residual: f.flag("norm_before_residual", false), taps: f.flag("norm_before_fc", false) };
+  if (norms.residual || (version === 2 && norms.taps)) {
+    const field = norms.residual ? "norm_before_residual" : "norm_before_fc";
+    throw new CpmError("unsupported", `config.json: ${field}: true is not supported in this draft head`, {
+      file: "config.json",
+      field,
+    });
+  }
   // MiniCPM's heads leave out what is the target's; others are of Llama's class, which has its own idea of silence.
   const split = !minicpm && f.raw("num_attention_heads") !== undefined && target.hidden % heads === 0;
   const headDim = f.count("head_dim", 2, LIMITS.headDim, split ? target.hidden / heads : target.headDim);
@@ -94,7 +98,8 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   };
   const shape = { heads, kvHeads, headDim, hidden: target.hidden };
   const gptq = readGptq(f, await quantizeConfig(files, f, signal));
-  const read = third !== undefined ? await readThird(table, third, shape, gptq, target, signal) : readSecond(table, shape, gptq);
+  const read =
+    third !== undefined ? await readThird(table, third, shape, gptq, target, norms.taps, signal) : readSecond(table, shape, gptq);
   const linears = { ...read.linears };
   for (const name of Object.keys(linears) as (keyof typeof linears)[]) linears[name] = await inOrder(linears[name], signal);
   table.refuseUnused(COPIES);
@@ -204,6 +209,7 @@ function readSecond(table: TensorTable, s: Shape, gptq: Gptq | undefined): Read 
       attnNorm: norm(`${p}input_layernorm.weight`),
       ffnNorm: table.get(`${p}post_attention_layernorm.weight`, [s.hidden]),
       norm: undefined,
+      tapNorm: undefined,
     },
     head: undefined,
     vocabulary: undefined,
@@ -216,6 +222,7 @@ async function readThird(
   s: Shape,
   gptq: Gptq | undefined,
   target: ModelConfig,
+  normedTaps: boolean,
   signal: AbortSignal | undefined,
 ): Promise<Read> {
   const norm = (name: string) => table.get(name, [s.hidden]);
@@ -239,6 +246,7 @@ async function readThird(
       attnNorm: undefined,
       ffnNorm: norm(`${p}post_attention_layernorm.weight`),
       norm: norm("norm.weight"),
+      tapNorm: normedTaps ? table.get("input_norm.weight", [3 * s.hidden]) : undefined,
     },
     head: { kind: "plain", tensor: table.get("lm_head.weight", [rows, s.hidden]), ropeHeads: 0 },
     vocabulary,

@@ -159,6 +159,7 @@ export async function readMtp(files: ModelFiles, target: ModelConfig, signal?: A
       attnNorm: norm(layout.attnNorm),
       ffnNorm: norm(layout.ffnNorm),
       norm: table.has(`${layout.norm}.weight`) ? norm(layout.norm) : undefined,
+      tapNorm: undefined,
     },
     head: rows(layout.head),
     embedding: rows(layout.embedding),

@@ -22,6 +22,8 @@ interface Kind {
   readonly head: { readonly heads: number; readonly kvHeads: number; readonly headDim: number; readonly theta: number };
   readonly prefix: "midlayer" | "layers.0";
   readonly taps: readonly number[];
+  /** A norm of all taps together. */
+  readonly norms?: "taps";
   /** config.json beside the head; absent: a bare file. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -72,6 +74,20 @@ const kinds: Readonly<Record<string, Kind>> = {
       eagle_aux_hidden_state_layer_ids: [1, 3, 6],
     },
   },
+  "speculators' form: a norm before fc": {
+    shape,
+    theta: 500000,
+    minicpm: false,
+    qkNorms: true,
+    head: { heads: 4, kvHeads: 2, headDim: 16, theta: 20000 },
+    prefix: "layers.0",
+    taps: [2, 3, 3],
+    norms: "taps",
+    config: {
+      transformer_layer_config: { num_attention_heads: 4, num_key_value_heads: 2, rope_theta: 20000, rms_norm_eps: 1e-5 },
+      norm_before_fc: true,
+    },
+  },
   "speculators' form: the layer's fields within, layers counted by their outputs": {
     shape,
     theta: 500000,
@@ -94,13 +110,13 @@ const draftVocab = 100;
 const offsets = BigInt64Array.from({ length: draftVocab }, (_, i) => BigInt(2 * i + 1));
 type Weights = ReadonlyMap<string, { readonly shape: readonly number[]; readonly values: Float32Array }>;
 
-function headOf({ shape: { hidden: H }, head: { heads, kvHeads, headDim: D }, prefix: p }: Kind): Weights {
+function headOf({ shape: { hidden: H }, head: { heads, kvHeads, headDim: D }, prefix: p, norms }: Kind): Weights {
   const random = noise(17);
   const tensor = (rows: number, cols: number, size = 3 / Math.sqrt(cols)) => ({
     shape: [rows, cols],
     values: Float32Array.from({ length: rows * cols }, () => (random() - 0.5) * size),
   });
-  const norm = () => ({ shape: [H], values: Float32Array.from({ length: H }, () => 0.8 + 0.4 * random()) });
+  const norm = (size = H) => ({ shape: [size], values: Float32Array.from({ length: size }, () => 0.8 + 0.4 * random()) });
   return new Map([
     ["fc.weight", tensor(H, 3 * H)],
     [`${p}.self_attn.q_proj.weight`, tensor(heads * D, 2 * H)],
@@ -115,6 +131,7 @@ function headOf({ shape: { hidden: H }, head: { heads, kvHeads, headDim: D }, pr
     [`${p}.post_attention_layernorm.weight`, norm()],
     ["norm.weight", norm()],
     ["lm_head.weight", tensor(draftVocab, H, 12 / Math.sqrt(H))],
+    ...(norms === "taps" ? [["input_norm.weight", norm(3 * H)] as const] : []),
   ]);
 }
 
@@ -205,7 +222,9 @@ describe.each(Object.keys(kinds))("%s", (name) => {
     const root = quick.tokens[0]!;
     const next = [...prompt.slice(1), root];
     let y: Vector = new Float64Array(H);
-    for (const [t, tap] of taps.entries()) y = step(next[t]!, times(head.get("fc.weight")!.values, tap), t);
+    const before = head.get("input_norm.weight")?.values;
+    const entered = (tap: Vector) => (before ? rms(tap, before, eps) : tap);
+    for (const [t, tap] of taps.entries()) y = step(next[t]!, times(head.get("fc.weight")!.values, entered(tap)), t);
     const tokens = [root];
     const chances = [1];
     for (let depth = 1; ; depth++) {
@@ -250,7 +269,7 @@ test("what a head of another make asks for is refused by name", async () => {
   expect((await read({})).taps).toEqual({ layers: [2, 4, 5], scale: 1 });
   for (const [more, field] of [
     [{ norm_before_residual: true }, "norm_before_residual"],
-    [{ norm_before_fc: true }, "norm_before_fc"],
+    [{ norm_before_fc: true }, "input_norm.weight"],
     [{ eagle_aux_hidden_state_layer_ids: [1, 2] }, "eagle_aux_hidden_state_layer_ids"],
     [{ eagle_aux_hidden_state_layer_ids: [1, 2, 8] }, "eagle_aux_hidden_state_layer_ids"],
     [{ eagle_config: { eagle_aux_hidden_state_layer_ids: [1, 2, 7] } }, "eagle_aux_hidden_state_layer_ids"],

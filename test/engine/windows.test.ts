@@ -4,14 +4,28 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { checkDraft } from "../../src/door/draft.ts";
 import type { Engine } from "../../src/engine/engine.ts";
+import type { ModelInput } from "../../src/engine/host.ts";
 import { ANY_SESSION } from "../../src/engine/types.ts";
 import { oracle } from "../draft/oracle.ts";
 import { say } from "../draft/rig.ts";
 import { firstDifference, greedy, load, variants } from "../support/engine.ts";
+import { familyFolder } from "../support/families.ts";
 
 const golden = (name: string) => fileURLToPath(new URL(`../golden/families/${name}`, import.meta.url));
-/** A window of 20 in five of six layers, then one of 16 in three of four, with another rotation in the fourth. */
-const models = ["gemma3-linear.gguf", "olmo3.gguf", "gemma2-caps.gguf"];
+/** Windows in all layers, in some, and in those that turn alone; in front of full layers with another rotation, or none. */
+const models: Readonly<Record<string, ModelInput>> = {
+  "gemma3-linear.gguf": golden("gemma3-linear.gguf"),
+  "olmo3.gguf": golden("olmo3.gguf"),
+  "gemma2-caps.gguf": golden("gemma2-caps.gguf"),
+  "mistral-window": familyFolder("mistral-window"),
+  "qwen2-window": familyFolder("qwen2-window"),
+  "smollm3-odd": familyFolder("smollm3-odd"),
+  "exaone4-window": familyFolder("exaone4-window"),
+  "phi4-mini, a window of 24": familyFolder("phi4-mini", "config.json", {
+    sliding_window: 24,
+    rope_parameters: { rope_type: "default", rope_theta: 10000, partial_rotary_factor: 0.75 },
+  }),
+};
 const text = (vocab: number, length: number) => Array.from({ length }, (_, i) => 3 + ((i * 7919 + 5) % (vocab - 3)));
 
 async function last(engine: Engine, tokens: readonly number[], chunk = tokens.length): Promise<Float32Array> {
@@ -22,11 +36,11 @@ async function last(engine: Engine, tokens: readonly number[], chunk = tokens.le
   return logits;
 }
 
-for (const name of models) {
+for (const [name, input] of Object.entries(models)) {
   test(`${name}: a ring gives the bits of a whole cache, and takes the memory that was planned`, async () => {
     // With batches of 2048 a ring would be larger than the context: layers with a window then keep everything.
-    const whole = await load(golden(name), { contextSize: 1024, batchSize: 2048 });
-    const ring = await load(golden(name), { contextSize: 1024, batchSize: 8 });
+    const whole = await load(input, { contextSize: 1024, batchSize: 2048 });
+    const ring = await load(input, { contextSize: 1024, batchSize: 8 });
     const { layers, kvHeads, headDim, traits } = ring.info.config;
     const windows = traits!.layerKinds!.filter((kind) => kind.window).length;
     const slots = Math.ceil((traits!.window! + 64) / 32) * 32;
@@ -40,15 +54,15 @@ for (const name of models) {
     for (const variant of variants)
       expect(
         firstDifference(
-          await last(await load(golden(name), { contextSize: 1024, batchSize: 32, threads: 2, variant }), tokens, 90),
+          await last(await load(input, { contextSize: 1024, batchSize: 32, threads: 2, variant }), tokens, 90),
           expected,
         ),
       ).toBe(-1);
   });
 
   test(`${name}: a session that is cut, saved, copied or slid goes on as one computed anew`, async () => {
-    const engine = await load(golden(name), { contextSize: 512, batchSize: 8, kvType: "f32" });
-    const other = await load(golden(name), { contextSize: 512, batchSize: 64, kvType: "f32" });
+    const engine = await load(input, { contextSize: 512, batchSize: 8, kvType: "f32" });
+    const other = await load(input, { contextSize: 512, batchSize: 64, kvType: "f32" });
     const tokens = text(engine.info.config.vocab, 400);
     const next = async (session: number, from = engine) => from.forward(session, [9], "last");
     const anew = async (length: number) => last(engine, [...tokens.slice(0, length), 9]);
@@ -75,7 +89,7 @@ for (const name of models) {
   });
 
   test(`${name}: requests share prefixes that windows still hold, and no others`, async () => {
-    const engine = await load(golden(name), { contextSize: 512, batchSize: 8, cacheBytes: 1 << 24 });
+    const engine = await load(input, { contextSize: 512, batchSize: 8, cacheBytes: 1 << 24 });
     const tokens = text(engine.info.config.vocab, 300);
     const ask = (prompt: readonly number[]) => engine.generate(ANY_SESSION, greedy(prompt, 12), { onPart() {} });
     const fresh = async (prompt: readonly number[]) => say(engine, prompt, { maxTokens: 12 });
@@ -86,7 +100,7 @@ for (const name of models) {
   test(`${name}: drafts change nothing behind a window, and neither does a small model that has one`, async () => {
     const drafter = oracle(24, 0.85, 200);
     const engine = await load(
-      golden(name),
+      input,
       { contextSize: 512, batchSize: 24, draft: { ...checkDraft("lookup"), adaptive: false } },
       { drafter },
     );
@@ -96,8 +110,8 @@ for (const name of models) {
     const quick = await say(engine, prompt, { maxTokens: 150 });
     expect(quick.tokens).toEqual(plain.tokens);
     expect(quick.draft!.acceptedPerRound).toBeGreaterThan(2);
-    const draft = checkDraft({ model: golden(name), adaptive: false, lookup: false, tree: { depth: 4, width: 2, size: 12 } });
-    const both = await load(golden(name), { contextSize: 512, batchSize: 24, draft }, {}, golden(name));
+    const draft = checkDraft({ model: input, adaptive: false, lookup: false, tree: { depth: 4, width: 2, size: 12 } });
+    const both = await load(input, { contextSize: 512, batchSize: 24, draft }, {}, input);
     const third = await say(both, prompt, { maxTokens: 150 });
     expect(third.tokens).toEqual(plain.tokens);
     expect(third.draft!.acceptedPerRound).toBeGreaterThan(3);

@@ -41,8 +41,9 @@ function withTokenizer(config: Record<string, unknown>, weights: Uint8Array): Fo
   };
 }
 
-export const familyFolder = (name: string, config = "config.json"): Folder =>
-  withTokenizer(configOf(name, config), readFileSync(`${familiesAt}/${name}/model.safetensors`));
+/** `own`: fields of the configuration that are otherwise. */
+export const familyFolder = (name: string, config = "config.json", own: Readonly<Record<string, unknown>> = {}): Folder =>
+  withTokenizer({ ...configOf(name, config), ...own }, readFileSync(`${familiesAt}/${name}/model.safetensors`));
 
 /** The number of layers of a family's pattern, and what of its configuration has an entry for each. */
 const PER_LAYER = ["layer_types", "no_rope_layers"];

@@ -272,9 +272,7 @@ test("tools go where each template has room for them", () => {
     },
     { role: "tool", tool_call_id: "call_1", content: "20" },
   ];
-  expect(planned("olmo 3", asked)).toContain(
-    `<functions>[{"type": "function"`,
-  );
+  expect(planned("olmo 3", asked)).toContain(`<functions>[{"type": "function"`);
   expect(planned("olmo 3", asked)).toContain(
     '<|im_start|>assistant\n<function_calls>weather(city="Rome", days=null)</function_calls><|im_end|>\n<|im_start|>environment\n20<|im_end|>',
   );

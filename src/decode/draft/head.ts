@@ -43,11 +43,14 @@ export class DraftHead {
   readonly #first: number;
   readonly #picked: number;
   readonly #hiddenSize: number;
-  readonly #eps: number;
   readonly #norm: number;
   readonly version: 2 | 3;
   /** EAGLE-3: the layers of the target that it reads. */
   readonly taps: PlannedHead["file"]["taps"];
+  /** EAGLE-3: address of the norm of all that it reads of the target's layers together (width) float32; 0: none. */
+  readonly tapNorm: number;
+  /** Of its norms. */
+  readonly eps: number;
   /** What an MTP layer is told of; undefined for EAGLE heads. */
   readonly mtp: PlannedHead["file"]["mtp"];
   /** Floats of a row of `hidden` that comes from the target. */
@@ -62,7 +65,7 @@ export class DraftHead {
   /** Address of (logitRows, vocab) float32. */
   readonly logits: number;
 
-  private constructor(kernels: Kernels, arena: Arena, at: number, planned: PlannedHead) {
+  private constructor(kernels: Kernels, arena: Arena, at: number, planned: PlannedHead, tapNorm: number) {
     const { file, config, ids, lanes, logitRows } = planned;
     this.#kernels = kernels;
     this.#arena = arena;
@@ -71,7 +74,8 @@ export class DraftHead {
     this.version = file.version;
     this.mtp = file.mtp;
     this.taps = file.taps;
-    this.#eps = config.rmsEps;
+    this.tapNorm = tapNorm;
+    this.eps = config.rmsEps;
     this.#norm = readWord(arena.memory.buffer, at + NORM);
     this.width = planned.width;
     this.ids = file.vocabulary ?? (ids && Int32Array.from(ids));
@@ -116,7 +120,7 @@ export class DraftHead {
       layer,
       fc: tensorWords(w.fc),
     });
-    return new DraftHead(kernels, arena, at, planned);
+    return new DraftHead(kernels, arena, at, planned, norms.get("tapNorm") ?? 0);
   }
 
   /** A cache for texts of up to `contextSize` tokens, and the tree behind them. Throws "out-of-memory", and then takes nothing. */
@@ -182,14 +186,17 @@ export class DraftHead {
   #carryNormed(from: number, to: number): void {
     const size = this.#hiddenSize;
     const { buffer } = this.#arena.memory;
-    const x = new Float32Array(buffer, this.out + 4 * size * from, size);
-    const weight = new Float32Array(buffer, this.#norm, size);
-    const out = new Float32Array(buffer, this.hidden + 4 * size * to, size);
-    let sum = 0;
-    for (const value of x) sum += value * value;
-    const scale = 1 / Math.sqrt(sum / size + this.#eps);
-    for (let i = 0; i < size; i++) out[i] = x[i]! * scale * weight[i]!;
+    const row = (at: number) => new Float32Array(buffer, at, size);
+    rmsNorm(row(this.out + 4 * size * from), row(this.#norm), this.eps, row(this.hidden + 4 * size * to));
   }
+}
+
+/** RMSNorm of x into `out`, which may be x. */
+export function rmsNorm(x: Float32Array, weight: Float32Array, eps: number, out: Float32Array): void {
+  let sum = 0;
+  for (const value of x) sum += value * value;
+  const scale = 1 / Math.sqrt(sum / x.length + eps);
+  for (let i = 0; i < x.length; i++) out[i] = x[i]! * scale * weight[i]!;
 }
 
 function readTensor(memory: ArrayBufferLike, at: number): TensorWords {

@@ -92,10 +92,10 @@ export function planHead(
   const at = build.probeBase;
   const none: TensorWords = [0, 0, 0, 0, 0];
   writeHead(build.probeMemory.buffer, at, common, { rope: 0, norms: () => 0, embedding: none, head: none, layer: 0, fc: none });
-  const norms = Object.values(file.norms).filter((tensor) => tensor !== undefined).length;
+  const norms = Object.values(file.norms).flatMap((tensor) => (tensor ? [4 * tensor.shape[0]!] : []));
   const pieces = [
     ...weights.map((w) => w.bytes),
-    ...new Array<number>(norms).fill(4 * hidden),
+    ...norms,
     STRUCT_BYTES.layer,
     STRUCT_BYTES.draftHead,
     STRUCT_BYTES.tensor,

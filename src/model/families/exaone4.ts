@@ -1,4 +1,5 @@
 // EXAONE 4: norms of what attention and MLP give, q/k norms; where it has windows, the other layers do not turn.
+import type { Traits } from "../config.ts";
 import type { Fields } from "../fields.ts";
 import { type Family, ggufWindows, layerTypes, windowed, windowOf } from "./family.ts";
 
@@ -20,7 +21,11 @@ export const exaone4: Family = {
   defaults: { rms_norm_eps: 1e-5 },
   folder(f, { layers }) {
     const window = windowOf(f, "sliding_window");
-    return { traits: window === undefined ? {} : windowed(window, layerTypes(f, layers, pattern(f)), kinds) };
+    if (window === undefined) return { traits: {} };
+    const windows = layerTypes(f, layers, pattern(f));
+    // Full layers do not turn even where no layer has the window.
+    const still: Traits = { layerKinds: windows.map(() => ({ window: false, rope: -1 })) };
+    return { traits: windows.includes(true) ? windowed(window, windows, kinds) : still };
   },
   gguf(f, sizes) {
     const { window, windows } = ggufWindows(f, sizes, (i) => (i + 1) % 4 !== 0);

@@ -8,7 +8,18 @@ import { Thoughts } from "./thoughts.ts";
 import { ToolTable } from "./tools.ts";
 import { minicpm5, qwen3Coder } from "./xmlcalls.ts";
 
-const dialects: readonly Dialect[] = [minicpm4, minicpm5, hermes, granite, llama3, mistral, qwen3Coder, pythonicList, olmo3, plain];
+const dialects: readonly Dialect[] = [
+  minicpm4,
+  minicpm5,
+  hermes,
+  granite,
+  llama3,
+  mistral,
+  qwen3Coder,
+  pythonicList,
+  olmo3,
+  plain,
+];
 
 /** @throws CpmError "bad-option" for other names. */
 export function dialectOf(name: DialectName): Dialect {
