@@ -1,4 +1,4 @@
-import type { ModelInput } from "../../src/engine/host.ts";
+import type { ModelInput } from "../../src/file/kind.ts";
 import type { Weights } from "./definition.mjs";
 
 export interface Checked {
