@@ -1,8 +1,11 @@
 // Jinja's filters, and tojson as transformers has it.
-import { Bound, needNumber, needText, roundEven } from "./arguments.ts";
+import { Bound, needNumber, needText } from "./arguments.ts";
 import type { Budget } from "./budget.ts";
 import { percent, toJson } from "./format.ts";
+import { indent, wrap } from "./lines.ts";
+import { escapeHtml, stripped, unescaped } from "./markup.ts";
 import { joinText, replaceText } from "./methods.ts";
+import { rounded, toReal } from "./numbers.ts";
 import { binary, weigh } from "./operators.ts";
 import * as s from "./strings.ts";
 import {
@@ -132,35 +135,6 @@ const map: Filter = (value, { positional, named }, machine) => {
   return new PyGenerator(all.map((item) => machine.filter(filter, item, { positional: rest, named })));
 };
 
-const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;" };
-const escapeHtml = (value: string): string => value.replace(/[&<>"']/g, (c) => escapes[c]!);
-
-/** Without comments and tags, in linear time. */
-function stripped(value: string): string {
-  for (const [open, close] of [
-    ["<!--", "-->"],
-    ["<", ">"],
-  ] as const) {
-    let out = "";
-    let at = 0;
-    for (let begin = value.indexOf(open); begin >= 0; begin = value.indexOf(open, at)) {
-      const end = value.indexOf(close, begin);
-      if (end < 0) break;
-      out += value.slice(at, begin);
-      at = end + close.length;
-    }
-    value = out + value.slice(at);
-  }
-  return value;
-}
-const entities: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0" };
-const unescaped = (value: string): string =>
-  value.replace(/&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([a-z]{2,4}));/g, (all, decimal: string, hex: string, name: string) => {
-    const code = decimal ? Number(decimal) : hex ? Number.parseInt(hex, 16) : undefined;
-    if (code !== undefined) return code <= 0x10ffff ? String.fromCodePoint(code) : all;
-    return Object.hasOwn(entities, name) ? entities[name]! : all;
-  });
-
 const toInt: Filter = (value, args) => {
   const bound = bind("int", "default base", args);
   const fallback = bound.has("default") ? bound.get("default")! : 0n;
@@ -194,92 +168,15 @@ const toInt: Filter = (value, args) => {
 const raiseUndefined = (value: Undefined): never => {
   throw undefinedError(value);
 };
-function toReal(value: string): number | undefined {
-  const plain = s.strip(value, undefined, "both").replace(/(?<=\d)_(?=\d)/g, "");
-  if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain)) return Number(plain);
-  const word = /^([+-]?)(inf|infinity|nan)$/i.exec(plain);
-  if (!word) return undefined;
-  return word[2]!.toLowerCase() === "nan" ? Number.NaN : word[1] === "-" ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-}
-
-function rounded(value: number, digits: number, method: string): number {
-  if (!["common", "ceil", "floor"].includes(method)) throw new Error("FilterArgumentError: method must be common, ceil or floor");
-  if (method !== "common") {
-    const scale = 10 ** digits;
-    return (method === "ceil" ? Math.ceil(value * scale) : Math.floor(value * scale)) / scale;
-  }
-  if (!Number.isFinite(value)) return value;
-  if (digits < 0) return roundEven(value / 10 ** -digits) * 10 ** -digits;
-  if (digits === 0) return roundEven(value);
-  // toFixed rounds the exact value; only exact halves differ from Python, which takes the even digit.
-  if (digits > 20 || Math.abs(value) >= 1e21) return value;
-  const exact = value.toFixed(Math.min(100, digits + 30));
-  const tail = exact.slice(exact.indexOf(".") + 1 + digits);
-  if (/^50*$/.test(tail)) {
-    const kept = exact.slice(0, exact.indexOf(".") + 1 + digits);
-    if (Number(kept.at(-1)) % 2 === 0) return Number(kept);
-  }
-  return Number(value.toFixed(digits));
-}
-
-function indent(
-  value: string,
-  { width, first, blank }: { width: string; first: boolean; blank: boolean },
-  budget: Budget,
-): string {
-  const lines = s.splitLines(`${value}\n`, false);
-  budget.characters(value.length + width.length * lines.length);
-  const [head = "", ...rest] = lines;
-  const body = rest.map((line) => (blank || line !== "" ? width + line : line));
-  const made = blank ? [head, ...rest].join(`\n${width}`) : [head, ...body].join("\n");
-  return first ? width + made : made;
-}
-
-function wrap(value: string, args: Args, budget: Budget): string {
+/** What wordwrap is told. */
+function wrapping(args: Args) {
   const bound = bind("wordwrap", "width break_long_words wrapstring break_on_hyphens", args);
-  const width = bound.int("width", 79);
-  const [breaks, mark, hyphens] = [
-    bound.flag("break_long_words", true),
-    bound.maybe("wrapstring") ?? "\n",
-    bound.flag("break_on_hyphens", true),
-  ];
-  if (width <= 0) throw new Error(`ValueError: invalid width ${width} (must be > 0)`);
-  const out: string[] = [];
-  for (const line of s.splitLines(value, false)) {
-    const chunks = (hyphens ? line.split(/(\s+|(?<=[\p{L}\p{N}]-)(?=\p{L}))/u) : line.split(/(\s+)/)).filter(
-      (c) => c !== undefined && c !== "",
-    );
-    const lines: string[] = [];
-    let now = "";
-    for (const chunk of chunks) {
-      let rest = chunk;
-      for (;;) {
-        if (s.lengthOf(now) + s.lengthOf(rest) <= width) {
-          now += rest;
-          break;
-        }
-        const space = width - s.lengthOf(now);
-        if (s.lengthOf(rest) > width && breaks) {
-          const points = s.codePoints(rest);
-          let at = Math.max(1, space);
-          lines.push(now + points.slice(0, at).join(""));
-          for (; points.length - at > width; at += width) lines.push(points.slice(at, at + width).join(""));
-          now = "";
-          rest = points.slice(at).join("");
-          continue;
-        }
-        if (now !== "") {
-          lines.push(now.replace(/\s+$/, ""));
-          now = /^\s+$/.test(rest) ? "" : rest;
-        } else now = rest;
-        break;
-      }
-    }
-    if (now !== "" || lines.length === 0) lines.push(now);
-    out.push(lines.join(mark));
-    budget.spend(lines.length);
-  }
-  return out.join(mark);
+  return {
+    width: bound.int("width", 79),
+    breaks: bound.flag("break_long_words", true),
+    mark: bound.maybe("wrapstring") ?? "\n",
+    hyphens: bound.flag("break_on_hyphens", true),
+  };
 }
 
 const filters: Readonly<Record<string, Filter>> = {
@@ -612,7 +509,7 @@ const filters: Readonly<Record<string, Filter>> = {
   wordwrap: (value, args, { budget }) => {
     const whole = needText(value, "wordwrap");
     budget.spend(whole.length / 4);
-    const made = wrap(whole, args, budget);
+    const made = wrap(whole, wrapping(args), budget);
     budget.characters(made.length);
     return made;
   },
