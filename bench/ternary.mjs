@@ -1,7 +1,8 @@
 // BitCPM's finding at a scale that fits here: how much of a run must be ternary for the loss of one that was ternary from the beginning?
-//   node bench/ternary.mjs TEXTS.jsonl [--out DIR] [--updates N] [--seeds N] [--shares 1,0.4,0.2] [--threads N]
+//   node bench/ternary.mjs TEXTS.jsonl [--out DIR] [--updates N] [--seeds N] [--shares 1,0.4,0.2] [--peak RATE] [--second RATE] [--threads N]
+// --second: the peak rate of ternary layers that began as floats.
 // Trains models of a million parameters with cpm train: floats at a stable rate, then ternary layers with a warm-up of their own; the rate falls
-// in the last 20 % of every run. Runs that were ended go on. Prints a table of held-out losses, writes DIR/ternary.html and .json.
+// in the last 20 % of every run. Runs that were ended go on. Prints a table of held-out losses, writes DIR/ternary.html, .svg and .json.
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -16,6 +17,8 @@ const { values, positionals } = parseArgs({
     updates: { type: "string", default: "400" },
     seeds: { type: "string", default: "3" },
     shares: { type: "string", default: "1,0.6,0.4,0.2" },
+    peak: { type: "string", default: "1e-2" },
+    second: { type: "string", default: "5e-3" },
     threads: { type: "string" },
   },
 });
@@ -30,7 +33,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const out = resolve(values.out);
 const updates = Number(values.updates);
 const [shares, seeds] = [values.shares.split(",").map(Number), Array.from({ length: Number(values.seeds) }, (_, i) => i + 1)];
-const [PEAK, SECOND] = [1e-2, 5e-3];
+const [PEAK, SECOND] = [Number(values.peak), Number(values.second)];
 
 /** A run whose last `share` of updates is ternary. */
 function configOf(share, seed) {
@@ -133,4 +136,12 @@ writeFileSync(
   join(out, "ternary.html"),
   `<!doctype html><meta charset="utf-8"><title>ternary</title><style>${STYLE}</style><main>${figures.join("")}</main>\n`,
 );
+// The picture by itself.
+const [, drawing] = /<svg ([\s\S]*<\/svg>)/.exec(figures[0]);
+const legend = lines.map(
+  ({ name, colour }, i) => `<text x="550" y="${30 + 16 * i}" text-anchor="end" style="fill:${colour}">${name}</text>`,
+);
+const style = "text{font:11px system-ui,sans-serif;fill:#666}.g{stroke:#ddd;stroke-width:.6}";
+const ground = `<style>${style}</style><rect width="100%" height="100%" fill="#fff"/>${legend.join("")}`;
+writeFileSync(join(out, "ternary.svg"), `<svg xmlns="http://www.w3.org/2000/svg" ${drawing.replace(">", `>${ground}`)}\n`);
 writeFileSync(join(out, "ternary.json"), `${JSON.stringify({ updates, seeds, rows }, null, 2)}\n`);
