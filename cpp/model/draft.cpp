@@ -124,6 +124,7 @@ void enter(Lane& lane, const DraftStep& st, const Tensor* const* qkv) {
       for (int k = 0; k < m.hidden; k++) x[k] += bias[k];
     if (second) norm_or_copy(st, x, l.attn_norm, h, 1);
     else embed(st, t, h), norm_or_copy(st, x, st.d.hidden_norm, h + m.hidden, 1);
+    if (st.d.version == kNormedResidual) __builtin_memcpy(x, h + m.hidden, m.hidden * sizeof(float));
     rope_angles((const double*)m.rope, st.rows[t].position, m.rope_scale, s.angles + (size_t)t * m.head_dim, turned(m));
   });
 }

@@ -3,14 +3,17 @@
 //   EAGLE-2: x = fc([RMS(e); RMS(h)]) + bias;  y = x + r Attn(RMS(x));  y += r MLP(RMS(y));  logits = head(y * s)
 //   EAGLE-3: x = fc(h) for h of the target (three tapped layers), x = h for h of the head itself;
 //            y = x + r Attn([RMS(e); RMS(x)]);  y += r MLP(RMS(y));  logits = head(RMS(y))
+//   kNormedResidual: as EAGLE-3, but y = RMS(x) + r Attn([RMS(e); RMS(x)])
 // The next hidden state is y. Norms that a head does not have are left out.
 // Source: EAGLE-2 (arXiv 2406.16858), EAGLE-3 (arXiv 2503.01840), MiniCPM4 report (arXiv 2506.07900).
 #pragma once
 #include "../abi.h"
 
+constexpr int kNormedResidual = 4;
+
 struct DraftHead {
   Model m;                     // one layer, the target's embedding, the head's rows; m.norm: before the head (EAGLE-3), else 0
-  int32_t version, fc_inputs;  // 2 or 3; columns of fc
+  int32_t version, fc_inputs;  // 2, 3 or kNormedResidual; columns of fc
   Tensor fc;
   word bias;                     // (hidden) float32 or 0
   word embed_norm, hidden_norm;  // (hidden) float32 or 0

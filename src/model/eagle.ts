@@ -19,6 +19,8 @@ type Norms = {
 /** A head, understood and checked against its target: see cpp/model/draft.h for what its parts do. */
 export interface HeadFile {
   readonly version: 2 | 3;
+  /** EAGLE-3: what the layer adds to is normed, too (norm_before_residual). */
+  readonly normedResidual?: boolean;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -69,13 +71,15 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
   const version = third === undefined ? 2 : 3;
   const minicpm = target.architecture === "minicpm";
   const norms = { residual: f.flag("norm_before_residual", false), taps: f.flag("norm_before_fc", false) };
-  if (norms.residual || (version === 2 && norms.taps)) {
-    const field = norms.residual ? "norm_before_residual" : "norm_before_fc";
-    throw new CpmError("unsupported", `config.json: ${field}: true is not supported in this draft head`, {
-      file: "config.json",
-      field,
-    });
-  }
+  if (version === 2 && (norms.residual || norms.taps))
+    throw new CpmError(
+      "unsupported",
+      "config.json: norms before fc or the residual are those of EAGLE-3 heads; this one has no hidden_norm",
+      {
+        file: "config.json",
+        field: norms.taps ? "norm_before_fc" : "norm_before_residual",
+      },
+    );
   // MiniCPM's heads leave out what is the target's; others are of Llama's class, which has its own idea of silence.
   const split = !minicpm && f.raw("num_attention_heads") !== undefined && target.hidden % heads === 0;
   const headDim = f.count("head_dim", 2, LIMITS.headDim, split ? target.hidden / heads : target.headDim);
@@ -89,6 +93,7 @@ export async function readHead(files: ModelFiles, target: ModelConfig, signal?: 
     headDim,
     ...(own ? { rope: readRope(f, headDim, contextLength) } : {}),
     ...(version === 3 ? { taps: { layers: tappedLayers(f, target), scale: minicpm ? target.residualScale : 1 } } : {}),
+    ...(norms.residual ? { normedResidual: true } : {}),
     rmsEps: f.number("rms_norm_eps", target.rmsEps),
     // The head counts as one layer more.
     residualScale:

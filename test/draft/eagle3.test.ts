@@ -22,8 +22,8 @@ interface Kind {
   readonly head: { readonly heads: number; readonly kvHeads: number; readonly headDim: number; readonly theta: number };
   readonly prefix: "midlayer" | "layers.0";
   readonly taps: readonly number[];
-  /** A norm of all taps together. */
-  readonly norms?: "taps";
+  /** Norms of what the layer adds to, and of all taps together. */
+  readonly norms?: "residual" | "residual and taps";
   /** config.json beside the head; absent: a bare file. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -74,7 +74,18 @@ const kinds: Readonly<Record<string, Kind>> = {
       eagle_aux_hidden_state_layer_ids: [1, 3, 6],
     },
   },
-  "speculators' form: a norm before fc": {
+  "norms before the residual": {
+    shape,
+    theta: 500000,
+    minicpm: false,
+    qkNorms: false,
+    head: { heads: 4, kvHeads: 2, headDim: 16, theta: 10000 },
+    prefix: "midlayer",
+    taps: [2, 3, 3],
+    norms: "residual",
+    config: { num_attention_heads: 4, num_key_value_heads: 2, rms_norm_eps: 1e-5, norm_before_residual: true },
+  },
+  "speculators' form: norms before the residual and before fc": {
     shape,
     theta: 500000,
     minicpm: false,
@@ -82,9 +93,10 @@ const kinds: Readonly<Record<string, Kind>> = {
     head: { heads: 4, kvHeads: 2, headDim: 16, theta: 20000 },
     prefix: "layers.0",
     taps: [2, 3, 3],
-    norms: "taps",
+    norms: "residual and taps",
     config: {
       transformer_layer_config: { num_attention_heads: 4, num_key_value_heads: 2, rope_theta: 20000, rms_norm_eps: 1e-5 },
+      norm_before_residual: true,
       norm_before_fc: true,
     },
   },
@@ -131,7 +143,7 @@ function headOf({ shape: { hidden: H }, head: { heads, kvHeads, headDim: D }, pr
     [`${p}.post_attention_layernorm.weight`, norm()],
     ["norm.weight", norm()],
     ["lm_head.weight", tensor(draftVocab, H, 12 / Math.sqrt(H))],
-    ...(norms === "taps" ? [["input_norm.weight", norm(3 * H)] as const] : []),
+    ...(norms === "residual and taps" ? [["input_norm.weight", norm(3 * H)] as const] : []),
   ]);
 }
 
@@ -216,8 +228,9 @@ describe.each(Object.keys(kinds))("%s", (name) => {
     const sizes: Sizes = { ...kind.head, residual: (residual * Math.sqrt(N)) / Math.sqrt(kind.minicpm ? N + 1 : N), eps };
     const cache: Cache = { k: [], v: [] };
     const step = (token: number, x: Vector, position: number): Vector => {
-      const both = joined(rms(embedding(token), w("input_layernorm"), eps), rms(x, w("hidden_norm"), eps));
-      return layer(w, sizes, cache, x, both, position);
+      const normed = rms(x, w("hidden_norm"), eps);
+      const both = joined(rms(embedding(token), w("input_layernorm"), eps), normed);
+      return layer(w, sizes, cache, kind.norms ? normed : x, both, position);
     };
     const root = quick.tokens[0]!;
     const next = [...prompt.slice(1), root];
@@ -268,7 +281,6 @@ test("what a head of another make asks for is refused by name", async () => {
     readHead(memoryFiles("", { ...headFiles(kind), "config.json": jsonBytes({ ...kind.config, ...more }) }), config);
   expect((await read({})).taps).toEqual({ layers: [2, 4, 5], scale: 1 });
   for (const [more, field] of [
-    [{ norm_before_residual: true }, "norm_before_residual"],
     [{ norm_before_fc: true }, "input_norm.weight"],
     [{ eagle_aux_hidden_state_layer_ids: [1, 2] }, "eagle_aux_hidden_state_layer_ids"],
     [{ eagle_aux_hidden_state_layer_ids: [1, 2, 8] }, "eagle_aux_hidden_state_layer_ids"],

@@ -122,6 +122,9 @@ export function planHead(
   return { ...common, width, vocab, bytes, stagingBytes: Math.max(...weights.map(stagingOf)) };
 }
 
+/** EAGLE-3 whose layer adds to what was normed: kNormedResidual of cpp/model/draft.h. */
+const NORMED_RESIDUAL = 4;
+
 /** The DraftHead struct of cpp/model/draft.h. */
 export function writeHead(
   memory: ArrayBufferLike,
@@ -142,7 +145,7 @@ export function writeHead(
     .tensors(place.embedding, place.head)
     .words(place.layer)
     .skip(TRAIT_BYTES)
-    .ints(file.version, file.fcInputs)
+    .ints(file.normedResidual ? NORMED_RESIDUAL : file.version, file.fcInputs)
     .tensors(place.fc)
     .words(place.norms("bias"), place.norms("embedNorm"), place.norms("hiddenNorm"));
 }
