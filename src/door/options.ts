@@ -17,7 +17,7 @@ export interface LoadOptions {
   readonly threads?: number | "auto" | undefined;
   /** Tokens that a session can hold. Default: the model's own, at most 4096. The KV cache of one session is allocated at load. */
   readonly contextSize?: number | undefined;
-  /** How keys and values are stored: "f16" (default), "f32", or "q8" (8 bits and a scale for each vector). */
+  /** How keys and values are stored: "f16" (default), "f32", or "q8" (8 bits and a scale for each vector: the least memory, the fastest in long contexts). */
   readonly kvType?: "f16" | "f32" | "q8" | undefined;
   /** Kernel build. "auto" (default) takes relaxed SIMD where it computes right, else "base". */
   readonly variant?: "auto" | "base" | "relaxed" | undefined;

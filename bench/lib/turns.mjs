@@ -1,0 +1,30 @@
+// llama.cpp as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told.
+//   fork(turns.mjs, [MODEL, f16|q8_0, LENGTH, THREADS])
+import { getLlama, LlamaLogLevel } from "node-llama-cpp";
+
+const [modelPath, kv, length, threads] = [process.argv[2], process.argv[3], Number(process.argv[4]), Number(process.argv[5])];
+const llama = await getLlama({
+  gpu: false,
+  build: "never",
+  skipDownload: true,
+  maxThreads: threads,
+  logLevel: LlamaLogLevel.error,
+});
+const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
+const coded = { flashAttention: true, experimentalKvCacheKeyType: "Q8_0", experimentalKvCacheValueType: "Q8_0" };
+const context = await model.createContext({
+  contextSize: length + 1024,
+  batchSize: 512,
+  threads,
+  sequences: 1,
+  ...(kv === "q8_0" ? coded : {}),
+});
+const ids = Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500));
+const stream = context.getSequence().evaluate(ids, { temperature: 0, yieldEogToken: true });
+await stream.next();
+process.send({ ready: true });
+process.on("message", async ({ steps }) => {
+  const begun = performance.now();
+  for (let i = 0; i < steps; i++) await stream.next();
+  process.send({ ms: (performance.now() - begun) / steps });
+});
