@@ -1,16 +1,19 @@
 // Times the GEMM kernels of one or two builds side by side: GB/s of weights and GOP/s for a model's matrices, against this
 // machine's read bandwidth and dot-product peak as WebAssembly reaches them, in percent behind each.
 //   node bench/kernels.mjs [--wasm DIR[,DIR]] [--base] [--lanes 1,2] [--kinds int4,...] [--tokens 1,2,...] [--shape 0.5b|8b] [--only NAME,...]
+//     [--form dot16|dot32|dot32-lanes|extended]
 // Times are the best of --samples. With two folders, samples alternate between them, and the last column is first over second.
 // V8's re-vectoriser: node --experimental-wasm-revectorize bench/kernels.mjs ...
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { FORMS, KINDS } from "../dist/wasm/abi.js";
 import { COLD_BYTES, interleave, median, open, PAGE, weights } from "./kernels-lib.mjs";
 
 const SHAPES = {
   "0.5b": { q: [1024, 1024], k: [128, 1024], gate: [4096, 1024], down: [1024, 4096], head: [73448, 1024] },
   "8b": { q: [4096, 4096], k: [256, 4096], gate: [16384, 4096], down: [4096, 16384], head: [73448, 4096] },
 };
+const INTEGERS = /^(int|ternary)/;
 async function main() {
   const { values: o } = parseArgs({
     options: {
@@ -24,6 +27,7 @@ async function main() {
       samples: { type: "string", default: "9" },
       ms: { type: "string", default: "8" },
       hot: { type: "boolean", default: false },
+      form: { type: "string", default: "dot16" },
     },
   });
   const folders = o.wasm.split(",");
@@ -38,6 +42,10 @@ async function main() {
     const benches = await Promise.all(
       folders.map((folder) => open(folder, base, lanes, largest + COLD_BYTES + 5 * most * widest)),
     );
+    for (const { k } of benches)
+      for (const [number, kind] of KINDS.entries())
+        if (k.choose_form && INTEGERS.test(kind) && k.choose_form(number, FORMS.indexOf(o.form)) !== 0)
+          throw new Error(`this build has no form ${o.form}`);
     let [readPeak, dotPeak] = [Number.NaN, Number.NaN];
     const peaks = benches.find((b) => b.k.peak_read);
     if (peaks) {
