@@ -4,6 +4,7 @@ import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import type { Classifier, CleanOptions, CleanReport, Deduplicator, QualityFilter, Verdict } from "cpm-wasm/data";
+import { CpmError } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { inputFiles, type Placed, recordsOf } from "./cleaninput.ts";
 import { Outputs, replace } from "./cleanoutput.ts";
@@ -84,6 +85,8 @@ export const clean: Command = {
 async function cleaning(args: Parsed): Promise<CleanOptions> {
   const data = await import("cpm-wasm/data");
   const languages = args.text("language")?.split(",");
+  for (const language of languages ?? [])
+    if (language !== "en" && language !== "zh") throw new UsageError(`--language: expected en or zh, found "${language}"`);
   const heuristics = args.flag("no-heuristics")
     ? (false as const)
     : {
@@ -138,7 +141,14 @@ async function cleanFolder(args: Parsed, folder: string, options: CleanOptions):
   if (files.length === 0) throw new UsageError("cpm clean: give files or folders, or - for standard input");
   const suffix = suffixOf(shard);
   const settings = await settingsOf(args, files, shard);
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true }).catch((cause: Error) => {
+    throw new CpmError(
+      "io",
+      `${folder}: no folder can be made there (${cause.message}); check --output`,
+      { file: folder },
+      { cause },
+    );
+  });
   const finished = await Outputs.finished(folder, suffix, settings);
   if (finished && !files.includes("-")) return { ...finished.report, samples: { kept: [], dropped: [] } };
   const signer = args.flag("signatures") ? await Signer.create() : undefined;

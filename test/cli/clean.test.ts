@@ -233,5 +233,12 @@ test("wrong use is told", async () => {
   expect((await cpm(["clean", join(folder, "nowhere.jsonl"), "-o", join(folder, "n")])).status).toBe(1);
   expect((await cpm(["clean", "-o", join(folder, "n")])).status).toBe(2);
   expect((await cpm(["clean", "x", "-o", join(folder, "n"), "--shard", "3/3"])).status).toBe(2);
+  expect((await cpm(["clean", "x", "-o", join(folder, "n"), "--language", "en,fr"])).err).toMatch(
+    /expected en or zh, found "fr"/,
+  );
+  writeFileSync(join(folder, "there"), "{}");
+  expect((await cpm(["clean", join(folder, "there"), "-o", join(folder, "there")])).err).toMatch(
+    /no folder can be made.*--output/,
+  );
   expect((await cpm(["score"])).status).toBe(2);
 });
