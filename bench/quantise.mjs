@@ -1,5 +1,7 @@
 // What each method costs and loses: perplexity and KL divergence of quantised files against the float model.
-//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...]
+//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--llama]
+// --llama: beside them the files of llama.cpp's own quantiser, plain and with the importance matrix of the same calibration
+// (Linux; g++); --only llama measures these alone.
 // Calibration and evaluation texts are sampled from the float model itself at temperature 1, with different seeds.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +11,8 @@ import { parseArgs } from "node:util";
 import { perplexity } from "../dist/evaluate/index.js";
 import { convert } from "../dist/host/convert.node.js";
 import { load } from "../dist/host/node.js";
-import { quantize } from "../dist/host/quantise.node.js";
+import { imatrix, quantize } from "../dist/host/quantise.node.js";
+import { llamaQuantize } from "./lib/llamaquantize.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -19,6 +22,7 @@ const { values, positionals } = parseArgs({
     ctx: { type: "string", default: "256" },
     also: { type: "string", multiple: true, default: [] },
     only: { type: "string" },
+    llama: { type: "boolean" },
   },
 });
 const [model] = positionals;
@@ -100,6 +104,15 @@ try {
     const megabytes = (linears.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(2);
     await measure(group ? `int4 g${group}` : type, method, path, megabytes, ((performance.now() - begun) / 1000).toFixed(1));
   }
+  const importance = join(folder, "importance.gguf");
+  if (values.llama) await imatrix(model, importance, { calibration });
+  for (const type of values.llama ? ["Q4_0", "Q4_K", "Q6_K"] : [])
+    for (const method of ["plain", "imatrix"]) {
+      if (values.only && !values.only.split(",").some((name) => name === type || name === "llama")) continue;
+      const path = join(folder, "llama.gguf");
+      llamaQuantize(model, path, type, method === "imatrix" ? importance : undefined);
+      await measure(`${type} of llama.cpp`, method, path, "", "");
+    }
   for (const file of values.also) await measure(file.split("/").at(-1), "as it is", file, "", "");
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -69,28 +69,71 @@ void q4_1_simple(const double* x, uint8_t* out) {
 
 // ---- Q4_0: the signed scale of least error out of 122 starts, each refitted twice
 
+// sum_of(32, f), two terms at a time: f(i) gives those of i and i + 1.
+template <typename F>
+double sum_pairs(F f) {
+  double r[8];
+  for (int c = 0; c < 8; c += 2) {
+    v128_t sum = f(c);
+    for (int i = 8; i < 32; i += 8) sum = wasm_f64x2_add(sum, f(c + i));
+    wasm_v128_store(r + c, sum);
+  }
+  return ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
+}
+
+// 32 columns with their weights, and the codes that a scale gives them.
+struct SignedFit {
+  double x[32], w[32], wx[32], q[32];
+
+  static v128_t at(const double* p) { return wasm_v128_load(p); }
+
+  void choose(double d) {
+    const v128_t step = wasm_f64x2_splat(d), half = wasm_f64x2_const_splat(0.5), low = wasm_f64x2_const_splat(-8),
+                 high = wasm_f64x2_const_splat(7);
+    for (int i = 0; i < 32; i += 2) {
+      v128_t v = d != 0 ? wasm_f64x2_div(at(x + i), step) : wasm_f64x2_const_splat(0);
+      wasm_v128_store(q + i, wasm_f64x2_pmin(wasm_f64x2_pmax(wasm_f64x2_floor(wasm_f64x2_add(v, half)), low), high));
+    }
+  }
+  // The scale of least squares for the codes as they are.
+  double refit() const {
+    double den = sum_pairs([&](int i) { return wasm_f64x2_mul(wasm_f64x2_mul(at(w + i), at(q + i)), at(q + i)); });
+    return to_half(den > 0 ? sum_pairs([&](int i) { return wasm_f64x2_mul(at(wx + i), at(q + i)); }) / den : 0);
+  }
+  double error(double d) const {
+    const v128_t step = wasm_f64x2_splat(d);
+    return sum_pairs([&](int i) {
+      v128_t v = wasm_f64x2_sub(at(x + i), wasm_f64x2_mul(step, at(q + i)));
+      return wasm_f64x2_mul(at(w + i), wasm_f64x2_mul(v, v));
+    });
+  }
+};
+
 void q4_0_search(const double* x, const double* w, uint8_t* out) {
-  double m = x[largest(x, 32)], best = sum_of(32, [&](int i) { return weight(w, i) * x[i] * x[i]; }), scale = 0, q[32];
+  constexpr int kStarts = 122;
+  SignedFit fit;
+  for (int i = 0; i < 32; i++) fit.x[i] = x[i], fit.w[i] = weight(w, i), fit.wx[i] = fit.w[i] * x[i];
+  double m = x[largest(x, 32)], scale = 0, tried[kStarts];
+  double best = sum_pairs([&](int i) { return wasm_f64x2_mul(wasm_v128_load(fit.wx + i), wasm_v128_load(fit.x + i)); });
+  int distinct = 0;
   uint8_t codes[32];
   for (int i = 0; i < 32; i++) codes[i] = 8;
-  auto choose = [&](double d) {
-    for (int i = 0; i < 32; i++) q[i] = clamped(rounded(d != 0 ? x[i] / d : 0), -8, 7);
-  };
-  for (int start = 0; start < 122; start++) {
-    double n = (start < 61 ? -1 : 1) * (6 + 0.05 * (start % 61)), d = m / n;
-    for (int round = 0; round < 2; round++) {
-      choose(d);
-      double den = sum_of(32, [&](int i) { return weight(w, i) * q[i] * q[i]; });
-      d = to_half(den > 0 ? sum_of(32, [&](int i) { return weight(w, i) * x[i] * q[i]; }) / den : 0);
-    }
-    choose(d);
-    double e = sum_of(32, [&](int i) {
-      double v = x[i] - d * q[i];
-      return weight(w, i) * (v * v);
-    });
+  for (int start = 0; start < kStarts; start++) {
+    double n = (start < 61 ? -1 : 1) * (6 + 0.05 * (start % 61));
+    fit.choose(m / n);
+    double d = fit.refit();
+    // Many starts meet after their first refit, and go on as one.
+    int known = 0;
+    while (known < distinct && tried[known] != d) known++;
+    if (known < distinct) continue;
+    tried[distinct++] = d;
+    fit.choose(d);
+    double again = fit.refit();
+    if (again != d) fit.choose(d = again);
+    double e = fit.error(d);
     if (!(e < best)) continue;
     best = e, scale = d;
-    for (int i = 0; i < 32; i++) codes[i] = (uint8_t)(q[i] + 8);
+    for (int i = 0; i < 32; i++) codes[i] = (uint8_t)(fit.q[i] + 8);
   }
   put_half(scale, out);
   put_codes(kQ4_0, codes, out);

@@ -1,5 +1,6 @@
 // cpm quantize and cpm imatrix: smaller models, and what their inputs weigh.
 import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import process from "node:process";
 import type { Calibration, Method, QuantizeProgress, QuantizeReport, Target } from "cpm-wasm/quantise";
 import { CpmError } from "../index.ts";
@@ -9,6 +10,7 @@ import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { note, printJson, table, write } from "./output.ts";
 import { duration } from "./perplexity.ts";
+import { painter, save } from "./picture.ts";
 import { ProgressBar } from "./progress.ts";
 
 const calibrationArgs = {
@@ -21,6 +23,7 @@ const calibrationArgs = {
   samples: { type: "string", valueHint: "N", description: "Calibration sequences, at most (default 128)" },
   seed: { type: "string", valueHint: "N", description: "Which of more sequences are taken (default 0)" },
   threads: { type: "string", valueHint: "N", description: "Threads (default: physical cores)" },
+  turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8; the same bytes" },
   memory: { type: "string", valueHint: "MIB", description: "What the quantiser may hold at once (default 4096)" },
   force: { type: "boolean", description: "Replace what has the output's name" },
   json: { type: "boolean", description: "Print the report as JSON" },
@@ -58,11 +61,15 @@ export const quantize: Command = {
       description: "Tokens that calibration begins with and p-gptq leaves out (1,2,3)",
     },
     "checkpoint-version": { type: "string", valueHint: "1|2", description: "Of int4's zero points (default 1)" },
+    svg: { type: "string", valueHint: "FILE", description: "Draw the error of every tensor" },
+    spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
   },
   repeated: ["keep"],
   async run(args) {
     const [source, output] = places(args);
-    const { quantize: work } = await import("cpm-wasm/quantise");
+    const [svg, spec] = [args.text("svg"), args.text("spec")];
+    const paint = svg ? await painter() : undefined;
+    const { quantize: work, quantizePicture } = await import("cpm-wasm/quantise");
     const shown = new Shown(args.flag("json"));
     const file = args.text("calibration");
     try {
@@ -80,6 +87,7 @@ export const quantize: Command = {
         ...common(args, shown),
       });
       shown.close();
+      await save(quantizePicture(report, basename(output)), { spec, svg, paint });
       await (args.flag("json") ? printJson(report) : write(told(output, report)));
     } finally {
       shown.close();
@@ -126,6 +134,7 @@ function common(args: Parsed, shown: Shown) {
     samples: args.number("samples"),
     seed: args.number("seed"),
     threads: args.number("threads"),
+    turbo: args.flag("turbo"),
     maxMemoryBytes: memory === undefined ? undefined : memory * 2 ** 20,
     force: args.flag("force"),
     signal: interrupt.signal,

@@ -24,13 +24,18 @@ const marked = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
   return all;
 };
 
+/** A module of a wing, compiled for 256-bit vectors where the runtime has them: see EngineHost.turbo. */
+export function turboModule(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
+  // For the whole process, and for good: functions are optimised long after this, when they have become hot.
+  setFlagsFromString("--experimental-wasm-revectorize");
+  return compileModule(name, marked(bytes));
+}
+
 function compiled(read: ReadModule, artifact: Artifact, turbo = false): Promise<WebAssembly.Module> {
   const key = `${artifact} ${turbo}`;
   let module = modules.get(key);
   if (!module) {
-    // For the whole process, and for good: functions are optimised long after this, when they have become hot.
-    if (turbo) setFlagsFromString("--experimental-wasm-revectorize");
-    module = read(artifact).then((bytes) => compileModule(artifact, turbo ? marked(bytes) : bytes));
+    module = read(artifact).then((bytes) => (turbo ? turboModule : compileModule)(artifact, bytes));
     module.catch(() => modules.delete(key));
     modules.set(key, module);
   }

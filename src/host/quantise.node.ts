@@ -8,10 +8,10 @@ import { type Imatrix, legacyImatrix, writeImatrix } from "../quantise/imatrix.t
 import type { QuantiseModules } from "../quantise/module.ts";
 import { type ImatrixOptions, openQuantise, type QuantizeOptions } from "../quantise/quantize.ts";
 import type { QuantizeReport } from "../quantise/report.ts";
-import { inlined } from "../wasm/inline.ts";
+import { bytesOf, inlined } from "../wasm/inline.ts";
 import { diskDestination } from "./node.destination.ts";
 import { pathFiles } from "./node.files.ts";
-import { nodeHost } from "./node.host.ts";
+import { nodeHost, turboModule } from "./node.host.ts";
 import { fileOutput } from "./node.output.ts";
 import { moduleFromDisk } from "./node.package.ts";
 import { startLane } from "./threads.files.ts";
@@ -19,10 +19,21 @@ import { startLane } from "./threads.files.ts";
 export * from "../quantise/index.ts";
 
 const modules = { single: inlined("quantise", single), multi: inlined("quantise.mt", multi) };
+const turbo = new Map<string, Promise<WebAssembly.Module>>();
+
+/** Compiled once. */
+function turboOf(name: string, text: string): Promise<WebAssembly.Module> {
+  let module = turbo.get(name);
+  if (!module) turbo.set(name, (module = turboModule(name, bytesOf(text))));
+  return module;
+}
 
 export const quantiseModules: QuantiseModules = {
   host: () => nodeHost("Bun" in globalThis ? "bun" : "node", moduleFromDisk, startLane),
-  module: (threads) => (threads ? modules.multi() : modules.single()),
+  module(threads, wide) {
+    if (wide) return threads ? turboOf("quantise.mt", multi) : turboOf("quantise", single);
+    return threads ? modules.multi() : modules.single();
+  },
 };
 
 const door = openQuantise({ ...quantiseModules, openPath: pathFiles });

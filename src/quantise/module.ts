@@ -134,8 +134,8 @@ export interface QuantiseExports extends QuantiseCalls {
 /** What a host gives the quantiser. */
 export interface QuantiseModules {
   host(): Promise<EngineHost>;
-  /** wasm/quantise.wasm, or wasm/quantise.mt.wasm for lanes that share a memory. */
-  module(threads: boolean): Promise<WebAssembly.Module>;
+  /** wasm/quantise.wasm, or wasm/quantise.mt.wasm for lanes that share a memory. `turbo`: see EngineHost.turbo; asked for where the host has it. */
+  module(threads: boolean, turbo: boolean): Promise<WebAssembly.Module>;
 }
 
 /** Kinds of number in the memory. */
@@ -175,18 +175,25 @@ export class Machine {
   }
 
   /**
-   * `threads`: lanes, "auto" for the physical cores; `maxMemoryBytes`: what the memory may grow to.
-   * @throws CpmError "engine-failed" for a module of another ABI, "out-of-memory".
+   * `threads`: lanes, "auto" for the physical cores; `maxMemoryBytes`: what the memory may grow to; `turbo`: 256-bit vectors, the same bits.
+   * @throws CpmError "engine-failed" for a module of another ABI, "out-of-memory", "unsupported" for turbo where the host has none.
    */
   static async open(
     modules: QuantiseModules,
     threads: number | "auto" = "auto",
     maxMemoryBytes = Number.POSITIVE_INFINITY,
+    turbo = false,
   ): Promise<Machine> {
     const host = await modules.host();
+    if (turbo && !host.turbo)
+      throw new CpmError("unsupported", `turbo: ${host.name} does not have it; leave it out, or use Node 24 or newer`, {
+        field: "turbo",
+        expected: "Node 24 or newer",
+        found: `${host.name} ${host.version ?? ""}`.trim(),
+      });
     const shared = host.startLanes !== undefined;
     const lanes = shared ? (threads === "auto" ? host.cores : threads) : 1;
-    const module = await modules.module(shared);
+    const module = await modules.module(shared, turbo);
     const memory = createMemory(64 * PAGE, shared);
     const kernels = await instantiateKernels(module, memory);
     const found = (kernels as unknown as QuantiseExports).quantise_abi?.();

@@ -35,6 +35,8 @@ export interface CommonOptions {
   readonly threads?: number | "auto" | undefined;
   /** What the quantiser's memory may grow to, in bytes. Activations spill to disk in any case. Default: what WebAssembly has, 4 GiB. */
   readonly maxMemoryBytes?: number | undefined;
+  /** 256-bit vectors, an experimental feature of V8 in Node 24 and newer: sooner done, the same bytes. Default false. */
+  readonly turbo?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: QuantizeProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
@@ -137,6 +139,7 @@ function common(o: CommonOptions) {
     seed: whole("seed", o.seed ?? 0, 0, 2 ** 32 - 1),
     threads,
     memory: o.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+    turbo: o.turbo === true,
   };
 }
 
@@ -160,7 +163,7 @@ export function openQuantise(platform: QuantisePlatform) {
       fallbackName?: string,
     ): Promise<QuantizeReport> {
       const settings = checked(options);
-      const { threads, memory, ...choice } = common(options);
+      const { threads, memory, turbo, ...choice } = common(options);
       const { signal, onProgress, onWarning } = options;
       signal?.throwIfAborted();
       const files = await open(model, signal);
@@ -176,7 +179,7 @@ export function openQuantise(platform: QuantisePlatform) {
           onWarning?.(
             `${rounded.length} tensors were quantised before (${rounded[0]}, ...): their errors stay; start from the float model if there is one`,
           );
-        machine = await Machine.open(platform, threads, memory);
+        machine = await Machine.open(platform, threads, memory, turbo);
         begun = true;
         const given = options.prefix;
         const bos = tokenizer?.bos;
@@ -204,7 +207,7 @@ export function openQuantise(platform: QuantisePlatform) {
 
     /** Mean squared inputs of every linear of the layers, over the model as it is. */
     async imatrix(model: ModelInput, scratch: Destination, options: ImatrixOptions): Promise<Imatrix> {
-      const { threads, memory, ...choice } = common(options);
+      const { threads, memory, turbo, ...choice } = common(options);
       const { signal } = options;
       const files = await open(model, signal);
       let machine: Machine | undefined;
@@ -216,7 +219,7 @@ export function openQuantise(platform: QuantisePlatform) {
           source.model.config,
           choice,
         );
-        machine = await Machine.open(platform, threads, memory);
+        machine = await Machine.open(platform, threads, memory, turbo);
         return await observe(machine, source, sequences, scratch, options, choice.length);
       } finally {
         await scratch.end(false);

@@ -1,7 +1,8 @@
 // Whole runs on a tiny model: every type loads and runs, killed runs end in the same bytes, bad input is refused, nothing half-done has a name.
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { bytesSource } from "../../src/file/bytes.ts";
@@ -107,6 +108,25 @@ test("on disk nothing has the name before all of it is written, and nothing is l
   await expect(diskDestination(path)).rejects.toMatchObject({ code: "io", message: /--force/ });
 });
 
+// Every write to /dev/full fails as on a disk that has no room.
+test.skipIf(process.platform !== "linux").each(["out", "hidden-0", "hidden-1", "inner"])(
+  "a full disk under %s (Linux: /dev/full): told so, no file has the name, and the run goes on when there is room",
+  async (full) => {
+    const path = join(folder, `full-${full}.gguf`);
+    const work = join(folder, `.full-${full}.gguf.quantising`);
+    const more = { method: "gptq", calibration } as const;
+    await mkdir(work);
+    await symlink("/dev/full", join(work, full));
+    const stopped = door.quantize(model, await diskDestination(path), options(more));
+    await expect(stopped).rejects.toMatchObject({ code: "io", message: /the disk is full/ });
+    expect(await readdir(folder)).not.toContain(`full-${full}.gguf`);
+    await rm(join(work, full), { force: true });
+    await door.quantize(model, await diskDestination(path), options(more));
+    expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(await bytesOf(more)));
+    expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
+  },
+);
+
 test("what cannot be done is refused by name", async () => {
   const refused = (more: Partial<QuantizeOptions>) => door.quantize(model, memoryDestination(), options(more));
   await expect(refused({ method: "gptq" })).rejects.toMatchObject({ code: "bad-option", message: /needs calibration/ });
@@ -121,6 +141,7 @@ test("what cannot be done is refused by name", async () => {
   await expect(refused({ keep: [["blk.99.*", "Q8_0"]] })).rejects.toMatchObject({ code: "bad-option", message: /no tensor/ });
   await expect(refused({ keep: [["*", "Q9"]] })).rejects.toMatchObject({ code: "bad-option" });
   await expect(refused({ group: 48 })).rejects.toMatchObject({ code: "bad-option" });
+  await expect(refused({ turbo: true, type: "Q4_0" })).rejects.toMatchObject({ code: "unsupported", detail: { field: "turbo" } });
   await expect(refused({ type: "int4" })).rejects.toMatchObject({ code: "unsupported" });
   const bytes = new Uint8Array(await readFile(model));
   const { tensors } = await readGguf(bytesSource("x", bytes));
