@@ -1,7 +1,7 @@
 // examples/synth/queue.mjs over a real redis-server: a queue a family, two worker processes, of which one is killed three times and started
 // again; the shards' bytes are those of plain runs. Then one worker and two by the clock, on an endpoint with latency.
-// Needs redis-server and npm; not in CI.
-//   node test/synth/queue.mjs [--rounds 3]
+// Needs redis-server and npm.
+//   node test/synth/queue.mjs [--rounds 3] [--short]       --short: fewer shards, one kill, no clock
 import { execFileSync, spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
@@ -15,10 +15,12 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "cpm-synth-queue-"));
 const main = join(root, "dist/cli/main.js");
 const port = 6400 + (process.pid % 500);
-const shards = 4;
+const short = process.argv.includes("--short");
+const shards = short ? 2 : 4;
+const wanted = short ? 1 : 3;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ended = (child) => new Promise((resolve) => child.once("exit", (code) => resolve(code)));
-const rounds = process.argv.includes("--rounds") ? Number(process.argv[process.argv.indexOf("--rounds") + 1]) : 3;
+const rounds = process.argv.includes("--rounds") ? Number(process.argv[process.argv.indexOf("--rounds") + 1]) : short ? 0 : 3;
 
 copyFileSync(join(root, "examples/synth/queue.mjs"), join(folder, "queue.mjs"));
 writeFileSync(join(folder, "package.json"), '{"private":true}');
@@ -44,7 +46,7 @@ for (let up = false; !up; await wait(50))
 const queue = (args, more = {}) =>
   spawn(process.execPath, ["queue.mjs", ...args], {
     cwd: folder,
-    env: { ...process.env, REDIS_PORT: String(port), CPM: `${process.execPath} ${main}`, LOCK_MS: "2000", ...more },
+    env: { ...process.env, REDIS_PORT: String(port), CPM: `${process.execPath} ${main}`, LOCK_MS: short ? "6000" : "2000", ...more },
     stdio: ["ignore", "ignore", "inherit"],
   });
 let [passed, failed] = [0, 0];
@@ -83,14 +85,14 @@ try {
   for (let next = 3; manifests() < all; await wait(50)) {
     for (const [i, worker] of workers.entries())
       if (worker.exitCode !== null || worker.signalCode !== null) workers[i] = queue(["work"]);
-    if (manifests() < next || kills === 3) continue;
+    if (manifests() < next || kills === wanted) continue;
     next += 5;
     const victim = workers[kills++ % 2];
     victim.kill("SIGKILL");
     await ended(victim);
   }
   await Promise.all(workers.map((worker) => (worker.exitCode === null && worker.signalCode === null ? ended(worker) : 0)));
-  check(`${all} shards of ${Object.keys(families).length} queues, a worker killed ${kills} times`, kills === 3);
+  check(`${all} shards of ${Object.keys(families).length} queues, a worker killed ${kills} times`, kills === wanted);
   check("the files are those of plain runs", JSON.stringify(bytes(out)) === JSON.stringify(bytes(plain)));
 
   const ratios = [];
