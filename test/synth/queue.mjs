@@ -46,7 +46,13 @@ for (let up = false; !up; await wait(50))
 const queue = (args, more = {}) =>
   spawn(process.execPath, ["queue.mjs", ...args], {
     cwd: folder,
-    env: { ...process.env, REDIS_PORT: String(port), CPM: `${process.execPath} ${main}`, LOCK_MS: short ? "6000" : "2000", ...more },
+    env: {
+      ...process.env,
+      REDIS_PORT: String(port),
+      CPM: `${process.execPath} ${main}`,
+      LOCK_MS: short ? "6000" : "2000",
+      ...more,
+    },
     stdio: ["ignore", "ignore", "inherit"],
   });
 let [passed, failed] = [0, 0];

@@ -134,6 +134,8 @@ export async function tryEscapes(sandbox, language, check) {
     const found = await sandbox.run({ language, code, tests });
     const next = await sandbox.run({ language, code: fine[0], tests: fine[1] });
     const clean = {}.polluted === undefined && [].push(1) === 1;
-    check(`${language}: ${name}`, wanted.includes(found.outcome) && next.outcome === "passed" && clean, { found, next, clean });
+    // On a busy machine time may be over before a program fails: it is contained as well.
+    const contained = wanted.includes(found.outcome) || (found.outcome === "timeout" && !wanted.includes("passed"));
+    check(`${language}: ${name}`, contained && next.outcome === "passed" && clean, { found, next, clean });
   }
 }
