@@ -59,7 +59,13 @@ for (const variant of variants) {
   test(`every form of the ${variant} kernels is taken when asked for, and no other`, async () => {
     const build = await chooseBuild(host, variant, false);
     for (const form of formsOf(variant))
-      expect(await chooseForms(host, build, [], form, false)).toEqual({ int4: form, int6: form, int8: form, ternary: form });
+      expect(await chooseForms(host, build, [], form, false)).toEqual({
+        int4: form,
+        int6: form,
+        int8: form,
+        ternary: form,
+        cache: form,
+      });
     const other = variant === "base" ? "dot32" : "extended";
     const error = await chooseForms(host, build, [], other, false).catch((e: unknown) => e);
     expect(error).toBeInstanceOf(CpmError);
