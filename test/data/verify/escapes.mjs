@@ -127,10 +127,13 @@ assert not found, found`,
   ],
 };
 
-/** Tries all of a language; `check(name, ok, found)` hears of each. Behind every one, another program runs, and the host is as it was. */
-export async function tryEscapes(sandbox, language, check) {
+/**
+ * Tries all of a language, or one in `every`; `check(name, ok, found)` hears of each. Behind every one, another program runs, and the host is as
+ * it was.
+ */
+export async function tryEscapes(sandbox, language, check, every = 1) {
   const fine = language === "python" ? ["x = 1", "assert x == 1"] : ["var x = 1", "if (x !== 1) throw 1"];
-  for (const [name, code, wanted, tests] of escapes[language]) {
+  for (const [name, code, wanted, tests] of escapes[language].filter((_, i) => i % every === 0)) {
     const found = await sandbox.run({ language, code, tests });
     const next = await sandbox.run({ language, code: fine[0], tests: fine[1] });
     const clean = {}.polluted === undefined && [].push(1) === 1;
