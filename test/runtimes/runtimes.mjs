@@ -135,7 +135,7 @@ async function packaged(context) {
   const { files, tarballBytes, unpackedBytes, project, test } = context;
   await test("the tarball has what the package needs and nothing else", () => {
     const allowed =
-      /^(dist\/.+\.(js|d\.ts)|dist\/licences\.txt|dist\/web\/[\w./-]+\.(html|css|svg|json|webmanifest)|wasm\/.+\.(wasm|wasm\.js|json)|models\/(README\.md|stories-q4_0\.gguf)|docs\/[\w-]+\.md|docs\/pictures\/[\w-]+\.png|examples\/.+|bench\/RESULTS\.md|package\.json|[A-Z]+\.md|LICENSE)$/;
+      /^(dist\/.+\.(js|d\.ts)|dist\/licences\.txt|dist\/web\/[\w./-]+\.(html|css|svg|json|webmanifest)|wasm\/.+\.(wasm|wasm\.js|json)|models\/(README\.md|stories-q4_0\.gguf)|docs\/[\w-]+\.md|docs\/pictures\/[\w-]+\.(png|svg)|examples\/.+|bench\/RESULTS\.md|package\.json|[A-Z]+\.md|LICENSE)$/;
     const wrong = files.filter((file) => !allowed.test(file));
     if (wrong.length) throw new Error(`not expected: ${wrong.join(", ")}`);
     const { exports, main, browser, types, bin } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
