@@ -49,7 +49,9 @@ export function quickJsInterpreter(quickjs: QuickJs, limits: InterpreterLimits):
     let output = "";
     const failed = (error: unknown): SandboxResult => {
       const shown = error as { name?: string; message?: string; stack?: string } | undefined;
-      const text = shown?.message === undefined ? printed(error) : `${shown.name ?? "Error"}: ${shown.message}`;
+      // Without room for an error QuickJS throws null; by the time that is seen the memory may be free again.
+      const bare = error === null ? "null was thrown, by the program or for want of memory" : printed(error);
+      const text = shown?.message === undefined ? bare : `${shown.name ?? "Error"}: ${shown.message}`;
       const memory = /out of memory/i.test(text);
       const outcome = late ? "timeout" : memory ? "memory" : "failed";
       return {

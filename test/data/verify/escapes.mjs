@@ -6,7 +6,8 @@ export const escapes = {
   javascript: [
     ["an endless loop", "for (;;);", ["timeout"]],
     ["an endless loop that catches what stops it", "for (;;) { try { for (;;); } catch {} finally { for (;;); } }", ["timeout"]],
-    ["endless promises", "const f = () => Promise.resolve().then(f); f()", ["timeout"]],
+    ["endless promises", "const f = () => Promise.resolve().then(f); f()", ["timeout", "failed"]],
+    ["null is thrown", "throw null", ["failed"]],
     ["an endless pattern", "/(a+)+$/.test('a'.repeat(40) + 'b')", ["timeout"]],
     ["numbers without an end", "let x = 3n; for (;;) x *= x", ["timeout", "memory", "failed", "died"]],
     ["endless output", "for (;;) print('x'.repeat(1000))", ["timeout", "memory"]],
