@@ -2,53 +2,21 @@
 //   node bench/browser.mjs MODEL [--engine ours|wllama2|wllama3] [--threads 1] [--variant auto|base|relaxed] [--prompt 512] [--decode 64]
 // CHROMIUM names the browser (default: chromium on the PATH). A fresh profile each time; the model comes over HTTP from this process.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { chromiumFlags, peaksOf } from "../test/support/chromium.mjs";
 import { engineArguments, report } from "./lib/arguments.mjs";
 import { serve } from "./lib/server.mjs";
 
 const FLAGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
+  ...chromiumFlags,
   "--disable-default-apps",
   "--disable-background-timer-throttling",
   "--disable-renderer-backgrounding",
 ];
-
-/** Peak resident bytes of the largest renderer among a process's descendants, on Linux; undefined elsewhere. */
-function rendererPeak(pid) {
-  try {
-    const processes = readdirSync("/proc")
-      .filter((name) => /^\d+$/.test(name))
-      .flatMap((name) => {
-        try {
-          const status = readFileSync(`/proc/${name}/status`, "utf8");
-          const number = (key) => Number(new RegExp(`^${key}:\\s*(\\d+)`, "m").exec(status)?.[1] ?? 0);
-          const renderer = readFileSync(`/proc/${name}/cmdline`, "utf8").includes("--type=renderer");
-          return [{ pid: Number(name), parent: number("PPid"), peak: number("VmHWM") * 1024, renderer }];
-        } catch {
-          return [];
-        }
-      });
-    const family = new Set([pid]);
-    for (let size = 0; size !== family.size; ) {
-      size = family.size;
-      for (const p of processes) if (family.has(p.parent)) family.add(p.pid);
-    }
-    return Math.max(...processes.filter((p) => p.renderer && family.has(p.pid)).map((p) => p.peak));
-  } catch {
-    return undefined;
-  }
-}
 
 /** Chromium's helpers outlive it for a moment and may still write. */
 async function remove(folder) {
@@ -88,7 +56,7 @@ export async function measureOnPage(options, timeout = 300_000) {
       new Promise((done) => (timer = setTimeout(done, timeout, { error: `no result in ${timeout / 1000} s` }))),
       new Promise((_, fail) => browser.once("error", fail)),
     ]);
-    return { ...result, peakRss: result.error ? undefined : rendererPeak(browser.pid) };
+    return { ...result, peakRss: result.error ? undefined : peaksOf(browser.pid).renderer };
   } finally {
     clearTimeout(timer);
     server.close();

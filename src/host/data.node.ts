@@ -1,5 +1,4 @@
 // The data wing in Node, Deno and Bun: models may be paths.
-import { Worker } from "node:worker_threads";
 import threaded from "../../wasm/data.mt.wasm.js";
 import text from "../../wasm/data.wasm.js";
 import { openData } from "../data/data.ts";
@@ -7,24 +6,11 @@ import { hogwild, type TrainWorker } from "../data/hogwild.ts";
 import { inlined } from "../wasm/inline.ts";
 import laneScript from "./data.lane.text.js";
 import { pathFiles } from "./node.files.ts";
-import { mayStartWorkers, scriptOf } from "./threads.ts";
+import { mayStartWorkers, textWorker } from "./threads.ts";
 
 export * from "../data/api.ts";
 
-function worker(): TrainWorker {
-  const thread = new Worker(scriptOf(laneScript), { execArgv: [], name: "cpm data" });
-  return {
-    post: (message) => thread.postMessage(message),
-    onMessage: (handler) => void thread.on("message", handler),
-    onDeath(handler) {
-      thread.once("error", handler);
-      thread.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
-    },
-    async end() {
-      await thread.terminate();
-    },
-  };
-}
+const worker = (): TrainWorker => textWorker(laneScript, "cpm data");
 
 const threads = mayStartWorkers() ? hogwild({ module: inlined("data.mt", threaded), worker }) : undefined;
 const door = openData({ module: inlined("data", text), openPath: pathFiles, threads });

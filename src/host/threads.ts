@@ -13,6 +13,23 @@ export const scriptOf = (text: string): URL => new URL(`data:text/javascript;bas
 export const mayStartWorkers = (): boolean =>
   (process as { permission?: { has(scope: string): boolean } }).permission?.has("worker") !== false;
 
+/** A worker whose script is a text, for what a wing's threads say; see TrainWorker of either wing. */
+export function textWorker(script: string, name: string) {
+  const worker = new Worker(scriptOf(script), { execArgv: [], name });
+  return {
+    post: (message: unknown) => worker.postMessage(message),
+    onMessage: <T>(handler: (message: T) => void) => void worker.on("message", handler),
+    onDeath(handler: (cause: Error) => void) {
+      worker.once("error", handler);
+      worker.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
+    },
+    keep: (busy: boolean) => (busy ? worker.ref() : worker.unref()),
+    async end() {
+      await worker.terminate();
+    },
+  };
+}
+
 /** A worker for a lane. Once ready it does not keep the process alive: it sleeps in wasm. */
 export function laneWorker(script: URL): LaneWorker {
   const worker = new Worker(script, { execArgv: [], name: "cpm lane" });

@@ -1,7 +1,6 @@
 // Training in Node, Deno and Bun.
 import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers";
-import { Worker } from "node:worker_threads";
 import kernels from "../../wasm/kernels.wasm.js";
 import mt from "../../wasm/train.mt.wasm.js";
 import relaxedMt from "../../wasm/train.relaxed.mt.wasm.js";
@@ -12,7 +11,7 @@ import { type Dequantise, kernelDequantiser } from "../train/model.ts";
 import { type ComputeOptions, openMachine, type TrainPlatform } from "../train/platform.ts";
 import { inlined } from "../wasm/inline.ts";
 import { physicalCores } from "./cores.ts";
-import { mayStartWorkers, scriptOf } from "./threads.ts";
+import { mayStartWorkers, textWorker } from "./threads.ts";
 import laneScript from "./train.lane.text.js";
 
 export * from "../train/api.ts";
@@ -26,21 +25,7 @@ const modules = {
   "train.relaxed.mt": inlined("train.relaxed.mt", relaxedMt),
 };
 
-function worker(): TrainWorker {
-  const thread = new Worker(scriptOf(laneScript), { execArgv: [], name: "cpm train" });
-  return {
-    post: (message) => thread.postMessage(message),
-    onMessage: (handler) => void thread.on("message", handler),
-    onDeath(handler) {
-      thread.once("error", handler);
-      thread.once("exit", (code) => handler(new Error(`it exited with code ${code}`)));
-    },
-    keep: (busy) => (busy ? thread.ref() : thread.unref()),
-    async end() {
-      await thread.terminate();
-    },
-  };
-}
+const worker = (): TrainWorker => textWorker(laneScript, "cpm train");
 
 const platform: TrainPlatform = {
   module: (name) => modules[name](),

@@ -7,7 +7,6 @@ import {
   createReadStream,
   mkdtempSync,
   openSync,
-  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -21,6 +20,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { install } from "../run.mjs";
+import { chromiumFlags, peaksOf } from "../support/chromium.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -141,31 +141,6 @@ await fetch("/result", { method: "POST", body: JSON.stringify(answer) });`,
   logLevel: "error",
 });
 
-/** Processes of the browser, by kind: peak of the resident set (VmHWM). */
-function peaks(browser) {
-  const found = {};
-  const all = new Map();
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)))
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-      const status = readFileSync(`/proc/${pid}/status`, "utf8");
-      all.set(Number(pid), {
-        parent: Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]),
-        peak: 1024 * Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0),
-        line: readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " "),
-      });
-    } catch {}
-  for (const [pid, { peak, line }] of all) {
-    let up = pid;
-    while (up && up !== browser) up = all.get(up)?.parent;
-    if (!up) continue;
-    const type = /--type=(\S+)/.exec(line)?.[1] ?? "browser";
-    const kind = /network/.test(/--utility-sub-type=(\S+)/.exec(line)?.[1] ?? "") ? "network" : type;
-    found[kind] = Math.max(found[kind] ?? 0, peak);
-  }
-  return found;
-}
-
 const answered =
   Promise.withResolvers?.() ??
   (() => {
@@ -203,26 +178,16 @@ const server = createServer((request, response) => {
   else response.writeHead(404).end();
 });
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const flags = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const browser = spawn(
   process.env.CHROMIUM ?? "chromium",
-  [...flags, `--user-data-dir=${join(folder, "profile")}`, `http://127.0.0.1:${server.address().port}/`],
+  [...chromiumFlags, `--user-data-dir=${join(folder, "profile")}`, `http://127.0.0.1:${server.address().port}/`],
   { stdio: "ignore" },
 );
 browser.on("error", (error) => answered.resolve({ error: error.message }));
 browser.on("exit", () => answered.resolve({ error: "the browser ended" }));
 const limit = setTimeout(() => answered.resolve({ error: "nothing came in 20 minutes" }), 1_200_000);
 const inPage = await answered.promise;
-const peak = peaks(browser.pid);
+const peak = peaksOf(browser.pid);
 clearTimeout(limit);
 const gone = new Promise((resolve) => browser.once("exit", resolve));
 if (browser.exitCode === null && browser.pid && browser.kill("SIGKILL")) await gone;

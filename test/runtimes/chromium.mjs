@@ -2,20 +2,11 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { chromiumFlags } from "../support/chromium.mjs";
 import { root } from "./package.mjs";
 import { run, serve, until } from "./process.mjs";
 import { isolation, resultTaker, startServer } from "./server.mjs";
 
-const FLAGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const NAMES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const vite = join(root, "test/node_modules/vite/bin/vite.js");
 const modes = [
@@ -33,7 +24,7 @@ let profiles = 0;
 
 /** Opens a page in a browser of its own until `ended()` is true. */
 export async function visit(project, url, ended, limitMs) {
-  const browser = serve(chromiumPath(), [...FLAGS, `--user-data-dir=${join(project, `profile-${profiles++}`)}`, url]);
+  const browser = serve(chromiumPath(), [...chromiumFlags, `--user-data-dir=${join(project, `profile-${profiles++}`)}`, url]);
   try {
     await until(() => ended() || browser.ended, limitMs);
     if (!ended())

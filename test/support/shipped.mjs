@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { started } from "../runtimes/workerd.mjs";
+import { chromiumFlags } from "./chromium.mjs";
 
 /** The DOM, as text, of a page in `folder` that runs `script`. */
 export function domOf(folder, script, timeout) {
@@ -12,14 +13,7 @@ export function domOf(folder, script, timeout) {
     `<!doctype html><meta charset="utf-8"><body></body><script>${script.replaceAll("</script", "<\\/script")}</script>`,
   );
   const args = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    ...chromiumFlags,
     `--virtual-time-budget=${timeout}`,
     `--user-data-dir=${join(folder, "profile")}`,
     "--dump-dom",

@@ -142,9 +142,8 @@ export function messageOf(body) {
   return { role: "assistant", content: text(prompt, chance) };
 }
 
-/** The whole answer to a body. */
-export function completionOf(body) {
-  const message = messageOf(body);
+/** The whole answer to a body: `message`. */
+export function completionOf(body, message = messageOf(body)) {
   const count = (value) => Math.ceil(JSON.stringify(value).length / 4);
   return {
     object: "chat.completion",

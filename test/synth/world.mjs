@@ -1,7 +1,7 @@
 // A small world for fine-tuning: eight tools, the ways in which people ask for them, and a scripted model that writes such requests and
 // understands them. It is right often, and wrong in ways that verifiers find. Some values and wordings are held out: requests of the
 // training set never have them.
-import { chances } from "./answers.mjs";
+import { completionOf as answered, chances } from "./answers.mjs";
 
 const integer = (minimum, maximum) => ({ type: "integer", minimum, maximum });
 const text = { type: "string", minLength: 1, maxLength: 12, pattern: "^[A-Za-z]+$" };
@@ -234,13 +234,4 @@ function messageOf(body) {
 }
 
 /** The whole answer to a body of /v1/chat/completions. */
-export function completionOf(body) {
-  const message = messageOf(body);
-  const count = (value) => Math.ceil(JSON.stringify(value).length / 4);
-  return {
-    object: "chat.completion",
-    model: body.model,
-    choices: [{ index: 0, message, finish_reason: message.tool_calls ? "tool_calls" : "stop" }],
-    usage: { prompt_tokens: count(body.messages), completion_tokens: count(message) },
-  };
-}
+export const completionOf = (body) => answered(body, messageOf(body));

@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
+import { chromiumFlags } from "../support/chromium.mjs";
 import { modelTests } from "./models.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -133,16 +134,7 @@ async function served() {
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
+  args: chromiumFlags,
 });
 
 /** One test: a fresh profile, a page, and no complaint on its console. */
