@@ -2,16 +2,7 @@
 // stream, in Node from the disk and in a page of Chromium from a server on this machine, in less than 300 MB of memory, to the same bytes.
 //   node test/data/fold.mjs [--buckets 2000000] [--dim 256] [--words 50000]      needs 2.2 GB of disk, and chromium
 import { execFileSync, spawn } from "node:child_process";
-import {
-  closeSync,
-  createReadStream,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, createReadStream, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
