@@ -1,275 +1,251 @@
-// Chunk-wise rollout on addition with scratch work: a model of 0.28M parameters over characters, pretrained to some right answers, then
-// learning from rewards with chunks of several lengths.
-//   node bench/rl.mjs [--short] [--digits 6] [--updates 30] [--chunks whole,32,16,8] [--seeds 1] [--rate 0.001] [--threads 2]
-// --short: a small model without pretraining that shows that all of it runs; .ci/run takes it. The pretrained model is kept in build/rl.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+// Chunk-wise rollout on addition with scratch work (bench/lib/addition.mjs): a model of 0.28M parameters over characters, pretrained to some right
+// answers, then learning from rewards: chunks of several lengths, each stabiliser left out, and how fast answers are made side by side.
+//   node bench/rl.mjs [--part chunks,without,speed] [--out build/rl] [--digits 6] [--updates 40] [--chunks whole,24,12,6] [--seeds 1]
+//     [--rate 0.002] [--threads 1] [--short]
+// Runs that are in OUT/runs.jsonl are not made again. Seconds are the processor's, of one thread. --short: a small model and three updates,
+// which shows that all of it runs; .ci/run takes it.
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { memoryFiles } from "../dist/file/bytes.js";
-import { load } from "../dist/host/node.js";
+import { parseArgs } from "node:util";
 import * as wing from "../dist/host/train.node.js";
-import { Tokenizer } from "../dist/text/tokenizer.js";
 import { newGroup } from "../dist/train/rollout/groups.js";
-import { packLessons } from "../dist/train/rollout/pack.js";
-import { uniform } from "../dist/tunnel/random.js";
-import { characterTokenizer } from "../test/train/rollout/characters.mjs";
+import { addition } from "./lib/addition.mjs";
 
-const args = process.argv.slice(2);
-const option = (name, fallback) => (args.includes(`--${name}`) ? args[args.indexOf(`--${name}`) + 1] : fallback);
-const short = args.includes("--short");
-const digits = Number(option("digits", short ? 2 : 6));
-const updates = Number(option("updates", short ? 3 : 30));
-const chunks = option("chunks", short ? "whole,8" : "whole,32,16,8").split(",");
-const seeds = Number(option("seeds", 1));
-const threads = Number(option("threads", 2));
-const rate = Number(option("rate", 1e-3));
-const CHARACTERS = "0123456789+=,";
-const longest = 2 * digits + 2 + 5 * digits + digits + 3;
-const tokenizerFiles = await wing.tokenizerParts(memoryFiles("", characterTokenizer(CHARACTERS)));
-const tokenizer = new Tokenizer(tokenizerFiles.tokenizer);
-const encode = (text) => [...tokenizer.encode(text, { bos: false, eos: false })];
-
-/** "347+058=" and "7851,4501,3040,=405": digits of both numbers, the sum's and what is carried, from the right; then the sum. */
-function problem(next) {
-  const k = 1 + Math.floor(next() * digits);
-  const number = () => Math.floor(next() * 10 ** k);
-  const [a, b] = [number(), number()];
-  const digit = (x, i) => Math.floor(x / 10 ** i) % 10;
-  let [work, carry] = ["", 0];
-  for (let i = 0; i < k; i++) {
-    const sum = digit(a, i) + digit(b, i) + carry;
-    carry = sum > 9 ? 1 : 0;
-    work += `${digit(a, i)}${digit(b, i)}${sum % 10}${carry},`;
-  }
-  const padded = (x) => String(x).padStart(k, "0");
-  return { prompt: `${padded(a)}+${padded(b)}=`, work: `${work}=${a + b}`, answer: String(a + b) };
-}
-/** The answer is what stands after the last "="; an answer of another form is worth nothing. */
-const reward = ({ response, answer }) => (/^(\d{4},)+=\d+$/.test(response) && response.split("=").at(-1) === answer ? 1 : 0);
-const problems = (seed, count) => {
-  const next = uniform(seed);
-  return Array.from({ length: count }, () => problem(next));
-};
-const asPrompts = (list) => list.map(({ prompt, answer }) => ({ tokens: encode(prompt), sample: { prompt, answer } }));
-
-const width = short ? 32 : 96;
-const made = await wing.scratchModel(
-  {
-    hidden_size: width,
-    num_hidden_layers: short ? 2 : 3,
-    num_attention_heads: short ? 2 : 4,
-    num_key_value_heads: short ? 2 : 4,
-    intermediate_size: 2 * width,
-    max_position_embeddings: 256,
-    rms_norm_eps: 1e-5,
-    scale_emb: 12,
-    scale_depth: 1.4,
-    dim_model_base: 32,
-    tie_word_embeddings: true,
+const { values: o } = parseArgs({
+  options: {
+    part: { type: "string", default: "chunks,without,speed" },
+    out: { type: "string" },
+    digits: { type: "string" },
+    updates: { type: "string" },
+    chunks: { type: "string" },
+    seeds: { type: "string", default: "1" },
+    rate: { type: "string", default: "0.002" },
+    threads: { type: "string", default: "1" },
+    short: { type: "boolean", default: false },
   },
-  tokenizerFiles,
-  CHARACTERS.length + 1,
-);
-const length = 128;
-const rows = short ? 4 : 16;
-const shape = wing.shapeOfModel(made.model.config, length);
-const machine = () => wing.openTrainingMachine({ threads });
-const weightsOf = (trainer) => wing.folderFiles(made.parts, wing.modelExport(trainer));
-const newEngine = (slots) => wing.modelEngine(load, { slots, contextSize: length, load: { threads } });
-const heldOut = asPrompts(problems(99, short ? 8 : 200));
+});
+const { short } = o;
+const parts = o.part.split(",");
+const out = o.out ?? (short ? mkdtempSync(join(tmpdir(), "cpm-rl-")) : fileURLToPath(new URL("../build/rl", import.meta.url)));
+const digits = Number(o.digits ?? (short ? 2 : 6));
+const updates = Number(o.updates ?? (short ? 3 : 40));
+const seeds = Number(o.seeds);
+const rate = Number(o.rate);
+const infinite = (text) => (text === "whole" ? Number.POSITIVE_INFINITY : Number(text));
+mkdirSync(out, { recursive: true });
 
-async function accuracy(trainer, seed = 5) {
-  const engine = newEngine(16);
-  await engine.load(weightsOf(trainer), 0);
-  const groups = heldOut.map(({ tokens }, i) => newGroup(i, i, tokens, 1, seed));
-  const { trajectories } = await engine.advance(
-    groups.flatMap((g) => g.answers),
-    Number.POSITIVE_INFINITY,
-    longest,
-  );
-  await engine.close();
-  const right = trajectories.map((t, i) => {
-    const tokens = t.chunks.flatMap((c) => [...c.tokens]);
-    return reward({
-      response: tokenizer.decode(t.state === "stop" ? tokens.slice(0, -1) : tokens),
-      answer: heldOut[i].sample.answer,
-    });
-  });
-  return right.reduce((a, b) => a + b, 0) / right.length;
-}
-
-/** Learns from worked examples until about three of ten answers are right. */
-async function pretrained() {
-  const folder = fileURLToPath(new URL("../build/rl", import.meta.url));
-  const file = join(folder, `start-${digits}.json`);
-  if (existsSync(file))
-    return JSON.parse(readFileSync(file, "utf8")).map(([name, base]) => [
-      name,
-      new Float32Array(Uint8Array.from(Buffer.from(base, "base64")).buffer),
-    ]);
-  const most = short ? 20 : 3000;
-  const trainer = await wing.Trainer.create(await machine(), {
-    shape,
-    objective: { kind: "lm" },
-    rows,
-    length,
-    optimiser: { schedule: { kind: "constant", peak: 6e-3, warmup: 50 }, mup: true },
-  });
-  trainer.initialise(wing.normal(1));
-  const next = uniform(1);
-  const batch = () => {
-    const lessons = [];
-    for (let taken = 0, row = 0; row < rows; ) {
-      const { prompt, work } = problem(next);
-      const [p, w] = [encode(prompt), [...encode(work), 0]];
-      if (taken + p.length + w.length > length) {
-        [taken, row] = [0, row + 1];
-        continue;
-      }
-      taken += p.length + w.length;
-      const chunk = { tokens: Int32Array.from(w), logp: new Float32Array(w.length), policy: 0 };
-      lessons.push({
-        trajectory: { id: "x", group: "x", prompt: Int32Array.from(p), seed: 0, chunks: [chunk], state: "stop" },
-        advantage: 0,
-        mask: 1,
-      });
-    }
-    return packLessons(lessons, rows, length).batches[0];
-  };
-  let right = 0;
-  for (let step = 1; step <= most && right < 0.2; step++) {
-    const { loss } = await trainer.step(batch());
-    if ((step >= 100 && step % 20 === 0) || step === most) {
-      right = await accuracy(trainer);
-      console.error(`pretraining: step ${step}, loss ${loss.toFixed(3)}, right ${(100 * right).toFixed(1)} %`);
-    }
-  }
-  const weights = trainer.trained.map(({ name }) => [name, Float32Array.from(trainer.get(name))]);
-  await trainer.close();
-  if (!short) {
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(file, JSON.stringify(weights.map(([name, values]) => [name, Buffer.from(values.buffer).toString("base64")])));
-  }
-  return weights;
-}
-
-const start = await pretrained();
+const task = await addition({
+  digits,
+  threads: Number(o.threads),
+  ...(short ? { width: 32, layers: 2, rows: 4, slots: 32 } : {}),
+});
+const heldOut = task.prompts(99, short ? 16 : 512);
+const start = await task.pretrained({
+  file: join(out, `start-${digits}.json`),
+  ...(short ? { most: 120, enough: 0.02 } : {}),
+  onProgress: (step, loss, right) =>
+    console.error(`pretraining: step ${step}, loss ${loss.toFixed(3)}, right ${(100 * right).toFixed(1)} %`),
+});
 const mean = (list) => (list.length > 0 ? list.reduce((a, b) => a + b, 0) / list.length : Number.NaN);
+const cpu = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+};
 
-async function learn(chunk, seed, more = {}) {
-  const trainer = await wing.Trainer.create(await machine(), {
-    shape,
-    objective: { kind: "policy", beta: 1e-3, ...more.objective },
-    rows,
-    length,
-    optimiser: { schedule: { kind: "constant", peak: rate, warmup: 0 }, mup: true, weightDecay: 0 },
-  });
-  for (const [name, values] of start) trainer.set(name, values);
-  const reference = await wing.Trainer.create(await machine(), {
-    shape,
-    objective: { kind: "policy" },
-    rows,
-    length,
-    evaluateOnly: true,
-  });
-  const engine = newEngine(16);
-  const before = await accuracy(trainer);
-  const options = {
-    answers: 8,
-    groups: short ? 1 : 8,
-    epochs: 2,
-    inFlight: short ? 16 : 128,
-    maxTokens: longest,
-    chunk,
-    referenceEvery: 10,
-    seed,
-    beta: 1e-3,
-    ...more.options,
-  };
+const runsFile = join(out, "runs.jsonl");
+const made = existsSync(runsFile)
+  ? readFileSync(runsFile, "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+  : [];
+
+/** Learns; `options` and `objective` beside those that all runs share. */
+async function learn(name, { chunk, seed, options = {}, objective = {}, count = updates, peak = rate }) {
+  const key = JSON.stringify([name, chunk === Number.POSITIVE_INFINITY ? "whole" : chunk, seed, digits, count, peak]);
+  const had = made.find((run) => run.key === key);
+  if (had) return had;
+  const bounds = { low: 0.2, high: 0.28, dual: 3, beta: 1e-3, ...objective };
+  const schedule = { kind: "constant", peak, warmup: 5 };
+  const trainer = await task.trainerOf(
+    { objective: { kind: "policy", ...bounds }, optimiser: { schedule, mup: true, weightDecay: 0 } },
+    start,
+  );
+  const reference = await task.trainerOf({ objective: { kind: "policy" }, evaluateOnly: true }, start);
+  const engine = task.newEngine();
   const learner = new wing.Learner(
     {
-      prompts: asPrompts(problems(seed + 1000, 2000)),
+      prompts: task.prompts(seed + 1000, 20_000),
       engine,
       trainer,
       reference,
-      reward: short ? () => (Math.imul(trainer.optimiser.steps + ++calls, 7) % 3 === 0 ? 1 : 0) : reward,
-      decode: (t) => tokenizer.decode([...t]),
-      weights: () => weightsOf(trainer),
+      // Nothing is right by chance here: another reward shows that updates are made.
+      reward: short ? ({ response }) => (response.length % 2 === 0 ? 1 : 0) : task.reward,
+      decode: task.decode,
+      weights: () => task.weightsOf(trainer),
     },
-    options,
+    {
+      answers: 8,
+      groups: short ? 2 : 24,
+      inFlight: short ? 32 : 256,
+      maxTokens: task.longest,
+      referenceEvery: 10,
+      chunk,
+      seed,
+      ...bounds,
+      ...options,
+    },
   );
+  await engine.load(task.weightsOf(trainer), 0);
+  const curve = [await task.accuracy(engine, heldOut)];
   const steps = [];
-  while (learner.policy < updates) steps.push(await learner.advance());
-  const after = await accuracy(trainer);
+  let [rollout, update] = [0, 0];
+  while (learner.policy < count) {
+    const before = { policy: learner.policy, cpu: cpu() };
+    const step = await learner.advance();
+    steps.push(step);
+    const all = step.ms.load + step.ms.rollout + step.ms.update;
+    const spent = cpu() - before.cpu;
+    rollout += (spent * (step.ms.load + step.ms.rollout)) / all;
+    update += (spent * step.ms.update) / all;
+    if (learner.policy > before.policy && (learner.policy % 10 === 0 || learner.policy === count)) {
+      await engine.load(task.weightsOf(trainer), learner.policy);
+      curve.push(await task.accuracy(engine, heldOut));
+    }
+  }
   await engine.close();
   await trainer.close();
   await reference.close();
   const tokens = steps.reduce((n, { work }) => n + work.tokens, 0);
-  const updated = steps.filter(({ update }) => update);
-  return {
-    before,
-    after,
+  const updated = steps.flatMap(({ update }) => (update ? [update] : []));
+  const ended = steps.reduce((n, { finished }) => n + finished, 0);
+  const run = {
+    key,
+    name,
+    chunk: chunk === Number.POSITIVE_INFINITY ? "whole" : chunk,
+    seed,
+    curve,
+    before: curve[0],
+    after: curve.at(-1),
     steps: steps.length,
-    rollout: mean(steps.map(({ ms }) => ms.rollout)),
-    load: mean(updated.map(({ ms }) => ms.load)),
-    perUpdate: steps.reduce((n, { ms }) => n + ms.load + ms.rollout + ms.update, 0) / updates,
+    perUpdate: steps.length / count,
+    stepSeconds: rollout / steps.length,
+    rolloutSeconds: rollout / count,
+    updateSeconds: update / count,
     idle: mean(steps.map(({ work }) => work.idle)),
     rebuilt: steps.reduce((n, { work }) => n + work.rebuilt, 0) / tokens,
-    stale: mean(updated.map(({ update }) => update.staleness)),
-    clipped: mean(updated.map(({ update }) => update.clipShare)),
-    tokensPerSecond: (1000 * tokens) / steps.reduce((n, { ms }) => n + ms.rollout, 0),
+    stale: mean(updated.map((u) => u.staleness)),
+    stalest: Math.max(...updated.map((u) => u.stalest)),
+    clipped: mean(updated.map((u) => u.clipShare)),
+    norm: mean(updated.map((u) => u.norm)),
+    mostNorm: Math.max(...updated.map((u) => u.norm)),
+    kl: updated.at(-1).kl,
+    length: steps.findLast(({ length }) => length !== undefined)?.length,
+    overlong: steps.reduce((n, s) => n + s.overlong, 0) / ended,
+    garbled: steps.reduce((n, s) => n + s.garbled, 0) / ended,
+    tokensPerSecond: tokens / rollout,
   };
+  made.push(run);
+  appendFileSync(runsFile, `${JSON.stringify(run)}\n`);
+  console.error(`${name} ${run.chunk}, seed ${seed}: ${curve.map((x) => x.toFixed(3)).join(" ")}`);
+  return run;
 }
-let calls = 0;
 
 const percent = (x) => `${(100 * x).toFixed(1)} %`;
-console.log(`addition up to ${digits} digits, ${updates} updates of 8 groups of 8 answers, ${seeds} seed${seeds > 1 ? "s" : ""}`);
-console.log(
-  "| chunk | right before | after | a step's rollout | an update | idle | rebuilt per token | stale | clipped | tokens/s |",
-);
-console.log("|---|---|---|---|---|---|---|---|---|---|");
-for (const name of chunks) {
+const seeded = async (name, more) => {
   const runs = [];
-  for (let seed = 1; seed <= seeds; seed++)
-    runs.push(await learn(name === "whole" ? Number.POSITIVE_INFINITY : Number(name), seed));
-  const of = (field) => mean(runs.map((run) => run[field]));
+  for (let seed = 1; seed <= seeds; seed++) runs.push(await learn(name, { ...more, seed }));
+  return { runs, of: (field) => mean(runs.map((run) => run[field])) };
+};
+
+if (parts.includes("chunks")) {
+  console.log(`addition up to ${digits} digits, ${updates} updates, rate ${rate}, ${seeds} seed${seeds > 1 ? "s" : ""}\n`);
   console.log(
-    `| ${name} | ${percent(of("before"))} | ${percent(of("after"))} | ${(of("rollout") / 1000).toFixed(2)} s | ${(of("perUpdate") / 1000).toFixed(2)} s | ${percent(of("idle"))} | ${of("rebuilt").toFixed(2)} | ${of("stale").toFixed(2)} | ${percent(of("clipped"))} | ${of("tokensPerSecond").toFixed(0)} |`,
+    "| chunk | right before | after | a step's rollout, s | idle | steps an update | rollout an update, s | rebuilt a token | stale (most) | clipped | tokens/s |",
   );
+  console.log("|---|---|---|---|---|---|---|---|---|---|---|");
+  for (const name of (o.chunks ?? (short ? "whole,8" : "whole,24,12,6")).split(",")) {
+    const { of } = await seeded("chunks", { chunk: infinite(name) });
+    console.log(
+      `| ${name} | ${percent(of("before"))} | ${percent(of("after"))} | ${of("stepSeconds").toFixed(2)} | ${percent(of("idle"))} | ${of("perUpdate").toFixed(2)} | ${of("rolloutSeconds").toFixed(2)} | ${of("rebuilt").toFixed(2)} | ${of("stale").toFixed(2)} (${of("stalest").toFixed(0)}) | ${percent(of("clipped"))} | ${of("tokensPerSecond").toFixed(0)} |`,
+    );
+  }
 }
 
-// How fast answers are made side by side, and what new weights cost.
-const trainer = await wing.Trainer.create(await machine(), {
-  shape,
-  objective: { kind: "policy" },
-  rows,
-  length,
-  evaluateOnly: true,
-});
-for (const [name, values] of start) trainer.set(name, values);
-for (const slots of [1, 4, 16]) {
-  const engine = newEngine(slots);
-  const loading = performance.now();
-  await engine.load(weightsOf(trainer), 0);
-  const loaded = performance.now() - loading;
-  const groups = heldOut.slice(0, short ? 4 : 64).map(({ tokens }, i) => newGroup(i, i, tokens, 1, 3));
-  const begun = performance.now();
-  const { work, trajectories } = await engine.advance(
-    groups.flatMap((g) => g.answers),
-    short ? 8 : 24,
-    longest,
-  );
-  const seconds = (performance.now() - begun) / 1000;
-  const open = trajectories.filter(({ state }) => state === "open");
-  await engine.load(weightsOf(trainer), 1);
-  const again = performance.now();
-  const rebuilt = open.length > 0 ? (await engine.advance(open, 1, longest)).work.rebuilt : 0;
-  console.log(
-    `${slots} side by side: ${(work.tokens / seconds).toFixed(0)} tokens/s; new weights ${loaded.toFixed(0)} ms; caches of ${open.length} answers (${rebuilt} tokens) and a token each ${(performance.now() - again).toFixed(0)} ms`,
-  );
-  await engine.close();
+if (parts.includes("without")) {
+  // Stale on purpose: small chunks, many answers in flight for an update's few, each update made of four passes.
+  const stale = { groups: short ? 2 : 8, epochs: short ? 1 : 4 };
+  const count = short ? 2 : Math.min(updates, 24);
+  const peak = rate / 2;
+  const kinds = {
+    "all of them": {},
+    "no chunk-level ratios": { options: { importance: "update" } },
+    "no dual clip": { objective: { dual: 1e6 } },
+    "no clip-higher": { objective: { high: 0.2 } },
+    "no filter of cut answers": { options: { filters: { overlong: false } } },
+    "no filter of garbled answers": { options: { filters: { garbled: false } } },
+    "no dynamic buffer": { options: { filters: { dynamic: false } } },
+    "a fixed reference": { options: { referenceEvery: 0 } },
+  };
+  console.log(`\nchunks of 6, ${count} updates of ${stale.groups} groups in ${stale.epochs} passes, rate ${peak}\n`);
+  console.log("| without | right after, by seed | mean | norm (most) | clipped | KL | length | cut | garbled |");
+  console.log("|---|---|---|---|---|---|---|---|---|");
+  for (const [name, more] of Object.entries(kinds)) {
+    if (short && !["all of them", "no chunk-level ratios"].includes(name)) continue;
+    const { options = {}, objective } = more;
+    const { runs, of } = await seeded(name, { chunk: 6, count, peak, options: { ...stale, ...options }, objective });
+    console.log(
+      `| ${name} | ${runs.map(({ after }) => percent(after)).join(", ")} | ${percent(of("after"))} | ${of("norm").toFixed(2)} (${of("mostNorm").toFixed(2)}) | ${percent(of("clipped"))} | ${of("kl").toFixed(4)} | ${of("length").toFixed(1)} | ${percent(of("overlong"))} | ${percent(of("garbled"))} |`,
+    );
+  }
 }
-await trainer.close();
+
+if (parts.includes("speed")) {
+  const trainer = await task.trainerOf({ objective: { kind: "policy" }, evaluateOnly: true }, start);
+  const answers = heldOut.slice(0, short ? 8 : 256).map(({ tokens }, i) => newGroup(i, i, tokens, 1, 3).answers[0]);
+  console.log("\n| side by side | tokens/s | times one | idle | new weights, ms | rebuilding, tokens | tokens/s of rebuilding |");
+  console.log("|---|---|---|---|---|---|---|");
+  let alone;
+  for (const slots of short ? [1, 8] : [1, 4, 16, 64, 256]) {
+    const engine = task.newEngine(slots);
+    const some = slots === 1 ? answers.slice(0, 64) : answers;
+    const loads = [];
+    const load = async (policy) => {
+      const begun = cpu();
+      await engine.load(task.weightsOf(trainer), policy);
+      loads.push(1000 * (cpu() - begun));
+    };
+    const rates = [];
+    const rebuilding = [];
+    let found;
+    let rebuilt = 0;
+    for (let round = 0; round < (short ? 1 : 4); round++) {
+      await load(2 * round);
+      let begun = cpu();
+      found = await engine.advance(some, Number.POSITIVE_INFINITY, task.longest);
+      rates.push(found.work.tokens / (cpu() - begun));
+      // All but the last token of each anew, under other weights: what is left after a chunk.
+      const { trajectories } = await engine.advance(some, 16, task.longest);
+      const open = trajectories.filter(({ state }) => state === "open");
+      if (open.length === 0) continue;
+      await load(2 * round + 1);
+      begun = cpu();
+      const { work } = await engine.advance(open, 1, task.longest);
+      rebuilt = work.rebuilt;
+      rebuilding.push(work.rebuilt / (cpu() - begun));
+    }
+    await engine.close();
+    const best = Math.max(...rates);
+    alone ??= best;
+    console.log(
+      `| ${slots} | ${best.toFixed(0)} | ${(best / alone).toFixed(2)} | ${percent(found.work.idle)} | ${Math.min(...loads).toFixed(0)} | ${rebuilt} | ${rebuilding.length ? Math.max(...rebuilding).toFixed(0) : ""} |`,
+    );
+  }
+  await trainer.close();
+}
+if (short) rmSync(out, { recursive: true, force: true });
 console.log("1 passed, 0 failed");
 process.exit(0);

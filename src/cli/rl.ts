@@ -1,10 +1,12 @@
 // cpm rl: learning from rewards, chunk by chunk, as a configuration says.
 import { basename, dirname, resolve } from "node:path";
 import process from "node:process";
+import { pathToFileURL } from "node:url";
 import { load } from "cpm-wasm";
 import type * as Train from "cpm-wasm/train";
 import type { RolloutConfig, RolloutEntry, RolloutPrompt } from "cpm-wasm/train";
 import { CpmError } from "../index.ts";
+import { reasonOf } from "../shown.ts";
 import { renderChat } from "../text/template.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { inputFiles, recordsOf } from "./cleaninput.ts";
@@ -37,6 +39,11 @@ export const rl: Command = {
       description: "Draw reward, length, staleness, clip share and idle share at the end",
     },
     spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
+    engine: {
+      type: "string",
+      valueHint: "FILE",
+      description: "A module whose default export makes the rollout engine, a queue of workers say; see docs/rl.md",
+    },
     ...jsonArg,
   },
   async run(args) {
@@ -75,15 +82,18 @@ async function runConfig(
   try {
     const prompts = await promptsOf(file, config.prompts, opened);
     const heldOut = await promptsOf(file, config.evaluate.files, opened);
-    const engine = wing.modelEngine(load, {
+    const settings = {
       slots: config.slots,
       contextSize: Math.max(
         wing.rowLength(config, prompts),
         wing.rowLength({ ...config, length: undefined }, [...prompts, ...heldOut]),
       ),
-      stopTokens: stopTokens(config, opened),
-      load: { threads: config.threads, variant: config.variant },
-    });
+      stopTokens: stopTokens(file, config, opened),
+    };
+    const given = args.text("engine");
+    const engine = given
+      ? await engineOf(given, { ...settings, out: config.out })
+      : wing.modelEngine(load, { ...settings, load: { threads: config.threads, variant: config.variant } });
     try {
       const { trainer, steps } = await wing.runRollout(
         {
@@ -128,6 +138,21 @@ async function runConfig(
   }
 }
 
+/** What a module's default export makes of a run's settings. @throws CpmError "io" */
+async function engineOf(path: string, settings: Omit<Train.ModelEngineOptions, "load"> & { readonly out: string }) {
+  const fail = (what: string, cause?: unknown): never => {
+    throw new CpmError("io", `--engine ${path}: ${what}`, { file: path }, { cause });
+  };
+  const found = (await import(pathToFileURL(resolve(path)).href).catch((cause: unknown) => fail(reasonOf(cause), cause))) as {
+    default?: unknown;
+  };
+  if (typeof found.default !== "function") return fail("expected a function as its default export: (settings) => RolloutEngine");
+  const engine = (await (found.default as (of: typeof settings) => unknown)(settings)) as Train.RolloutEngine;
+  const missing = (["load", "advance", "close"] as const).find((name) => typeof engine?.[name] !== "function");
+  if (missing) return fail(`what it makes has no ${missing}(): expected a RolloutEngine`);
+  return engine;
+}
+
 /** Records with a prompt, or messages, as the model reads them. @throws CpmError "bad-input" with the file and the record */
 async function promptsOf(config: string, paths: readonly string[], { model, tokenizer }: Opened): Promise<RolloutPrompt[]> {
   const out: RolloutPrompt[] = [];
@@ -148,13 +173,13 @@ async function promptsOf(config: string, paths: readonly string[], { model, toke
   return out;
 }
 
-function stopTokens(config: RolloutConfig, { tokenizer }: Opened): number[] {
+function stopTokens(file: string, config: RolloutConfig, { tokenizer }: Opened): number[] {
   return config.stop.map((text) => {
     const ids = tokenizer.encode(text, { bos: false, eos: false });
     if (ids.length !== 1)
       throw new CpmError(
         "bad-option",
-        `stop: ${JSON.stringify(text)} is ${ids.length} tokens of this model; a text of one token is needed`,
+        `${file}: stop: ${JSON.stringify(text)} is ${ids.length} tokens of this model; a text of one token is needed`,
         {
           field: "stop",
         },

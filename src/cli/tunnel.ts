@@ -8,7 +8,7 @@ import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions } from "./options.ts";
 import { note, plural, printJson, table, write } from "./output.ts";
 import { painter, save } from "./picture.ts";
-import { itemsOf, type Row, readRows } from "./tunneldata.ts";
+import { columnsOf, itemsOf, type Row, readRows, SETTINGS } from "./tunneldata.ts";
 import { sweep } from "./tunnelrun.ts";
 
 type Wing = typeof Tunnel;
@@ -139,6 +139,8 @@ const pictureTo = (args: Parsed, paint: Paint) => ({ svg: args.text("svg"), spec
 /** A law as the command knows it: its columns, its fitter, what lies across and up. */
 interface Law<Point> {
   readonly columns: readonly string[];
+  /** What --at gives. Default: all columns but the value. */
+  readonly given?: readonly string[] | undefined;
   readonly fitter: Fitter<Point>;
   /** By which the largest is left out; undefined: none is. */
   readonly size: string | undefined;
@@ -154,12 +156,27 @@ async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promis
     case "floor": {
       const floor = name === "floor";
       const fitter: Fitter<PowerPoint> = (points, near) => wing.fitPower(points, { floor }, near);
+      // A sweep's losses by parameters, or any table's y by x.
+      if ((await columnsOf(path)).has("x"))
+        return fitLaw(wing, args, path, paint, name, {
+          columns: ["x", "y"],
+          fitter,
+          size: "x",
+          value: "y",
+          across: { name: "x", log: true },
+        });
+      const point = ({ parameters, loss }: Partial<LossPoint>): PowerPoint => ({ x: parameters!, y: loss! });
+      const byParameters: Fitter<LossPoint> = (points, near) => {
+        const fit = fitter(points.map(point), near as Fit<PowerPoint> | undefined);
+        return { ...fit, predict: (at: Partial<LossPoint>) => fit.predict({ x: at.parameters! }) };
+      };
       return fitLaw(wing, args, path, paint, name, {
-        columns: ["x", "y"],
-        fitter,
-        size: "x",
-        value: "y",
-        across: { name: "x", log: true },
+        columns: ["parameters", "tokens", "loss"],
+        given: ["parameters"],
+        fitter: byParameters,
+        size: "parameters",
+        value: "loss",
+        across: { name: "parameters", log: true },
       });
     }
     case "chinchilla": {
@@ -224,8 +241,14 @@ async function fitLaw<Point extends object>(
   name: string,
   law: Law<Point>,
 ): Promise<void> {
-  const all = (await readRows(path, law.columns)) as unknown as Point[];
+  const all = (await readRows(path, law.columns, SETTINGS)) as unknown as Point[];
   const points = (law.size === "parameters" ? wing.bestOf(all as unknown as LossPoint[]) : all) as unknown as Point[];
+  if (law.given?.includes("parameters") && new Set(points.map((p) => (p as Row)["parameters"])).size < points.length)
+    throw new CpmError(
+      "bad-input",
+      `${path}: models of one size have losses after several numbers of tokens; --law ${name} is of parameters alone, --law chinchilla of both`,
+      { file: path, field: "tokens" },
+    );
   const of = (column: string) => (point: Partial<Point>) => (point as Row)[column]!;
   const measured = { points, fitter: law.fitter, value: of(law.value) };
   const options = numbers(args);
@@ -278,14 +301,14 @@ const saidAt = ({ value, low, high }: Prediction, at: string, name: string): str
   `at ${at}: ${name} ${value.toFixed(4)} (${low.toFixed(4)} to ${high.toFixed(4)})\n`;
 
 /** "parameters=8e9,tokens=8e12". */
-function atOf<Point>(text: string | undefined, { columns, value }: Law<Point>): Record<string, number> | undefined {
+function atOf<Point>(text: string | undefined, { columns, given, value }: Law<Point>): Record<string, number> | undefined {
   if (text === undefined) return undefined;
-  const given = Object.fromEntries(text.split(",").map((part) => part.split("=").map((s) => s.trim()) as [string, string]));
-  const wanted = columns.filter((column) => column !== value);
+  const at = Object.fromEntries(text.split(",").map((part) => part.split("=").map((s) => s.trim()) as [string, string]));
+  const wanted = given ?? columns.filter((column) => column !== value);
   const right =
-    Object.keys(given).length === wanted.length && wanted.every((column) => Number.isFinite(Number(given[column] || Number.NaN)));
+    Object.keys(at).length === wanted.length && wanted.every((column) => Number.isFinite(Number(at[column] || Number.NaN)));
   if (!right) throw new UsageError(`--at: expected ${wanted.map((column) => `${column}=N`).join(",")}, found "${text}"`);
-  return Object.fromEntries(wanted.map((column) => [column, Number(given[column])]));
+  return Object.fromEntries(wanted.map((column) => [column, Number(at[column])]));
 }
 
 /** Where a law is drawn: from the least to the largest across, as far as it is asked for; other columns as the largest point has them. */

@@ -8,8 +8,15 @@ import { reasonOf } from "../shown.ts";
 
 export type Row = Readonly<Record<string, number>>;
 
-/** Rows of numbers by name. @throws CpmError "io", "bad-input" with the file and the row */
-export async function readRows(path: string, names: readonly string[]): Promise<Row[]> {
+/** The columns of a table's first row. @throws as readRows() does */
+export const columnsOf = async (path: string): Promise<ReadonlySet<string>> =>
+  new Set(Object.keys((await rawRows(path))[0] ?? {}));
+
+/** What tells runs of a sweep apart, beside their sizes. */
+export const SETTINGS = ["width", "depth", "rate", "rows", "seed"] as const;
+
+/** Rows of numbers by name; those of `also` where a row has them. @throws CpmError "io", "bad-input" with the file and the row */
+export async function readRows(path: string, names: readonly string[], also: readonly string[] = []): Promise<Row[]> {
   const raw = await rawRows(path);
   if (raw.length === 0) throw new CpmError("bad-input", `${path}: there are no rows in it`, { file: path });
   return raw.map((row, i) => {
@@ -24,6 +31,10 @@ export async function readRows(path: string, names: readonly string[]): Promise<
           { file: path, field: name },
         );
       out[name] = number;
+    }
+    for (const name of also) {
+      const number = Number(row[name]);
+      if (Object.hasOwn(row, name) && row[name] !== "" && Number.isFinite(number)) out[name] = number;
     }
     return out;
   });

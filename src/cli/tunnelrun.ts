@@ -35,7 +35,17 @@ export async function sweep(
   let made = 0;
   for (const [i, point] of mine.entries()) {
     if ((await store.names()).includes(`point-${point.key}.json`)) continue;
-    const result = await runPoint(wing, train, file, config, point, out, typeof threads === "number" ? threads : undefined);
+    // A worker that was killed may have left a process that still works at it.
+    const unlock = await train.lockRun(join(out, point.key), { signal: interrupt.signal });
+    const result = await runPoint(
+      wing,
+      train,
+      file,
+      config,
+      point,
+      out,
+      typeof threads === "number" ? threads : undefined,
+    ).finally(unlock);
     const bytes = new TextEncoder().encode(`${JSON.stringify(result)}\n`);
     const output = await store.create(`point-${point.key}.json`, bytes.length);
     await output.write(0, bytes);
@@ -44,7 +54,7 @@ export async function sweep(
     made++;
     if (!json) note(`${i + 1} of ${mine.length}: ${point.key}: loss ${result.loss.toFixed(4)}`);
   }
-  const rows = (await readRows(out, COLUMNS)) as unknown as SweepResult[];
+  const rows = (await readRows(out, COLUMNS, ["seed"])) as unknown as SweepResult[];
   const transfer = wing.transferOf(rows);
   await save(wing.transferPicture(transfer, `${plural(rows.length, "run")}`), {
     svg: args.text("svg"),

@@ -17,7 +17,7 @@ import laneScript from "./train.lane.text.js";
 export * from "../train/api.ts";
 export { pathFiles } from "./node.files.ts";
 export { type LockOptions, lockRun } from "./train.lock.ts";
-export { diskOutputs, diskStore } from "./train.store.ts";
+export { diskOutputs, diskPolicies, diskStore, type PolicyFolder } from "./train.store.ts";
 
 const modules = {
   train: inlined("train", base),

@@ -2,8 +2,10 @@
 import { appendFile, mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CpmError } from "../errors.ts";
+import type { ModelFiles } from "../file/source.ts";
 import { reasonOf } from "../shown.ts";
 import type { Outputs } from "../train/finish.ts";
+import { copyFolder } from "../train/folder.ts";
 import type { RunStore } from "../train/store.ts";
 import { pathFiles } from "./node.files.ts";
 import { fileOutput, folderOutput } from "./node.output.ts";
@@ -55,6 +57,30 @@ export async function diskStore(path: string): Promise<RunStore> {
     append: (name, line) => within(join(path, name), () => appendFile(join(path, name), `${line}\n`)),
     names,
     remove: (name) => within(join(path, name), () => rm(join(path, name), { force: true })),
+  };
+}
+
+/** Weights by the number of their policy: a folder of model folders, which workers load from. */
+export interface PolicyFolder {
+  path(policy: number): string;
+  /** Writes them, whole or not at all, and removes all but the last two policies. */
+  publish(weights: ModelFiles, policy: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** Policies in the folder `path`. @throws CpmError "io" */
+export function diskPolicies(path: string): PolicyFolder {
+  const nameOf = (policy: number) => `policy-${String(policy).padStart(8, "0")}`;
+  return {
+    path: (policy) => join(path, nameOf(policy)),
+    async publish(weights, policy, signal) {
+      await within(path, () => mkdir(path, { recursive: true }));
+      const to = join(path, nameOf(policy));
+      await copyFolder(weights, await folderOutput(to, { force: true }), signal);
+      const kept = [nameOf(policy), nameOf(policy - 1)];
+      for (const name of await within(path, () => readdir(path)))
+        if (/^policy-\d+$|^\..*\.tmp$/.test(name) && !kept.includes(name))
+          await rm(join(path, name), { recursive: true, force: true });
+    },
   };
 }
 

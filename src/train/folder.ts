@@ -7,7 +7,7 @@ import { CpmError } from "../errors.ts";
 import { bytesSource, checkRange } from "../file/bytes.ts";
 import { parseObject } from "../file/json.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
-import { type OutputFolder, written } from "../file/write/output.ts";
+import { type Output, type OutputFolder, written } from "../file/write/output.ts";
 import { layoutSafetensors } from "../file/write/safetensors.ts";
 import type { ModelFile } from "../model/config.ts";
 import { readText } from "../model/huggingface.ts";
@@ -67,6 +67,24 @@ export async function companions(files: ModelFiles, signal?: AbortSignal): Promi
     if (source) found[name] = await source.read(0, source.size, signal);
   }
   return found;
+}
+
+/** Copies a folder of this kind, its weights and all that goes with them. Rejects with CpmError "io", or the signal's reason. */
+export async function copyFolder(files: ModelFiles, folder: OutputFolder, signal?: AbortSignal): Promise<void> {
+  await written(folder, async () => {
+    for (const name of ["config.json", "model.safetensors", ...COMPANIONS]) {
+      const source = await files.open(name, signal);
+      if (source) await copySource(source, await folder.file(name), signal);
+    }
+  });
+}
+
+async function copySource(source: Source, output: Output, signal: AbortSignal | undefined): Promise<void> {
+  await written(output, async () => {
+    for (let at = 0; at < source.size; at += PIECE)
+      await output.write(at, await source.read(at, Math.min(PIECE, source.size - at), signal));
+    await output.sync();
+  });
 }
 
 /** A folder as ModelFiles: the weights of type `type` (default F32) come from `tensors` when they are read. */
@@ -135,14 +153,7 @@ export async function writeFolder(
   const bytes = sources.reduce((sum, { size }) => sum + size, 0);
   const folder = await open(bytes);
   await written(folder, async () => {
-    for (const source of sources) {
-      const output = await folder.file(source.name);
-      await written(output, async () => {
-        for (let at = 0; at < source.size; at += PIECE)
-          await output.write(at, await source.read(at, Math.min(PIECE, source.size - at), signal));
-        await output.sync();
-      });
-    }
+    for (const source of sources) await copySource(source, await folder.file(source.name), signal);
   });
   return { tensors: tensors.length, bytes };
 }

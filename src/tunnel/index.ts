@@ -42,6 +42,7 @@ export {
 } from "./steplaw.ts";
 export {
   bestOf,
+  meanOfSeeds,
   parametersOfPoint,
   readSweep,
   type SweepConfig,

@@ -57,25 +57,27 @@ export interface SearchRun {
   readonly rate: number;
   readonly batchTokens: number;
   readonly loss: number;
+  /** Name of its architecture: losses compare only within one. Default: all of one. */
+  readonly architecture?: string | undefined;
 }
 
 export interface StepLawFit {
   readonly rate: LogLaw;
   readonly batch: Omit<LogLaw, "parameters">;
-  /** 95 % intervals by bootstrap over (parameters, tokens): runs of one pair share its noise. */
+  /** 95 % intervals by bootstrap over (parameters, tokens, architecture): runs of one such search share its noise. */
   readonly intervals: {
     readonly rateParameters: Interval;
     readonly rateTokens: Interval;
     readonly batchTokens: Interval;
   };
-  /** Runs that were fitted, of so many pairs. */
+  /** Runs that were fitted, of so many searches. */
   readonly runs: number;
   readonly pairs: number;
 }
 
 /**
- * Fits the law's exponents to a search by the published recipe: of each pair (parameters, tokens) the runs whose loss is less than
- * `threshold` above the pair's least, then least squares of logarithms; the batch by tokens alone.
+ * Fits the law's exponents by the published recipe: of each search (parameters, tokens, architecture) the runs whose loss is less than
+ * `threshold` above its least, then least squares of logarithms; the batch by tokens alone.
  * @throws CpmError "bad-input" where there are too few pairs
  */
 export function fitStepLaw(
@@ -84,12 +86,14 @@ export function fitStepLaw(
 ): StepLawFit {
   const { threshold = 0.0025, samples = 1000, seed = 1 } = options;
   for (const [i, run] of runs.entries())
-    for (const [field, value] of Object.entries(run))
+    for (const field of ["parameters", "tokens", "rate", "batchTokens", "loss"] as const) {
+      const value: unknown = run[field];
       if (!(typeof value === "number" && Number.isFinite(value) && value > 0))
         throw new CpmError("bad-input", `run ${i}: ${field}: expected a number above 0, found ${shown(value)}`, { field });
+    }
   const pairs = new Map<string, SearchRun[]>();
   for (const run of runs) {
-    const key = `${run.parameters} ${run.tokens}`;
+    const key = `${run.parameters} ${run.tokens} ${run.architecture ?? ""}`;
     pairs.set(key, [...(pairs.get(key) ?? []), run]);
   }
   const chosen = [...pairs.values()].map((group) => {

@@ -15,6 +15,8 @@ export interface SweepPoint {
   readonly rows: number;
   /** Tokens that it reads; 0: `tokensPerParameter` times its parameters. */
   readonly tokens: number;
+  /** Seed of weights, order and what is held out; absent: that of `train`. */
+  readonly seed?: number | undefined;
 }
 
 /** What a run came to: a line of a table, which fits take. */
@@ -41,7 +43,7 @@ export interface SweepConfig {
 }
 
 const NAMES = ["out", "train", "tokenizer", "model", "headDim", "base", "inner", "grid", "tokensPerParameter"];
-const GRID = ["width", "depth", "rate", "rows", "tokens"];
+const GRID = ["width", "depth", "rate", "rows", "tokens", "seed"];
 
 /**
  * Reads the configuration of a sweep. `file`: what it is called in messages.
@@ -62,6 +64,7 @@ export function readSweep(value: unknown, file = "config"): SweepConfig {
   const [widths, depths, rates, rows] = [list("width"), list("depth"), list("rate"), list("rows", 8)];
   const per = c.maybe("tokensPerParameter", () => c.number("tokensPerParameter", { least: 1e-3 }));
   const tokens = per === undefined ? list("tokens") : [0];
+  const seeds = grid.has("seed") ? list("seed") : [undefined];
   if (per !== undefined && grid.has("tokens")) grid.fail("tokens", "nothing beside tokensPerParameter");
   for (const width of widths) if (width % headDim !== 0) grid.fail("width", `multiples of headDim (${headDim})`, width);
   for (const [name, values] of [
@@ -69,20 +72,24 @@ export function readSweep(value: unknown, file = "config"): SweepConfig {
     ["depth", depths],
     ["rows", rows],
     ["tokens", tokens],
+    ["seed", seeds],
   ] as const)
-    if (!values.every(Number.isInteger)) grid.fail(name, "whole numbers");
+    if (!values.every((x) => x === undefined || Number.isInteger(x))) grid.fail(name, "whole numbers");
   const points = widths.flatMap((width) =>
     depths.flatMap((depth) =>
       tokens.flatMap((count) =>
         rows.flatMap((batch) =>
-          rates.map((rate) => ({
-            key: `w${width}-d${depth}-r${rate}-b${batch}${count > 0 ? `-t${count}` : ""}`,
-            width,
-            depth,
-            rate,
-            rows: batch,
-            tokens: count,
-          })),
+          rates.flatMap((rate) =>
+            seeds.map((seed) => ({
+              key: `w${width}-d${depth}-r${rate}-b${batch}${count > 0 ? `-t${count}` : ""}${seed === undefined ? "" : `-s${seed}`}`,
+              width,
+              depth,
+              rate,
+              rows: batch,
+              tokens: count,
+              ...(seed === undefined ? {} : { seed }),
+            })),
+          ),
         ),
       ),
     ),
@@ -130,6 +137,7 @@ export function trainingOf(
       evaluate: { every: updates, rows: 256 },
       samples: { every: updates + 1, prompts: [] },
       ...train,
+      ...(point.seed === undefined ? {} : { seed: point.seed }),
       out: point.key,
       rows: point.rows,
       updates,
@@ -165,8 +173,20 @@ export interface Transfer {
   readonly steps: number;
 }
 
+/** Runs that differ by their seed alone, as one: the mean of their losses. */
+export function meanOfSeeds<P extends LossPoint & Partial<SweepPoint>>(points: readonly P[]): P[] {
+  const groups = new Map<string, P[]>();
+  for (const point of points) {
+    const { width, depth, rate, rows, parameters, tokens, seed } = point;
+    const key = JSON.stringify([width, depth, rate, rows, parameters, tokens, ...(seed === undefined ? [groups.size] : [])]);
+    groups.set(key, [...(groups.get(key) ?? []), point]);
+  }
+  return [...groups.values()].map((group) => ({ ...group[0]!, loss: group.reduce((sum, p) => sum + p.loss, 0) / group.length }));
+}
+
 /** Whether the best learning rate of the narrowest models is that of wider ones. */
-export function transferOf(results: readonly SweepResult[]): Transfer[] {
+export function transferOf(runs: readonly SweepResult[]): Transfer[] {
+  const results = meanOfSeeds(runs);
   const sizes = [...new Set(results.map(({ width, depth }) => `${width} ${depth}`))]
     .map((size) => size.split(" ").map(Number) as [number, number])
     .sort((a, b) => a[0] - b[0] || a[1] - b[1]);
@@ -182,10 +202,10 @@ export function transferOf(results: readonly SweepResult[]): Transfer[] {
   return rows.map((row) => ({ ...row, steps: Math.abs(rates.indexOf(row.best) - rates.indexOf(rows[0]!.best)) }));
 }
 
-/** Of each size and number of tokens the run with the least loss. */
-export function bestOf<P extends LossPoint>(points: readonly P[]): P[] {
+/** Of each size and number of tokens the settings with the least loss, by the mean of their seeds. */
+export function bestOf<P extends LossPoint & Partial<SweepPoint>>(points: readonly P[]): P[] {
   const best = new Map<string, P>();
-  for (const point of points) {
+  for (const point of meanOfSeeds(points)) {
     const key = `${point.parameters} ${point.tokens}`;
     const held = best.get(key);
     if (!held || point.loss < held.loss) best.set(key, point);

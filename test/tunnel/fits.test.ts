@@ -209,22 +209,51 @@ whereSuite("StepLaw's released bootstraps give the constants and intervals writt
   }
 });
 
-whereSuite("StepLaw fitted to the released runs by the published recipe: what docs/tunnel.md says", () => {
-  const runs = table("dense_lr_bs_loss.csv").map((row) => ({
+const dense = (): SearchRun[] =>
+  table("dense_lr_bs_loss.csv").map((row) => ({
     parameters: Number(row["N"]),
     tokens: Number(row["D"]),
     rate: Number(row["lr"]),
     batchTokens: 2048 * Number(row["bs"]),
     loss: Number(row["smooth loss"]),
   }));
-  const found = fitStepLaw(runs);
+const experts = (): SearchRun[] =>
+  table("moe_lr_bs_loss.csv").map((row) => ({
+    parameters: Number(row["N"]),
+    tokens: Number(row["D"]),
+    rate: Number(row["lr"]),
+    batchTokens: Number(row["seq_len"]) * Number(row["bs"]),
+    loss: Number(row["smooth loss"]),
+    architecture: row["moe_name"]!,
+  }));
+const KEYS = ["rateParameters", "rateTokens", "batchTokens"] as const;
+const PUBLISHED = {
+  rateParameters: STEP_LAW.rate.parameters,
+  rateTokens: STEP_LAW.rate.tokens,
+  batchTokens: STEP_LAW.batch.tokens,
+} as const;
+
+whereSuite("StepLaw fitted to the released runs by the published recipe: what docs/tunnel.md says", () => {
+  const found = fitStepLaw(dense());
   expect([found.runs, found.pairs]).toEqual([129, 17]);
-  expect(found.rate.parameters).toBeGreaterThan(STEP_LAW_INTERVALS.rateParameters.low);
-  expect(found.rate.parameters).toBeLessThan(STEP_LAW_INTERVALS.rateParameters.high);
-  for (const key of ["rateParameters", "rateTokens", "batchTokens"] as const) {
-    expect(found.intervals[key].low).toBeLessThan(STEP_LAW_INTERVALS[key].high);
-    expect(found.intervals[key].high).toBeGreaterThan(STEP_LAW_INTERVALS[key].low);
-  }
+  expect(found.rate.parameters).toBeCloseTo(-0.766, 3);
   expect(found.rate.tokens).toBeCloseTo(0.197, 3);
   expect(found.batch.tokens).toBeCloseTo(0.6125, 3);
+  // The published exponents lie in this fit's own intervals.
+  for (const key of KEYS) {
+    expect(found.intervals[key].low, key).toBeLessThan(PUBLISHED[key]);
+    expect(found.intervals[key].high, key).toBeGreaterThan(PUBLISHED[key]);
+  }
+});
+
+whereSuite("with the released mixtures of experts, two of three exponents lie in the released intervals", () => {
+  const found = fitStepLaw([...dense(), ...experts()]);
+  expect([found.runs, found.pairs]).toEqual([213, 33]);
+  const inside = (value: number, key: (typeof KEYS)[number]) =>
+    STEP_LAW_INTERVALS[key].low < value && value < STEP_LAW_INTERVALS[key].high;
+  expect(found.rate.parameters).toBeCloseTo(-0.713, 3);
+  expect(inside(found.rate.parameters, "rateParameters")).toBe(true);
+  expect(inside(found.batch.tokens, "batchTokens")).toBe(true);
+  expect(found.batch.tokens).toBeCloseTo(0.577, 3);
+  expect(found.rate.tokens).toBeCloseTo(0.209, 3);
 });

@@ -64,6 +64,41 @@ try {
   const again = JSON.parse((await cpm(["run", file, "--json"])).out);
   check("what was made is not made again", again.made === 0 && again.runs === 8);
 
+  const sizes = [1e5, 2e5, 4e5, 8e5, 1.6e6].flatMap((parameters) =>
+    [1, 2].map((seed) => ({
+      parameters,
+      tokens: 20 * parameters,
+      seed,
+      rate: 0.01,
+      loss: 1.5 + 60 / parameters ** 0.35 + (seed - 1.5) / 50,
+    })),
+  );
+  writeFileSync(join(folder, "sizes.jsonl"), sizes.map((row) => JSON.stringify(row)).join("\n"));
+  const floor = await cpm([
+    "fit",
+    join(folder, "sizes.jsonl"),
+    "--law",
+    "floor",
+    "--at",
+    "parameters=3.2e6",
+    "--samples",
+    "40",
+    "--json",
+  ]);
+  const line = JSON.parse(floor.out || "{}");
+  check(
+    "a law of parameters alone over a sweep of sizes: the mean of seeds, and the largest from the others",
+    Math.abs(line.foretold?.value - (1.5 + 60 / 3.2e6 ** 0.35)) < 1e-3 && line.heldOut?.error < 1e-3,
+    floor.err + floor.out,
+  );
+  writeFileSync(join(folder, "mixed.jsonl"), [...sizes, { ...sizes[0], tokens: 7 }].map((row) => JSON.stringify(row)).join("\n"));
+  const mixed = await cpm(["fit", join(folder, "mixed.jsonl"), "--law", "floor"]);
+  check(
+    "which refuses several numbers of tokens for a size",
+    mixed.code === 1 && /several numbers of tokens/.test(mixed.err),
+    mixed.err,
+  );
+
   const law = [1e5, 3e5, 1e6, 3e6].flatMap((parameters) =>
     [2e6, 8e6, 3e7].map((tokens) => ({ parameters, tokens, loss: 1.7 + 120 / parameters ** 0.4 + 300 / tokens ** 0.38 })),
   );

@@ -5,7 +5,15 @@ import { bodyParameters, widthShape } from "../../src/tunnel/coordinates.ts";
 import { fitPower, type PowerPoint } from "../../src/tunnel/fits.ts";
 import { bootstrap } from "../../src/tunnel/intervals.ts";
 import { coordinatePicture, fitPicture, transferPicture } from "../../src/tunnel/pictures.ts";
-import { bestOf, parametersOfPoint, readSweep, type SweepResult, trainingOf, transferOf } from "../../src/tunnel/sweep.ts";
+import {
+  bestOf,
+  meanOfSeeds,
+  parametersOfPoint,
+  readSweep,
+  type SweepResult,
+  trainingOf,
+  transferOf,
+} from "../../src/tunnel/sweep.ts";
 import { machineOf } from "../train/rig.ts";
 
 const given = {
@@ -52,12 +60,36 @@ test("tokens by parameters; parameters are those that the trainer has", async ()
   expect(trainingOf(config, point!).updates).toBe(Math.ceil((2 * parameters) / 128));
 });
 
+test("seeds repeat a run; the mean of its losses counts", () => {
+  const config = readSweep({ ...given, grid: { ...given.grid, width: 32, rate: 0.01, seed: [4, 9] } });
+  expect(config.points.map(({ key }) => key)).toEqual(["w32-d2-r0.01-b4-t1000-s4", "w32-d2-r0.01-b4-t1000-s9"]);
+  expect(trainingOf(config, config.points[1]!).train["seed"]).toBe(9);
+  expect(trainingOf(readSweep(given), readSweep(given).points[0]!).train["seed"]).toBe(3);
+  const runs = [
+    { ...result(64, 0.01, 3), seed: 1 },
+    { ...result(64, 0.01, 2), seed: 2 },
+    // The least of single runs, not of means.
+    { ...result(64, 0.02, 1.9), seed: 1 },
+    { ...result(64, 0.02, 3.5), seed: 2 },
+    result(128, 0.01, 2.2),
+    result(128, 0.01, 2.1),
+  ];
+  expect(meanOfSeeds(runs).map(({ loss }) => loss)).toEqual([2.5, 2.7, 2.2, 2.1]);
+  expect(bestOf(runs).map(({ rate, loss }) => [rate, loss])).toEqual([
+    [0.01, 2.5],
+    [0.01, 2.1],
+  ]);
+  expect(transferOf(runs)[0]).toMatchObject({ width: 64, best: 0.01 });
+});
+
 test("what is wrong in a grid is named", () => {
   for (const [change, message] of [
     [{ grid: { ...given.grid, width: [30] } }, /grid\.width: expected multiples of headDim/],
     [{ grid: { ...given.grid, rate: [] } }, /grid\.rate/],
     [{ grid: { ...given.grid, rate: [0.1, 0.1] } }, /grid\.rate: expected numbers, each once/],
     [{ grid: { ...given.grid, rows: 1.5 } }, /grid\.rows: expected whole numbers/],
+    [{ grid: { ...given.grid, seed: [1, 1] } }, /grid\.seed: expected numbers, each once/],
+    [{ grid: { ...given.grid, seed: 0.5 } }, /grid\.seed: expected whole numbers/],
     [{ tokensPerParameter: 20 }, /grid\.tokens: expected nothing beside/],
     [{ grids: {} }, /grids: expected one of/],
   ] as const)

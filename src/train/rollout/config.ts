@@ -68,7 +68,12 @@ export function readRolloutConfig(value: unknown, file = "config"): RolloutConfi
   const answers = c.count("answers", 2, 16, 1 << 16);
   const objective = c.part("objective", ["low", "high", "dual", "beta", "lora"]);
   const filters = c.part("filters", ["overlong", "garbled", "dynamic"]);
-  const bound = (name: "low" | "high" | "dual" | "beta") => objective.maybe(name, () => objective.number(name));
+  const bound = (name: "low" | "high" | "dual" | "beta", most?: number) =>
+    objective.maybe(name, () => objective.number(name, most === undefined ? {} : { most }));
+  const dual = bound("dual");
+  if (dual !== undefined && dual <= 1) objective.fail("dual", "a number above 1", dual);
+  if (typeof c.raw("chunk") === "string" && c.raw("chunk") !== "whole")
+    c.fail("chunk", '"whole", or tokens of a chunk', c.raw("chunk"));
   const steps = updates * epochs * Math.ceil(groups / miniBatch);
   return {
     start: readStart(c),
@@ -92,9 +97,9 @@ export function readRolloutConfig(value: unknown, file = "config"): RolloutConfi
       },
       importance: c.choice("importance", ["chunk", "update"], "chunk"),
       seed: c.count("seed", 0, 1, 2 ** 32 - 1),
-      low: bound("low"),
+      low: bound("low", 1),
       high: bound("high"),
-      dual: bound("dual"),
+      dual,
       beta: bound("beta"),
     },
     lora: objective.maybe("lora", () => readLora(objective.part("lora", ["rank", "alpha", "targets"]))),

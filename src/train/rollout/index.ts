@@ -3,6 +3,7 @@
 export { type RolloutConfig, readRolloutConfig } from "./config.ts";
 export { type Advance, idleShare, type ModelEngineOptions, modelEngine, type RolloutEngine, type RolloutWork } from "./engine.ts";
 export type { Filters, RolloutPrompt } from "./groups.ts";
+export { type JobEngineOptions, jobEngine, type RolloutJob, type RolloutJobResult, runRolloutJob } from "./jobs.ts";
 export { Learner, type LearnerOptions, type LearnerParts, type LearnerSection, type LearnerStep } from "./learner.ts";
 export {
   advantagesOf,
