@@ -146,6 +146,8 @@ interface Law<Point> {
   readonly size: string | undefined;
   readonly value: string;
   readonly across: { readonly name: string; readonly log: boolean };
+  /** The column whose values have lines of their own. */
+  readonly series?: string | undefined;
 }
 
 async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promise<void> {
@@ -188,6 +190,7 @@ async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promis
         size: "parameters",
         value: "loss",
         across: { name: "parameters", log: true },
+        series: "tokens",
       });
     }
     case "sigmoid": {
@@ -265,7 +268,8 @@ async function fitLaw<Point extends object>(
     title: `${name}, ${plural(points.length, "point")}`,
     x: { name: law.across.name, of: of(law.across.name), log: law.across.log },
     y: { name: law.value, of: of(law.value), log: false },
-    line: lineOf(points, law, at),
+    line: linesOf(points, law, at),
+    series: law.series === undefined ? undefined : { name: law.series, of: of(law.series) },
   });
   await save(picture, pictureTo(args, paint));
   if (args.flag("json")) return printJson({ ...told(boot.fit), intervals: boot.intervals, foretold, heldOut: held });
@@ -309,6 +313,20 @@ function atOf<Point>(text: string | undefined, { columns, given, value }: Law<Po
     Object.keys(at).length === wanted.length && wanted.every((column) => Number.isFinite(Number(at[column] || Number.NaN)));
   if (!right) throw new UsageError(`--at: expected ${wanted.map((column) => `${column}=N`).join(",")}, found "${text}"`);
   return Object.fromEntries(wanted.map((column) => [column, Number(at[column])]));
+}
+
+/** Where a law is drawn, for each value of its series. */
+function linesOf<Point extends object>(
+  points: readonly Point[],
+  law: Law<Point>,
+  at: Record<string, number> | undefined,
+): Point[] {
+  const { series } = law;
+  if (series === undefined) return lineOf(points, law, at);
+  const values = [...new Set([...points.map((point) => (point as Row)[series]!), ...(at ? [at[series]!] : [])])];
+  return values
+    .sort((a, b) => a - b)
+    .flatMap((value) => lineOf(points, law, at).map((point) => ({ ...point, [series]: value }) as Point));
 }
 
 /** Where a law is drawn: from the least to the largest across, as far as it is asked for; other columns as the largest point has them. */

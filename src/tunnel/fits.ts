@@ -158,6 +158,23 @@ export function fitChinchilla(
     throw new CpmError("bad-input", "Chinchilla's law needs several model sizes and several numbers of tokens", {
       field: "points",
     });
+  // On a line in both logarithms, tokens a fixed multiple of parameters say, nothing tells one term from the other.
+  const [, slope] = linearFit([n], d) as [number, number];
+  const [atN, atD] = [mean(n), mean(d)];
+  const off = d.map((v, i) => v - atD - slope * (n[i]! - atN));
+  if (
+    dot(off, off) <
+    1e-8 *
+      dot(
+        d.map((v) => v - atD),
+        d.map((v) => v - atD),
+      )
+  )
+    throw new CpmError(
+      "bad-input",
+      "Chinchilla's law: tokens follow from parameters in all points (a fixed multiple of them, say), so its two terms cannot be told apart; vary both, or fit a power law with a floor over parameters",
+      { field: "points" },
+    );
   const delta = options.delta ?? 1e-3;
   const law = new Sum(
     [n, d],

@@ -14,6 +14,8 @@ export interface FitPictureOptions<Point> {
   readonly y: { readonly name: string; of(point: Point): number; readonly log: boolean };
   /** Where the law is drawn: points of the line, in order. */
   readonly line: readonly Point[];
+  /** What else the law takes: a line and a colour for each of its values. */
+  readonly series?: { readonly name: string; of(point: Point): number } | undefined;
 }
 
 /** Measurements, the law through them, and the band of its bootstrap interval. */
@@ -22,11 +24,14 @@ export function fitPicture<Point>(
   boot: Bootstrap<Point>,
   options: FitPictureOptions<Point>,
 ): Record<string, unknown> {
-  const { title, x, y, line } = options;
-  const scale = (log: boolean) => ({ zero: false, ...(log ? { type: "log" } : {}) });
+  const { title, x, y, line, series } = options;
+  const scale = (log: boolean) => (log ? { type: "log", nice: false } : { zero: false });
+  const of = (point: Point) => (series ? { of: series.of(point) } : {});
+  const coloured = (plain: string) =>
+    series ? { color: { field: "of", type: "ordinal", title: series.name } } : { color: { value: plain } };
   const law = line.map((point) => {
     const { value, low, high } = boot.predict(point as Partial<Point>);
-    return { x: x.of(point), value, low, high };
+    return { x: x.of(point), value, low, high, ...of(point) };
   });
   const across = { field: "x", type: "quantitative", title: x.name, scale: scale(x.log) };
   return {
@@ -37,22 +42,23 @@ export function fitPicture<Point>(
     layer: [
       {
         data: { values: law },
-        mark: { type: "area", color: BLUE, opacity: 0.2 },
+        mark: { type: "area", opacity: 0.2 },
         encoding: {
           x: across,
+          ...coloured(BLUE),
           y: { field: "low", type: "quantitative", title: y.name, scale: scale(y.log) },
           y2: { field: "high" },
         },
       },
       {
         data: { values: law },
-        mark: { type: "line", color: BLUE },
-        encoding: { x: across, y: { field: "value", type: "quantitative" } },
+        mark: { type: "line" },
+        encoding: { x: across, y: { field: "value", type: "quantitative" }, ...coloured(BLUE) },
       },
       {
-        data: { values: points.map((point) => ({ x: x.of(point), y: y.of(point) })) },
-        mark: { type: "point", color: RUST, filled: true },
-        encoding: { x: across, y: { field: "y", type: "quantitative" } },
+        data: { values: points.map((point) => ({ x: x.of(point), y: y.of(point), ...of(point) })) },
+        mark: { type: "point", filled: true, opacity: 1 },
+        encoding: { x: across, y: { field: "y", type: "quantitative" }, ...coloured(RUST) },
       },
     ],
   };
@@ -71,7 +77,13 @@ export function coordinatePicture({ rows }: CoordinateCheck, title: string): Rec
     data: { values },
     mark: { type: "line", point: true },
     encoding: {
-      x: { field: "width", type: "quantitative", scale: { type: "log", base: 2 }, title: "width" },
+      x: {
+        field: "width",
+        type: "quantitative",
+        scale: { type: "log", base: 2, nice: false },
+        axis: { values: rows.map(({ width }) => width) },
+        title: "width",
+      },
       y: { field: "rms", type: "quantitative", scale: { type: "log" }, title: "root mean square of the residual stream" },
       color: { field: "place", type: "nominal", title: null },
     },
@@ -91,7 +103,13 @@ export function transferPicture(rows: readonly Transfer[], title: string): Recor
     data: { values },
     mark: { type: "line", point: true },
     encoding: {
-      x: { field: "rate", type: "quantitative", scale: { type: "log" }, title: "peak learning rate" },
+      x: {
+        field: "rate",
+        type: "quantitative",
+        scale: { type: "log", nice: false },
+        axis: { values: [...new Set(values.map(({ rate }) => rate))] },
+        title: "peak learning rate",
+      },
       y: { field: "loss", type: "quantitative", scale: { zero: false }, title: "loss, nats a token" },
       color: { field: "size", type: "nominal", title: "width x depth", sort: null },
     },
