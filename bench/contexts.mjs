@@ -1,11 +1,12 @@
-// Decoding and prefill by length of the context, ours beside llama.cpp (its own choice of instructions, and its AVX2 library).
+// Decoding and prefill by length of the context, ours beside llama.cpp (its own choice of instructions, and its AVX-512 and AVX2 libraries).
 //   node bench/contexts.mjs [--model FILE] [--contexts 8,512,8000] [--threads 1,2] [--decode 32] [--rounds 3] [--long 2000]
 // Every cell is a process of its own; a round visits all of a length, odd ones backwards; medians. From --long tokens on there is one
 // round, with the most threads alone: llama.cpp takes minutes there. Ratios are ours over llama.cpp's.
+// --engines NAME;...: only these.
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { avx2Arguments } from "./lib/avx2.mjs";
+import { libraryArguments } from "./lib/libraries.mjs";
 import { runOne } from "./lib/processes.mjs";
 import { median } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
@@ -19,17 +20,24 @@ const { values: o } = parseArgs({
     decode: { type: "string", default: "32" },
     rounds: { type: "string", default: "3" },
     long: { type: "string", default: "2000" },
+    engines: { type: "string" },
   },
 });
 const model = o.model ?? synthetic({ type: "q4_0" }).path;
 const node26 = join(here, "../test/runtimes/node_modules/node/bin/node");
-const avx2 = avx2Arguments();
-const engines = {
+const all = {
   "llama.cpp": [process.execPath, join(here, "llama.mjs")],
-  ...(avx2 ? { "llama.cpp, AVX2": [process.execPath, ...avx2] } : {}),
+  ...Object.fromEntries(
+    ["AVX-512", "AVX2"].flatMap((name) => {
+      const args = libraryArguments(name);
+      return args ? [[`llama.cpp, ${name}`, [process.execPath, ...args]]] : [];
+    }),
+  ),
   "cpm-wasm": [node26, join(here, "ours.mjs")],
   "cpm-wasm, turbo": [node26, join(here, "ours.mjs"), "--turbo"],
 };
+const chosen = o.engines?.split(";");
+const engines = Object.fromEntries(Object.entries(all).filter(([name]) => !chosen || chosen.includes(name)));
 const numbers = (text) => text.split(",").map(Number);
 const digits = (v) => (Number.isFinite(v) ? v.toPrecision(3) : "–");
 

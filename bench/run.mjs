@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { install } from "../test/run.mjs";
-import { avx2Arguments } from "./lib/avx2.mjs";
+import { libraryArguments } from "./lib/libraries.mjs";
 import { runOne } from "./lib/processes.mjs";
 import { busy, machine, table } from "./lib/report.mjs";
 import { synthetic } from "./synthetic.mjs";
@@ -153,7 +153,7 @@ function sameTokens(cells) {
 }
 
 install(here);
-const avx2 = avx2Arguments();
+const avx2 = libraryArguments("AVX2");
 install(runtimes);
 if (!existsSync(join(root, "dist/host/node.js")))
   spawnSync("npm", ["run", "-s", "build"], { cwd: root, stdio: "inherit", shell: process.platform === "win32" });

@@ -1,5 +1,10 @@
 // llama.cpp as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told.
 //   fork(turns.mjs, [MODEL, f16|q8_0, LENGTH, THREADS])
+// A filled context is kept in bench/out and read from there the next time; alone, with one thread, the file fills it and ends:
+//   node bench/lib/turns.mjs MODEL q8_0 8000 1
+import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 
 const [modelPath, kv, length, threads] = [process.argv[2], process.argv[3], Number(process.argv[4]), Number(process.argv[5])];
@@ -20,7 +25,18 @@ const context = await model.createContext({
   ...(kv === "q8_0" ? coded : {}),
 });
 const ids = Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500));
-const stream = context.getSequence().evaluate(ids, { temperature: 0, yieldEogToken: true });
+const sequence = context.getSequence();
+const out = fileURLToPath(new URL("../out/", import.meta.url));
+const kept = join(out, `${basename(modelPath)}-${kv}-${length}.state`);
+if (existsSync(kept)) await sequence.loadStateFromFile(kept, { acceptRisk: true });
+else {
+  await sequence.evaluateWithoutGeneratingNewTokens(ids.slice(0, -1));
+  mkdirSync(out, { recursive: true });
+  await sequence.saveStateToFile(`${kept}.part`);
+  renameSync(`${kept}.part`, kept);
+}
+if (!process.send) process.exit(0);
+const stream = sequence.evaluate(ids.slice(-1), { temperature: 0, yieldEogToken: true });
 await stream.next();
 process.send({ ready: true });
 process.on("message", async ({ steps }) => {
