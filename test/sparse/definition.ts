@@ -66,3 +66,44 @@ export function attend(q: Vector, k: readonly Vector[], v: readonly Vector[], se
   const lse = logSum(scores);
   return Array.from(v[0]!, (_, d) => slots.reduce((sum, slot, j) => sum + Math.exp(scores[j]! - lse) * v[slot]![d]!, 0));
 }
+
+const sumOf = (x: readonly number[]): number => x.reduce((sum, a) => sum + a, 0);
+const largest = (x: Vector): number => Array.from(x).reduce((most, a) => Math.max(most, Math.abs(a)), 0);
+
+/**
+ * How far, in each dimension, what a cache of 8 bits gives may be from `attend` over the same stored keys and values, by the steps of
+ * its codes (cpp/kernels/attend8.h).
+ * A query is rounded to steps of max|q| / 8191: score j is wrong by at most d[j], half a step times the sum of |k[j]|. With w the weights
+ * and L = ln(sum of w e^d), weight j is wrong by a factor within e^(d[j] + L) and its inverse, and as weights sum to 1 either way, what
+ * is attended to by the sum of w[j] (e^(d[j] + L) - 1) |v[j] - out|.
+ * A weight times its value's scale is rounded to steps of the most such product of its tile / 16383; half a step counts as often as the
+ * value's code says.
+ */
+export function codingBound(
+  q: Vector,
+  k: readonly Vector[],
+  v: readonly Vector[],
+  sees: (slot: number) => boolean,
+): readonly number[] {
+  const slots = k.map((_, slot) => slot).filter(sees);
+  const scores = slots.map((slot) => dot(q, k[slot]!));
+  const lse = logSum(scores);
+  const weights = scores.map((s) => Math.exp(s - lse));
+  const wrong = slots.map((slot) => (largest(q) / 8191 / 2) * sumOf(Array.from(k[slot]!, Math.abs)));
+  const sum = Math.log(sumOf(weights.map((w, j) => w * Math.exp(wrong[j]!))));
+  const most = weights.map((w, j) => w * Math.exp(wrong[j]! + sum));
+  const scales = slots.map((slot) => largest(v[slot]!) / 127);
+  const tiles = new Map<number, number>();
+  for (const [j, slot] of slots.entries())
+    tiles.set(slot >> 5, Math.max(tiles.get(slot >> 5) ?? 0, (most[j]! * scales[j]!) / 16383));
+  const out = attend(q, k, v, sees);
+  return out.map((x, d) =>
+    sumOf(
+      slots.map((slot, j) => {
+        const value = v[slot]![d]!;
+        const code = value === 0 ? 0 : Math.abs(value) / scales[j]!;
+        return (most[j]! - weights[j]!) * Math.abs(value - x) + (tiles.get(slot >> 5)! / 2) * code;
+      }),
+    ),
+  );
+}
