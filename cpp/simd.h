@@ -26,6 +26,12 @@ static inline void anchor(T*& p) {
   asm volatile("" : "+r"(p));
 }
 
+// Reads a word of `lines` lines of 64 bytes from p on, all at once and for nothing but that they are near when they are used. WebAssembly has
+// no prefetch, and a processor looks some hundred instructions ahead: where those use few lines, it waits for memory after few of them.
+static inline void touch(const uint8_t* p, int lines) {
+  for (; lines > 0; lines--, p += 64) (void)*(const volatile uint32_t*)p;
+}
+
 // A constant in every lane, read from memory: V8 rebuilds what it knows to be constant at every use inside a loop (three
 // instructions), and keeps what was loaded in a register. Defined in held.cpp, where no optimiser sees the values.
 enum Held {

@@ -113,9 +113,16 @@ static int limit_of(const Query* queries, int count, int slot) {
   return limit < kTile ? (limit + 3) & ~3 : kTile;
 }
 
-void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores) {
+Ahead::Ahead(const Tile& tile, int steps) {
+  at = tile.next, lines = at ? (kv_tile_bytes(tile.type, tile.dim) + 63) / 64 : 0, each = (lines + steps - 1) / steps;
+}
+
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores, Ahead* ahead) {
   int n = 0;
-  for (; n + 2 <= count; n += 2) score<2>(queries + n, keys, dim, scores + n * kTile);
+  for (; n + 2 <= count; n += 2) {
+    if (ahead) ahead->step();
+    score<2>(queries + n, keys, dim, scores + n * kTile);
+  }
   if (n < count) score<1>(queries + n, keys, dim, scores + n * kTile);
 }
 
@@ -143,7 +150,10 @@ void attend_keys(Query* queries, int count, const Tile& keys, float* weights, fl
   const Exp held = held_exp();
   const int slot = keys.slot;
   if (keys.type == kKvQ8) score_tile8(queries, count, keys, weights);
-  else score_tile(queries, count, (const float*)keys.data, keys.dim, weights);
+  else {
+    Ahead ahead(keys, (count + 1) / 2);
+    score_tile(queries, count, (const float*)keys.data, keys.dim, weights, &ahead);
+  }
   if (queries[0].cap > 0) soft_cap(weights, count * kTile, queries[0].cap);
   int n = 0;
   for (; n + 4 <= count; n += 4) soften<4>(queries + n, weights + n * kTile, slot, shrink + n, held);
@@ -167,7 +177,11 @@ void attend_values(Query* queries, int count, const Tile& tile, const float* wei
   if (tile.type == kKvQ8) return gather_tile8(queries, count, tile, weights, shrink);
   const float* values = (const float*)tile.data;
   int n = 0, dim = tile.dim, slot = tile.slot;
-  for (; n + 2 <= count; n += 2) gather_all<2>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
+  Ahead ahead(tile, (count + 1) / 2);
+  for (; n + 2 <= count; n += 2) {
+    ahead.step();
+    gather_all<2>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
+  }
   if (n < count) gather_all<1>(queries + n, values, dim, slot, weights + n * kTile, shrink + n);
 }
 
@@ -188,8 +202,12 @@ void attend(Query* queries, int count, const KvView& kv, int begin, int end, flo
     float weights[kQueries * kTile], shrink[kQueries];
     for (int n = 0; n < count; n += kQueries) {
       int some = count - n < kQueries ? count - n : kQueries;
-      attend_keys(queries + n, some, keys_tile(kv, kv.keys + at, slot, scratch), weights, shrink);
-      attend_values(queries + n, some, values_tile(kv, kv.values + at, slot, scratch), weights, shrink);
+      Tile keys = keys_tile(kv, kv.keys + at, slot, scratch);
+      keys.next = kv.values + at;
+      attend_keys(queries + n, some, keys, weights, shrink);
+      Tile values = values_tile(kv, kv.values + at, slot, scratch);
+      if (slot + kTile < end) values.next = kv.keys + tile_index(kv, slot + kTile) * bytes;
+      attend_values(queries + n, some, values, weights, shrink);
     }
   }
 }

@@ -45,18 +45,31 @@ struct Tile {
   int type, dim, slot;
   const void* data;
   const int32_t* starts = nullptr;  // of keys of kind kKvQ8, where codes are bytes: see attend8.h
+  const uint8_t* next = nullptr;    // the stored tile that is read after this one: see Ahead
 };
 // `at`: the stored tile. scratch: tile_floats(dim).
 Tile keys_tile(const KvView& kv, const uint8_t* at, int slot, float* scratch);
 Tile values_tile(const KvView& kv, const uint8_t* at, int slot, float* scratch);
 static inline size_t tile_floats(int dim) { return 32 * (size_t)(dim < 4 ? 4 : dim); }
 
+// Touches the tile that is read next while one is computed with, a part of it before each of `steps`.
+struct Ahead {
+  const uint8_t* at;
+  int lines, each;
+  Ahead(const Tile& tile, int steps);
+  void step() {
+    int some = lines < each ? lines : each;
+    touch(at, some);
+    at += 64 * some, lines -= some;
+  }
+};
+
 // Resets the queries' state and attends to slots [begin, end); begin is a multiple of 32, the span at most 1024.
 // scratch: tile_floats(dim).
 void attend(Query* queries, int count, const KvView& kv, int begin, int end, float* scratch);
 
 // The parts of it. scores (count, 32) of the queries against a tile of keys (dim, 32):
-void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores);
+void score_tile(const Query* queries, int count, const float* keys, int dim, float* scores, Ahead* ahead = nullptr);
 // The same queries with states of their own, (count, dim) from `out` on.
 void attend_parts(const Query* queries, int count, Query* parts, float* out, int dim);
 // Empties the states.

@@ -173,7 +173,9 @@ static void score8(const Query* queries, const Tile& keys, float* scores) {
 }
 
 void score_tile8(const Query* queries, int count, const Tile& keys, float* scores) {
+  Ahead ahead(keys, (count + 1) / 2);
   for (int n = 0; n < count; n += 2, scores += 2 * kTile) {
+    ahead.step();
     if (bytes())
       n + 1 < count ? score8<2, kHasBytes>(queries + n, keys, scores) : score8<1, kHasBytes>(queries + n, keys, scores);
     else n + 1 < count ? score8<2, false>(queries + n, keys, scores) : score8<1, false>(queries + n, keys, scores);
@@ -250,7 +252,9 @@ static void gather8(Query* queries, const Tile& values, const float* weights, co
 }
 
 void gather_tile8(Query* queries, int count, const Tile& values, const float* weights, const float* shrink) {
+  Ahead ahead(values, (count + 1) / 2);
   for (int n = 0; n < count; n += 2, weights += 2 * kTile, shrink += 2) {
+    ahead.step();
     if (bytes())
       n + 1 < count ? gather8<2, kHasBytes>(queries + n, values, weights, shrink)
                     : gather8<1, kHasBytes>(queries + n, values, weights, shrink);

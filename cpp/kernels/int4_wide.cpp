@@ -3,6 +3,7 @@
 
 template <int N, bool Min, Form F>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+  constexpr bool kTwo = F == kDot32 && N == 1;
   const int blocks = padded_cols(w) / kBlock;
   const v128_t nibble = held(kLowNibbles), mask = held(kHalfMask), up = held(kRaise112);
   const uint8_t* at = panel_at(w, begin);
@@ -16,7 +17,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
     }
     for (int b = 0; b < blocks; b++) {
       Fours<F, 32> xs[N];
-      Sum<F> a[N], c[N];
+      Sum<F> a[N], c[N], a1[N], c1[N];
       ScaleAndSum<F> ss[N];
       anchor(at);
       const uint8_t* codes = at + (Min ? 32 : 16);
@@ -24,6 +25,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         anchor(x[t]), anchor(s[t]), xs[t].load(x[t]), ss[t].load(s[t]);
         v128_t start = Min ? wasm_i32x4_const_splat(0) : wasm_i32x4_neg(ss[t].sum8);
         a[t].begin(start), c[t].begin(start);
+        if constexpr (kTwo) a1[t].begin(wasm_i32x4_const_splat(0)), c1[t].begin(wasm_i32x4_const_splat(0));
       }
 #pragma clang loop unroll(full)
       for (int i = 0; i < 4; i++) {
@@ -36,7 +38,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         v128_t h0 = field<F, 4, true>(w0, nibble), h1 = field<F, 4, true>(w1, nibble);
         for (int t = 0; t < N; t++) {
           v128_t four = xs[t][i + 4];
-          a[t].add(four, h0, false), c[t].add(four, h1, false);
+          (kTwo ? a1 : a)[t].add(four, h0, false), (kTwo ? c1 : c)[t].add(four, h1, false);
         }
       }
       v128_t d0, d1, m0, m1;
@@ -44,6 +46,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
       if constexpr (Min) half_scales(at + 16, mask, up, m0, m1);
       for (int t = 0; t < N; t++) {
         v128_t scale = ss[t].scale;
+        if constexpr (kTwo) a[t].sum = wasm_i32x4_add(a[t].sum, a1[t].sum), c[t].sum = wasm_i32x4_add(c[t].sum, c1[t].sum);
         low[t] = madd_f32(wasm_f32x4_convert_i32x4(a[t].total()), wasm_f32x4_mul(d0, scale), low[t]);
         high[t] = madd_f32(wasm_f32x4_convert_i32x4(c[t].total()), wasm_f32x4_mul(d1, scale), high[t]);
         if constexpr (Min) {

@@ -266,8 +266,12 @@ void sparse_row(Lane& lane, const SparseRows& st) {
     TileReader reader = {kv, lane_scratch(lane, st.s), {}, {}};
     for (; at < stop; at++) {
       const Listed& entry = unit.list[1 + at];
-      reader.take_keys(queries, group, 0, reader.keys(entry.tile), entry.allowed);
-      reader.take_values(queries, group, 0, reader.values(entry.tile));
+      Tile keys = reader.keys(entry.tile);
+      keys.next = reader.at(kv.values, entry.tile);
+      reader.take_keys(queries, group, 0, keys, entry.allowed);
+      Tile values = reader.values(entry.tile);
+      if (at + 1 < stop) values.next = reader.at(kv.keys, unit.list[2 + at].tile);
+      reader.take_values(queries, group, 0, values);
     }
     keep_parts(queries, group);
   }
