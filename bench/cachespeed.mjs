@@ -1,8 +1,8 @@
 // Decoding deep in a context by the type of the KV cache, engines and types in turns: milliseconds of a token, medians, and ratios.
 //   node bench/cachespeed.mjs MODEL [--length 8000] [--threads 2] [--rounds 15] [--steps 2] [--cells f16,q8,f16-sparse,q8-sparse,...]
-//     [--peers f16,q8_0] [--wait FILE]
+//     [--peers f16,q8_0] [--wait FILE] [--processor]
 // A cell is a type, with -sparse or -turbo, and @LENGTH where it has its own. Our contexts are made up (lib/session.mjs); llama.cpp computes its own, which takes minutes.
-// --wait: the turns begin when the file is there.
+// --wait: the turns begin when the file is there. --processor: processor time instead, for one thread on a machine that others use.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { load } from "../dist/host/node.js";
+import { processorTime } from "./lib/measure.mjs";
 import { median } from "./lib/report.mjs";
 import { madeUp } from "./lib/session.mjs";
 
@@ -23,9 +24,11 @@ const { values: o, positionals } = parseArgs({
     cells: { type: "string", default: "f16,q8,f16-sparse,q8-sparse,f16-turbo,q8-turbo" },
     peers: { type: "string", default: "f16,q8_0" },
     wait: { type: "string" },
+    processor: { type: "boolean", default: false },
   },
 });
 const [length, threads, rounds, steps] = [o.length, o.threads, o.rounds, o.steps].map(Number);
+const clock = () => (o.processor ? processorTime() : performance.now());
 const list = (text) => text.split(",").filter(Boolean);
 
 const peers = await Promise.all(
@@ -37,8 +40,8 @@ const peers = await Promise.all(
     await once(child, "message");
     const turn = async () => {
       child.send({ steps });
-      const [{ ms }] = await once(child, "message");
-      return ms;
+      const [{ ms, processorMs }] = await once(child, "message");
+      return o.processor ? processorMs : ms;
     };
     return { name: `llama.cpp, ${kv}`, turn, close: () => child.kill() };
   }),
@@ -67,9 +70,9 @@ for (const cell of list(o.cells)) {
   await short.dispose();
   for (let i = 0; i < 2 * steps; i++) await session.forward([5 + i]);
   const turn = async () => {
-    const begun = performance.now();
+    const begun = clock();
     for (let i = 0; i < steps; i++) await session.forward([5 + i]);
-    return (performance.now() - begun) / steps;
+    return (clock() - begun) / steps;
   };
   ours.push({ name: `cpm-wasm, ${cell}`, turn, close: () => model.dispose() });
 }

@@ -76,3 +76,9 @@ export async function ourEngine(load, model, { threads, variant, contextSize, tu
     close: () => loaded.dispose(),
   };
 }
+
+/** Milliseconds of processor time that this process has taken, all its threads together. */
+export function processorTime() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}

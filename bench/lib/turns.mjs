@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
+import { processorTime } from "./measure.mjs";
 
 const [modelPath, kv, length, threads] = [process.argv[2], process.argv[3], Number(process.argv[4]), Number(process.argv[5])];
 const llama = await getLlama({
@@ -40,7 +41,7 @@ const stream = sequence.evaluate(ids.slice(-1), { temperature: 0, yieldEogToken:
 await stream.next();
 process.send({ ready: true });
 process.on("message", async ({ steps }) => {
-  const begun = performance.now();
+  const [begun, before] = [performance.now(), processorTime()];
   for (let i = 0; i < steps; i++) await stream.next();
-  process.send({ ms: (performance.now() - begun) / steps });
+  process.send({ ms: (performance.now() - begun) / steps, processorMs: (processorTime() - before) / steps });
 });
