@@ -4,7 +4,7 @@ import { CpmError, didYouMean } from "../errors.ts";
 import { shown } from "../shown.ts";
 import { constraintNames } from "./constraints.ts";
 import { templatesOf } from "./templates.ts";
-import { type FamilyName, familyNames, type SynthConfig } from "./types.ts";
+import { codeVariants, type FamilyName, familyNames, type SynthConfig } from "./types.ts";
 
 type Check = (value: unknown) => string | undefined;
 
@@ -59,6 +59,8 @@ const families: Readonly<Record<FamilyName, Readonly<Record<string, Check>>>> = 
     language: oneOf(["javascript", "python"]),
     agreement: number(0, 1),
     dropEasy: flag,
+    variants: list(oneOf(codeVariants), `variants: ${codeVariants.join(", ")}`),
+    strength: number(0, 1),
   },
   instructions: {
     ...common,

@@ -4,6 +4,7 @@ import type { Disarm } from "../agent/marks.ts";
 import { isRecord } from "../brands.ts";
 import type { ChatAnswer, ChatModel } from "../chat/model.ts";
 import { answerOf, isRefusal, type RetryOptions } from "../chat/retry.ts";
+import type { SandboxJob, SandboxResult } from "../data/verify/code.ts";
 import type { Sample, Verdict } from "../data/verify/types.ts";
 import { CpmError } from "../errors.ts";
 import type { ChatOptions } from "../index.ts";
@@ -32,6 +33,8 @@ export interface Workshop {
   readonly sampling: SynthSampling;
   readonly templates: Readonly<Record<string, readonly string[]>>;
   readonly judge: Judge;
+  /** Runs a program. @throws CpmError "bad-option" without a sandbox */
+  readonly execute: (job: SandboxJob, signal: AbortSignal) => Promise<SandboxResult>;
   readonly disarm: Disarm;
   readonly retry: RetryOptions | undefined;
   readonly signal: AbortSignal;
@@ -165,6 +168,11 @@ export class Item {
   /** What the named verifiers say of a sample. */
   judge(names: readonly string[], sample: Sample): Promise<Readonly<Record<string, Verdict>>> {
     return this.shop.judge(names, sample, this.shop.signal);
+  }
+
+  /** Runs a program in the sandbox. */
+  execute(job: SandboxJob): Promise<SandboxResult> {
+    return this.shop.execute(job, this.shop.signal);
   }
 
   /** Notes a sample that is left out. */

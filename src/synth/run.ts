@@ -19,7 +19,7 @@ import { type Journal, memoryJournal } from "./journal.ts";
 import { hashOf, Random } from "./random.ts";
 import { templatesOf } from "./templates.ts";
 import { type Entry, type FamilyName, familyNames, type SeedRecord, type SynthConfig } from "./types.ts";
-import { judgeWith } from "./verdicts.ts";
+import { executeWith, judgeWith } from "./verdicts.ts";
 
 export interface SynthProgress {
   /** Items done, of how many. */
@@ -84,7 +84,7 @@ export function settingsHash(
   const { count: _, ...rest } = config.families[family]!;
   return hashOf(
     JSON.stringify([
-      2,
+      3,
       config.seed ?? 0,
       config.sampling ?? {},
       rest,
@@ -238,6 +238,7 @@ class Run {
       sampling: { ...config.sampling, ...own.sampling },
       templates: templatesOf(family, own.templates),
       judge: judgeWith(verify),
+      execute: executeWith(verify),
       disarm,
       retry,
       signal: this.#signal,

@@ -50,6 +50,68 @@ Is every claim of the answer supported by the text or common knowledge, and is t
       "{{question}}\n\nSolve this in the way that is simplest to follow, line by line. Put the final answer into \\boxed{}.",
     ],
     code: "{{question}}\n\nAnswer with one program in {{language}}, in a fenced block, without examples of its use.",
+    renamed: `Here is an exercise in {{language}}, and a program that solves it.
+
+<exercise>
+{{question}}
+</exercise>
+<program>
+{{program}}
+</program>
+
+Tell the same exercise in other surroundings: other things and people, another story. What goes in and what comes out stays exactly as it is. The function {{name}} gets another name that fits: give it, and use it in the exercise.`,
+    changed: `Here is an exercise in {{language}}, and a program that solves it.
+
+<exercise>
+{{question}}
+</exercise>
+<program>
+{{program}}
+</program>
+
+Write a similar exercise that asks for something else, so that this program is wrong for it, and tests that raise an exception where a solution is wrong. Say the name and arguments of the function. Cover the edges of what may be given.`,
+    extended: `Here is an exercise in {{language}}, and a program that solves it.
+
+<exercise>
+{{question}}
+</exercise>
+<program>
+{{program}}
+</program>
+
+Write a harder exercise: the same and one thing more that a solution has to do, which this program does not; and tests that raise an exception where a solution is wrong. Say the name and arguments of the function. Cover the edges of what may be given.`,
+    inputs: `Here is a program in {{language}}.
+
+<program>
+{{program}}
+</program>
+
+Which arguments may its function {{name}} be called with? Give some different lists of arguments as JSON, usual ones and edges, and the name of the function.`,
+    output: `Here is a program in {{language}}.
+
+\`\`\`{{language}}
+{{program}}
+\`\`\`
+
+What does {{call}} give? Think through it step by step without running it. End with a fenced block in {{language}} that holds one line, result = VALUE, with the value written out.`,
+    diagnosis: [
+      "This program in {{language}} is meant to solve an exercise, and has a mistake.\n\n{{question}}\n\n```{{language}}\n{{program}}\n```\n\nSay what is wrong and why, then give the whole program without the mistake, in a fenced block.",
+      "My program in {{language}} does not do what it should:\n\n```{{language}}\n{{program}}\n```\n\nIt is for this exercise:\n\n{{question}}\n\nA test says: {{error}}\n\nWhere is the mistake? Explain it, and write the whole mended program in a fenced block.",
+    ],
+    rewrite: `Here is a program in {{language}}.
+
+\`\`\`{{language}}
+{{program}}
+\`\`\`
+
+Rewrite it {{how}}. It must do the same, and its functions keep their names and arguments. Give the whole program in a fenced block.`,
+    translate: `Here is a program in {{from}}.
+
+\`\`\`{{from}}
+{{program}}
+\`\`\`
+
+Write it in {{language}}, in a fenced block: a function {{name}} that takes the same arguments and gives the same. Use what {{language}} has for it, without packages.`,
   },
   instructions: {
     task: `Write one request that a person like this may have for an assistant, as that person would write it: {{persona}}. Its subject: {{domain}}. It asks for a text of some sentences. It says nothing about form, length, letters or words.`,

@@ -40,7 +40,19 @@ export interface KnowledgeConfig extends FamilyConfig {
   readonly check?: boolean | undefined;
 }
 
-/** Problems with an answer that can be checked. Seeds: { question, answer }, { question, tests, language } or none (then `topics`). */
+/**
+ * What is made of a problem for programs (MiniCPM4 report 3.1). "solve": it is solved as it is. "renamed", "changed", "extended": another
+ * problem is made of it, told in other surroundings with other names, asking for something else, or for more. "output": what does a call
+ * of a right program give? "diagnosis": what is wrong with a program that has a mistake? "rewrite": the program in another form.
+ * "translate": the program in the other language.
+ */
+export const codeVariants = ["solve", "renamed", "changed", "extended", "output", "diagnosis", "rewrite", "translate"] as const;
+export type CodeVariant = (typeof codeVariants)[number];
+
+/**
+ * Problems with an answer that can be checked. Seeds: { question, answer }; for programs { question, tests, language, solution? } or lines of
+ * HumanEval and MBPP; or none (then `topics`).
+ */
 export interface ReasoningConfig extends FamilyConfig {
   readonly kind?: "mathematics" | "code" | undefined;
   readonly topics?: readonly string[] | undefined;
@@ -51,6 +63,10 @@ export interface ReasoningConfig extends FamilyConfig {
   readonly agreement?: number | undefined;
   /** Leave out what every sample gets right. Default false. */
   readonly dropEasy?: boolean | undefined;
+  /** Programs: what is made of problems; one is drawn for each item. Default ["solve"]. */
+  readonly variants?: readonly CodeVariant[] | undefined;
+  /** Programs: share of the mutants of a right program that tests of the model's own must find. Default 0.5. */
+  readonly strength?: number | undefined;
 }
 
 /** Requests with constraints that a program checks. Seeds: { prompt }, { text } (reverse) or none (then `domains` and `personas`). */

@@ -1,6 +1,8 @@
 // Verifiers as families ask them: by name, with what they need at hand.
+import type { SandboxJob, SandboxResult } from "../data/verify/code.ts";
 import { runVerifiers, type SuiteOptions, type VerifierName } from "../data/verify/suite.ts";
 import { type Sample, type Verdict, verdict } from "../data/verify/types.ts";
+import { CpmError } from "../errors.ts";
 
 export type Judge = (names: readonly string[], sample: Sample, signal: AbortSignal) => Promise<Readonly<Record<string, Verdict>>>;
 
@@ -31,4 +33,13 @@ export const judgeWith =
       ...Object.fromEntries(own.map((name) => [name, verifyPlain(last, name === "alone")])),
       ...(await runVerifiers(suite, sample, options, signal)),
     };
+  };
+
+/** Runs programs in the sandbox. @throws CpmError "bad-option" where there is none */
+export const executeWith =
+  ({ sandbox }: SuiteOptions) =>
+  (job: SandboxJob, signal: AbortSignal): Promise<SandboxResult> => {
+    if (!sandbox)
+      throw new CpmError("bad-option", "verify.sandbox: programs need one; give createSandbox()", { field: "sandbox" });
+    return sandbox.run(job, signal);
   };

@@ -1,158 +1,121 @@
-// A small world for fine-tuning: eight tools, the ways in which people ask for them, and a scripted model that writes such requests and
-// understands them. It is right often, and wrong in ways that verifiers find. Some values and wordings are held out: requests of the
+// A small world for fine-tuning: four tools whose arguments are choices of their schemas, the ways in which people ask for them, and a scripted
+// model that writes such requests and understands them. It is right often, and wrong in ways that verifiers find. Values are told by words
+// that are not always their names ("mom" is the mother). Some combinations of values and some wordings are held out: requests of the
 // training set never have them.
 import { completionOf as answered, chances } from "./answers.mjs";
 
-const integer = (minimum, maximum) => ({ type: "integer", minimum, maximum });
-const text = { type: "string", minLength: 1, maxLength: 12, pattern: "^[A-Za-z]+$" };
-const oneOf = (...names) => ({ type: "string", enum: names });
-const rooms = ["kitchen", "bedroom", "hall", "garden"];
-const names = "Tom Lily Ben Mia Sam Max Anna Lucy Tim Jack Sara Sue Bob Amy Emma Jane Joe Kate Leo Molly".split(" ");
-const animals = "dog cat bird fish frog bear rabbit duck horse cow pig lion mouse fox bee turtle".split(" ");
-const things = "apples balls books cakes cars flowers hats toys eggs shoes cookies boxes pens cups".split(" ");
-const places = "park beach forest farm lake zoo river hill market school".split(" ");
-const foods = "bread milk cheese meat rice corn soup grass".split(" ");
-
-/** Slots by name: their values (numbers: from, to), wordings that are trained, and one that is not. */
+/** Slots by name: values, each with the words that say it; wordings that are trained, and one that is not. */
 const world = {
   set_light: {
-    description: "Sets the light of a room, in percent.",
-    slots: { room: rooms, level: [1, 99] },
-    schema: { room: oneOf(...rooms), level: integer(0, 100) },
-    ways: ["set the light in the {room} to {level}", "make the light of the {room} {level}", "turn the {room} light to {level}"],
-    other: "let the {room} be as bright as {level}",
+    description: "Sets the light of a room.",
+    slots: {
+      room: { kitchen: ["kitchen"], bedroom: ["bed"], garden: ["garden"], hall: ["door"] },
+      state: { on: ["bright"], off: ["dark"], dim: ["soft"] },
+    },
+    ways: ["make a {state} light at the {room}", "I want a {state} light near the {room}", "let the {room} have a {state} light"],
+    other: "the light by the {room} must be {state}",
   },
-  move_door: {
-    description: "Opens or closes the door of a room.",
-    slots: { room: rooms, open: [true, false] },
-    schema: { room: oneOf(...rooms), open: { type: "boolean" } },
-    ways: ["{open|open|close} the door of the {room}", "the {room} door must be {open|open|closed}"],
-    other: "see that the door to the {room} is {open|open|shut}",
-  },
-  set_timer: {
-    description: "Rings after some minutes.",
-    slots: { minutes: [2, 90] },
-    schema: { minutes: integer(1, 180) },
-    ways: ["ring a bell in {minutes} minutes", "wake me up in {minutes} minutes", "tell me when {minutes} minutes are over"],
-    other: "{minutes} minutes from now I want to hear a bell",
-  },
-  call_friend: {
+  call: {
     description: "Calls somebody.",
-    slots: { name: names },
-    schema: { name: text },
-    ways: ["call {name}", "I want to talk to {name}", "let me speak with {name}"],
-    other: "ask {name} to come to the phone",
+    slots: {
+      who: { mother: ["mom", "mommy"], father: ["dad", "daddy"], doctor: ["doctor"] },
+      when: { now: ["now"], later: ["soon"] },
+    },
+    ways: ["call {who} {when}", "I want to talk to {who} {when}", "{when} let me talk with {who}"],
+    other: "can you ask {who} to talk to me {when}",
   },
   buy: {
     description: "Buys things.",
-    slots: { item: things, count: [2, 60] },
-    schema: { item: text, count: integer(1, 100) },
-    ways: ["buy {count} {item}", "get {count} {item} for me", "we need {count} {item}"],
-    other: "bring {count} new {item} home",
-  },
-  weather: {
-    description: "The weather at a place.",
-    slots: { place: places, day: ["today", "tomorrow"] },
-    schema: { place: text, day: oneOf("today", "tomorrow") },
-    ways: ["is there rain at the {place} {day}", "say how the weather at the {place} is {day}"],
-    other: "will the sun shine on the {place} {day}",
+    slots: {
+      item: { food: ["food", "cake"], toy: ["toy", "ball"], book: ["book"], hat: ["hat"] },
+      count: { one: ["a", "one"], two: ["two"], many: ["many"] },
+    },
+    ways: ["buy {count} {item}", "get {count} {item} at the store", "we need {count} new {item}"],
+    other: "go and find {count} {item} for us",
   },
   tell_story: {
     description: "Tells a story.",
-    slots: { about: animals, pages: [2, 40] },
-    schema: { about: text, pages: integer(1, 50) },
-    ways: ["tell a story of {pages} pages about a {about}", "read {pages} pages about a {about} to me"],
-    other: "I would like to hear of a {about} for {pages} pages",
-  },
-  feed: {
-    description: "Gives an animal its food.",
-    slots: { pet: animals, food: foods },
-    schema: { pet: text, food: text },
-    ways: ["give the {pet} some {food}", "the {pet} wants {food}", "feed {food} to the {pet}"],
-    other: "let the {pet} eat some {food}",
+    slots: {
+      about: { bear: ["bear"], princess: ["princess", "girl"], man: ["boy", "man"], rabbit: ["bunny", "rabbit"] },
+      mood: { happy: ["happy", "fun"], sad: ["sad"], fear: ["scary"] },
+    },
+    ways: [
+      "tell me a {mood} story about a {about}",
+      "read about a {about} in a {mood} story",
+      "I want to hear a {mood} story of the {about}",
+    ],
+    other: "a {about} must be in the {mood} story that you tell",
   },
 };
 export const toolNames = Object.keys(world);
 
+const propertiesOf = (slots) =>
+  Object.fromEntries(Object.entries(slots).map(([slot, values]) => [slot, { type: "string", enum: Object.keys(values) }]));
+
 export const tools = Object.fromEntries(
-  Object.entries(world).map(([name, { description, schema }]) => [
-    name,
-    {
-      type: "function",
-      function: {
-        name,
-        description,
-        parameters: { type: "object", properties: schema, required: Object.keys(schema), additionalProperties: false },
-      },
-    },
-  ]),
+  Object.entries(world).map(([name, { description, slots }]) => {
+    const [properties, required] = [propertiesOf(slots), Object.keys(slots)];
+    const parameters = { type: "object", properties, required, additionalProperties: false };
+    return [name, { type: "function", function: { name, description, parameters } }];
+  }),
 );
 
 /** Seeds of `cpm synth`: the tools by twos. */
 export const seeds = [
-  ["set_light", "move_door"],
-  ["set_timer", "call_friend"],
-  ["buy", "weather"],
-  ["tell_story", "feed"],
+  ["set_light", "call"],
+  ["buy", "tell_story"],
 ].map((pair) => ({ id: pair.join("+"), tools: pair.map((name) => tools[name]) }));
 
-/** Whether a value is kept for tests: a fifth of the names, things and numbers that are no choice of the schema's. */
-const isHeldOut = (name, slot, value) =>
-  !world[name].schema[slot].enum && typeof value !== "boolean" && chances(`held out ${name} ${slot} ${value}`).below(5) === 0;
+/** Whether a combination of values is kept for tests: a fifth of them. Each value is in some that are trained. */
+const isHeldOut = (name, given) => {
+  const [places, sizes] = [[], []];
+  for (const [slot, values] of Object.entries(world[name].slots)) {
+    places.push(Object.keys(values).indexOf(given[slot]));
+    sizes.push(Object.keys(values).length);
+  }
+  return (places[0] + places[1]) % Math.max(...sizes) === 1;
+};
 
-function valuesOf(name, slot, held) {
-  const given = world[name].slots[slot];
-  const [low, high] = given;
-  const all = typeof low === "number" ? Array.from({ length: high - low + 1 }, (_, i) => low + i) : given;
-  const chosen = all.filter((value) => isHeldOut(name, slot, value));
-  // Of a short list chance may have chosen none: then the last two.
-  const kept = chosen.length || world[name].schema[slot].enum || typeof low === "boolean" ? chosen : all.slice(-2);
-  const wanted = all.filter((value) => kept.includes(value) === held);
-  return wanted.length ? wanted : all;
-}
+/** `{slot}`. */
+const SLOT = /\{(\w+)\}/g;
 
-/** `{slot}`, or `{slot|said of true|said of false}`. */
-const SLOT = /\{(\w+)(?:\|(\w+)\|(\w+))?\}/g;
-
-const clause = (way, given) =>
-  way.replace(SLOT, (_, slot, yes, no) => (yes === undefined ? String(given[slot]) : given[slot] ? yes : no));
+const clause = (way, said) => way.replace(SLOT, (_, slot) => said[slot]);
 
 /** All wordings as patterns: what people say -> the call they mean. */
 const readers = Object.entries(world).flatMap(([name, { ways, other, slots }]) =>
   [...ways, other].map((way) => {
     const found = [];
-    const pattern = way.replace(SLOT, (_, slot, yes, no) => {
-      found.push({ slot, yes });
-      return yes === undefined ? "(\\w+)" : `(${yes}|${no})`;
+    const pattern = way.replace(SLOT, (_, slot) => {
+      found.push(slot);
+      return `(${Object.values(slots[slot]).flat().join("|")})`;
     });
+    const meant = (slot, said) => Object.keys(slots[slot]).find((value) => slots[slot][value].includes(said));
     const read = (match) =>
-      Object.fromEntries(
-        Object.keys(slots).map((slot) => {
-          const at = found.findIndex((one) => one.slot === slot);
-          const said = match[at + 1];
-          const { yes } = found[at];
-          return [slot, yes !== undefined ? said === yes : typeof slots[slot][0] === "number" ? Number(said) : said];
-        }),
-      );
+      Object.fromEntries(Object.keys(slots).map((slot) => [slot, meant(slot, match[found.indexOf(slot) + 1])]));
     return { name, pattern: new RegExp(`^${pattern}$`), read };
   }),
 );
 
-const BEGIN = ["Please, ", "Now ", "", "Can you help: ", "My dear, "];
+const BEGIN = ["Please, ", "", "Oh, ", "Hello! "];
 
-/** A request for these tools, and its calls. `held`: with values, `other`: in wordings, that are held out. */
+/** A request for these tools, and its calls. `held`: with combinations of values, `other`: in wordings, that are held out. */
 export function request(targets, chance, { held = false, other = false } = {}) {
   const calls = [];
-  const said = [];
+  const clauses = [];
   for (const name of targets) {
+    const { slots, ways } = world[name];
     const given = {};
     // Two calls of one tool differ.
-    for (let again = true; again; again = calls.some((one) => JSON.stringify(one) === JSON.stringify({ name, arguments: given })))
-      for (const slot of Object.keys(world[name].slots)) given[slot] = chance.pick(valuesOf(name, slot, held));
+    do for (const [slot, values] of Object.entries(slots)) given[slot] = chance.pick(Object.keys(values));
+    while (
+      isHeldOut(name, given) !== held ||
+      calls.some((one) => JSON.stringify(one) === JSON.stringify({ name, arguments: given }))
+    );
     calls.push({ name, arguments: given });
-    said.push(clause(other ? world[name].other : chance.pick(world[name].ways), given));
+    const said = Object.fromEntries(Object.entries(given).map(([slot, value]) => [slot, chance.pick(slots[slot][value])]));
+    clauses.push(clause(other ? world[name].other : chance.pick(ways), said));
   }
-  return { text: `${chance.pick(BEGIN)}${said.join(", and ")}.`, calls };
+  return { text: `${chance.pick(BEGIN)}${clauses.join(", and ")}.`, calls };
 }
 
 /** The calls that a request means, or undefined. */
@@ -171,9 +134,10 @@ export function understood(request) {
 
 /** Requests that no tool helps with. */
 const IDLE = "dance sing sleep run jump swim paint fly play hide".split(" ");
+const NAMES = ["Tim", "Sam", "Ben", "Mia", "Anna", "Lucy"];
 export const idle = (chance, held = false) =>
-  `I ${chance.pick(["like", "want", "love"])} to ${chance.pick(held ? IDLE.slice(7) : IDLE.slice(0, 7))} with ${chance.pick(names)}.`;
-export const idleAnswer = "I am sorry, I have no tool for that.";
+  `I ${chance.pick(["like", "want", "love"])} to ${chance.pick(held ? IDLE.slice(7) : IDLE.slice(0, 7))} with ${chance.pick(NAMES)}.`;
+export const idleAnswer = "I have no tool for that.";
 
 const wordsOf = (calls) => calls.map(({ name }) => name.replaceAll("_", " ")).join(" and ");
 
