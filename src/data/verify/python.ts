@@ -63,6 +63,9 @@ const outside: Readonly<Record<string, string>> = {
   a: "\\x07",
 };
 
+/** Letters that Python takes for one without regard to case, and Unicode's simple folding for three. */
+const DOTTED = "iI\u0130\u0131";
+
 class BadPattern extends Error {}
 
 export interface PatternOptions {
@@ -76,6 +79,7 @@ export interface PatternOptions {
  */
 export function pythonPattern(source: string, { ignoreCase = false, multiline = false }: PatternOptions = {}): RegExp {
   let flags = ignoreCase ? "giu" : "gu";
+  const anyCase = ignoreCase || /^\(\?[sm]*i/.test(source);
   const chars = [...source];
   let out = "";
   let i = 0;
@@ -105,6 +109,7 @@ export function pythonPattern(source: string, { ignoreCase = false, multiline = 
     else if (c === "^") out += multiline ? "(?<![^\\n])" : "(?<![\\s\\S])";
     else if (c === "$") out += multiline ? "(?![^\\n])" : "(?=\\n?(?![\\s\\S]))";
     else if (c === "[") {
+      const begin = out.length;
       out += "[";
       if (chars[i] === "^") out += chars[i++];
       for (let first = true; chars[i] !== "]" || first; first = false) {
@@ -113,6 +118,8 @@ export function pythonPattern(source: string, { ignoreCase = false, multiline = 
         out += inner === "\\" ? escaped(true) : inner === "-" ? "-" : literal(inner);
       }
       i++;
+      const inside = out.slice(begin + (out[begin + 1] === "^" ? 2 : 1));
+      if (anyCase && [...DOTTED].some((one) => new RegExp(`[${inside}]`, "iu").test(one))) out += DOTTED;
       out += "]";
     } else if (c === "(" && chars[i] === "?") {
       const rest = chars.slice(i).join("");
@@ -136,7 +143,8 @@ export function pythonPattern(source: string, { ignoreCase = false, multiline = 
     } else if (c === "}" || c === "]" || c === "/") out += literal(c);
     else if (c === "+" && /(?:^|[^\\])(?:[*+?]|\{\d+(?:,\d*)?\})$/.test(out)) {
       // A possessive quantifier takes what the greedy one takes, and gives nothing back.
-    } else out += c;
+    } else if (anyCase && DOTTED.includes(c)) out += `[${DOTTED}]`;
+    else out += c;
   }
   return new RegExp(out, flags);
 }
