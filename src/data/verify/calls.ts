@@ -101,13 +101,25 @@ function foreign(schema: unknown, depth = 0): boolean {
   );
 }
 
-/** A copy with `additionalProperties: false` in every object that lists its properties and says nothing of others. */
-function closedSchema(schema: unknown, top = true): unknown {
-  if (!isObject(schema)) return schema;
+/**
+ * A copy with `additionalProperties: false` where an object lists its properties and says nothing of others: at the top, and everywhere in
+ * lists with types of other languages, whose objects are the arguments of a function as well (BFCL's checker takes them so).
+ */
+function closedSchema(schema: unknown, deep: boolean, depth = 0): unknown {
+  if (!isObject(schema) || depth > 100) return schema;
   const says = ["additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref", "if"];
   const open = says.some((key) => Object.hasOwn(schema, key));
-  if (!top || open) return schema;
-  return { ...schema, properties: schema["properties"] ?? {}, additionalProperties: false };
+  const { properties, items } = schema;
+  const inner = (value: unknown) => closedSchema(value, deep, depth + 1);
+  const listed = isObject(properties) && Object.keys(properties).length > 0;
+  return {
+    ...schema,
+    ...(deep && isObject(items) ? { items: inner(items) } : {}),
+    ...(deep && listed
+      ? { properties: Object.fromEntries(Object.entries(properties).map(([name, value]) => [name, inner(value)])) }
+      : {}),
+    ...(!open && (depth === 0 || listed) ? { ...(listed ? {} : { properties: {} }), additionalProperties: false } : {}),
+  };
 }
 
 class Tools {
@@ -132,8 +144,9 @@ class Tools {
   problems(name: string, given: Readonly<Record<string, unknown>>): readonly OutputUnit[] {
     let validator = this.#validators.get(name);
     if (!validator) {
-      const schema = toolSchema(this.parameters(name));
-      const whole = this.#closed ? closedSchema(schema) : schema;
+      const parameters = this.parameters(name);
+      const schema = toolSchema(parameters);
+      const whole = this.#closed ? closedSchema(schema, foreign(parameters)) : schema;
       this.#validators.set(name, (validator = new Validator(whole as object, "2020-12", false)));
     }
     const { valid, errors } = validator.validate(given);

@@ -56,6 +56,40 @@ const sample = (row: Bfcl, calls: readonly Call[]): Sample => ({
   ],
 });
 
+interface Property {
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly items?: Property;
+  readonly properties?: Record<string, Property>;
+  readonly required?: readonly string[];
+}
+const isText = (type = "") => /^(?:string|char)$/i.test(type);
+
+/** Mutants below the top: choices that there are not, wrong types, missing and surplus members of nested objects, wrong items of lists. */
+function* inside(schema: Property, value: unknown, path = ""): Generator<[what: string, value: unknown]> {
+  if (path !== "" && schema.enum && typeof value === "string" && isText(schema.type))
+    yield [`choice ${path}`, `${value} or another`];
+  if (Array.isArray(value) && schema.items?.type && schema.items.type !== "any")
+    for (const [i, item] of value.entries()) {
+      const wrong = isText(schema.items.type) ? 12 : "no such value";
+      yield [`item ${path}/${i}`, value.with(i, wrong)];
+      for (const [what, made] of inside(schema.items, item, `${path}/${i}`)) yield [what, value.with(i, made)];
+    }
+  const { properties = {} } = schema;
+  if (!isObject(value) || Object.keys(properties).length === 0) return;
+  if (path !== "") yield [`surplus ${path}`, { ...value, not_a_member: 1 }];
+  for (const [name, property] of Object.entries(properties)) {
+    if (!Object.hasOwn(value, name)) continue;
+    const at = `${path}/${name}`;
+    const given: unknown = value[name];
+    const { [name]: _, ...rest } = value;
+    if (path !== "" && schema.required?.includes(name)) yield [`missing ${at}`, rest];
+    if (path !== "" && property.type && property.type !== "any")
+      yield [`type ${at}`, { ...value, [name]: isText(property.type) ? 12 : "no such value" }];
+    for (const [what, made] of inside(property, given, at)) yield [what, { ...value, [name]: made }];
+  }
+}
+
 const sets = ["simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple"];
 
 onSuite("bfcl", "every right call is taken, every mutant refused", () => {
@@ -70,7 +104,7 @@ onSuite("bfcl", "every right call is taken, every mutant refused", () => {
       if (!ok) refused.push(`${row.id}: ${reasons.join("; ")}`);
       right.forEach((call, i) => {
         const parameters = row.function.find(({ name }) => name === call.name)!.parameters as {
-          properties: Record<string, { type: string }>;
+          properties: Record<string, Property>;
           required?: string[];
         };
         const changed: [string, Call][] = [
@@ -91,6 +125,8 @@ onSuite("bfcl", "every right call is taken, every mutant refused", () => {
           for (const value of wrong)
             changed.push([`${key} = ${JSON.stringify(value)}`, { ...call, arguments: { ...call.arguments, [key]: value } }]);
         }
+        for (const [what, args] of inside({ properties: parameters.properties }, call.arguments))
+          changed.push([what, { ...call, arguments: args as Call["arguments"] }]);
         for (const [what, mutant] of changed) {
           mutants++;
           if (verifyToolCalls(sample(row, right.with(i, mutant))).ok) taken.push(`${row.id}: ${what}`);
@@ -100,7 +136,34 @@ onSuite("bfcl", "every right call is taken, every mutant refused", () => {
   expect(refused).toEqual([]);
   expect(taken).toEqual([]);
   expect(calls).toBeGreaterThan(1500);
-  expect(mutants).toBeGreaterThan(10_000);
+  expect(mutants).toBeGreaterThan(12_000);
+});
+
+onSuite("bfcl", "parallel calls: any order, each once, none more, none with another value", () => {
+  let several = 0;
+  for (const set of ["parallel", "parallel_multiple"])
+    for (const row of rows<Bfcl>(`bfcl/${set}.jsonl.gz`)) {
+      const right = golden(row);
+      if (right.length < 2) continue;
+      several++;
+      const against = (calls: readonly Call[]) => verifyToolCalls({ ...sample(row, calls), expected_calls: right }).ok;
+      expect(against(right), row.id).toBe(true);
+      expect(against(right.toReversed()), row.id).toBe(true);
+      for (const [i, call] of right.entries()) {
+        expect(against(right.toSpliced(i, 1)), row.id).toBe(false);
+        expect(against([...right, call]), row.id).toBe(false);
+        const other = right[(i + 1) % right.length]!;
+        if (JSON.stringify(other) !== JSON.stringify(call)) expect(against(right.with(i, other)), row.id).toBe(false);
+        for (const [key, value] of Object.entries(call.arguments)) {
+          const changed = typeof value === "string" ? `${value} x` : typeof value === "number" ? value + 1 : undefined;
+          if (changed === undefined) continue;
+          expect(against(right.with(i, { ...call, arguments: { ...call.arguments, [key]: changed } })), `${row.id} ${key}`).toBe(
+            false,
+          );
+        }
+      }
+    }
+  expect(several).toBeGreaterThan(300);
 });
 
 onSuite("bfcl", "where no tool fits, a call is no answer and no call is one", () => {
