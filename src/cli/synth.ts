@@ -58,9 +58,8 @@ export const synth: Command = {
     if (out === undefined) throw new UsageError("cpm synth: --output (-o) is missing: where samples go");
     const format = (args.text("format") ?? "messages") as Format;
     if (!formats.includes(format)) throw new UsageError(`--format: expected one of ${formats.join(", ")}, found "${format}"`);
-    const { config, model } = await configOf(path, args);
     const { checkConfig, settingsHash } = await import("cpm-wasm/synth");
-    checkConfig(config);
+    const { config, model } = await configOf(path, args, checkConfig);
     const only = familyOf(args, config);
     const shard = shardOf(args);
     const families = only === undefined ? (Object.keys(config.families) as FamilyName[]) : [only];
@@ -68,6 +67,8 @@ export const synth: Command = {
       throw new UsageError(
         "--format alpaca: its columns have no room for tools; choose sharegpt, or leave the family out with --family",
       );
+    if (model.api !== undefined && model.name === undefined)
+      throw new UsageError("cpm synth: --api-model is missing: what the endpoint calls the model");
     const modelName = model.name ?? (model.load === undefined ? "embedded" : basename(model.load));
     const hashes = families.map((family) => [
       family,
@@ -126,6 +127,8 @@ async function generate(args: Parsed, { config, model, modelName, only, shard, j
     ...args,
     text: (name) => (name === "api" ? model.api : name === "api-model" ? model.name : args.text(name)),
   };
+  if (!quiet && model.api === undefined && model.load === undefined)
+    note(dim("no model is named (--api, --model): the embedded one writes, which knows short stories and little else"));
   const opened = await chatModel(choice, model.load, quiet, more);
   const sandbox = needsSandbox(config) ? createSandbox({ parallel: Math.min(4, atOnce) }) : undefined;
   const bar = !quiet && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
@@ -189,6 +192,10 @@ async function show(report: SynthReport, quiet: boolean, ended: "done" | "tokens
     ended
   ];
   note(`${plural(tokens, "token")}${why}`);
+  for (const [name, { kept, examples }] of Object.entries(report)) {
+    const [first] = examples.dropped;
+    if (kept === 0 && first) note(visibleLine(`${name}: nothing was kept; the first sample: ${first.reason}`));
+  }
 }
 
 function familyOf(args: Parsed, config: SynthConfig): FamilyName | undefined {
@@ -199,8 +206,25 @@ function familyOf(args: Parsed, config: SynthConfig): FamilyName | undefined {
   return name as FamilyName;
 }
 
+interface Settings {
+  readonly config: SynthConfig;
+  readonly model: ModelChoice;
+}
+
+/** The configuration, checked; what is wrong in it is told with the file's name, not as a flag. */
+async function configOf(path: string, args: Parsed, check: (config: SynthConfig) => void): Promise<Settings> {
+  try {
+    const read = await settingsOf(path, args);
+    check(read.config);
+    return read;
+  } catch (error) {
+    if (!(error instanceof CpmError) || error.code !== "bad-option") throw error;
+    throw new CpmError("bad-option", `${path}: ${error.message}`, error.detail, { cause: error });
+  }
+}
+
 /** The configuration with seeds of files read, and with what the command line says instead. */
-async function configOf(path: string, args: Parsed): Promise<{ readonly config: SynthConfig; readonly model: ModelChoice }> {
+async function settingsOf(path: string, args: Parsed): Promise<Settings> {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
     throw new CpmError("io", `${path}: ${(cause as Error).message}; check the configuration's path`, { file: path }, { cause });
   });
@@ -214,7 +238,8 @@ async function configOf(path: string, args: Parsed): Promise<{ readonly config: 
   const { model: given, families, ...rest } = value;
   const model = modelChoice(given, args);
   const read: Record<string, unknown> = {};
-  if (!isRecord(families)) throw new CpmError("bad-option", "families: expected an object", { field: "families" });
+  if (!isRecord(families))
+    throw new CpmError("bad-option", `families: expected an object, found ${kindOf(families)}`, { field: "families" });
   for (const [name, family] of Object.entries(families)) {
     const seeds = isRecord(family) ? family["seeds"] : undefined;
     const isPath =

@@ -120,6 +120,19 @@ function checkFields(where: string, value: unknown, checks: Readonly<Record<stri
   }
 }
 
+/** Fields of reasoning that only one of its kinds has. */
+const KINDS = { mathematics: ["forms"], code: ["language", "variants", "strength"] } as const;
+
+function checkKind(reasoning: NonNullable<SynthConfig["families"]["reasoning"]>): void {
+  const kind = reasoning.kind ?? "mathematics";
+  const other = kind === "code" ? "mathematics" : "code";
+  for (const name of KINDS[other]) {
+    const field = `families.reasoning.${name}`;
+    if (Object.hasOwn(reasoning, name) && reasoning[name as keyof typeof reasoning] !== undefined)
+      throw new CpmError("bad-option", `${field}: only with kind "${other}", and it is "${kind}"`, { field });
+  }
+}
+
 /** Seeds that a family cannot do without. */
 const SEEDED: readonly FamilyName[] = ["knowledge", "long", "tools"];
 
@@ -143,6 +156,7 @@ export function checkConfig(config: SynthConfig): void {
       throw new CpmError("bad-option", `${where}.count: it is missing: how many items to work on`, { field: `${where}.count` });
     if (family.sampling !== undefined) checkFields(`${where}.sampling`, family.sampling, sampling);
     templatesOf(name, family.templates);
+    if (name === "reasoning") checkKind(config.families.reasoning!);
     if (SEEDED.includes(name) && family.seeds === undefined)
       throw new CpmError("bad-option", `${where}.seeds: they are missing; this family begins with them`, {
         field: `${where}.seeds`,

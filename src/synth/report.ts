@@ -1,5 +1,6 @@
 // What a run gave: numbers, reasons, lengths and samples, as JSON, as a picture, and as a page to read.
 import type { Deduplicator } from "../data/dedup.ts";
+import type { WireCall } from "../data/verify/types.ts";
 import type { Entry, FamilyName, Outcome, SynthRecord } from "./types.ts";
 
 export interface FamilyReport {
@@ -158,12 +159,19 @@ ${parts.join("\n")}
 const STYLE =
   "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111;background:#fff}pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f3f3f0;padding:.6rem;border-radius:4px}h3{margin:1.2rem 0 .3rem;font-size:1rem}svg{max-width:100%;height:auto}.no{color:#8a3b0c}";
 
+/** A call as people read it: its arguments as JSON, not as a text that holds some. */
+function callText({ function: { name, arguments: given } }: WireCall): string {
+  try {
+    return `${name} ${JSON.stringify(typeof given === "string" ? JSON.parse(given) : given, null, 2)}`;
+  } catch {
+    return `${name} ${String(given)}`;
+  }
+}
+
 /** The report as one page without scripts: the picture, and examples of what was kept and dropped. Texts are only shown. */
 export function synthPage(report: SynthReport): string {
   const turn = ({ role, content, reasoning_content: thought, tool_calls: calls }: SynthRecord["messages"][number]) => {
-    const text = [thought && `(${thought})`, content, calls?.length ? JSON.stringify(calls, null, 1) : ""]
-      .filter(Boolean)
-      .join("\n");
+    const text = [thought && `(${thought})`, content, ...(calls ?? []).map(callText)].filter(Boolean).join("\n");
     return `<b>${escaped(role)}</b><pre>${escaped(text)}</pre>`;
   };
   const families = Object.entries(report).map(([name, { examples }]) => {

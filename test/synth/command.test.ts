@@ -176,12 +176,30 @@ test("a model that is loaded here makes samples, constrained by the schema", asy
   expect(report.knowledge.completionTokens).toBeGreaterThan(10);
 });
 
+test("where nothing is kept the first reason is told whole", async () => {
+  const refusing = await startEndpoint({
+    trouble: () => ({ status: 400, body: '{"error":{"message":"max_tokens is too large"}}' }),
+  });
+  const config = join(folder, "refused.json");
+  writeFileSync(config, '{"families":{"instructions":{"count":2,"samples":1}}}');
+  const asked = ["-o", join(folder, "refused"), "--api", refusing.url, "--api-model", "script"];
+  const { status, err } = await cpm(["synth", config, ...asked]);
+  await refusing.close();
+  expect(status).toBe(0);
+  expect(err).toMatch(/instructions: nothing was kept; the first sample: refused by the endpoint: .*max_tokens is too large/);
+});
+
 test("what is missing or wrong is told", () => {
   const run = (...args: string[]) => spawnSync(process.execPath, [main, "synth", ...args], { encoding: "utf8" });
   writeFileSync(join(folder, "bad.json"), "{");
   writeFileSync(join(folder, "family.json"), '{"families":{"tool":{"count":1}}}');
+  writeFileSync(join(folder, "list.json"), '{"families":[]}');
   for (const [args, text] of [
     [[], "configuration is missing"],
+    [[join(folder, "list.json"), "-o", folder], "list.json: families: expected an object, found a list"],
+    // As the file has it, not as a flag.
+    [[join(folder, "family.json"), "-o", folder], "family.json: families.tool: there is no such option"],
+    [[example, "-o", folder, "--api", "http://127.0.0.1:9/v1"], "--api-model is missing"],
     [[example], "--output"],
     [[join(folder, "none.json"), "-o", folder], "none.json"],
     [[join(folder, "bad.json"), "-o", folder], "no JSON"],

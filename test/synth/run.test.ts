@@ -329,6 +329,11 @@ test.each([
   [{ families: { instructions: { count: 1, constraints: ["no:such"] } } }, /constraints/],
   [{ families: { instructions: { count: 1, templates: { task: "{{nothing}}" } } } }, /\{\{nothing\}\} is not known/],
   [{ families: { instructions: { count: 1, templates: { tasks: "x" } } } }, /no such stage; did you mean task/],
+  [
+    { families: { reasoning: { count: 1, variants: ["translate"] } } },
+    /variants: only with kind "code", and it is "mathematics"/,
+  ],
+  [{ families: { reasoning: { count: 1, kind: "code", forms: ["open"] } } }, /forms: only with kind "mathematics"/],
   [{ seed: 1.5, families: { instructions: { count: 1 } } }, /seed/],
   [{ budget: { tokens: 0 }, families: { instructions: { count: 1 } } }, /budget\.tokens/],
   [{ families: { long: { count: 1, seeds: [{ text: "a" }], tokens: [5, 2] } } }, /the smaller one first/],

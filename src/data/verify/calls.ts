@@ -194,7 +194,7 @@ export function verifyToolCalls(sample: Sample, options: CallOptions = {}): Verd
   reasons.push(...earlier.reasons);
   for (const { name, arguments: given } of [...earlier.calls, ...calls]) {
     if (!tools.has(name)) {
-      reasons.push(`tool ${JSON.stringify(name)} is not in the list`);
+      reasons.push(`tool that is not in the list: ${JSON.stringify(name)}`);
       continue;
     }
     try {

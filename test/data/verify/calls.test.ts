@@ -116,7 +116,7 @@ onSuite("bfcl", "every right call is taken, every mutant refused", () => {
             const { [key]: _, ...rest } = call.arguments;
             changed.push([`missing ${key}`, { ...call, arguments: rest }]);
           }
-        for (const [key, { type }] of Object.entries(parameters.properties)) {
+        for (const [key, { type = "any" }] of Object.entries(parameters.properties)) {
           if (type === "any" || !Object.hasOwn(call.arguments, key)) continue;
           const text = /^(?:string|char)$/i.test(type);
           const wrong: unknown[] = [null, text ? 12 : "12", text ? { a: 1 } : "no such value", text ? [1] : "true"];
