@@ -164,7 +164,7 @@ function callText({ function: { name, arguments: given } }: WireCall): string {
   try {
     return `${name} ${JSON.stringify(typeof given === "string" ? JSON.parse(given) : given, null, 2)}`;
   } catch {
-    return `${name} ${String(given)}`;
+    return `${name} ${typeof given === "string" ? given : JSON.stringify(given)}`;
   }
 }
 

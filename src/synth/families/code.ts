@@ -52,8 +52,8 @@ function seedOf(item: Item, config: ReasoningConfig): Problem | undefined {
   const { code, tests, language } = sampleOf(item.source);
   if (tests === undefined)
     throw new CpmError("bad-input", "a seed of the family reasoning has no tests; give it some", { field: "seeds" });
-  const list = (item.source as { test_list?: readonly unknown[] }).test_list;
-  const shown = list?.length ? `${question}\n\nIt has to pass this test:\n\n${String(list[0])}` : question;
+  const list = (item.source as { test_list?: readonly string[] }).test_list;
+  const shown = list?.length ? `${question}\n\nIt has to pass this test:\n\n${list[0]}` : question;
   return {
     question: shown,
     tests: typeof tests === "string" ? tests : tests.join("\n"),
