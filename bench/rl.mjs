@@ -10,6 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { load } from "../dist/host/node.js";
 import * as wing from "../dist/host/train.node.js";
 import { newGroup } from "../dist/train/rollout/groups.js";
 import { addition } from "./lib/addition.mjs";
@@ -63,6 +64,9 @@ const made = existsSync(runsFile)
       .map((line) => JSON.parse(line))
   : [];
 
+/** Right answers of what all runs begin with. */
+let before;
+
 /** Learns; `options` and `objective` beside those that all runs share. */
 async function learn(name, { chunk, seed, options = {}, objective = {}, count = updates, peak = rate }) {
   const key = JSON.stringify([name, chunk === Number.POSITIVE_INFINITY ? "whole" : chunk, seed, digits, count, peak]);
@@ -100,18 +104,19 @@ async function learn(name, { chunk, seed, options = {}, objective = {}, count = 
     },
   );
   await engine.load(task.weightsOf(trainer), 0);
-  const curve = [await task.accuracy(engine, heldOut)];
+  before ??= await task.accuracy(engine, heldOut);
+  const curve = [before];
   const steps = [];
   let [rollout, update] = [0, 0];
   while (learner.policy < count) {
-    const before = { policy: learner.policy, cpu: cpu() };
+    const was = { policy: learner.policy, cpu: cpu() };
     const step = await learner.advance();
     steps.push(step);
     const all = step.ms.load + step.ms.rollout + step.ms.update;
-    const spent = cpu() - before.cpu;
+    const spent = cpu() - was.cpu;
     rollout += (spent * (step.ms.load + step.ms.rollout)) / all;
     update += (spent * step.ms.update) / all;
-    if (learner.policy > before.policy && (learner.policy % 10 === 0 || learner.policy === count)) {
+    if (learner.policy > was.policy && ((count > 16 && learner.policy % 10 === 0) || learner.policy === count)) {
       await engine.load(task.weightsOf(trainer), learner.policy);
       curve.push(await task.accuracy(engine, heldOut));
     }
@@ -178,7 +183,7 @@ if (parts.includes("chunks")) {
 if (parts.includes("without")) {
   // Stale on purpose: small chunks, many answers in flight for an update's few, each update made of four passes.
   const stale = { groups: short ? 2 : 8, epochs: short ? 1 : 4 };
-  const count = short ? 2 : Math.min(updates, 24);
+  const count = short ? 2 : Math.min(updates, 16);
   const peak = rate / 2;
   const kinds = {
     "all of them": {},
@@ -203,37 +208,34 @@ if (parts.includes("without")) {
   }
 }
 
-if (parts.includes("speed")) {
-  const trainer = await task.trainerOf({ objective: { kind: "policy" }, evaluateOnly: true }, start);
-  const answers = heldOut.slice(0, short ? 8 : 256).map(({ tokens }, i) => newGroup(i, i, tokens, 1, 3).answers[0]);
-  console.log("\n| side by side | tokens/s | times one | idle | new weights, ms | rebuilding, tokens | tokens/s of rebuilding |");
+/** How fast answers are made side by side, and what new weights cost: taking them, and computing open answers' keys and values anew. */
+async function speed(what, { engineOf, weights, answers, most, places }) {
+  console.log(`\n${what}, ${answers.length} answers of ${most} tokens at most\n`);
+  console.log("| side by side | tokens/s | times one | idle | new weights, ms | rebuilt tokens | of them a second |");
   console.log("|---|---|---|---|---|---|---|");
   let alone;
-  for (const slots of short ? [1, 8] : [1, 4, 16, 64, 256]) {
-    const engine = task.newEngine(slots);
-    const some = slots === 1 ? answers.slice(0, 64) : answers;
-    const loads = [];
-    const load = async (policy) => {
+  for (const slots of places) {
+    const engine = engineOf(slots);
+    const some = answers.slice(0, Math.max(16, 4 * slots));
+    const [loads, rates, rebuilding] = [[], [], []];
+    const take = async (policy) => {
       const begun = cpu();
-      await engine.load(task.weightsOf(trainer), policy);
+      await engine.load(await weights(), policy);
       loads.push(1000 * (cpu() - begun));
     };
-    const rates = [];
-    const rebuilding = [];
-    let found;
-    let rebuilt = 0;
+    let [found, rebuilt] = [undefined, 0];
     for (let round = 0; round < (short ? 1 : 4); round++) {
-      await load(2 * round);
+      await take(2 * round);
       let begun = cpu();
-      found = await engine.advance(some, Number.POSITIVE_INFINITY, task.longest);
+      found = await engine.advance(some, Number.POSITIVE_INFINITY, most);
       rates.push(found.work.tokens / (cpu() - begun));
-      // All but the last token of each anew, under other weights: what is left after a chunk.
-      const { trajectories } = await engine.advance(some, 16, task.longest);
+      // After half an answer, under other weights.
+      const { trajectories } = await engine.advance(some, most >> 1, most);
       const open = trajectories.filter(({ state }) => state === "open");
       if (open.length === 0) continue;
-      await load(2 * round + 1);
+      await take(2 * round + 1);
       begun = cpu();
-      const { work } = await engine.advance(open, 1, task.longest);
+      const { work } = await engine.advance(open, 1, most);
       rebuilt = work.rebuilt;
       rebuilding.push(work.rebuilt / (cpu() - begun));
     }
@@ -244,7 +246,33 @@ if (parts.includes("speed")) {
       `| ${slots} | ${best.toFixed(0)} | ${(best / alone).toFixed(2)} | ${percent(found.work.idle)} | ${Math.min(...loads).toFixed(0)} | ${rebuilt} | ${rebuilding.length ? Math.max(...rebuilding).toFixed(0) : ""} |`,
     );
   }
+}
+
+if (parts.includes("speed")) {
+  const trainer = await task.trainerOf({ objective: { kind: "policy" }, evaluateOnly: true }, start);
+  await speed("the model of the sums", {
+    engineOf: task.newEngine,
+    weights: async () => task.weightsOf(trainer),
+    answers: heldOut.slice(0, 256).map(({ tokens }, i) => newGroup(i, i, tokens, 1, 3).answers[0]),
+    most: task.longest,
+    places: short ? [1, 8] : [1, 4, 16, 64, 256],
+  });
   await trainer.close();
+  if (!short) {
+    const file = fileURLToPath(new URL("../models/stories-q4_0.gguf", import.meta.url));
+    const options = { contextSize: 128, load: { threads: Number(o.threads), worker: false } };
+    // "Once upon a time", as this model reads it.
+    const model = await load(file, { contextSize: 32, worker: false, threads: 1 });
+    const prompt = [...model.tokenizer.encode("Once upon a time", { eos: false })];
+    await model.dispose();
+    await speed("the story model (3.5M parameters, q4_0)", {
+      engineOf: (slots) => wing.modelEngine(load, { ...options, slots }),
+      weights: () => wing.pathFiles(file),
+      answers: Array.from({ length: 128 }, (_, i) => newGroup(i, i, prompt, 1, 3).answers[0]),
+      most: 64,
+      places: [1, 4, 16, 64],
+    });
+  }
 }
 if (short) rmSync(out, { recursive: true, force: true });
 console.log("1 passed, 0 failed");

@@ -1,6 +1,6 @@
-// A real tunnel: five sizes of 0.09M to 1.03M parameters over characters, the learning rate found at the narrowest, tokens by parameters, and the
-// largest foretold from the others.
-//   node bench/tunnel.mjs --texts /usr/lib/python3.11 --end .py --out DIR [--ratio 1] [--seeds 1] [--threads 1]
+// A real tunnel: five sizes of 0.09M to 1.03M parameters over characters, the learning rate found at the narrowest, the same tokens for all (or
+// so many for each parameter), and the largest foretold from the others.
+//   node bench/tunnel.mjs --texts /usr/lib/python3.11 --end .py --out DIR [--tokens 1025440 or --ratio 1] [--rate R] [--seeds 1] [--threads 1]
 // A run goes on where it was. Texts: the files below --texts whose names end in --end, ASCII alone, in pieces of at most 4,000 characters.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -16,7 +16,9 @@ const { values: o } = parseArgs({
     end: { type: "string", default: ".py" },
     out: { type: "string" },
     ratio: { type: "string", default: "1" },
+    tokens: { type: "string" },
     seeds: { type: "string", default: "1" },
+    rate: { type: "string" },
     rates: { type: "string", default: "0.0006,0.00125,0.0025,0.005" },
     widths: { type: "string", default: "48,64,96,128,160" },
     threads: { type: "string", default: "1" },
@@ -75,8 +77,8 @@ function sweep(name, grid) {
       evaluate: { rows: 2048, every: 1_000_000 },
       checkpoint: { every: 100, keep: 1 },
     },
-    tokensPerParameter: Number(o.ratio),
-    grid: { depth: 4, rows: 4, ...grid },
+    ...(o.tokens ? {} : { tokensPerParameter: Number(o.ratio) }),
+    grid: { depth: 4, rows: 4, ...(o.tokens ? { tokens: Number(o.tokens) } : {}), ...grid },
   };
   const file = join(out, `${name}.json`);
   writeFileSync(file, JSON.stringify(config, null, 2));
@@ -87,8 +89,11 @@ function sweep(name, grid) {
     .map((n) => JSON.parse(readFileSync(join(out, name, n), "utf8")));
 }
 
-const tried = sweep("rates", { width: [widths[0]], rate: numbers(o.rates) });
-const { rate } = tried.reduce((a, b) => (b.loss < a.loss ? b : a));
-console.log(`rates at width ${widths[0]}: ${tried.map((r) => `${r.rate}: ${r.loss.toFixed(4)}`).join(", ")}; taken: ${rate}`);
+let rate = Number(o.rate);
+if (!o.rate) {
+  const tried = sweep("rates", { width: [widths[0]], rate: numbers(o.rates) });
+  ({ rate } = tried.reduce((a, b) => (b.loss < a.loss ? b : a)));
+  console.log(`rates at width ${widths[0]}: ${tried.map((r) => `${r.rate}: ${r.loss.toFixed(4)}`).join(", ")}; taken: ${rate}`);
+}
 sweep("sizes", { width: widths, rate: [rate], seed: Array.from({ length: Number(o.seeds) }, (_, i) => i + 1) });
 spawnSync(process.execPath, [cli, "tunnel", "fit", join(out, "sizes"), "--law", "floor"], { stdio: "inherit" });

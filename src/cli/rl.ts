@@ -1,10 +1,9 @@
 // cpm rl: learning from rewards, chunk by chunk, as a configuration says.
 import { basename, dirname, resolve } from "node:path";
-import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { load } from "cpm-wasm";
 import type * as Train from "cpm-wasm/train";
-import type { RolloutConfig, RolloutEntry, RolloutPrompt } from "cpm-wasm/train";
+import type { RolloutConfig, RolloutPrompt } from "cpm-wasm/train";
 import { CpmError } from "../index.ts";
 import { reasonOf } from "../shown.ts";
 import { renderChat } from "../text/template.ts";
@@ -14,8 +13,9 @@ import { interrupt } from "./interrupt.ts";
 import { jsonArg } from "./options.ts";
 import { note, plural, printJson } from "./output.ts";
 import { painter, save } from "./picture.ts";
-import { ProgressBar } from "./progress.ts";
+import { RolloutShown } from "./rlshown.ts";
 import { besideConfig, type Opened, openStart, readJson } from "./traindata.ts";
+import { startTrainServer, type TrainServer } from "./trainserver.ts";
 
 type Wing = typeof Train;
 
@@ -33,6 +33,8 @@ export const rl: Command = {
       valueHint: "N",
       description: "Compute threads (default: physical cores); the results are the same",
     },
+    html: { type: "string", valueHint: "FILE", description: "Draw the run as a page, while it runs and at its end" },
+    port: { type: "string", valueHint: "N", description: "Serve that page on 127.0.0.1 while it runs (0: any free port)" },
     svg: {
       type: "string",
       valueHint: "FILE",
@@ -77,9 +79,14 @@ async function runConfig(
   const { signal } = interrupt;
   const opened = await openStart(wing, file, config.start);
   const store = await wing.diskStore(config.out);
-  const shown = new Shown(config, json);
-  const log: RolloutEntry[] = [];
+  const shown = new RolloutShown(wing, file, config, args.text("html"), json);
+  const port = args.number("port");
+  let server: TrainServer | undefined;
   try {
+    if (port !== undefined) {
+      server = await startTrainServer(() => shown.page(), port);
+      if (!json) note(`live at ${server.url}`);
+    }
     const prompts = await promptsOf(file, config.prompts, opened);
     const heldOut = await promptsOf(file, config.evaluate.files, opened);
     const settings = {
@@ -111,18 +118,14 @@ async function runConfig(
         },
         {
           signal,
-          onStart: (start) => {
-            log.push(...start.log);
-            shown.start(start.policy, prompts.length, heldOut.length);
-          },
-          onEntry: (entry) => {
-            log.push(entry);
-            shown.entry(entry);
-          },
+          onStart: (start) => shown.start(start.log, start.policy, prompts.length, heldOut.length),
+          onEntry: (entry) => shown.entry(entry),
         },
       );
       shown.close();
       const written = await exportAll(wing, trainer, opened, config, json).finally(() => trainer.close());
+      await shown.finish();
+      const { log } = shown;
       await save(wing.rolloutPicture(log, `cpm rl ${basename(file)}`), { svg: args.text("svg"), spec: args.text("spec"), paint });
       const held = log.findLast((entry) => entry.kind === "heldOut");
       if (json) return printJson({ updates: config.updates, steps, heldOut: held?.reward, written });
@@ -134,6 +137,7 @@ async function runConfig(
     }
   } finally {
     shown.close();
+    await server?.close();
     await opened.close();
   }
 }
@@ -200,55 +204,4 @@ async function exportAll(wing: Wing, trainer: Train.Trainer, { parts }: Opened, 
     written.push({ to, bytes });
   }
   return written;
-}
-
-/** What a person sees of a run: a line for each update, a bar where they watch. */
-class Shown {
-  readonly #config: RolloutConfig;
-  readonly #json: boolean;
-  readonly #bar = process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
-
-  constructor(config: RolloutConfig, json: boolean) {
-    this.#config = config;
-    this.#json = json;
-  }
-
-  start(policy: number, prompts: number, heldOut: number): void {
-    if (this.#json) return;
-    const { answers, groups, chunk } = this.#config.learner;
-    note(
-      `${plural(prompts, "prompt")}${heldOut > 0 ? `, ${heldOut} held out` : ""}; ${groups} groups of ${answers} answers an update, ${chunk === Number.POSITIVE_INFINITY ? "whole answers" : `chunks of ${chunk} tokens`}`,
-    );
-    if (policy > 0) note(`goes on after update ${policy} of ${this.#config.updates}`);
-  }
-
-  entry(entry: RolloutEntry): void {
-    if (this.#json) return;
-    if (entry.kind === "heldOut") {
-      this.#bar?.close();
-      note(`update ${entry.policy}: held out ${entry.reward.toFixed(3)}, ${entry.length.toFixed(1)} tokens`);
-      return;
-    }
-    const { update, reward, length, work } = entry;
-    const parts = [
-      ...(reward === undefined ? [] : [`reward ${reward.toFixed(3)}`, `${length!.toFixed(1)} tokens`]),
-      `idle ${(100 * work.idle).toFixed(0)} %`,
-      ...(update
-        ? [
-            `stale ${update.staleness.toFixed(2)}`,
-            `clipped ${(100 * update.clipShare).toFixed(1)} %`,
-            `KL ${update.kl.toFixed(4)}`,
-          ]
-        : []),
-      ...(work.rebuilt > 0 ? [`${work.rebuilt} rebuilt`] : []),
-    ];
-    const { updates } = this.#config;
-    if (this.#bar)
-      this.#bar.show({ what: `update ${entry.policy} of ${updates}`, done: entry.policy, total: updates, more: parts });
-    else if (update) note(`update ${entry.policy}: ${parts.join(", ")}`);
-  }
-
-  close(): void {
-    this.#bar?.close();
-  }
 }

@@ -1,14 +1,18 @@
 // cpm tunnel run: the trainings of a grid, one after another or by shards; what was made is not made again.
 import { dirname, join, resolve } from "node:path";
+import process from "node:process";
 import type * as Train from "cpm-wasm/train";
+import type { RunProgress } from "cpm-wasm/train";
 import type * as Tunnel from "cpm-wasm/tunnel";
 import type { SweepConfig, SweepPoint, SweepResult } from "cpm-wasm/tunnel";
 import { CpmError } from "../index.ts";
 import type { Parsed } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { loadOptions } from "./options.ts";
-import { note, plural, printJson, table, write } from "./output.ts";
+import { note, plural, printJson, short, table, write } from "./output.ts";
+import { duration } from "./perplexity.ts";
 import { type painter, save } from "./picture.ts";
+import { ProgressBar } from "./progress.ts";
 import { shardOf } from "./shards.ts";
 import { openStart, openTexts, readJson } from "./traindata.ts";
 import { readRows } from "./tunneldata.ts";
@@ -32,27 +36,38 @@ export async function sweep(
   const store = await train.diskStore(out);
   const mine = config.points.filter((_, i) => i % shard.count === shard.index);
   const threads = loadOptions(args).threads;
+  const bar = process.stderr.isTTY && !json ? new ProgressBar(process.stderr) : undefined;
   let made = 0;
   for (const [i, point] of mine.entries()) {
     if ((await store.names()).includes(`point-${point.key}.json`)) continue;
+    const what = `${i + 1} of ${mine.length}: ${point.key}`;
+    if (!json) {
+      const { updates, batchTokens } = wing.trainingOf(config, point);
+      note(
+        `${what}: ${wing.parametersOfPoint(config, point)} parameters, ${plural(updates, "update")} of ${plural(batchTokens, "token")}`,
+      );
+    }
+    const onProgress = ({ update, updates, loss, tokensPerSecond, secondsLeft }: RunProgress) =>
+      bar?.show({
+        what: `${what}: update ${update} of ${updates}`,
+        done: update,
+        total: updates,
+        more: [`${duration(secondsLeft)} left`, `loss ${loss.toFixed(3)}`, `${short(tokensPerSecond)} tokens/s`],
+      });
     // A worker that was killed may have left a process that still works at it.
     const unlock = await train.lockRun(join(out, point.key), { signal: interrupt.signal });
-    const result = await runPoint(
-      wing,
-      train,
-      file,
-      config,
-      point,
-      out,
-      typeof threads === "number" ? threads : undefined,
-    ).finally(unlock);
+    const lanes = typeof threads === "number" ? threads : undefined;
+    const result = await runPoint(wing, train, file, config, point, { out, threads: lanes, onProgress }).finally(async () => {
+      bar?.close();
+      await unlock();
+    });
     const bytes = new TextEncoder().encode(`${JSON.stringify(result)}\n`);
     const output = await store.create(`point-${point.key}.json`, bytes.length);
     await output.write(0, bytes);
     await output.sync();
     await output.commit();
     made++;
-    if (!json) note(`${i + 1} of ${mine.length}: ${point.key}: loss ${result.loss.toFixed(4)}`);
+    if (!json) note(`${what}: loss ${result.loss.toFixed(4)}`);
   }
   const rows = (await readRows(out, COLUMNS, ["seed"])) as unknown as SweepResult[];
   const transfer = wing.transferOf(rows);
@@ -73,14 +88,19 @@ export async function sweep(
   await write(`${table([head, ...lines])}\n${rows.length} of ${plural(config.points.length, "run")} in ${out}\n`);
 }
 
+interface PointOptions {
+  readonly out: string;
+  readonly threads: number | undefined;
+  onProgress(progress: RunProgress): void;
+}
+
 async function runPoint(
   wing: Wing,
   train: typeof Train,
   file: string,
   sweepConfig: SweepConfig,
   point: SweepPoint,
-  out: string,
-  threads: number | undefined,
+  { out, threads, onProgress }: PointOptions,
 ): Promise<SweepResult> {
   const { train: given, updates, batchTokens } = wing.trainingOf(sweepConfig, point);
   const config = { ...train.readConfig(given, `${file}: train`), out: join(out, point.key), threads };
@@ -102,7 +122,7 @@ async function runPoint(
         feed,
         dataKey: texts.key,
       },
-      { signal: interrupt.signal },
+      { signal: interrupt.signal, onProgress },
     );
     await trainer.close();
     const last = log.findLast((entry) => entry.kind === "heldOut");

@@ -152,17 +152,22 @@ export function reportPage(log: readonly LogEntry[], { title, facts, reload }: R
     { title: "learning rate", stages, lines: [{ name: "", colour: blue, points: of((entry) => entry.rate) }] },
     { title: "tokens a second", stages, lines: [{ name: "", colour: brown, points: of((entry) => entry.tokensPerSecond) }] },
   ];
-  const list = Object.entries(facts).map(([name, value]) => `<div><dt>${escaped(name)}</dt><dd>${escaped(value)}</dd></div>`);
   const rows = samples
     .toReversed()
     .flatMap(({ update, samples: some }) =>
       some.map(({ prompt, text }) => `<tr><td>${update}</td><td>${escaped(prompt)}</td><td>${escaped(text)}</td></tr>`),
     );
   const table = `<h2>Samples</h2><table><tr><th>update</th><th>prompt</th><th>what it goes on with</th></tr>${rows.join("")}</table>`;
+  return pageOf({ title, facts, reload }, charts, rows.length > 0 ? table : "");
+}
+
+/** A page of facts and figures; `more`: HTML below them. */
+export function pageOf({ title, facts, reload }: ReportAbout, charts: readonly Chart[], more = ""): string {
+  const list = Object.entries(facts).map(([name, value]) => `<div><dt>${escaped(name)}</dt><dd>${escaped(value)}</dd></div>`);
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">${reload === undefined ? "" : `<meta http-equiv="refresh" content="${reload}">`}
 <title>${escaped(title)}</title><style>${STYLE}</style>
 <h1>${escaped(title)}</h1><dl>${list.join("")}</dl>
-<main>${charts.map(chart).join("")}</main>${rows.length > 0 ? table : ""}</html>
+<main>${charts.map(chart).join("")}</main>${more}</html>
 `;
 }

@@ -14,6 +14,7 @@ export {
   policyLoss,
 } from "./objective.ts";
 export { type Lesson, type Packed, packLessons } from "./pack.ts";
+export { rolloutPage } from "./page.ts";
 export { rolloutPicture } from "./pictures.ts";
 export { exactReward, isGarbled, type Reward, verifierReward } from "./rewards.ts";
 export { type RolloutEntry, type RolloutHooks, type RolloutInput, rowLength, runRollout } from "./run.ts";

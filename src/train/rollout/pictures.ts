@@ -28,14 +28,16 @@ export function rolloutPicture(log: readonly RolloutEntry[], title: string): Rec
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     title,
     data: { values },
-    vconcat: PANELS.map(([what, name]) => ({
+    spacing: 14,
+    vconcat: PANELS.map(([what, name], i) => ({
+      title: { text: name, anchor: "start", fontSize: 11, fontWeight: "normal" },
       width: 480,
       height: 110,
       transform: [{ filter: `datum.what === "${what}"` }],
       mark: { type: "line", strokeWidth: 1.2 },
       encoding: {
-        x: { field: "step", type: "quantitative", title: null },
-        y: { field: "value", type: "quantitative", title: name },
+        x: { field: "step", type: "quantitative", title: i === PANELS.length - 1 ? "step" : null },
+        y: { field: "value", type: "quantitative", title: null },
         color: {
           field: "of",
           type: "nominal",

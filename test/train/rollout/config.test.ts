@@ -3,6 +3,7 @@ import { memoryFiles } from "../../../src/file/bytes.ts";
 import { Tokenizer } from "../../../src/text/tokenizer.ts";
 import { readRolloutConfig } from "../../../src/train/rollout/config.ts";
 import { modelEngine } from "../../../src/train/rollout/engine.ts";
+import { rolloutPage } from "../../../src/train/rollout/page.ts";
 import { type RolloutEntry, runRollout } from "../../../src/train/rollout/run.ts";
 import { scratchModel, tokenizerParts } from "../../../src/train/scratch.ts";
 import { memoryStore } from "../../../src/train/store.ts";
@@ -135,4 +136,31 @@ test("a run in which nothing can be learnt ends and says why", async () => {
     code: "bad-input",
     message: /4 steps went by/,
   });
+});
+
+test("a run's page: figures of what there is, titles as text, no script", () => {
+  const step = {
+    kind: "step",
+    policy: 1,
+    finished: 4,
+    reward: 0.25,
+    length: 9,
+    overlong: 0,
+    garbled: 0,
+    dropped: 0,
+    buffered: 0,
+    open: 2,
+    work: { tokens: 9, prefilled: 3, rebuilt: 2, idle: 0.5 },
+    update: undefined,
+    ms: { load: 1, rollout: 2, update: 3 },
+  } as const;
+  const log: RolloutEntry[] = [1, 2, 3].map((i) => ({ ...step, step: i, reward: i === 2 ? undefined : 0.25 * i }));
+  const page = rolloutPage(log, { title: "<b>", facts: { updates: "1 & more" }, reload: 5 });
+  expect(page).toContain("<h1>&#60;b&#62;</h1>");
+  expect(page).toContain("1 &#38; more");
+  expect(page).toContain('content="5"');
+  expect(page).not.toContain("<script");
+  // No update, so no figure of what updates have; nothing is drawn that is no number.
+  expect(page.match(/<figure>/g)).toHaveLength(4);
+  expect(page).not.toContain("NaN");
 });

@@ -104,10 +104,33 @@ const logged = (where) =>
     });
 
 const problems = [];
+/** A run that is watched: its page while it runs, and the one that it leaves. */
+async function watched(where) {
+  const html = join(folder, "page.html");
+  const child = spawn(
+    process.execPath,
+    [here("../../../dist/cli/main.js"), "rl", join(where, "config.json"), "--threads", "1", "--port", "0", "--html", html],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  let [told, live] = ["", undefined];
+  child.stderr.on("data", (data) => {
+    told += data;
+    const url = /live at (http:\S+)/.exec(told)?.[1];
+    if (url) live ??= fetch(url).then((response) => response.text());
+  });
+  const status = await new Promise((resolve) => child.once("close", resolve));
+  if (!(await live)?.includes("<h1>cpm rl config.json</h1>")) problems.push(`no page while it runs: ${told}`);
+  const page = readFileSync(html, "utf8");
+  for (const title of ["reward", "share of idle places", "policies since tokens were chosen", "12 of 12"])
+    if (!page.includes(title)) problems.push(`the page does not have "${title}"`);
+  if (page.includes("http-equiv")) problems.push("the page of a run that has ended loads itself again");
+  return status;
+}
+
 try {
   const alone = made("alone");
   const begun = performance.now();
-  if ((await run(alone, 1)) !== 0) throw new Error("the run that was left alone failed");
+  if ((await watched(alone)) !== 0) throw new Error("the run that was left alone failed");
   const whole = performance.now() - begun;
   console.log(`a run takes ${(whole / 1000).toFixed(1)} s`);
   const killed = made("killed");
