@@ -167,7 +167,9 @@ export class PrefixCache {
     const needed = sequences.bytesOf(size);
     for (;;) {
       const oldest = this.#oldest((kept) => kept !== pinned);
-      if (!oldest || this.#bytes + needed <= bytes) return this.#open(size, pinned);
+      // What is at work beside the planned memory will be kept, too: more than may be would only drive out what others go on from.
+      const lent = [...this.#lent.values()].reduce((sum, { sequence }) => sum + this.#cost(sequence), 0);
+      if (!oldest || this.#bytes + lent + needed <= bytes) return this.#open(size, pinned);
       const { sequence } = oldest;
       if (sequence.contextSize >= most && (sequence.planned || sequence.bytes <= 2 * needed)) {
         this.#kept.splice(this.#kept.indexOf(oldest), 1);

@@ -34,6 +34,30 @@ async function grown(engine: RolloutEngine, open: readonly Trajectory[], chunk: 
   return all;
 }
 
+test("answers that end make room for others: what goes on keeps its keys and values until weights change", async () => {
+  const policy = await policyOf();
+  const engine = engineOf(16);
+  await engine.load(policy.weights(), 0);
+  let open: Trajectory[] = [];
+  let [drawn, old] = [0, 0];
+  for (let step = 0; step < 10; step++) {
+    for (; open.length + 4 <= 16; drawn++)
+      open.push(
+        ...newGroup(drawn, drawn, policy.tokenizer.encode(`${7 * drawn}+${drawn}=`, { bos: false, eos: false }), 4, 5).answers,
+      );
+    const begun = open.filter(({ chunks }) => chunks.length > 0);
+    old += begun.length;
+    if (step === 6) await engine.load(policy.weights(), 1);
+    const { trajectories, work } = await engine.advance(open, 3, MOST);
+    // The last token of each is computed with the next one; new weights void all of it.
+    const again = step === 6 ? begun.reduce((sum, t) => sum + t.prompt.length + lengthOf(t), 0) : begun.length;
+    expect(work.rebuilt, `step ${step}`).toBe(again);
+    open = trajectories.filter(({ state }) => state === "open");
+  }
+  expect(old).toBeGreaterThan(50);
+  expect(drawn).toBeGreaterThan(8);
+});
+
 test("chunks under frozen weights are the answer in one go: tokens, log-probabilities, ends; side by side or one by one", async () => {
   const policy = await policyOf();
   const engine = engineOf();

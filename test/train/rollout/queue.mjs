@@ -109,8 +109,13 @@ for (let up = false; !up; await wait(50))
     const socket = createConnection(port, "127.0.0.1", () => resolve(true) || socket.destroy());
     socket.on("error", () => resolve(false));
   });
+const children = new Set();
+const kept = (child) => {
+  children.add(child);
+  return child;
+};
 const env = { ...process.env, REDIS_PORT: String(port), LOCK_MS: "3000", THREADS: "1", CPM: `${process.execPath} ${main}` };
-const start = (args) => spawn(process.execPath, args, { cwd: folder, env, stdio: ["ignore", "ignore", "inherit"] });
+const start = (args) => kept(spawn(process.execPath, args, { cwd: folder, env, stdio: ["ignore", "ignore", "inherit"] }));
 const cpm = (...args) => start([main, ...args, "--threads", "1", "--json"]);
 
 let [passed, failed] = [0, 0];
@@ -125,17 +130,22 @@ const points = (name) =>
     .filter((file) => file.startsWith("point-"))
     .sort()
     .map((file) => [file, readFileSync(join(folder, name, file), "utf8")]);
-const children = new Set();
-const kept = (child) => {
-  children.add(child);
-  return child;
+/** Whatever ends this process ends what it started: workers would wait for Redis for ever. */
+const clear = () => {
+  for (const child of children) if (running(child)) child.kill("SIGKILL");
+  redis.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 };
+for (const signal of ["SIGINT", "SIGTERM"])
+  process.once(signal, () => {
+    clear();
+    process.exit(1);
+  });
 
 try {
   check("a run in one process", (await ended(cpm("rl", join(folder, "rl.json")))) === 0);
-  const train = () =>
-    kept(cpm("rl", join(folder, "rl.json"), "--out", join(folder, "queued"), "--engine", join(folder, "rl.mjs")));
-  const work = () => kept(start(["rl.mjs", "work"]));
+  const train = () => cpm("rl", join(folder, "rl.json"), "--out", join(folder, "queued"), "--engine", join(folder, "rl.mjs"));
+  const work = () => start(["rl.mjs", "work"]);
   let trainer = train();
   const workers = [work(), work()];
   const updates = () => {
@@ -171,7 +181,7 @@ try {
     (await ended(cpm("tunnel", "run", join(folder, "sweep.json"), "--out", join(folder, "s-plain")))) === 0,
   );
   await ended(start(["tunnel.mjs", "add", join(folder, "sweep.json"), join(folder, "s-queued"), "4"]));
-  const shards = [kept(start(["tunnel.mjs", "work"])), kept(start(["tunnel.mjs", "work"]))];
+  const shards = [start(["tunnel.mjs", "work"]), start(["tunnel.mjs", "work"])];
   check(
     "two workers of a sweep",
     (await Promise.all(shards.map(ended))).every((code) => code === 0),
@@ -184,9 +194,7 @@ try {
   failed++;
   console.log(error.stack);
 } finally {
-  for (const child of children) if (running(child)) child.kill("SIGKILL");
-  redis.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  clear();
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
