@@ -10,6 +10,8 @@
 //   node bench/draft.mjs front [--model FILE] [--head SMALL.gguf] [--threads N] [--tokens N] [--rounds N]
 //     an oracle in front of a draft model, by what its steps cost; then a small model's chain of 7 with lookup in front of it and
 //     without, by turns: its steps, and the time of decoding
+//   node bench/draft.mjs fronthead [--model FILE] [--head DIR] [--front SMALL.gguf] [--prompts FILE] [--threads N] [--tokens N] [--rounds N]
+//     a trained head's chain of 6 alone, with lookup and with a model in front of it: its steps, what was accepted, the time of decoding
 // With the engine's re-vectoriser (Node 26): node --experimental-wasm-revectorize bench/draft.mjs …
 import { mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -34,6 +36,7 @@ const { values: o, positionals } = parseArgs({
     rounds: { type: "string", default: "3" },
     variant: { type: "string", default: "auto" },
     weights: { type: "string", default: "auto" },
+    front: { type: "string", default: here("../models/stories-q4_0.gguf") },
   },
 });
 const numbers = (text) => text.split(",").map(Number);
@@ -357,7 +360,68 @@ async function runFront() {
   for (const { engine } of [...Object.values(engines), measured]) await engine.close();
 }
 
-const runs = { front: runFront, oracle: runOracle, heads: runHeads, lookup: runLookup, frspec: runFrSpec };
+async function runFrontHead() {
+  const [tokens, rounds] = [Number(o.tokens ?? 64), Number(o.rounds)];
+  const model = o.model ?? here("../models/stories-q4_0.gguf");
+  const edited = "Tom had a red ball. Lily had a red hat. Tom had a red ball. Lily had a red";
+  const held = JSON.parse(readFileSync(o.prompts, "utf8")).held_out_prompts.map((p) => p.ids);
+  const chain = { depth: 6, width: 1, size: 7, window: 0, vocabulary: undefined };
+  console.log(
+    "| prompts | in front of the head | verified | rounds | steps of the head alone, in chains | with the front | accepted | of plain decoding |",
+  );
+  console.log("|---|---|---|---|---|---|---|---|");
+  let first = true;
+  for (const adaptive of [false, true])
+    for (const [name, front] of [
+      ["nothing", undefined],
+      ["lookup", "lookup"],
+      ["a model", "model"],
+    ]) {
+      const at = await open(
+        model,
+        { adaptive, eagle: { ...chain, front, weights: o.weights } },
+        { head: o.head, front: front === "model" ? o.front : undefined, contextSize: 512 },
+      );
+      Object.assign(at.engine.info.tokenizer, { stop: [] });
+      if (first) title(at);
+      first = false;
+      for (const [kind, prompts] of [
+        ["held out", held.slice(0, 4)],
+        ["a refrain", [edited]],
+      ]) {
+        const ratios = [];
+        let sum;
+        for (let round = 0; round <= rounds; round++) {
+          sum = { rounds: 0, drafted: 0, accepted: 0, steps: 0 };
+          let [plainMs, quickMs] = [0, 0];
+          for (const prompt of prompts) {
+            const plain = await say(at, prompt, tokens, greedy, "off");
+            const quick = await say(at, prompt, tokens);
+            if (plain.tokens.join() !== quick.tokens.join()) throw new Error("the tokens differ");
+            plainMs += plain.timings.decodeMs;
+            quickMs += quick.timings.decodeMs;
+            for (const key of ["rounds", "drafted", "accepted"]) sum[key] += quick.draft[key];
+            sum.steps += quick.draft.front?.steps ?? 0;
+          }
+          if (round > 0) ratios.push(plainMs / quickMs);
+        }
+        const alone = adaptive ? "" : sum.drafted - sum.rounds;
+        console.log(
+          `| ${kind} | ${name} | ${adaptive ? "what pays" : "all"} | ${sum.rounds} | ${alone} | ${front ? sum.steps : ""} | ${sum.accepted} of ${sum.drafted} | ${median(ratios).toFixed(2)} |`,
+        );
+      }
+      await at.engine.close();
+    }
+}
+
+const runs = {
+  front: runFront,
+  fronthead: runFrontHead,
+  oracle: runOracle,
+  heads: runHeads,
+  lookup: runLookup,
+  frspec: runFrSpec,
+};
 const run = runs[positionals[0]];
 if (!run) throw new Error(`say what to measure: ${Object.keys(runs).join(", ")}`);
 await run();

@@ -27,13 +27,15 @@ export const none = { lookup: "off", eagle: undefined, model: undefined, adaptiv
 export function rig({ threads, variant }) {
   const common = { kvType: "f16", threads, variant, batchSize: 256, maxMemoryBytes: undefined };
   return {
-    async open(model, draft, { drafter, head, contextSize } = {}) {
+    async open(model, draft, { drafter, head, front, contextSize } = {}) {
       const engine = await Engine.load(
         host,
         await pathFiles(model),
         { ...common, contextSize, draft: { ...none, ...draft } },
         drafter ? { drafter } : {},
         head && (await pathFiles(head)),
+        [],
+        front && (await pathFiles(front)),
       );
       return { engine, session: await engine.open() };
     },

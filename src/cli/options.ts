@@ -67,8 +67,8 @@ export const draftArgs = {
   "draft-model": { type: "string", valueHint: "FILE", description: "A small model with the same vocabulary: as MODEL" },
   "draft-front": {
     type: "string",
-    valueHint: "lookup",
-    description: "With --draft-model: guess what it will say, and check that",
+    valueHint: "F",
+    description: "Draft for the draft model or head: lookup, or a smaller model (as MODEL)",
   },
   "draft-vocabulary": {
     type: "string",
@@ -128,7 +128,11 @@ function draftOf(args: Parsed): DraftInput | undefined {
   if ([kind, eagle, mtp, model].filter((given) => given !== undefined).length > 1)
     throw new UsageError("give one of --draft, --draft-eagle, --draft-mtp and --draft-model");
   const [depth, width, size] = (args.text("draft-tree")?.split(",") ?? []).map(Number);
+  const front = args.text("draft-front");
+  if (front !== undefined && (eagle ?? mtp ?? model) === undefined)
+    throw new UsageError("--draft-front: only with --draft-model, --draft-eagle or --draft-mtp");
   const common = {
+    ...(front === undefined ? {} : { front: front === "lookup" ? ("lookup" as const) : { model: front } }),
     ...(depth === undefined ? {} : { tree: { depth, width, size } }),
     ...(args.flag("draft-all") ? { adaptive: false } : {}),
   };
@@ -143,9 +147,7 @@ function draftOf(args: Parsed): DraftInput | undefined {
     throw new UsageError("--draft-states: two of them, with --draft-mtp: pre,post");
   if (eagle !== undefined) return { eagle, ...head };
   if (mtp !== undefined) return { mtp, ...head, ...(states ? { states: { target: states[0], own: states[1] } } : {}) };
-  const front = args.text("draft-front") as "lookup" | undefined;
-  if (front !== undefined && model === undefined) throw new UsageError("--draft-front: only with --draft-model");
-  if (model !== undefined) return { model, ...common, front };
+  if (model !== undefined) return { model, ...common };
   for (const name of ["draft-vocabulary", "draft-tree", "draft-window", "draft-weights"])
     if (args.text(name) !== undefined) throw new UsageError(`--${name}: only with a draft head or model`);
   return kind === "off" ? false : kind;

@@ -90,19 +90,25 @@ export function openDoor(platform: Platform): Door {
     const vocabulary = async (files: ModelInput) => abortable(await open(kindOf(files, network)), hooks.signal);
     const draft = await draftOptions(given.draft, vocabulary, hooks.signal);
     const draftKind = draft.files === undefined ? undefined : kindOf(await byName(draft.files, named), network);
+    const frontKind = draft.front === undefined ? undefined : kindOf(await byName(draft.front, named), network);
     const full = { ...options, draft: draft.options };
     const loraKinds: InputKind[] = [];
     for (const { input } of loraInputs(given.lora)) loraKinds.push(kindOf(await byName(input, named), network));
     const worker = given.worker === false ? undefined : await platform.startWorker?.();
     if (worker) {
       const wire = wireFiles(kind);
-      const beside = { draft: draftKind && wireFiles(draftKind), lora: loraKinds.map(wireFiles) };
+      const beside = {
+        draft: draftKind && wireFiles(draftKind),
+        front: frontKind && wireFiles(frontKind),
+        lora: loraKinds.map(wireFiles),
+      };
       return EngineClient.load(worker, wire.input, wire.files, full, hooks, beside);
     }
     const { Engine } = await platform.here();
     const loras: ModelFiles[] = [];
     for (const lora of loraKinds) loras.push(await open(lora));
-    return Engine.load(await platform.host(), await open(kind), full, hooks, draftKind && (await open(draftKind)), loras);
+    const [drafts, fronts] = [draftKind && (await open(draftKind)), frontKind && (await open(frontKind))];
+    return Engine.load(await platform.host(), await open(kind), full, hooks, drafts, loras, fronts);
   }
 
   return {

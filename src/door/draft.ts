@@ -1,7 +1,7 @@
 // What drafts, as callers write it -> checked and complete.
 import { bytesOf, isUrl } from "../brands.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
-import type { DraftOptions, MtpStates } from "../engine/types.ts";
+import type { DraftOptions, MtpStates, TreeOptions } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
 import type { ModelInput } from "../file/kind.ts";
 import { type ModelFiles, whereIs } from "../file/source.ts";
@@ -23,6 +23,12 @@ interface DraftCommon {
   readonly adaptive?: boolean | undefined;
   /** Let what followed earlier in the text join the tree. Default: as `adaptive`. */
   readonly lookup?: boolean | undefined;
+  /**
+   * Draft for the drafter: "lookup" guesses that it will say what followed earlier in the text, { model } what a smaller model of the same
+   * vocabulary says; guesses are checked beside its next token, as many as pay by its measured steps. Of chains (`tree.width` 1, then the
+   * default) long enough to spare a step: of 2 tokens for a model, 3 for a head. Never changes the text.
+   */
+  readonly front?: "lookup" | { readonly model: ModelInput } | undefined;
 }
 
 export interface EagleInput extends DraftCommon {
@@ -58,11 +64,6 @@ export interface MtpInput extends DraftCommon, Pick<EagleInput, "vocabulary" | "
 export interface SmallModelInput extends DraftCommon {
   /** A model with the same vocabulary. */
   readonly model: ModelInput;
-  /**
-   * Draft for the draft model: with "lookup" what followed earlier in the text is guessed to be what it will say, and checked beside its
-   * next token, as many guesses as pay by its measured steps. Its chain is the same, in fewer steps. Of chains (`tree.width` 1) alone.
-   */
-  readonly front?: "lookup" | undefined;
 }
 
 export type DraftInput = "lookup" | false | EagleInput | MtpInput | SmallModelInput;
@@ -76,8 +77,8 @@ function whole(field: string, value: number | undefined, least: number, most: nu
 }
 
 const names = {
-  eagle: ["eagle", "vocabulary", "tree", "window", "weights", "adaptive", "lookup"],
-  mtp: ["mtp", "vocabulary", "tree", "window", "weights", "states", "leastChance", "adaptive", "lookup"],
+  eagle: ["eagle", "vocabulary", "tree", "window", "weights", "front", "adaptive", "lookup"],
+  mtp: ["mtp", "vocabulary", "tree", "window", "weights", "states", "leastChance", "front", "adaptive", "lookup"],
   model: ["model", "front", "tree", "adaptive", "lookup"],
 };
 const trees = {
@@ -85,6 +86,10 @@ const trees = {
   mtp: { depth: 3, width: 1, size: 4 },
   model: { depth: 4, width: 1, size: 5 },
 };
+/** Of a drafter that is drafted for. */
+const fronted = { depth: 5, width: 1, size: 6 };
+/** Tokens of the shortest chain of which a guess can spare a step: a head's first token comes with what it reads along. */
+const leastFronted = { eagle: 3, mtp: 3, model: 2 };
 const kinds = ["eagle", "mtp", "model"] as const;
 
 /** Throws CpmError "bad-option" for what is unknown or out of range. */
@@ -95,13 +100,6 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   const given = typeof input === "object" && input !== null ? kinds.filter((name) => name in input) : [];
   const [kind] = given;
   if (kind === undefined || given.length > 1) return bad("draft", '"lookup", { eagle }, { mtp }, { model } or false', input);
-  // Each row of a head goes on from the state that its last row gave: there is nothing to check side by side.
-  if (kind !== "model" && (input as { front?: unknown }).front !== undefined)
-    throw new CpmError(
-      "unsupported",
-      "draft.front: a head's steps feed on each other's states, so that guesses cannot be checked in one of them, and drafting for it cannot pay; lookup beside it (lookup: true) can",
-      { field: "draft.front" },
-    );
   for (const name of Object.keys(input))
     if (!names[kind].includes(name))
       bad(`draft.${name}`, `one of ${names[kind].join(", ")}`, "unknown option", didYouMean(name, names[kind]));
@@ -113,16 +111,17 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
   if (typeof tree !== "object" || tree === null) bad("draft.tree", "{ depth, width, size }", tree);
   for (const name of Object.keys(tree))
     if (!Object.hasOwn(trees.eagle, name)) bad(`draft.tree.${name}`, "one of depth, width, size", "unknown option");
-  const depth = whole("draft.tree.depth", tree.depth, 1, 16, trees[kind].depth);
-  const width = whole("draft.tree.width", tree.width, 1, 32, trees[kind].width);
+  const shapes = input.front === undefined ? trees[kind] : fronted;
+  const depth = whole("draft.tree.depth", tree.depth, 1, 16, shapes.depth);
+  const width = whole("draft.tree.width", tree.width, 1, 32, shapes.width);
   const most = width + width * width * (depth - 1) + 1;
-  const size = whole("draft.tree.size", tree.size, 2, maxNodes, Math.min(maxNodes, most, Math.max(trees[kind].size, depth + 1)));
+  const size = whole("draft.tree.size", tree.size, 2, maxNodes, Math.min(maxNodes, most, Math.max(shapes.size, depth + 1)));
   // Rows of all levels but the last are told apart by a bit each.
   if (width * (depth - 1) > maxNodes) bad("draft.tree", `width × (depth - 1) of at most ${maxNodes}`, `${width} × ${depth - 1}`);
   if (size > most) bad("draft.tree.size", `at most ${most} for depth ${depth} and width ${width}`, size);
-  const shape = { depth, width, size };
+  const shape = { depth, width, size, ...frontOf(input, kind, { depth, width, size }) };
   const common = { ...none, lookup: lookup ? "on" : "off", adaptive } as const;
-  if (kind === "model") return { ...common, model: { ...shape, ...frontOf(input as SmallModelInput, width) } };
+  if (kind === "model") return { ...common, model: shape };
   const { window, vocabulary, weights = "auto" } = input as EagleInput | MtpInput;
   if (!["auto", "float", "int8"].includes(weights)) bad("draft.weights", '"auto", "float" or "int8"', weights);
   const ids = typeof vocabulary === "string" || isUrl(vocabulary) ? undefined : vocabulary;
@@ -142,16 +141,24 @@ export function checkDraft(input: DraftInput | undefined): DraftOptions {
 export const filesIn = (input: EagleInput | MtpInput | SmallModelInput): ModelInput =>
   "eagle" in input ? input.eagle : "mtp" in input ? input.mtp : input.model;
 
-function frontOf({ front }: SmallModelInput, width: number): { readonly front?: "lookup" } {
+function frontOf(
+  { front }: DraftCommon,
+  kind: keyof typeof leastFronted,
+  { depth, width, size }: TreeOptions,
+): Pick<TreeOptions, "front"> {
   if (front === undefined) return {};
-  if (front !== "lookup") bad("draft.front", '"lookup"', front);
+  const isModel = typeof front === "object" && front !== null && Object.keys(front).join() === "model";
+  if (front !== "lookup" && !(isModel && front.model !== undefined)) bad("draft.front", '"lookup" or { model }', front);
   if (width > 1)
     bad(
       "draft.front",
       "a chain (tree.width 1): beside a tree's branches its guesses cost more than they spare",
       `a tree of width ${width}`,
     );
-  return { front };
+  const [least, tokens] = [leastFronted[kind], Math.min(depth, size - 1)];
+  if (tokens < least)
+    bad("draft.front", `a chain of at least ${least} tokens: in a shorter one no guess can spare a step`, tokens);
+  return { front: isModel ? "model" : "lookup" };
 }
 
 function mtpStates({ states = {}, leastChance: least = 0 }: MtpInput, width: number): MtpStates {
@@ -181,16 +188,18 @@ export async function draftOptions(
   input: DraftInput | undefined,
   open: (input: ModelInput) => Promise<ModelFiles>,
   signal?: AbortSignal,
-): Promise<{ options: DraftOptions; files: ModelInput | undefined }> {
+): Promise<{ options: DraftOptions; files: ModelInput | undefined; front: ModelInput | undefined }> {
   const options = checkDraft(input);
-  if (typeof input !== "object") return { options, files: undefined };
-  if (!options.eagle) return { options, files: (input as SmallModelInput).model };
+  if (typeof input !== "object") return { options, files: undefined, front: undefined };
+  const front = typeof input.front === "object" ? input.front.model : undefined;
+  if (!options.eagle) return { options, files: (input as SmallModelInput).model, front };
   const { vocabulary } = input as EagleInput | MtpInput;
   const files = bytesAsHead(filesIn(input));
-  if (typeof vocabulary !== "string" && !isUrl(vocabulary)) return { options, files };
+  if (typeof vocabulary !== "string" && !isUrl(vocabulary)) return { options, files, front };
   return {
     options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } },
     files,
+    front,
   };
 }
 

@@ -73,6 +73,7 @@ export async function assemble(
   hooks: EngineHooks,
   draftFiles: ModelFiles | undefined,
   loraFiles: readonly ModelFiles[] = [],
+  frontFiles?: ModelFiles,
 ): Promise<Parts> {
   const begun = host.now();
   const { signal, below = 0 } = hooks;
@@ -84,8 +85,8 @@ export async function assemble(
   // Before the weights: a vocabulary that cannot be used is not worth gigabytes of reading.
   const table = paddedTable(pieceTable(model.tokenizer), config.vocab);
   const { lanes, note } = laneCount(host, options.threads);
-  const drafts = draftFiles && signal ? abortable(draftFiles, signal) : draftFiles;
-  const draftFile = await readDraft(drafts, options.draft, config, table, signal);
+  const [drafts, fronts] = [draftFiles, frontFiles].map((own) => (own && signal ? abortable(own, signal) : own));
+  const draftFile = await readDraft(drafts, options.draft, config, table, signal, fronts);
   const loras: LoraFile[] = [];
   for (const own of loraFiles) loras.push(await readLora(signal ? abortable(own, signal) : own, config, signal));
   const { build, plan, draft, lora } = await buildAndPlan(host, model, options, lanes, draftFile, loras);

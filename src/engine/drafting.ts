@@ -1,5 +1,6 @@
 // From options to what drafts for an engine.
 import { Budget } from "../decode/draft/budget.ts";
+import { StepCosts } from "../decode/draft/costs.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { EagleDrafter, type HiddenStates } from "../decode/draft/eagle.ts";
 import { Front } from "../decode/draft/front.ts";
@@ -16,13 +17,13 @@ import type { Decide } from "../wasm/decide.ts";
 import type { EngineHost } from "../wasm/host.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
-import { type DraftPlan, lookupCapacity } from "./draftplan.ts";
+import { type DraftPlan, draftContext, lookupCapacity, type PlannedSmall } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
-import { CostMeter, type MeterParts } from "./measure.ts";
+import { CostMeter, measureHead } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import { SmallDrafter } from "./small.ts";
 import type { Drafting } from "./speculate.ts";
-import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress } from "./types.ts";
+import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress, TreeOptions } from "./types.ts";
 import { takeWork } from "./work.ts";
 
 export interface DraftingParts {
@@ -67,7 +68,7 @@ export async function openDrafting(
 async function openDrafter(p: DraftingParts, options: DraftOptions): Promise<Drafter<Sequence> | undefined> {
   const main =
     p.head && options.eagle
-      ? openEagle(p, p.head, options.eagle)
+      ? await openEagle(p, p.head, options.eagle, options.adaptive)
       : p.draft.small && options.model && (await openSmall(p, options.model, options.adaptive, p.draft.small));
   if (options.lookup === "off") return main;
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
@@ -78,8 +79,16 @@ function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter<Sequen
   return new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
 }
 
-function openEagle(p: DraftingParts, head: DraftHead, options: EagleOptions): EagleDrafter<Sequence> {
+async function openEagle(
+  p: DraftingParts,
+  head: DraftHead,
+  options: EagleOptions,
+  adaptive: boolean,
+): Promise<EagleDrafter<Sequence>> {
+  const costs = new StepCosts(options.front && adaptive ? measureHead(head, () => p.host.now()) : []);
   return new EagleDrafter({
+    front: await openFront(p, options, costs, adaptive),
+    contextSize: draftContext(p.plan.contextSize),
     head,
     states: statesOf(p, head, options),
     normed: options.mtp?.own === "post",
@@ -98,9 +107,9 @@ function openEagle(p: DraftingParts, head: DraftHead, options: EagleOptions): Ea
 /** A whole model beside the target: its own weights, cache and activations in the same memory, run by the same lanes. */
 async function openSmall(
   p: DraftingParts,
-  options: NonNullable<DraftOptions["model"]>,
+  options: TreeOptions,
   adaptive: boolean,
-  { model, plan }: NonNullable<DraftPlan["small"]>,
+  { model, plan }: PlannedSmall,
 ): Promise<SmallDrafter> {
   const { arena, config, host, kernels, pool } = p;
   const { contextSize } = plan;
@@ -129,17 +138,26 @@ async function openSmall(
   const { vocab } = model.config;
   const ranker = new Ranker(p, Math.min(vocab, config.vocab), options.width, undefined, vocab);
   const now = () => host.now();
-  const front = options.front && openFront(p, { stepper, sequences, layers: model.config.layers, contextSize }, adaptive);
+  const meter = new CostMeter({ stepper, sequences, layers: model.config.layers, contextSize });
+  if (options.front && adaptive) meter.measure(contextSize);
+  const front = await openFront(p, options, meter.costs, adaptive);
   return new SmallDrafter({ stepper, sequences, ranker, vocab, shape: options, contextSize, front, now });
 }
 
-/** Prompt lookup in what a draft model has read and said. */
-function openFront({ decide, near, host }: DraftingParts, small: MeterParts, adaptive: boolean): Front {
-  const capacity = lookupCapacity(small.contextSize);
-  const lookup = new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
-  const meter = new CostMeter(small);
-  if (adaptive) meter.measure(small.contextSize);
-  return new Front(lookup, meter.costs, adaptive, () => host.now());
+/** What drafts for a drafter whose steps take `costs`: prompt lookup in what it has read and said, or a smaller model. */
+async function openFront(
+  p: DraftingParts,
+  { front, depth }: TreeOptions,
+  costs: StepCosts,
+  adaptive: boolean,
+): Promise<Front | undefined> {
+  if (!front) return undefined;
+  const { decide, near, host, draft, plan } = p;
+  const capacity = lookupCapacity(draftContext(plan.contextSize));
+  const drafter = draft.front
+    ? await openSmall(p, { depth, width: 1, size: depth + 1 }, adaptive, draft.front)
+    : new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
+  return new Front(drafter, costs, adaptive, () => host.now());
 }
 
 /** What the head reads of the target. */

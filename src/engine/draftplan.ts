@@ -33,18 +33,47 @@ import type { DraftOptions, EagleOptions, EngineOptions } from "./types.ts";
 export interface DraftFile {
   readonly head?: HeadFile;
   readonly small?: ModelFile;
+  /** Drafts for it. */
+  readonly front?: ModelFile;
 }
 
 export interface DraftPlan extends DraftBytes {
   readonly head?: PlannedHead;
-  readonly small?: { readonly model: ModelFile; readonly plan: Plan };
+  readonly small?: PlannedSmall;
+  readonly front?: PlannedSmall;
+}
+
+export interface PlannedSmall {
+  readonly model: ModelFile;
+  readonly plan: Plan;
 }
 
 /** Tokens that the lookup index holds: the context and the one that is drafted from. */
 export const lookupCapacity = (contextSize: number): number => contextSize + 1;
 
-/** Reads what `options` draft with. Throws CpmError "bad-model", "unsupported", and "bad-option" for what does not fit the target. */
+/** Slots of a text that is drafted from: its own, and those of what is drafted behind it. */
+export const draftContext = (contextSize: number): number => contextSize + maxNodes;
+
+/** States of a head that are kept where it is drafted for. */
+const keptStates = 1024;
+
+/** Reads what `options` draft with out of `files`, and what drafts for that out of `frontFiles`. Throws CpmError "bad-model", "unsupported", and "bad-option" for what does not fit the target. */
 export async function readDraft(
+  files: ModelFiles | undefined,
+  options: DraftOptions | undefined,
+  config: ModelConfig,
+  table: PieceTable,
+  signal: AbortSignal | undefined,
+  frontFiles?: ModelFiles,
+): Promise<DraftFile> {
+  const main = await readMain(files, options, config, table, signal);
+  if (!frontFiles) return main;
+  const front = await readModel(frontFiles, signal);
+  checkSmall(front, config, table, "draft.front");
+  return { ...main, front };
+}
+
+async function readMain(
   files: ModelFiles | undefined,
   options: DraftOptions | undefined,
   config: ModelConfig,
@@ -95,11 +124,9 @@ function checkHead(options: EagleOptions, file: HeadFile, config: ModelConfig): 
       );
 }
 
-function checkSmall(model: ModelFile, config: ModelConfig, theirs: PieceTable): void {
+function checkSmall(model: ModelFile, config: ModelConfig, theirs: PieceTable, field = "draft.model"): void {
   const refuse = (what: string): never => {
-    throw new CpmError("bad-option", `draft.model: ${what}; a drafting model must have the target's vocabulary`, {
-      field: "draft.model",
-    });
+    throw new CpmError("bad-option", `${field}: ${what}; a drafting model must have the target's vocabulary`, { field });
   };
   const mine = pieceTable(model.tokenizer);
   const [size, other] = [model.config.vocab, config.vocab];
@@ -153,13 +180,16 @@ function planDraft(
   const head = file.head && draft.eagle && eagle(build, config, options, draft.eagle, target, file.head);
   const small = file.small && smallPlan(build, file.small, options, target);
   const lookup = draft.lookup === "off" ? 0 : align(lookupBytes(lookupCapacity(contextSize)));
-  // An index of what a draft model will say, and the sequence on which its steps are measured.
-  const front = small && draft.model?.front ? align(lookupBytes(lookupCapacity(small.contextSize))) : 0;
-  const main = (head?.bytes ?? (small ? smallBytes(small) : 0)) + front;
+  const front = file.front && smallPlan(build, file.front, options, target);
+  // An index of what the drafter will say.
+  const index = (draft.eagle ?? draft.model)?.front === "lookup" ? lookupCapacity(draftContext(contextSize)) : 0;
+  const guessing = (front ? smallBytes(front) : 0) + (index ? align(lookupBytes(index)) : 0);
+  const main = (head?.bytes ?? (small ? smallBytes(small) : 0)) + guessing;
   if (main + lookup === 0) return { bytes: 0, stagingBytes: 0 };
   return {
     ...(head && { head }),
     ...(small && file.small && { small: { model: file.small, plan: small } }),
+    ...(front && file.front && { front: { model: file.front, plan: front } }),
     bytes: main + lookup + (draft.adaptive ? warmBytes(build, config, options, target) : 0),
     // A small model is read into a cache of its own.
     stagingBytes: head?.stagingBytes ?? 0,
@@ -170,18 +200,19 @@ function eagle(
   build: Build,
   config: ModelConfig,
   { kvType }: EngineOptions,
-  { weights, vocabulary: ids, width: logitRows }: EagleOptions,
+  { weights, vocabulary: ids, width, depth, front }: EagleOptions,
   target: ModelPlan,
   file: HeadFile,
 ): PlannedHead {
   // Of itself beside integers only: a float target's head stays what its file says.
   const integers = target.layers.every((l) => LINEARS.every((linear) => !isFloat(l[linear].kind)));
   const int8 = weights === "int8" || (weights !== "float" && integers);
-  return planHead(build, target, config, kvType, { file, ids, logitRows, int8 });
+  const [logitRows, kept] = front ? [depth, Math.min(keptStates, target.contextSize)] : [width, 0];
+  return planHead(build, target, config, kvType, { file, ids, logitRows, int8, kept });
 }
 
 function smallPlan(build: Build, model: ModelFile, options: EngineOptions, target: ModelPlan): Plan {
-  const contextSize = target.contextSize + maxNodes;
+  const contextSize = draftContext(target.contextSize);
   const own = { ...options, contextSize, maxMemoryBytes: undefined, sparse: false, parallel: undefined };
   return planModel(build, model, own, target.lanes, target.batchSize);
 }

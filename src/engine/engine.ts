@@ -37,7 +37,7 @@ export class Engine implements EngineApi {
     this.#requests = new Requests(parts, options, this.#turns, prompts);
   }
 
-  /** Reads, plans and packs a model, what drafts for it out of `draftFiles`, and an adapter out of each of `loraFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
+  /** Reads, plans and packs a model, what drafts for it out of `draftFiles`, an adapter out of each of `loraFiles`, and a model that drafts for what drafts out of `frontFiles`. Throws CpmError "bad-model", "unsupported", "out-of-memory", "io"; rejects with the signal's reason. */
   static async load(
     host: EngineHost,
     files: ModelFiles,
@@ -45,13 +45,14 @@ export class Engine implements EngineApi {
     hooks: EngineHooks = {},
     draftFiles?: ModelFiles,
     loraFiles: readonly ModelFiles[] = [],
+    frontFiles?: ModelFiles,
   ): Promise<Engine> {
     try {
-      return new Engine(await assemble(host, files, options, hooks, draftFiles, loraFiles), options);
+      return new Engine(await assemble(host, files, options, hooks, draftFiles, loraFiles, frontFiles), options);
     } catch (error) {
       throw typed(error);
     } finally {
-      for (const opened of [files, draftFiles, ...loraFiles]) await opened?.close();
+      for (const opened of [files, draftFiles, ...loraFiles, frontFiles]) await opened?.close();
     }
   }
 

@@ -1,5 +1,7 @@
 // What a step costs here by its number of rows: measured on a few layers, in a few milliseconds.
 import { type CostPoint, StepCosts } from "../decode/draft/costs.ts";
+import type { DraftHead, HeadRow } from "../decode/draft/head.ts";
+import { maxNodes } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { Stepper } from "./forward.ts";
 import type { Sequence, Sequences } from "./sequences.ts";
@@ -51,6 +53,39 @@ export function measureSteps(stepper: Stepper, sequence: Sequence, layers: numbe
   if (![...least.values(), head].every((ms) => ms > 0)) return TYPICAL;
   // The head's share grows with the rows as the layers' does.
   return [...least].map(([rows, ms]) => ({ rows, ms: ms * layers + (head * ms) / one }));
+}
+
+/** Milliseconds of a draft head's step of 1, 2, 3 … rows with their logits. */
+export function measureHead(head: DraftHead, now: () => number): readonly CostPoint[] {
+  const cache = head.openCache(0);
+  try {
+    new Float32Array(head.memory.buffer, head.hidden, maxNodes * head.width).fill(0);
+    const least = new Map<number, number>();
+    let spent = 0;
+    for (let time = 0; time < TIMES; time++)
+      for (const n of SIZES) {
+        if (n > head.logitRows || (spent > MOST_MS && (time > 0 || n > 4))) break;
+        const row = (i: number): HeadRow => ({
+          ...{ token: 0, position: i, slot: i, first: 0, base: i + 1 },
+          maskLow: 0,
+          maskHigh: 0,
+        });
+        const started = now();
+        head.run(
+          cache,
+          Array.from({ length: n }, (_, i) => row(i)),
+          false,
+        );
+        head.score(0, n);
+        const ms = now() - started;
+        spent += ms;
+        least.set(n, Math.min(least.get(n) ?? Number.POSITIVE_INFINITY, ms));
+      }
+    const points = Array.from(least, ([rows, ms]): CostPoint => ({ rows, ms }));
+    return points.every(({ ms }) => ms > 0) ? points : TYPICAL;
+  } finally {
+    head.closeCache(cache);
+  }
 }
 
 /** Steps after which the engine's compiler is done with the kernels, and costs are measured again. */

@@ -1,5 +1,5 @@
 // A small model of the same vocabulary as drafter: it reads along, and grows a tree from its own logits.
-import type { Drafter, Stop, Wanted } from "../decode/draft/drafter.ts";
+import type { Drafter, DraftText, Stop, Wanted } from "../decode/draft/drafter.ts";
 import type { Front, FrontStats } from "../decode/draft/front.ts";
 import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts";
 import type { Ranker } from "../decode/draft/rank.ts";
@@ -23,31 +23,31 @@ export interface SmallParts {
 /** Tokens that it may lag behind before it catches up outside a round. */
 const lag = 32;
 
-export class SmallDrafter implements Drafter<Sequence> {
+export class SmallDrafter implements Drafter {
   readonly name: string;
   readonly readsHidden = false;
   readonly computes = true;
   readonly #p: SmallParts;
   /** Its own sequence for each text, by number. */
-  readonly #own = new Map<Sequence, number>();
+  readonly #own = new Map<DraftText, number>();
   #levelMs = 0;
 
   constructor(parts: SmallParts) {
     this.#p = parts;
-    this.name = parts.front ? "model (lookup)" : "model";
+    this.name = parts.front ? `model (${parts.front.name})` : "model";
   }
 
   get front(): FrontStats | undefined {
     return this.#p.front?.stats;
   }
 
-  #of(text: Sequence): Sequence {
+  #of(text: DraftText): Sequence {
     let id = this.#own.get(text);
     if (id === undefined) this.#own.set(text, (id = this.#p.sequences.open(this.#p.contextSize)));
     return this.#p.sequences.get(id);
   }
 
-  begin(text: Sequence, cached: number, prompt: readonly number[]): number {
+  begin(text: DraftText, cached: number, prompt: readonly number[]): number {
     const own = this.#of(text);
     const { tokens } = own;
     let same = 0;
@@ -56,7 +56,8 @@ export class SmallDrafter implements Drafter<Sequence> {
     return cached;
   }
 
-  async observe(text: Sequence, _: readonly number[], signal: Stop | undefined): Promise<void> {
+  async observe(text: DraftText, _: readonly number[], signal: Stop | undefined): Promise<void> {
+    await this.#p.front?.observe(text, text.tokens, this.#p.contextSize, signal);
     const own = this.#of(text);
     if (text.tokens.length - own.tokens.length >= lag) await this.#read(own, text.tokens.slice(own.tokens.length), signal);
   }
@@ -80,7 +81,7 @@ export class SmallDrafter implements Drafter<Sequence> {
    * The chain that propose() would grow, in fewer steps: guesses of it are computed beside its last token, and stay where they are what it
    * says itself.
    */
-  async #chain(text: Sequence, tree: DraftTree, front: Front, { limit, depth, pays, signal }: Wanted): Promise<void> {
+  async #chain(text: DraftText, tree: DraftTree, front: Front, { limit, depth, pays, signal }: Wanted): Promise<void> {
     const { stepper, ranker, shape, now } = this.#p;
     const own = this.#of(text);
     cutTo(own, keepable(own, Math.min(own.tokens.length, text.tokens.length)));
@@ -125,7 +126,7 @@ export class SmallDrafter implements Drafter<Sequence> {
     cutTo(own, keepable(own, Math.min(own.tokens.length, text.tokens.length)));
   }
 
-  async propose(text: Sequence, tree: DraftTree, wanted: Wanted): Promise<void> {
+  async propose(text: DraftText, tree: DraftTree, wanted: Wanted): Promise<void> {
     const { stepper, ranker, shape, now, front } = this.#p;
     if (front) {
       await this.#chain(text, tree, front, wanted);
@@ -173,12 +174,12 @@ export class SmallDrafter implements Drafter<Sequence> {
     );
   }
 
-  cut(text: Sequence, length: number): void {
+  cut(text: DraftText, length: number): void {
     const own = this.#of(text);
     cutTo(own, keepable(own, Math.min(own.tokens.length, length)));
   }
 
-  close(text: Sequence): void {
+  close(text: DraftText): void {
     const id = this.#own.get(text);
     if (id === undefined) return;
     this.#own.delete(text);

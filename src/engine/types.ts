@@ -164,7 +164,7 @@ export interface DraftStats {
   readonly drafted: number;
   readonly accepted: number;
   readonly acceptedPerRound: number;
-  /** Of a draft model that is drafted for: its steps, the guesses that it checked in them, and those that it would have said itself. */
+  /** Of a drafter that is drafted for: its steps, the guesses that it checked in them, and those that it would have said itself. */
   readonly front?: { readonly steps: number; readonly drafted: number; readonly accepted: number };
 }
 

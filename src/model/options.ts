@@ -52,6 +52,8 @@ export interface TreeOptions {
   readonly depth: number;
   readonly width: number;
   readonly size: number;
+  /** What drafts for the drafter: lookup, or a model whose files come last. Of chains alone. */
+  readonly front?: "lookup" | "model" | undefined;
 }
 
 export interface EagleOptions extends TreeOptions {
@@ -77,7 +79,7 @@ export interface DraftOptions {
   /** Propose what followed earlier in the text; beside another drafter, its candidates join the tree. */
   readonly lookup: "on" | "chat" | "off";
   /** Draft with a small model of the same vocabulary, whose files come beside the model's. */
-  readonly model: (TreeOptions & { readonly front?: "lookup" | undefined }) | undefined;
+  readonly model: TreeOptions | undefined;
   /** Draft with an EAGLE head, whose files come beside the model's. */
   readonly eagle: EagleOptions | undefined;
   /** Choose how much to verify by what it costs and brings here; false verifies all that is proposed. */

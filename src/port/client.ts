@@ -28,6 +28,7 @@ import {
   type CallName,
   DRAFT_PREFIX,
   type FileRequest,
+  FRONT_PREFIX,
   loraPrefix,
   type Port,
   packError,
@@ -84,6 +85,7 @@ export interface WireFiles {
 /** What an engine reads beside the model. */
 export interface WireBeside {
   readonly draft?: WireFiles | undefined;
+  readonly front?: WireFiles | undefined;
   readonly lora?: readonly WireFiles[] | undefined;
 }
 
@@ -131,9 +133,13 @@ export class EngineClient implements EngineApi {
     files: ModelFiles | undefined,
     options: EngineOptions,
     hooks: EngineHooks,
-    { draft, lora = [] }: WireBeside = {},
+    { draft, front, lora = [] }: WireBeside = {},
   ): Promise<EngineClient> {
-    const others = [[DRAFT_PREFIX, draft?.files] as const, ...lora.map((one, i) => [loraPrefix(i), one.files] as const)];
+    const others = [
+      [DRAFT_PREFIX, draft?.files] as const,
+      [FRONT_PREFIX, front?.files] as const,
+      ...lora.map((one, i) => [loraPrefix(i), one.files] as const),
+    ];
     const served = others.filter((one): one is readonly [string, ModelFiles] => one[1] !== undefined);
     const client = new EngineClient(worker, served.length > 0 ? withOthers(files, served) : files);
     const { signal, onProgress } = hooks;
@@ -142,7 +148,15 @@ export class EngineClient implements EngineApi {
     try {
       signal?.throwIfAborted();
       info = client.#ask<EngineInfo>(
-        (id) => ({ type: "load", id, input, options, draft: draft?.input, lora: lora.map((one) => one.input) }),
+        (id) => ({
+          type: "load",
+          id,
+          input,
+          options,
+          draft: draft?.input,
+          front: front?.input,
+          lora: lora.map((one) => one.input),
+        }),
         signal,
         (_, value) => onProgress?.call(hooks, value as LoadProgress),
       );

@@ -41,8 +41,9 @@ export type CallName =
   | "closeSession"
   | "close";
 
-/** Files beside the model's are served under names that begin so: of the draft, and of each adapter. */
+/** Files beside the model's are served under names that begin so: of the draft, of what drafts for that, and of each adapter. */
 export const DRAFT_PREFIX = "draft:";
+export const FRONT_PREFIX = "front:";
 export const loraPrefix = (index: number): string => `lora${index}:`;
 
 export type ToWorker =
@@ -53,6 +54,8 @@ export type ToWorker =
       readonly options: EngineOptions;
       /** What drafts: a head or a small model. */
       readonly draft: WireInput | undefined;
+      /** A model that drafts for it. */
+      readonly front?: WireInput | undefined;
       /** Adapters, in the order of options.lora. */
       readonly lora?: readonly WireInput[] | undefined;
     }

@@ -10,6 +10,7 @@ import {
   type CallName,
   DRAFT_PREFIX,
   type FileRequest,
+  FRONT_PREFIX,
   loraPrefix,
   type Port,
   packError,
@@ -94,16 +95,17 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
       served.answer(message.id, unpackValue(message.value), message.error && unpackError(message.error));
     else if (message.type === "lanes-started") lanes.started(message.error && unpackError(message.error));
     else if (message.type === "load") {
-      const { id, input, options, draft, lora = [] } = message;
+      const { id, input, options, draft, front, lora = [] } = message;
       const opened = (wire: WireInput, prefix: string) =>
         wire.kind === "served" ? served.files(wire.entry, prefix) : openInput(wire);
       void answer(id, async (signal) => {
         const files = await opened(input, "");
         const hooks = { signal, onProgress: (value: LoadProgress) => send({ type: "event", id, event: "progress", value }) };
         const drafts = draft && (await opened(draft, DRAFT_PREFIX));
+        const fronts = front && (await opened(front, FRONT_PREFIX));
         const loras: ModelFiles[] = [];
         for (const [i, wire] of lora.entries()) loras.push(await opened(wire, loraPrefix(i)));
-        engine = await Engine.load(lanes.added(await host), files, options, hooks, drafts, loras);
+        engine = await Engine.load(lanes.added(await host), files, options, hooks, drafts, loras, fronts);
         return engine.info;
       });
     } else {

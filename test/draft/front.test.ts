@@ -6,20 +6,28 @@ import { Front } from "../../src/decode/draft/front.ts";
 import { checkDraft, type DraftInput, draftOptions, type SmallModelInput } from "../../src/door/draft.ts";
 import type { EngineOptions } from "../../src/engine/types.ts";
 import { filesOf, load, variants } from "../support/engine.ts";
+import { writeSafetensors } from "../support/folder.ts";
+import { headFile, headTensors, tinyHead, tinyMtp } from "../support/head.ts";
 import { noise } from "../support/noise.ts";
 import { tinyGguf, tinyModel } from "../support/tiny.ts";
-import { greedy, say, stories } from "./rig.ts";
+import { greedy, own, say, stories } from "./rig.ts";
 
 type Tree = readonly [tokens: number[], chances: number[]];
 
-async function rig(
+const rig = (
   model: string | Uint8Array,
   small: SmallModelInput["model"],
   more: Partial<SmallModelInput>,
   options: Partial<EngineOptions> = {},
+) => open(model, { model: small, ...more }, options);
+
+async function open(
+  model: string | Uint8Array,
+  draft: Exclude<DraftInput, string | false>,
+  options: Partial<EngineOptions> = {},
 ) {
   const trees: Tree[] = [];
-  const full = await draftOptions({ model: small, adaptive: false, lookup: false, ...more }, filesOf);
+  const full = await draftOptions({ adaptive: false, lookup: false, ...draft }, filesOf);
   const engine = await load(
     model,
     { draft: full.options, ...options },
@@ -28,6 +36,9 @@ async function rig(
         void trees.push([Array.from(tree.tokens).slice(0, tree.size), Array.from(tree.chance).slice(0, tree.size)]),
     },
     full.files,
+    false,
+    [],
+    full.front,
   );
   return { engine, trees };
 }
@@ -142,12 +153,172 @@ test("an oracle in front: it pays as far as steps of several rows are cheap, and
   expect(wrong.ratio).toBeGreaterThan(0.95);
 });
 
+test("a model in front of a model: one like it spares nearly every step, and the chain stays whatever it says", async () => {
+  const shape = { vocab: 320 };
+  const [target, small, other] = [
+    tinyGguf(tinyModel(shape, 3)),
+    tinyGguf(tinyModel({ ...shape, layers: 1 }, 4)),
+    tinyGguf(tinyModel({ ...shape, layers: 1 }, 9)),
+  ];
+  const [files, like, unlike] = [small, small, other].map((bytes) => ({ "s.gguf": bytes })) as [object, object, object] as [
+    SmallModelInput["model"],
+    SmallModelInput["model"],
+    SmallModelInput["model"],
+  ];
+  const prompt = Array.from({ length: 90 }, (_, i) => 3 + ((i * i) % 300));
+  const steps: number[] = [];
+  const alone = await rig(target, files, { tree }, { contextSize: 256 });
+  for (const model of [like, unlike]) {
+    const quick = await rig(target, files, { tree, front: { model } }, { contextSize: 256 });
+    const session = await quick.engine.open();
+    for (const sampling of [greedy, { ...greedy, temperature: 0.9, seed: 2 }]) {
+      const request = { sampling, maxTokens: 50, stopTokens: [] };
+      alone.trees.length = quick.trees.length = 0;
+      const wanted = await say(alone.engine, prompt, request);
+      const found = await say(quick.engine, prompt, request);
+      expect(found.tokens).toEqual(wanted.tokens);
+      expect(quick.trees).toEqual(alone.trees);
+      const { front, drafted, drafter } = found.draft!;
+      expect(drafter).toBe("model (model)");
+      expect(front!.steps + front!.accepted).toBe(drafted);
+      steps.push(front!.steps / drafted);
+    }
+    // A session that goes on, is cut and says something else.
+    const first = await say(quick.engine, prompt, { maxTokens: 20, stopTokens: [] }, session);
+    await quick.engine.truncate(session, 50);
+    const longer = [...prompt.slice(0, 50), ...first.tokens];
+    const again = await say(quick.engine, longer, { maxTokens: 20, stopTokens: [] }, session);
+    expect(again.tokens).toEqual((await say(quick.engine, longer, { maxTokens: 20, stopTokens: [], draft: "off" })).tokens);
+  }
+  // A chain of 7 takes one step.
+  expect(Math.max(steps[0]!, steps[1]!)).toBeLessThan(0.35);
+});
+
+const eagle = own("models/stories-eagle");
+const chain = { depth: 6, width: 1, size: 7 };
+
+for (const [variant, threads] of variants.flatMap((v) => [[v, 1] as const, [v, 2] as const]))
+  test(`in front of an EAGLE head: the same text, in fewer steps of the head (${variant}, ${threads} threads)`, async () => {
+    const alone = await open(stories, { eagle, tree: chain }, { variant, threads });
+    const spared: Record<string, number> = {};
+    const given = { lookup: "lookup", model: { model: stories } } as const;
+    for (const [name, front] of Object.entries(given))
+      for (const weights of ["float", "int8"] as const) {
+        if ((weights === "int8") === (threads === 2)) continue;
+        const quick = await open(stories, { eagle, tree: chain, front, weights }, { variant, threads });
+        for (const sampling of [greedy, { ...greedy, temperature: 0.8, seed: 5 }]) {
+          const wanted = await say(quick.engine, edited, { sampling, maxTokens: 80, draft: "off" });
+          const found = await say(quick.engine, edited, { sampling, maxTokens: 80 });
+          expect(found.tokens).toEqual(wanted.tokens);
+          const { front: stats, drafted, drafter, rounds, accepted } = found.draft!;
+          expect(drafter).toBe(`eagle-2 (${name})`);
+          // The first token of a chain comes with the rows that are read along.
+          expect(rounds + stats!.steps + stats!.accepted).toBe(drafted);
+          // The same chains as far as guesses are judged as the head judges them: fewer steps, and about as many accepted.
+          spared[name] = (spared[name] ?? 0) + stats!.accepted;
+          const own = (await say(alone.engine, edited, { sampling, maxTokens: 80 })).draft!;
+          expect(accepted).toBeGreaterThan(0.8 * own.accepted);
+        }
+      }
+    expect(spared["lookup"]).toBeGreaterThan(10);
+    expect(spared["model"]).toBeGreaterThan(100);
+  });
+
+test("in front of a head: sparse attention, texts side by side, sessions that are cut, by what pays", async () => {
+  const sparse = {
+    kernelSize: 32,
+    kernelStride: 16,
+    blockSize: 64,
+    initBlocks: 1,
+    windowSize: 128,
+    topk: 2,
+    denseLen: 100,
+    exactLse: true,
+  };
+  const long = `${edited} ball. `.repeat(12);
+  for (const options of [{ sparse, contextSize: 500 }, { parallel: 2, contextSize: 500 }, { kvType: "q8" }] as const)
+    for (const more of [{}, { adaptive: true, lookup: true }]) {
+      const { engine } = await open(stories, { eagle, tree: chain, front: "lookup", ...more }, options);
+      const prompts = [long.slice(0, 600), edited];
+      const request = { sampling: { ...greedy, temperature: 0.7, seed: 1 }, maxTokens: 40 };
+      const plain = [];
+      for (const prompt of prompts) plain.push((await say(engine, prompt, { ...request, draft: "off" })).tokens);
+      const both = await Promise.all(prompts.map((prompt) => say(engine, prompt, request)));
+      expect(both.map(({ tokens }) => tokens)).toEqual(plain);
+      const session = await engine.open();
+      await say(engine, prompts[0]!, request, session);
+      await engine.truncate(session, 30);
+      expect((await say(engine, edited, request, session)).tokens).toEqual(plain[1]);
+    }
+});
+
+test("in front of an MTP layer and of an EAGLE-3 head, with chances that end a chain", async () => {
+  const tiny = tinyModel({ vocab: 320, layers: 4 }, 3);
+  const target = tinyGguf(tiny);
+  const names = new Map([...tinyMtp(tiny.shape)].map(([name, tensor]) => [`model.layers.9.${name}.weight`, tensor]));
+  const mtp = { "model.safetensors": writeSafetensors(headTensors(names)) };
+  const heads: readonly (readonly [string, Exclude<DraftInput, string | false>])[] = [
+    ["mtp", { mtp, tree: chain }],
+    ["mtp", { mtp, tree: chain, states: { target: "pre", own: "pre" }, leastChance: 0.11 }],
+    ["eagle-3", { eagle: { "model.safetensors": headFile(tinyHead(3, tiny.shape)) }, tree: chain, window: 20 }],
+  ];
+  const prompt = Array.from({ length: 60 }, (_, i) => (i % 12) * 7 + 3);
+  const spared: number[] = [];
+  for (const [name, draft] of heads)
+    for (const front of ["lookup", { model: { "s.gguf": target } }] as const) {
+      const { engine } = await open(target, { ...draft, front }, { contextSize: 256 });
+      for (const sampling of [greedy, { ...greedy, temperature: 0.9, seed: 2 }]) {
+        const request = { sampling, maxTokens: 100, stopTokens: [] };
+        const found = await say(engine, prompt, request);
+        expect(found.tokens).toEqual((await say(engine, prompt, { ...request, draft: "off" })).tokens);
+        expect(found.draft!.drafter).toBe(`${name} (${front === "lookup" ? front : "model"})`);
+        expect(found.draft!.front!.steps).toBeGreaterThan(0);
+        spared.push(found.draft!.front!.accepted);
+      }
+    }
+  expect(Math.max(...spared)).toBeGreaterThan(5);
+});
+
+test("where nothing is guessed, a head's chain is its own", async () => {
+  for (const prompt of ["Once upon a time there", "Lily saw"]) {
+    const first: Tree[] = [];
+    for (const more of [{}, { front: "lookup" } as const]) {
+      const { engine, trees } = await open(stories, { eagle, tree: chain, ...more });
+      await say(engine, prompt, { maxTokens: 12 });
+      first.push(trees[0]!);
+    }
+    expect(first[1]).toEqual(first[0]);
+    expect(first[0]![0]).toHaveLength(7);
+  }
+});
+
+test("a front's form is checked, and its chain is of 5 tokens unless the tree says otherwise", async () => {
+  for (const front of ["magic", 1, {}, { model: undefined }, { model: "x", more: 1 }])
+    expect(() => checkDraft({ eagle: "x", front } as unknown as DraftInput)).toThrow(
+      /draft\.front: expected "lookup" or \{ model \}/,
+    );
+  const { options } = await draftOptions({ eagle, front: "lookup" }, filesOf);
+  expect(options.eagle).toMatchObject({ depth: 5, width: 1, size: 6, front: "lookup" });
+});
+
+test("a model of another vocabulary does not draft for a head", async () => {
+  const other = { "s.gguf": tinyGguf(tinyModel({ vocab: 320 }, 3)) };
+  await expect(open(stories, { eagle, front: { model: other } })).rejects.toThrow(
+    /draft\.front: .*must have the target's vocabulary/,
+  );
+});
+
 test("where it cannot pay it is refused with the reason", () => {
   const refusals: readonly (readonly [object, string, RegExp])[] = [
-    [{ eagle: "x", front: "lookup" }, "unsupported", /draft\.front: a head's steps feed on each other's states/],
-    [{ mtp: "x", front: "lookup" }, "unsupported", /cannot pay/],
+    [
+      { eagle: "x", front: "lookup", tree: { depth: 2, width: 1 } },
+      "bad-option",
+      /at least 3 tokens: in a shorter one no guess can spare/,
+    ],
+    [{ mtp: "x", front: "lookup", tree: { depth: 3, width: 2 } }, "bad-option", /draft\.front: expected a chain/],
+    [{ model: "x", front: "lookup", tree: { depth: 1 } }, "bad-option", /at least 2 tokens/],
     [{ model: "x", front: "lookup", tree: { depth: 3, width: 2, size: 8 } }, "bad-option", /draft\.front: expected a chain/],
-    [{ model: "x", front: "magic" }, "bad-option", /draft\.front: expected "lookup"/],
+    [{ model: "x", front: "magic" }, "bad-option", /draft\.front: expected "lookup" or \{ model \}/],
   ];
   for (const [input, code, message] of refusals)
     expect(() => checkDraft(input as DraftInput), String(message)).toThrow(

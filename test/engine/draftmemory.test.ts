@@ -28,6 +28,10 @@ const drafts: Readonly<Record<string, DraftInput | undefined>> = {
   "a head with FR-Spec and no lookup": { eagle: head, vocabulary: freq, lookup: false },
   "a small model": { model: stories },
   "a small model's tree": { model: stories, tree: wide, adaptive: false },
+  "a small model with lookup in front": { model: stories, front: "lookup" },
+  "a small model with a model in front, all verified": { model: stories, front: { model: stories }, adaptive: false },
+  "a head with lookup in front": { eagle: head, front: "lookup" },
+  "a head with a model in front": { eagle: head, front: { model: stories }, tree: { depth: 9, width: 1 } },
 };
 const settings: readonly Partial<EngineOptions>[] = [
   {},
@@ -37,24 +41,26 @@ const settings: readonly Partial<EngineOptions>[] = [
 ];
 
 async function planned(input: DraftInput | undefined, options: Partial<EngineOptions>, model: string | Uint8Array = stories) {
-  const { options: draft, files } = await draftOptions(input, filesOf);
+  const { options: draft, files, front } = await draftOptions(input, filesOf);
   const all = { ...defaults, ...options, draft };
   const threads = Number(all.threads);
   const [mine, theirs] = [await filesOf(model), files === undefined ? undefined : await filesOf(files)];
   const target = await readModel(mine);
-  const file = await readDraft(theirs, draft, target.config, pieceTable(target.tokenizer), undefined);
+  const fronts = front === undefined ? undefined : await filesOf(front);
+  const file = await readDraft(theirs, draft, target.config, pieceTable(target.tokenizer), undefined, fronts);
+  await fronts?.close();
   await mine.close();
   await theirs?.close();
   const plan = planEngine(await chooseBuild(host, "base", threads > 1), target, all, threads, file).plan;
-  return { memory: plan.memory, draft, files };
+  return { memory: plan.memory, draft, files, front };
 }
 
 for (const [name, input] of Object.entries(drafts))
   test(`${name}: the planned bytes are the memory's, and stay so while it drafts`, async () => {
     for (const option of settings) {
-      const { memory, draft, files } = await planned(input, option);
+      const { memory, draft, files, front } = await planned(input, option);
       expect(memory.draft).toBeGreaterThan(0);
-      const engine = await load(stories, { ...option, draft }, {}, files);
+      const engine = await load(stories, { ...option, draft }, {}, files, false, [], front);
       expect(engine.info.memory, JSON.stringify(option)).toEqual(memory);
       const session = await engine.open();
       for (let round = 0; round < 2; round++)

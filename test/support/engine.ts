@@ -81,10 +81,13 @@ export async function load(
   draft?: ModelInput,
   leads = false,
   loras: readonly ModelInput[] = [],
+  front?: ModelInput,
 ): Promise<Engine> {
   const files = draft === undefined ? undefined : await filesOf(draft);
+  const fronts = front === undefined ? undefined : await filesOf(front);
   const adapters = await Promise.all(loras.map(filesOf));
-  const engine = await Engine.load({ ...host, leads }, await filesOf(input), { ...defaults, ...options }, hooks, files, adapters);
+  const own = { ...defaults, ...options };
+  const engine = await Engine.load({ ...host, leads }, await filesOf(input), own, hooks, files, adapters, fronts);
   onTestFinished(() => engine.close());
   return engine;
 }

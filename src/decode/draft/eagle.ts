@@ -1,5 +1,6 @@
 // The drafter with a head (EAGLE, MTP) that runs one row behind the target, and a tree grown from its last state.
-import type { Drafter, DraftText, Wanted } from "./drafter.ts";
+import type { Drafter, DraftText, Stop, Wanted } from "./drafter.ts";
+import type { Front, FrontStats } from "./front.ts";
 import { type BeamRow, growTree, type Ranking, type TreeShape } from "./grow.ts";
 import type { DraftHead, HeadCache, HeadRow } from "./head.ts";
 import { Ranker, type RankerPlace } from "./rank.ts";
@@ -23,6 +24,9 @@ export interface EagleParts extends RankerPlace {
   readonly normed?: boolean;
   /** A chain ends before a token that has less than this chance among the ten likeliest; 0: never. */
   readonly least?: number;
+  /** Drafts for it; of chains alone. `contextSize`: tokens of a text and of what is drafted behind it. */
+  readonly front?: Front | undefined;
+  readonly contextSize: number;
   now(): number;
 }
 
@@ -59,10 +63,15 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
 
   constructor(parts: EagleParts) {
     this.#p = parts;
-    this.name = parts.head.mtp ? "mtp" : `eagle-${parts.head.version}`;
+    const name = parts.head.mtp ? "mtp" : `eagle-${parts.head.version}`;
+    this.name = parts.front ? `${name} (${parts.front.name})` : name;
     this.#ahead = parts.head.mtp?.firstRow ? 1 : 0;
     const { decide, near, params, scratch, shape, head } = parts;
     this.#rank = new Ranker({ decide, near, params, scratch }, head.vocab, shape.width, head.ids);
+  }
+
+  get front(): FrontStats | undefined {
+    return this.#p.front?.stats;
   }
 
   #stateOf(text: Text): State {
@@ -95,10 +104,11 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     state.waiting = 1;
   }
 
-  async observe(text: Text, rows: readonly number[]): Promise<void> {
+  async observe(text: Text, rows: readonly number[], signal: Stop | undefined): Promise<void> {
     const state = this.#states.get(text);
     if (!state) return;
-    const { head, states } = this.#p;
+    const { head, states, front, contextSize } = this.#p;
+    await front?.observe(text, text.tokens, contextSize, signal);
     let at = text.tokens.length - rows.length;
     for (let i = 0; i < rows.length; ) {
       // Single rows that nothing is drafted from: the head rests, and remembers the last ones only.
@@ -137,6 +147,7 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
       };
     });
     head.run(state.cache, rows, true);
+    if (head.kept > 0) head.keep(state.cache, state.end, count);
     this.#drop(state, count);
   }
 
@@ -155,7 +166,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     new Uint8Array(memory.buffer).copyWithin(state.cache.waiting, first, first + state.waiting * bytes);
   }
 
-  async propose(text: Text, tree: DraftTree, { limit, depth, pays }: Wanted): Promise<void> {
+  async propose(text: Text, tree: DraftTree, wanted: Wanted): Promise<void> {
+    const { limit, depth, pays } = wanted;
     const state = this.#states.get(text);
     if (!state || state.waiting === 0 || state.end + state.waiting !== text.tokens.length + this.#ahead) return;
     const { head, shape, window, now, normed } = this.#p;
@@ -164,6 +176,10 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     head.score(last, 1);
     const first = this.#ranked(1);
     if (first.values[0] === -Infinity) return;
+    if (this.#p.front) {
+      await this.#chain(text, state, this.#p.front, tree, last, wanted);
+      return;
+    }
     const base = state.end;
     const run = async (level: number, beam: readonly BeamRow[]): Promise<Ranking> => {
       const width = beam.length;
@@ -195,13 +211,87 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     );
   }
 
-  /** The likeliest tokens of the rows scored last; none where a chain ends. */
-  #ranked(rows: number): Ranking {
+  /** The likeliest tokens of `rows` of the rows scored last, from row `at` on; none where a chain ends. */
+  #ranked(rows: number, at = 0): Ranking {
     const { head, least = 0, memory } = this.#p;
-    const ranking = this.#rank.rows(head.logits, rows);
-    if (least > 0 && chanceOfBest(new Float32Array(memory.buffer, head.logits, head.vocab)) < least)
-      ranking.values[0] = -Infinity;
+    const logits = head.logits + 4 * head.vocab * at;
+    const ranking = this.#rank.rows(logits, rows);
+    if (least > 0 && chanceOfBest(new Float32Array(memory.buffer, logits, head.vocab)) < least) ranking.values[0] = -Infinity;
     return ranking;
+  }
+
+  /**
+   * A chain in fewer steps: guesses of it run beside its next token, and stay where they are what the head says. Each row of a head goes on from the
+   * state that the row before gave, which rows side by side do not have yet: a guess takes the state that the head gave where its two tokens
+   * before last followed each other, or, where they never did, the one that the first row takes. The first row's token is the chain's own; what
+   * follows is as good a guess as the state is.
+   */
+  async #chain(
+    text: Text,
+    state: State,
+    front: Front,
+    tree: DraftTree,
+    last: number,
+    { limit, depth, pays, signal }: Wanted,
+  ): Promise<void> {
+    const { head, shape, window, now, normed, contextSize } = this.#p;
+    const most = Math.min(shape.depth, depth, Math.min(shape.size, limit, maxNodes) - 1);
+    const base = state.end;
+    const root = tree.tokens[0]!;
+    front.begin(text, text.tokens, contextSize);
+    front.push(text, root);
+    let [node, value, count, from, level] = [0, 0, 0, last, 0];
+    let [before, token] = [root, root];
+    /** Adds what a row says; whether there is to be more. */
+    const add = (ranking: Ranking): boolean => {
+      token = ranking.tokens[0]!;
+      const chance = ranking.values[0]!;
+      value += chance;
+      if (!(value > -Infinity)) return false;
+      node = tree.add(node, token, Math.exp(chance));
+      return ++count < most && node >= 0;
+    };
+    let more = most > 0 && add(this.#rank.rows(head.logits, 1));
+    while (more && pays(Math.exp(value), this.#levelMs)) {
+      const guesses = await front.guess(text, token, Math.min(most - count - 1, head.logitRows - 1), signal);
+      const started = now();
+      head.carry(from, 0, normed);
+      const tokens = [token, ...guesses.tokens];
+      const rows = tokens.map((each, r): HeadRow => {
+        if (r > 0) {
+          const like = this.#like(text, state, r > 1 ? tokens[r - 2]! : before, tokens[r - 1]!);
+          if (like >= 0) head.carry(like % head.kept, r, normed, state.cache.states);
+          else head.carry(from, r, normed);
+        }
+        const slot = base + level + r;
+        const [maskLow, maskHigh] = firstBits(level + r + 1);
+        const first = Math.min(slot, firstSeen(state, slot, window));
+        return { token: each, position: slot, slot, first, base, maskLow, maskHigh };
+      });
+      head.run(state.cache, rows, false);
+      head.score(0, rows.length);
+      const ms = now() - started;
+      let right = 0;
+      for (let r = 0; ; r++) {
+        front.push(text, token);
+        before = token;
+        more = add(this.#ranked(1, r));
+        from = r;
+        level++;
+        if (!more || token !== guesses.tokens[r]) break;
+        right++;
+      }
+      front.saw(guesses, right, rows.length, ms);
+      this.#levelMs += 0.2 * (ms / (right + 1) - this.#levelMs);
+    }
+  }
+
+  /** The last kept slot whose row consumed `token` after `before`; -1 for none. */
+  #like(text: Text, { begin, end }: State, before: number, token: number): number {
+    const consumed = (slot: number) => text.tokens[slot + 1 - this.#ahead];
+    for (let slot = end - 1; slot > Math.max(begin, end - this.#p.head.kept); slot--)
+      if (consumed(slot) === token && consumed(slot - 1) === before) return slot;
+    return -1;
   }
 
   cut(text: Text, length: number): void {
@@ -215,6 +305,7 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     const state = this.#states.get(text);
     if (!state) return;
     this.#states.delete(text);
+    this.#p.front?.close(text);
     this.#p.head.closeCache(state.cache);
   }
 
@@ -223,6 +314,11 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     state.begin = Math.min(state.begin, state.end);
   }
 }
+
+const firstBits = (count: number): [low: number, high: number] => [
+  count >= 32 ? -1 : (1 << count) - 1,
+  count > 32 ? (1 << (count - 32)) - 1 : 0,
+];
 
 const firstSeen = ({ begin }: { begin: number }, slot: number, window: number): number =>
   Math.max(begin, window > 0 ? slot - window + 1 : 0);

@@ -1,17 +1,17 @@
-// Drafting for a drafter: guesses of what a small model will say, so that one of its steps gives several tokens of its chain.
+// Drafting for a drafter: guesses of what a small model or a head will say, so that one of its steps gives several tokens of its chain.
 import { Budget } from "./budget.ts";
 import type { StepCosts } from "./costs.ts";
 import type { Drafter, DraftText, Stop } from "./drafter.ts";
 import { DraftTree, maxNodes } from "./tree.ts";
 
-/** What the drafter's drafter did: steps of the small model, guesses that it checked, and those that were right. */
+/** What the drafter's drafter did: steps of the drafter, guesses that it checked, and those that were right. */
 export interface FrontStats {
   readonly steps: number;
   readonly drafted: number;
   readonly accepted: number;
 }
 
-/** A text as the small model has it so far: the target's, and behind it its own guesses. */
+/** A text as the drafter has it so far: the target's, and behind it its own guesses. */
 interface View {
   tokens: number[];
   readonly contextSize: number;
@@ -38,19 +38,35 @@ export class Front {
   readonly #keep = new Uint8Array(maxNodes);
   readonly stats = { steps: 0, drafted: 0, accepted: 0 };
 
-  /** `costs`: of the small model's steps. */
+  /** `costs`: of the drafter's steps. */
   constructor(drafter: Drafter<DraftText>, costs: StepCosts, adaptive: boolean, now: () => number) {
     this.#drafter = drafter;
     this.#budget = new Budget(costs, adaptive);
     this.#now = now;
   }
 
+  get name(): string {
+    return this.#drafter.name;
+  }
+
   /** A chain begins behind `tokens`. */
   begin(text: DraftText, tokens: readonly number[], contextSize: number): void {
+    const view = this.#view(text, tokens, contextSize);
+    this.#drafter.begin(view, tokens.length, tokens);
+  }
+
+  #view(text: DraftText, tokens: readonly number[], contextSize: number): View {
     let view = this.#views.get(text);
     if (!view) this.#views.set(text, (view = { tokens: [], contextSize }));
     view.tokens = [...tokens];
-    this.#drafter.begin(view, tokens.length, tokens);
+    return view;
+  }
+
+  /** The text went on to `tokens`: what computes reads along outside of rounds. */
+  async observe(text: DraftText, tokens: readonly number[], contextSize: number, signal: Stop | undefined): Promise<void> {
+    if (!this.#drafter.computes) return;
+    const view = this.#view(text, tokens, contextSize);
+    await this.#drafter.observe(view, [], signal);
   }
 
   /** The chain goes on by a token. */
@@ -58,7 +74,7 @@ export class Front {
     this.#views.get(text)!.tokens.push(token);
   }
 
-  /** At most `most` guesses of what the small model says after `root`, which follows all that was pushed: as many as are worth a row of its step. */
+  /** At most `most` guesses of what the drafter says after `root`, which follows all that was pushed: as many as are worth a row of its step. */
   async guess(text: DraftText, root: number, most: number, signal: Stop | undefined): Promise<Guesses> {
     const budget = this.#budget;
     if (most < 1 || !budget.wantsDraft()) return none;

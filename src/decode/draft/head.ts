@@ -24,6 +24,8 @@ export interface HeadCache {
   readonly bytes: number;
   /** Address of (maxNodes, width) float32: rows of the target that wait for the token after them. */
   readonly waiting: number;
+  /** Address of (head.kept, hidden) float32: states that its rows gave, that of slot s at s modulo head.kept. */
+  readonly states: number;
 }
 
 // Byte offsets in the Model and the DraftBatch struct.
@@ -64,9 +66,14 @@ export class DraftHead {
   readonly out: number;
   /** Address of (logitRows, vocab) float32. */
   readonly logits: number;
+  readonly logitRows: number;
+  /** States of its own that are kept of each text. */
+  readonly kept: number;
 
   private constructor(kernels: Kernels, arena: Arena, at: number, planned: PlannedHead, tapNorm: number) {
     const { file, config, ids, lanes, logitRows } = planned;
+    this.logitRows = logitRows;
+    this.kept = planned.kept;
     this.#kernels = kernels;
     this.#arena = arena;
     this.#at = at;
@@ -123,6 +130,10 @@ export class DraftHead {
     return new DraftHead(kernels, arena, at, planned, norms.get("tapNorm") ?? 0);
   }
 
+  get memory(): WebAssembly.Memory {
+    return this.#arena.memory;
+  }
+
   /** A cache for texts of up to `contextSize` tokens, and the tree behind them. Throws "out-of-memory", and then takes nothing. */
   openCache(contextSize: number): HeadCache {
     const capacity = headSlots(contextSize);
@@ -137,15 +148,17 @@ export class DraftHead {
       const at = take(STRUCT_BYTES.sequence);
       const data = take(bytes);
       const waiting = take(4 * maxNodes * this.width);
+      const states = this.kept > 0 ? take(4 * this.kept * this.#hiddenSize) : 0;
       new StructWriter(this.#arena.memory.buffer, at).words(data).ints(capacity, 0).words(0);
-      return { at, data, bytes, waiting };
+      return { at, data, bytes, waiting, states };
     } catch (error) {
       for (const piece of taken) this.#arena.free(...piece);
       throw error;
     }
   }
 
-  closeCache({ at, data, bytes, waiting }: HeadCache): void {
+  closeCache({ at, data, bytes, waiting, states }: HeadCache): void {
+    if (states > 0) this.#arena.free(states, 4 * this.kept * this.#hiddenSize);
     this.#arena.free(waiting, 4 * maxNodes * this.width);
     this.#arena.free(data, bytes);
     this.#arena.free(at, STRUCT_BYTES.sequence);
@@ -169,25 +182,25 @@ export class DraftHead {
     check(this.#kernels.draft_logits(this.#at, this.#batch, this.#picked, count), "draft_logits");
   }
 
-  /** Row `from` of `out` becomes row `to` of `hidden`, a list of the head's own states; `normed`: after the norm before its logits. */
-  carry(from: number, to: number, normed = false): void {
-    if (normed) {
-      this.#carryNormed(from, to);
-      return;
-    }
-    const bytes = 4 * this.#hiddenSize;
-    new Uint8Array(this.#arena.memory.buffer).copyWithin(
-      this.hidden + to * bytes,
-      this.out + from * bytes,
-      this.out + (from + 1) * bytes,
-    );
-  }
-
-  #carryNormed(from: number, to: number): void {
+  /**
+   * Row `from` of `list`, by default of what the last rows gave, becomes row `to` of `hidden`, a list of the head's own states; `normed`: after
+   * the norm before its logits.
+   */
+  carry(from: number, to: number, normed = false, list = this.out): void {
     const size = this.#hiddenSize;
     const { buffer } = this.#arena.memory;
     const row = (at: number) => new Float32Array(buffer, at, size);
-    rmsNorm(row(this.out + 4 * size * from), row(this.#norm), this.eps, row(this.hidden + 4 * size * to));
+    const [source, target] = [row(list + 4 * size * from), row(this.hidden + 4 * size * to)];
+    if (normed) rmsNorm(source, row(this.#norm), this.eps, target);
+    else target.set(source);
+  }
+
+  /** Keeps the states that the first `count` rows of the last run gave, as those of the slots from `slot` on. */
+  keep({ states }: HeadCache, slot: number, count: number): void {
+    const bytes = 4 * this.#hiddenSize;
+    const memory = new Uint8Array(this.#arena.memory.buffer);
+    for (let i = Math.max(0, count - this.kept); i < count; i++)
+      memory.copyWithin(states + ((slot + i) % this.kept) * bytes, this.out + i * bytes, this.out + (i + 1) * bytes);
   }
 }
 

@@ -27,6 +27,8 @@ export interface HeadChoice {
   readonly logitRows: number;
   /** Keep float linears in 8 bits where their columns are a multiple of 32. */
   readonly int8: boolean;
+  /** States of its own that are kept of each text, where it is drafted for. */
+  readonly kept: number;
 }
 
 export interface PlannedHead extends HeadChoice {
@@ -65,7 +67,7 @@ export function planHead(
   kvType: EngineOptions["kvType"],
   choice: HeadChoice,
 ): PlannedHead {
-  const { file, ids, logitRows, int8 } = choice;
+  const { file, ids, logitRows, int8, kept } = choice;
   const linears = Object.fromEntries(
     Object.entries(file.linears).map(([name, weight]) => [name, planWeight(build, weight, int8)]),
   ) as PlannedHead["linears"];
@@ -113,6 +115,9 @@ export function planHead(
     STRUCT_BYTES.sequence,
     build.probe.kv_bytes(at, headSlots(target.contextSize)),
     4 * maxNodes * width,
+    ...(kept > 0 ? [4 * kept * hidden] : []),
+    // Where the costs of its steps are measured.
+    ...(kept > 0 ? [STRUCT_BYTES.sequence, build.probe.kv_bytes(at, headSlots(0)), 4 * maxNodes * width, 4 * kept * hidden] : []),
     // The target's layers as they are tapped.
     ...(file.version === 3 ? [4 * width * target.batchSize] : []),
     // Gathered rows, the list of them and their descriptor.
