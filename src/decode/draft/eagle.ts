@@ -245,10 +245,11 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     /** Adds what a row says; whether there is to be more. */
     const add = (ranking: Ranking): boolean => {
       token = ranking.tokens[0]!;
-      const chance = ranking.values[0]!;
-      value += chance;
+      const above = value;
+      value += ranking.values[0]!;
       if (!(value > -Infinity)) return false;
-      node = tree.add(node, token, Math.exp(chance));
+      // In the order in which growTree computes it, so that the estimates are its own to the last bit.
+      node = tree.add(node, token, Math.exp(value - above));
       return ++count < most && node >= 0;
     };
     let more = most > 0 && add(this.#rank.rows(head.logits, 1));
