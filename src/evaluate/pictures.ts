@@ -32,7 +32,7 @@ export function perplexityPicture(found: Perplexity, title: string): Record<stri
     data: { values },
     mark: { type: "line", color: "#bc6c25" },
     encoding: {
-      x: { field: "percent", type: "quantitative", title: "percent of the tokens" },
+      x: { field: "percent", type: "quantitative", title: "percent of the tokens", scale: { domain: [0, 100] } },
       y: { field: "kl", type: "quantitative", title: "KL, nats", scale: { type: "log" }, axis: { tickCount: 5, format: "~e" } },
     },
   };

@@ -29,7 +29,13 @@ export function quantizePicture({ tensors, bitsPerWeight }: QuantizeReport, titl
     data: { values: within },
     mark: { type: "line", point: { size: 40 } },
     encoding: {
-      x: { field: "layer", type: "quantitative", title: "layer", axis: { tickMinStep: 1, format: "d" } },
+      x: {
+        field: "layer",
+        type: "quantitative",
+        title: "layer",
+        axis: { tickMinStep: 1, format: "d" },
+        scale: { nice: false, padding: 8 },
+      },
       y: error,
       color: { field: "linear", type: "nominal", title: "linear", scale: { scheme: "tableau10" } },
       shape: { field: "type", type: "nominal", title: "type" },
