@@ -159,6 +159,12 @@ async function learn(name, { chunk, seed, options = {}, objective = {}, count = 
   return run;
 }
 
+let [passed, failed] = [0, 0];
+const check = (what, good) => {
+  console.log(`${good ? "ok" : "FAILED"}: ${what}`);
+  if (good) passed++;
+  else failed++;
+};
 const percent = (x) => `${(100 * x).toFixed(1)} %`;
 const seeded = async (name, more) => {
   const runs = [];
@@ -172,10 +178,23 @@ if (parts.includes("chunks")) {
     "| chunk | right before | after | a step's rollout, s | idle | steps an update | rollout an update, s | rebuilt a token | stale (most) | clipped | tokens/s |",
   );
   console.log("|---|---|---|---|---|---|---|---|---|---|---|");
+  const found = new Map();
   for (const name of (o.chunks ?? (short ? "whole,8" : "whole,24,12,6")).split(",")) {
     const { of } = await seeded("chunks", { chunk: infinite(name) });
+    found.set(name, of);
     console.log(
       `| ${name} | ${percent(of("before"))} | ${percent(of("after"))} | ${of("stepSeconds").toFixed(2)} | ${percent(of("idle"))} | ${of("perUpdate").toFixed(2)} | ${of("rolloutSeconds").toFixed(2)} | ${of("rebuilt").toFixed(2)} | ${of("stale").toFixed(2)} (${of("stalest").toFixed(0)}) | ${percent(of("clipped"))} | ${of("tokensPerSecond").toFixed(0)} |`,
+    );
+  }
+  if (short) {
+    const [whole, chunks] = [found.get("whole"), found.get("8")];
+    check("whole answers compute nothing again, chunks do", whole("rebuilt") === 0 && chunks("rebuilt") > 0);
+    check("chunks leave fewer places idle", chunks("idle") < whole("idle"));
+    check("they take more steps an update", chunks("perUpdate") > whole("perUpdate"));
+    const fields = ["before", "after", "norm", "clipped", "kl", "stale", "length", "tokensPerSecond"];
+    check(
+      "every figure is a number",
+      [whole, chunks].every((of) => fields.every((field) => Number.isFinite(of(field)))),
     );
   }
 }
@@ -275,5 +294,5 @@ if (parts.includes("speed")) {
   }
 }
 if (short) rmSync(out, { recursive: true, force: true });
-console.log("1 passed, 0 failed");
-process.exit(0);
+if (short) console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

@@ -135,6 +135,10 @@ async function runConfig(
     } finally {
       await engine.close();
     }
+  } catch (error) {
+    // What came of it until then.
+    await shown.finish().catch(() => {});
+    throw error;
   } finally {
     shown.close();
     await server?.close();

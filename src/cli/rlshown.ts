@@ -36,7 +36,7 @@ export class RolloutShown {
     if (this.#json) return;
     const { answers, groups, chunk } = this.#config.learner;
     note(
-      `${plural(prompts, "prompt")}${heldOut > 0 ? `, ${heldOut} held out` : ""}; ${groups} groups of ${answers} answers an update, ${chunk === Number.POSITIVE_INFINITY ? "whole answers" : `chunks of ${chunk} tokens`}`,
+      `${plural(prompts, "prompt")}${heldOut > 0 ? `, ${heldOut} held out` : ""}; ${plural(groups ?? 0, "group")} of ${answers} answers an update, ${chunk === Number.POSITIVE_INFINITY ? "whole answers" : `chunks of ${chunk} tokens`}`,
     );
     if (policy > 0) note(`goes on after update ${policy} of ${this.#config.updates}`);
   }
@@ -88,7 +88,7 @@ export class RolloutShown {
       trains: lora ? `LoRA of rank ${lora.rank}` : "all weights",
       updates: `${last?.policy ?? 0} of ${updates}, in ${plural(last?.step ?? 0, "step")}`,
       prompts: String(this.#prompts),
-      "an update": `${learner.groups} groups of ${learner.answers} answers`,
+      "an update": `${plural(learner.groups ?? 0, "group")} of ${learner.answers} answers`,
       "a chunk": learner.chunk === Number.POSITIVE_INFINITY ? "whole answers" : `${learner.chunk} tokens`,
       "open, waiting": `${last?.open ?? 0} answers, ${last?.buffered ?? 0} groups`,
       "tokens chosen": String(this.log.reduce((sum, e) => sum + (e.kind === "step" ? e.work.tokens : 0), 0)),

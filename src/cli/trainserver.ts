@@ -18,9 +18,11 @@ const HEADERS = {
 
 /**
  * Serves what `page` gives, drawn anew for every visit. `port` 0: any that is free.
- * Rejects with CpmError "bad-option" where the port is taken.
+ * Rejects with CpmError "bad-option" where the port is taken or none.
  */
 export async function startTrainServer(page: () => string, port: number): Promise<TrainServer> {
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65535))
+    throw new CpmError("bad-option", `--port: expected a whole number from 0 to 65535, found ${port}`, { field: "port" });
   let hosts: readonly string[] = [];
   const respond = ({ method, url, headers }: IncomingMessage, response: ServerResponse) => {
     const say = (status: number, text: string, type = "text/plain") =>

@@ -228,6 +228,9 @@ test("a run shows itself on a page of the loopback while it trains, and keeps a 
   const { status, err } = await cpm(["train", taken.file, "--threads", "1", "--port", url.port]);
   expect(status).toBe(2);
   expect(err).toMatch(/--port \d+: .*give another/);
+  const none = await cpm(["train", taken.file, "--threads", "1", "--port", "99999"]);
+  expect(none.status).toBe(2);
+  expect(none.err).toMatch(/--port: expected a whole number from 0 to 65535, found 99999/);
   running.child.kill("SIGINT");
   expect((await running.ended).err).toContain("goes on from there");
 });
