@@ -216,7 +216,9 @@ async function learn({ seed, chunk, options = {}, objective = {} }) {
   );
   const before = await accuracy(trainer.table, 7);
   const steps = [];
-  while (learner.policy < updates) steps.push(await learner.advance());
+  // A policy that has collapsed gets nothing right, and no update comes.
+  for (let idle = 0; learner.policy < updates && idle < 100; idle = steps.at(-1).update ? 0 : idle + 1)
+    steps.push(await learner.advance());
   const made = steps.flatMap(({ update }) => (update ? [update] : []));
   const ended = steps.reduce((n, { finished }) => n + finished, 0);
   return {
@@ -224,7 +226,7 @@ async function learn({ seed, chunk, options = {}, objective = {} }) {
     after: await accuracy(trainer.table, 7),
     norm: Math.max(...made.map(({ norm }) => norm)),
     clipped: mean(made.map(({ clipShare }) => clipShare)),
-    kl: made.at(-1).kl,
+    kl: made.at(-1)?.kl ?? Number.NaN,
     stale: mean(made.map(({ staleness }) => staleness)),
     stalest: Math.max(...made.map(({ stalest }) => stalest)),
     length: mean(steps.slice(-40).flatMap(({ length }) => (length === undefined ? [] : [length]))),
