@@ -14,6 +14,7 @@ import { firstDifference, load, logitsOf } from "../support/engine.ts";
 import { jsonBytes, writeSafetensors } from "../support/folder.ts";
 import { shared } from "../support/golden.ts";
 import { type FloatType, type Tiny, tinyConfig, tinyFolder, tinyGguf, tinyModel, tinyStored } from "../support/tiny.ts";
+import { whereFile } from "../support/where.ts";
 
 type Folder = Record<string, Uint8Array>;
 
@@ -245,7 +246,7 @@ test("a byte-level tokenizer.json becomes a named pre-tokeniser and back, with t
 });
 
 const published = shared("data/minicpm4/minicpm4-vocab.gguf");
-test.runIf(published)(
+whereFile(published, "data/minicpm4 and data/minicpm5")(
   "MiniCPM4's published tokenizer: the pieces of its GGUF, and the golden ids",
   { timeout: 600_000 },
   async () => {

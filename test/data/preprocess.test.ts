@@ -6,10 +6,10 @@ import { expect, test } from "vitest";
 import { finish, normalise, Preprocessor } from "../../src/data/preprocess.ts";
 import { decide, languageOf, QualityFilter, tuneThreshold } from "../../src/data/quality.ts";
 import { loadTokenizer } from "../../src/host/node.ts";
+import { whereFile } from "../support/where.ts";
 import { door, golden, shared } from "./rig.ts";
 
 const vocabulary = join(shared, "data/deepseek-llm/deepseek-llm-vocab.gguf");
-const hasVocabulary = existsSync(vocabulary);
 
 interface Row {
   readonly id: number;
@@ -28,7 +28,7 @@ test("golden rows: what stands before tokenisation (../shared/golden/ultraclean)
   expect(rows.filter((row) => normalise(row.text) !== row.normalised).map((row) => row.id)).toEqual([]);
 });
 
-test.skipIf(!hasVocabulary)("golden rows: ids and lines (../shared/data/deepseek-llm)", async () => {
+whereFile(existsSync(vocabulary), "data/deepseek-llm")("golden rows: ids and lines", async () => {
   const tokenizer = await loadTokenizer(vocabulary);
   const preprocessor = new Preprocessor(tokenizer);
   const wrong = rows.filter(

@@ -29,15 +29,15 @@ interface Case {
   readonly rounds: readonly Round[];
 }
 
-const [target, head, file] = ["mtp-target.gguf", "mtp-head.safetensors", "mtp.json"].map((name) =>
-  shared(`golden/quant/${name}`),
-);
-describe.skipIf(!target || !head || !file)("MTP against its definition", () => {
+const [target, head, file] = ["mtp-target.gguf", "mtp-head.safetensors", "mtp.json"].map(
+  (name) => shared(`golden/quant/${name}`)!,
+) as [string, string, string];
+describe("MTP against its definition", () => {
   // "eagle-rows" of the file is an EAGLE head, which golden.test.ts holds to its own definition.
   for (const name of ["post", "pre", "post-then-pre", "p-min"])
     for (const threads of [1, 2])
       test(`${name}: the same drafts, accepted and text (${threads} threads)`, async () => {
-        const golden = JSON.parse(readFileSync(file!, "utf8")) as {
+        const golden = JSON.parse(readFileSync(file, "utf8")) as {
           prompt: number[];
           new_tokens: number[];
           cases: Record<string, Case>;
@@ -51,7 +51,7 @@ describe.skipIf(!target || !head || !file)("MTP against its definition", () => {
           position += path.length;
         };
         const draft = checkDraft({
-          mtp: head!,
+          mtp: head,
           tree: { depth: n_max, width: 1, size: n_max + 1 },
           states: { target: options.target_hidden, own: options.own_hidden },
           leastChance: p_min,
@@ -59,7 +59,7 @@ describe.skipIf(!target || !head || !file)("MTP against its definition", () => {
           lookup: false,
           weights: "float",
         });
-        const engine = await load(target!, { kvType: "f32", threads, draft }, { watch }, head);
+        const engine = await load(target, { kvType: "f32", threads, draft }, { watch }, head);
         Object.assign(engine.info.tokenizer, { stop: [] });
         const result = await say(engine, golden.prompt, { maxTokens: 60 });
         expect(result.tokens.slice(0, 40)).toEqual(golden.new_tokens);

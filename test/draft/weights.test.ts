@@ -9,7 +9,8 @@ import { gptqTensors } from "../support/gptq.ts";
 import { headFile, offsets, tinyHead } from "../support/head.ts";
 import { noise } from "../support/noise.ts";
 import { floatBytes, halfBits, halfValue, tinyGguf, tinyModel } from "../support/tiny.ts";
-import { models, own, say, stories } from "./rig.ts";
+import { widened } from "../support/widened.ts";
+import { own, say, stories } from "./rig.ts";
 
 const head = own("models/stories-eagle");
 const prompts = ["Once upon a time there was a boy named John. John was", "Lily and her dog went to the park. The dog"];
@@ -53,11 +54,11 @@ test("a head in int8 grows nearly the trees of its floats, gives the same text, 
   expect(await grown(stories, head, "int8", 2)).toEqual(int8);
 });
 
-const floats = models.find((path) => path.endsWith("stories-f16.gguf"));
-test.skipIf(!floats)("beside float weights a head keeps its floats unless asked", async () => {
-  const float = await grown(floats!, head, "float");
-  expect(await grown(floats!, head, "auto")).toEqual(float);
-  expect((await grown(floats!, head, "int8")).trees).not.toEqual(float.trees);
+test("beside float weights a head keeps its floats unless asked", async () => {
+  const floats = await widened(stories);
+  const float = await grown(floats, head, "float");
+  expect(await grown(floats, head, "auto")).toEqual(float);
+  expect((await grown(floats, head, "int8")).trees).not.toEqual(float.trees);
 });
 
 test("weights of another name, and int8 of columns that are no multiple of 32, are refused", async () => {

@@ -4,14 +4,12 @@ import { expect, test } from "vitest";
 import { openKlBase, perplexity } from "../../src/evaluate/index.ts";
 import { klFileSize } from "../../src/evaluate/klfile.ts";
 import { bytesSource } from "../../src/file/bytes.ts";
-import { readGguf } from "../../src/file/gguf.ts";
 import { CpmError, type Model } from "../../src/index.ts";
-import { blockValues } from "../support/blocks.ts";
 import { doors, open, promptOf } from "../support/door.ts";
-import { ByteWriter } from "../support/gguf.ts";
 import { shared } from "../support/golden.ts";
-import { floatBytes, tinyGguf, tinyModel } from "../support/tiny.ts";
-import { whereFile } from "../support/where.ts";
+import { tinyGguf, tinyModel } from "../support/tiny.ts";
+import { none } from "../support/where.ts";
+import { widened } from "../support/widened.ts";
 
 const door = doors["in the caller's thread"];
 
@@ -36,77 +34,50 @@ interface Row {
   readonly same_top_error: number;
 }
 
-/** The same weights as float32: what the definition computes with, where this runtime would round activations to 8 bits. */
-async function asFloat(path: string): Promise<Uint8Array> {
-  const bytes = new Uint8Array(readFileSync(path));
-  const { tensors } = await readGguf(bytesSource(path, bytes));
-  const first = new ByteWriter().text(tensors[0]!.name).bytes();
-  const w = new ByteWriter().raw(bytes.subarray(0, Buffer.from(bytes).indexOf(first)));
-  let next = 0;
-  const data = tensors.map(({ name, type, shape, offset, bytes: size }) => {
-    const raw = bytes.slice(offset, offset + size);
-    const values = type === "F32" ? raw : floatBytes(blockValues(type, raw), "F32");
-    w.text(name)
-      .u32(shape.length)
-      .u64(...[...shape].reverse())
-      .u32(0)
-      .u64(next);
-    next += Math.ceil(values.length / 32) * 32;
-    return values;
-  });
-  w.pad(32);
-  for (const values of data) w.raw(values).pad(32);
-  return w.bytes();
-}
-
-const goldens = shared("golden/quant/perplexity.json");
-whereFile(goldens, "golden/quant")(
-  "the golden statistics: of the model itself, and of its Q4_0 twin",
+const goldens = shared("golden/quant/perplexity.json")!;
+const float = shared("models/stories-f16.gguf");
+test.each(["itself", "stories-q4_0.gguf"].slice(float ? 0 : 1))(
+  "the golden statistics of the float story model: %s",
   { timeout: 600_000 },
-  async () => {
-    const rows = (JSON.parse(readFileSync(goldens!, "utf8")) as { rows: Record<string, Row> }).rows;
+  async (name) => {
+    const rows = (JSON.parse(readFileSync(goldens, "utf8")) as { rows: Record<string, Row> }).rows;
     const base = readFileSync(shared("golden/quant/base.kld")!);
-    const [float, quantised] = [shared("models/stories-f16.gguf")!, shared("models/stories-q4_0.gguf")!];
-    for (const [name, input] of [
-      ["itself", float],
-      ["stories-q4_0.gguf", await asFloat(quantised)],
-    ] as const) {
-      const model = await open(door, input, { contextSize: 128, kvType: "f32" });
-      const found = await perplexity(model, undefined, { base });
-      const [d, golden] = [found.divergence!, rows[name]!];
-      expect(found.count).toBe(golden.count);
-      found.chunks.forEach(({ running }, i) => {
-        expect(Math.abs(running / golden.ppl_per_chunk[i]! - 1), `${name}, chunk ${i}`).toBeLessThan(1e-4);
-      });
-      const close = (value: number, wanted: number, what: string, digits = 6) =>
-        expect(Math.abs(value - wanted), `${name}, ${what}`).toBeLessThan(0.5 * 10 ** -digits);
-      close(found.perplexity.value, golden.ppl, "perplexity", 4);
-      close(found.perplexity.error, golden.ppl_error, "its error", 4);
-      close(d.basePerplexity.value, golden.ppl_base, "base perplexity");
-      close(d.logRatio.value, golden.log_ratio, "ln ratio", 5);
-      close(d.logRatio.error, golden.log_ratio_error, "its error", 5);
-      close(d.correlation, golden.correlation, "correlation");
-      close(d.mean.value, golden.kld_mean, "mean KL", 5);
-      close(d.mean.error, golden.kld_error, "its error", 5);
-      close(d.most, golden.kld_max, "maximum", 5);
-      close(d.least, golden.kld_min, "minimum", 5);
-      for (const [percent, value] of d.percentiles)
-        close(value, golden.kld_quantiles[String(Number((percent / 100).toFixed(4)))]!, `${percent} %`, 5);
-      close(d.deltaP.mean.value, golden.delta_p_mean, "mean Δp", 5);
-      close(d.deltaP.rms.value, golden.delta_p_rms, "RMS Δp", 5);
-      for (const [percent, value] of d.deltaP.percentiles)
-        close(value, golden.delta_p_quantiles[String(Number((percent / 100).toFixed(4)))]!, `Δp at ${percent} %`, 5);
-      expect(d.sameTop.value).toBe(golden.same_top);
-      close(d.sameTop.error, golden.same_top_error, "its error");
-    }
+    const input = name === "itself" ? float! : await widened(shared(`models/${name}`)!);
+    const model = await open(door, input, { contextSize: 128, kvType: "f32" });
+    const found = await perplexity(model, undefined, { base });
+    const [d, golden] = [found.divergence!, rows[name]!];
+    expect(found.count).toBe(golden.count);
+    found.chunks.forEach(({ running }, i) => {
+      expect(Math.abs(running / golden.ppl_per_chunk[i]! - 1), `${name}, chunk ${i}`).toBeLessThan(1e-4);
+    });
+    const close = (value: number, wanted: number, what: string, digits = 6) =>
+      expect(Math.abs(value - wanted), `${name}, ${what}`).toBeLessThan(0.5 * 10 ** -digits);
+    close(found.perplexity.value, golden.ppl, "perplexity", 4);
+    close(found.perplexity.error, golden.ppl_error, "its error", 4);
+    close(d.basePerplexity.value, golden.ppl_base, "base perplexity");
+    close(d.logRatio.value, golden.log_ratio, "ln ratio", 5);
+    close(d.logRatio.error, golden.log_ratio_error, "its error", 5);
+    close(d.correlation, golden.correlation, "correlation");
+    close(d.mean.value, golden.kld_mean, "mean KL", 5);
+    close(d.mean.error, golden.kld_error, "its error", 5);
+    close(d.most, golden.kld_max, "maximum", 5);
+    close(d.least, golden.kld_min, "minimum", 5);
+    for (const [percent, value] of d.percentiles)
+      close(value, golden.kld_quantiles[String(Number((percent / 100).toFixed(4)))]!, `${percent} %`, 5);
+    close(d.deltaP.mean.value, golden.delta_p_mean, "mean Δp", 5);
+    close(d.deltaP.rms.value, golden.delta_p_rms, "RMS Δp", 5);
+    for (const [percent, value] of d.deltaP.percentiles)
+      close(value, golden.delta_p_quantiles[String(Number((percent / 100).toFixed(4)))]!, `Δp at ${percent} %`, 5);
+    expect(d.sameTop.value).toBe(golden.same_top);
+    close(d.sameTop.error, golden.same_top_error, "its error");
   },
 );
 
-whereFile(goldens, "golden/quant")(
+(float ? test : none)(
   "the golden base file, written again from our logits: equal but where a code lies between two",
   async () => {
     const base = readFileSync(shared("golden/quant/base.kld")!);
-    const model = await open(door, shared("models/stories-f16.gguf")!, { contextSize: 128, kvType: "f32" });
+    const model = await open(door, float!, { contextSize: 128, kvType: "f32" });
     const written: Uint8Array[] = [];
     await perplexity(model, undefined, { base, save: (bytes) => void written.push(bytes.slice()) });
     const again = Buffer.concat(written);

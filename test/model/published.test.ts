@@ -56,36 +56,39 @@ function folderOf(path: string, tokenizer: Uint8Array, tied: boolean): ModelFile
 
 const small = shared("data/minicpm4/config-0.5b.json");
 
-whereFile(small, "data/minicpm4")("MiniCPM4-0.5B's configuration, tokenizer and plan are as published", async () => {
-  const model = await readModel(folderOf(small!, readFileSync(shared("data/minicpm4/tokenizer.model")!), true));
-  expect(model.config).toMatchObject({
-    architecture: "minicpm",
-    layers: 24,
-    hidden: 1024,
-    intermediate: 4096,
-    heads: 16,
-    kvHeads: 2,
-    headDim: 64,
-    vocab: 73448,
-    tied: true,
-    embeddingScale: 12,
-    logitScale: 0.25,
-    ropeScale: 1,
-    ropeOriginalContext: 32768,
-  });
-  expect(model.config.residualScale).toBeCloseTo(1.4 / Math.sqrt(24), 12);
-  expect(model.config.ropeShort).toHaveLength(32);
-  const plan = planModel(await chooseBuild(host, "base", false), model, defaults, 1, 256);
-  expect(plan.contextSize).toBe(4096);
-  // 434 million parameters of two bytes.
-  expect(plan.memory.weights / 2 / 434e6).toBeCloseTo(1, 2);
-  const needed = plan.weights.reduce((sum, w) => sum + w.bytes, 0) + plan.memory.kvCache + plan.memory.activations;
-  expect(plan.memory.total / needed).toBeLessThan(1.01);
-});
+whereFile(small, "data/minicpm4 and data/minicpm5")(
+  "MiniCPM4-0.5B's configuration, tokenizer and plan are as published",
+  async () => {
+    const model = await readModel(folderOf(small!, readFileSync(shared("data/minicpm4/tokenizer.model")!), true));
+    expect(model.config).toMatchObject({
+      architecture: "minicpm",
+      layers: 24,
+      hidden: 1024,
+      intermediate: 4096,
+      heads: 16,
+      kvHeads: 2,
+      headDim: 64,
+      vocab: 73448,
+      tied: true,
+      embeddingScale: 12,
+      logitScale: 0.25,
+      ropeScale: 1,
+      ropeOriginalContext: 32768,
+    });
+    expect(model.config.residualScale).toBeCloseTo(1.4 / Math.sqrt(24), 12);
+    expect(model.config.ropeShort).toHaveLength(32);
+    const plan = planModel(await chooseBuild(host, "base", false), model, defaults, 1, 256);
+    expect(plan.contextSize).toBe(4096);
+    // 434 million parameters of two bytes.
+    expect(plan.memory.weights / 2 / 434e6).toBeCloseTo(1, 2);
+    const needed = plan.weights.reduce((sum, w) => sum + w.bytes, 0) + plan.memory.kvCache + plan.memory.activations;
+    expect(plan.memory.total / needed).toBeLessThan(1.01);
+  },
+);
 
 const large = shared("data/minicpm4/config-8b.json");
 
-whereFile(large, "data/minicpm4")(
+whereFile(large, "data/minicpm4 and data/minicpm5")(
   "MiniCPM4-8B's configuration is understood, and its bfloat16 weights are planned at their true size",
   async () => {
     const model = await readModel(folderOf(large!, readFileSync(shared("data/minicpm4/tokenizer.model")!), false));
@@ -107,7 +110,7 @@ whereFile(large, "data/minicpm4")(
 
 const five = shared("data/minicpm5/config.json");
 
-whereFile(five, "data/minicpm4")("MiniCPM5-1B's configuration is that of a llama", async () => {
+whereFile(five, "data/minicpm4 and data/minicpm5")("MiniCPM5-1B's configuration is that of a llama", async () => {
   const { pieces: names, scores, types } = pieces(320);
   const { config } = await readModel(folderOf(five!, writeSentencePiece(names, scores, types), false));
   expect(config).toMatchObject({

@@ -1,5 +1,5 @@
 // The survey: exact trees from scripted answers, nothing unknown cited, malformed answers that end, a run that is killed and gone on with.
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { compileConstraint } from "../../src/constrain/compile.ts";
@@ -19,6 +19,7 @@ import {
 import { script } from "../agent/rig.ts";
 import { story } from "../cli/command.ts";
 import { shared } from "../support/golden.ts";
+import { whereFile } from "../support/where.ts";
 
 const passages: Passage[] = [
   {
@@ -263,8 +264,7 @@ test("a real run with the embedded model ends, and cites only what was found", a
 });
 
 const cranfield = shared("suites/cranfield/docs.jsonl.gz");
-if (!cranfield || !existsSync(cranfield)) console.log("not tested: Cranfield is not beside this checkout");
-test.runIf(cranfield !== undefined && existsSync(cranfield))(
+whereFile(cranfield, "suites/cranfield")(
   "Cranfield: nDCG@10 is the BM25 reference's, before and after the index was saved",
   async () => {
     const read = (name: string) => readFileSync(shared(`suites/cranfield/${name}`)!);

@@ -238,7 +238,7 @@ const cases = files.flatMap((name) => {
 });
 
 for (const { name, path, here, pre } of cases)
-  whereFile(here, "data")(
+  whereFile(here, name.startsWith("deepseek") ? "data/deepseek-llm" : "data/minicpm4 and data/minicpm5")(
     `${name}${pre ? ` cut as ${pre}` : ""}: documents, sources and random texts have the same ids`,
     { timeout: 300_000 },
     async () => {

@@ -1,8 +1,8 @@
 // Real tokenizers: the expected ids of MiniCPM4 from each of its files, the embedded model's, and a small llama's.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { readTokenizer } from "../../src/model/read.ts";
 import { pieceTable } from "../../src/text/pieces.ts";
@@ -32,15 +32,16 @@ interface Case {
   readonly decoded: string | null;
 }
 
-describe("MiniCPM4", async () => {
+/** MiniCPM4. */
+{
   const goldenPath = shared("golden/tokenizer-minicpm4.json");
   const paths = ["tokenizer.model", "tokenizer.json", "minicpm4-vocab.gguf"].map((name) => shared(`data/minicpm4/${name}`));
   const there = goldenPath !== undefined && paths.every((path) => path !== undefined);
   const cases = there ? (JSON.parse(readFileSync(goldenPath, "utf8")) as Case[]) : [];
   const datas = there ? await Promise.all(paths.map((path) => read(path!))) : [];
 
-  whereFile(there, "data/minicpm4")(
-    "all expected ids and texts come out of tokenizer.model, tokenizer.json and the GGUF vocabulary alike",
+  whereFile(there, "data/minicpm4 and data/minicpm5")(
+    "MiniCPM4: all expected ids and texts come out of tokenizer.model, tokenizer.json and the GGUF vocabulary alike",
     () => {
       expect(cases.length).toBe(108);
       for (const data of datas) {
@@ -64,7 +65,7 @@ describe("MiniCPM4", async () => {
     },
   );
 
-  whereFile(there, "data/minicpm4")("the templated chat has the expected ids", () => {
+  whereFile(there, "data/minicpm4 and data/minicpm5")("MiniCPM4: the templated chat has the expected ids", () => {
     for (const data of datas) {
       const { text } = renderChat(data, [{ role: "user", content: "The capital of France is" }]);
       expect(new Tokenizer(data).encode(text)).toEqual([
@@ -73,25 +74,28 @@ describe("MiniCPM4", async () => {
     }
   });
 
-  whereFile(there, "data/minicpm4")("random texts have the same ids from all three, and come back", () => {
-    const [model, ...others] = datas.map((data) => new Tokenizer(data));
-    // What SentencePiece matches whole before it merges; neither other format can say so, and no merges lead to most of it.
-    const { atoms, pieces } = datas[0]!.vocabulary as PieceVocabulary;
-    const whole = [...atoms!].map((id) => pieces[id]!).filter((piece) => piece.length > 1);
-    expect(whole).toContain("...");
-    const below = random(11);
-    for (let i = 0; i < 1500; i++) {
-      const text = randomText(below, 60).replaceAll("▁", "") + (below(5) === 0 ? "<|im_end|>\n<s> x" : "");
-      const [ids, ...more] = [...(whole.some((piece) => text.includes(piece)) ? [] : [model!]), ...others].map((tokenizer) =>
-        tokenizer.encode(text),
-      );
-      for (const other of more) expect(other, JSON.stringify(text)).toEqual(ids);
-      expect(model!.decode(model!.encode(text, { bos: false }))).toBe(wellFormed(text));
-    }
-    expect(model!.encode("a...b", { bos: false }).map((id) => model!.piece(id))).toEqual(["▁a", "...", "b"]);
-  });
+  whereFile(there, "data/minicpm4 and data/minicpm5")(
+    "MiniCPM4: random texts have the same ids from all three, and come back",
+    () => {
+      const [model, ...others] = datas.map((data) => new Tokenizer(data));
+      // What SentencePiece matches whole before it merges; neither other format can say so, and no merges lead to most of it.
+      const { atoms, pieces } = datas[0]!.vocabulary as PieceVocabulary;
+      const whole = [...atoms!].map((id) => pieces[id]!).filter((piece) => piece.length > 1);
+      expect(whole).toContain("...");
+      const below = random(11);
+      for (let i = 0; i < 1500; i++) {
+        const text = randomText(below, 60).replaceAll("▁", "") + (below(5) === 0 ? "<|im_end|>\n<s> x" : "");
+        const [ids, ...more] = [...(whole.some((piece) => text.includes(piece)) ? [] : [model!]), ...others].map((tokenizer) =>
+          tokenizer.encode(text),
+        );
+        for (const other of more) expect(other, JSON.stringify(text)).toEqual(ids);
+        expect(model!.decode(model!.encode(text, { bos: false }))).toBe(wellFormed(text));
+      }
+      expect(model!.encode("a...b", { bos: false }).map((id) => model!.piece(id))).toEqual(["▁a", "...", "b"]);
+    },
+  );
 
-  whereFile(there, "data/minicpm4")("the stream of the expected ids is their text", () => {
+  whereFile(there, "data/minicpm4 and data/minicpm5")("MiniCPM4: the stream of the expected ids is their text", () => {
     for (const data of datas) {
       const table = pieceTable(data);
       for (const { text, ids, decoded } of cases) {
@@ -102,8 +106,8 @@ describe("MiniCPM4", async () => {
     }
   });
 
-  whereFile(there, "data/minicpm4")(
-    "a megabyte of text, and text that cannot be cut into words, are encoded in a reasonable time (printed)",
+  whereFile(there, "data/minicpm4 and data/minicpm5")(
+    "MiniCPM4: a megabyte of text, and text that cannot be cut into words, are encoded in a reasonable time (printed)",
     () => {
       const below = random(12);
       const mixed = cases.map(({ text }) => text).join("\n");
@@ -126,7 +130,7 @@ describe("MiniCPM4", async () => {
       }
     },
   );
-});
+}
 
 test("the embedded model's tokenizer gives the ids it was trained with, and the text back", async () => {
   const tokenizer = new Tokenizer(await read(embedded));
@@ -141,8 +145,7 @@ test("the embedded model's tokenizer gives the ids it was trained with, and the 
 });
 
 test("the expected prompts of the project's own models have the expected ids", async () => {
-  const path = shared("models/expected.json");
-  if (path === undefined) return;
+  const path = shared("models/expected.json")!;
   const { greedy, held_out_prompts } = JSON.parse(readFileSync(path, "utf8")) as {
     readonly greedy: readonly { readonly prompt: string; readonly ids: readonly number[] }[];
     readonly held_out_prompts: readonly { readonly text: string; readonly ids: readonly number[] }[];
@@ -153,16 +156,19 @@ test("the expected prompts of the project's own models have the expected ids", a
   for (const { text, ids } of prompts) expect(tokenizer.encode(text)).toEqual(ids);
 });
 
-test.each([
-  ["the embedded model's vocabulary", embedded],
-  ["stories260k", shared("data/stories260k.gguf")],
-])("encoding with %s is its plain definition", async (_, path) => {
-  if (path === undefined || !existsSync(path)) return;
-  const data = await read(path);
-  const tokenizer = new Tokenizer(data);
-  const below = random(14);
-  for (let i = 0; i < 400; i++) {
-    const text = wellFormed(randomText(below, 40)).replaceAll("▁", "");
-    expect(tokenizer.encode(text, { bos: false, special: false }), JSON.stringify(text)).toEqual(encodeByDefinition(text, data));
-  }
-});
+const stories260k = shared("data/stories260k.gguf");
+for (const [name, path, add] of [
+  ["the embedded model's vocabulary", embedded, test],
+  ["stories260k's", stories260k!, whereFile(stories260k, "data/stories260k.gguf")],
+] as const)
+  add(`encoding with ${name} is its plain definition`, async () => {
+    const data = await read(path);
+    const tokenizer = new Tokenizer(data);
+    const below = random(14);
+    for (let i = 0; i < 400; i++) {
+      const text = wellFormed(randomText(below, 40)).replaceAll("▁", "");
+      expect(tokenizer.encode(text, { bos: false, special: false }), JSON.stringify(text)).toEqual(
+        encodeByDefinition(text, data),
+      );
+    }
+  });

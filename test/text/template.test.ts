@@ -24,7 +24,8 @@ interface Case {
   readonly rendered: string;
 }
 
-describe("the models' own templates", () => {
+/** The models' own templates. */
+{
   const paths = ["golden/chat-templates.json", "data/minicpm4/tokenizer_config.json", "data/minicpm5/chat_template.jinja"].map(
     shared,
   );
@@ -33,7 +34,7 @@ describe("the models' own templates", () => {
   const templates = { minicpm4: (JSON.parse(config!) as { chat_template: string }).chat_template, minicpm5: minicpm5! };
   const cases = JSON.parse(golden!) as Case[];
 
-  whereFile(there, "data/minicpm4, data/minicpm5")("give all expected prompts exactly", () => {
+  whereFile(there, "data/minicpm4 and data/minicpm5")("the models' own templates give all expected prompts exactly", () => {
     expect(cases.length).toBe(17);
     for (const { model, case: name, inputs, rendered } of cases) {
       const options = {
@@ -47,8 +48,8 @@ describe("the models' own templates", () => {
     }
   });
 
-  whereFile(there, "data/minicpm4, data/minicpm5")(
-    "follow /think and /no_think at the end of the last user message, which an option overrules",
+  whereFile(there, "data/minicpm4 and data/minicpm5")(
+    "the models' own templates follow /think and /no_think at the end of the last user message, which an option overrules",
     () => {
       const ask = (content: string, options: TemplateOptions = {}) =>
         render(templates.minicpm5, options, [{ role: "user", content }]);
@@ -62,8 +63,8 @@ describe("the models' own templates", () => {
     },
   );
 
-  whereFile(there, "data/minicpm4, data/minicpm5")(
-    "write the arguments of tool calls as Python does, from objects and from JSON text",
+  whereFile(there, "data/minicpm4 and data/minicpm5")(
+    "the models' own templates write the arguments of tool calls as Python does, from objects and from JSON text",
     () => {
       const values = { flag: true, off: false, nothing: null, list: ["a", 1, { b: "it's" }], text: "x < y", n: 1.5 };
       const call = (args: unknown): ChatMessage[] => [
@@ -84,8 +85,8 @@ describe("the models' own templates", () => {
     },
   );
 
-  whereFile(there, "data/minicpm4, data/minicpm5")(
-    "render a conversation of a thousand messages in a reasonable time (printed)",
+  whereFile(there, "data/minicpm4 and data/minicpm5")(
+    "the models' own templates render a conversation of a thousand messages in a reasonable time (printed)",
     () => {
       const turns = Array.from(
         { length: 1000 },
@@ -97,7 +98,7 @@ describe("the models' own templates", () => {
       expect(text.match(/<\|im_start\|>/g)!.length).toBe(1002);
     },
   );
-});
+}
 
 test("a model without a template gets ChatML", () => {
   const messages: ChatMessage[] = [{ role: "system", content: "Be brief." }, user];

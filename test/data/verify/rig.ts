@@ -18,7 +18,7 @@ export function rows<T>(file: string): T[] {
 }
 
 /** A test over a suite that is not the project's; where it is missing the test says so. */
-export function onSuite(folder: string, name: string, body: () => void | Promise<void>): void {
+export function onSuite(folder: "bfcl" | "ifeval", name: string, body: () => void | Promise<void>): void {
   whereFile(existsSync(join(suites, folder)), `suites/${folder}`)(name, body);
 }
 
