@@ -1,16 +1,15 @@
 // cpm clean: a corpus through heuristics, deduplication and a quality classifier.
 import { createHash } from "node:crypto";
-import { mkdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import type { Classifier, CleanOptions, CleanReport, Deduplicator, QualityFilter, Verdict } from "cpm-wasm/data";
-import { CpmError } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { inputFiles, type Placed, recordsOf } from "./cleaninput.ts";
 import { Outputs, replace } from "./cleanoutput.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
-import { note, printJson, write } from "./output.ts";
+import { makeFolder, note, printJson, write } from "./output.ts";
 import { type Shard, shardOf, suffixOf } from "./shards.ts";
 import { Signer } from "./signatures.ts";
 
@@ -141,14 +140,7 @@ async function cleanFolder(args: Parsed, folder: string, options: CleanOptions):
   if (files.length === 0) throw new UsageError("cpm clean: give files or folders, or - for standard input");
   const suffix = suffixOf(shard);
   const settings = await settingsOf(args, files, shard);
-  await mkdir(folder, { recursive: true }).catch((cause: Error) => {
-    throw new CpmError(
-      "io",
-      `${folder}: no folder can be made there (${cause.message}); check --output`,
-      { file: folder },
-      { cause },
-    );
-  });
+  await makeFolder(folder, "--output");
   const finished = await Outputs.finished(folder, suffix, settings);
   if (finished && !files.includes("-")) return { ...finished.report, samples: { kept: [], dropped: [] } };
   const signer = args.flag("signatures") ? await Signer.create() : undefined;

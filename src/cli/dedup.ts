@@ -1,6 +1,6 @@
 // cpm dedup: duplicates over all shards of cleaned folders.
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { type DedupKind, linesOf } from "cpm-wasm/data";
 import { CpmError } from "../index.ts";
@@ -9,7 +9,7 @@ import { Appender, type Manifest, readJson, replace, sha256 } from "./cleanoutpu
 import { type Duplicates, duckdb, joinInDuckdb, joinInMemory, type Repetition, type SignedShard } from "./duplicates.ts";
 import { interrupt } from "./interrupt.ts";
 import { jsonArg } from "./options.ts";
-import { note, printJson } from "./output.ts";
+import { makeFolder, note, printJson } from "./output.ts";
 import { bytesOf } from "./score.ts";
 
 /** Places of a folder's records, at most. */
@@ -78,7 +78,7 @@ async function dedupFolders(args: Parsed, folders: readonly string[], output: st
     .digest("hex");
   const known = await readJson<{ settings: string; report: DedupReport }>(join(output, "manifest.json"));
   if (known?.settings === settings) return known.report;
-  await mkdir(output, { recursive: true });
+  await makeFolder(output, "--output");
   const scratch = join(output, ".duckdb");
   const duplicates = await joined(engine, shards, kinds, scratch, args.text("memory"));
   const report: DedupReport = { engine: duplicates.engine, records: 0, kept: 0, exact: 0, near: 0 };

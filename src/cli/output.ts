@@ -1,8 +1,11 @@
 // What commands write: text on stdout, everything else on stderr.
 import { once } from "node:events";
-import { rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import process from "node:process";
+import { makeFolder as make } from "../file/write/folder.ts";
 import { CpmError } from "../index.ts";
+import { reasonOf } from "../shown.ts";
 import { visible, visibleJson, visibleLine } from "./visible.ts";
 
 /** Dim where it will be seen on a terminal, else as it is. */
@@ -40,6 +43,23 @@ export async function writeFileWhole(path: string, text: string | Uint8Array, op
     const why = code === "ENOSPC" || code === "EDQUOT" ? "the disk is full" : code === "EISDIR" ? "this is a folder" : message;
     throw new CpmError("io", `${path}: could not be written (${why}); check ${option}`, { file: path }, { cause });
   }
+}
+
+/** Makes a folder and what is missing above it. Rejects with CpmError "io", naming `option`. */
+export async function makeFolder(path: string, option: string): Promise<void> {
+  const isFolder = (folder: string) =>
+    stat(folder).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+  await make(path, { mkdir, isFolder, parent: dirname }).catch((cause: unknown) => {
+    throw new CpmError(
+      "io",
+      `${path}: no folder can be made there (${reasonOf(cause)}); check ${option}`,
+      { file: path },
+      { cause },
+    );
+  });
 }
 
 /** Ends the process. Whoever reads our output may stop reading: that is no failure. */

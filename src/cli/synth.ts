@@ -1,5 +1,5 @@
 // cpm synth: fine-tuning data of five families, checked while it is made.
-import { mkdir, readFile, rename } from "node:fs/promises";
+import { readFile, rename } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join } from "node:path";
 import process from "node:process";
 import type { FamilyName, SeedRecord, SynthConfig, SynthOptions, SynthProgress, SynthReport } from "cpm-wasm/synth";
@@ -10,7 +10,7 @@ import { type Command, type Parsed, UsageError } from "./args.ts";
 import { inputFiles, recordsOf } from "./cleaninput.ts";
 import { interrupt } from "./interrupt.ts";
 import { jsonArg, loadArgs, networkArgs } from "./options.ts";
-import { dim, note, plural, printJson, table, write } from "./output.ts";
+import { dim, makeFolder, note, plural, printJson, table, write } from "./output.ts";
 import { ProgressBar } from "./progress.ts";
 import { type Shard, shardOf, suffixOf } from "./shards.ts";
 import { type Format, formats, SynthFolder } from "./synthfolder.ts";
@@ -76,7 +76,7 @@ export const synth: Command = {
       config.families[family]!.count,
     ]);
     const settings = JSON.stringify([hashes, config.budget?.tokens ?? null, config.dedup ?? null, format, args.flag("dropped")]);
-    await mkdir(out, { recursive: true });
+    await makeFolder(out, "--output");
     const folder = new SynthFolder(out, suffixOf(shard), only);
     const quiet = args.flag("json");
     const before = args.flag("anew") ? undefined : await folder.finished(settings);

@@ -1,7 +1,7 @@
 // cpm verify-data: what data are worth, by annealing a trained model with and without them.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -14,7 +14,7 @@ import { inputFiles } from "./cleaninput.ts";
 import { ResultsFile } from "./evalresults.ts";
 import { interrupt } from "./interrupt.ts";
 import { jsonArg } from "./options.ts";
-import { note, plural, printJson, table, write, writeFileWhole } from "./output.ts";
+import { makeFolder, note, plural, printJson, table, write, writeFileWhole } from "./output.ts";
 import { besideConfig, readJson } from "./traindata.ts";
 import { visibleLine } from "./visible.ts";
 
@@ -69,7 +69,7 @@ export const verifyData: Command = {
       pairs: args.number("pairs"),
       seed: args.number("seed"),
     };
-    await mkdir(out, { recursive: true });
+    await makeFolder(out, "--out");
     const settings = [trainer.settings, await facts(plan.candidate), await facts(plan.default), plan.share ?? 0.3];
     await using results = await ResultsFile.open<{ id: string; score: number; lower: boolean }>(
       join(out, "results.jsonl"),
@@ -141,7 +141,7 @@ async function trainerOf(args: Parsed, out: string): Promise<Trainer> {
         samples: undefined,
         export: [{ to: model, type: "F32" }],
       };
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder, "--out");
       await writeFileWhole(file, JSON.stringify(whole), "--out");
       await child(
         process.execPath,
@@ -169,7 +169,7 @@ function withPaths(config: string, value: unknown, key = ""): unknown {
 
 /** Runs another trainer: a file says what to train, its last line of output says what came of it. */
 async function byCommand(command: string, folder: string, run: AnnealRun, signal: AbortSignal): Promise<Measured> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder, "--out");
   const file = join(folder, "run.json");
   await writeFileWhole(file, JSON.stringify({ ...run, out: folder }), "--out");
   const output = await child(command, undefined, { CPM_RUN: file }, signal);

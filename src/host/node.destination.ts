@@ -1,11 +1,12 @@
 // A quantised model on disk. Beside OUT lies the hidden folder .OUT.quantising with what has been written so far, the activations that
 // spill, and how far the run came; it goes when OUT has its name.
-import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
 import type { Destination, Store } from "../quantise/destination.ts";
 import { reasonOf } from "../shown.ts";
+import { makeFolder } from "./node.folder.ts";
 import { checkFree, fileOutput, folderOutput } from "./node.output.ts";
 
 async function within<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -48,7 +49,7 @@ export async function diskDestination(path: string, force = false): Promise<Dest
   const out = resolve(path);
   await checkFree(out, { force });
   const work = join(dirname(out), `.${basename(out)}.quantising`);
-  await within(path, () => mkdir(work, { recursive: true }));
+  await within(path, () => makeFolder(work));
   const outputs: Output[] = [];
   const stores: Store[] = [];
   let folder: OutputFolder | undefined;

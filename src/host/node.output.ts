@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
 import { reasonOf } from "../shown.ts";
+import { makeFolder } from "./node.folder.ts";
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
@@ -125,7 +126,7 @@ async function named(temporary: string, path: string, force: boolean): Promise<v
 export async function folderOutput(path: string, options: OutputOptions = {}): Promise<OutputFolder> {
   await checkFree(path, options);
   const temporary = options.temporary ?? join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.tmp`);
-  await within(path, () => mkdir(temporary, { recursive: options.temporary !== undefined }));
+  await within(path, () => (options.temporary === undefined ? mkdir(temporary) : makeFolder(temporary)));
   let ended = false;
   return {
     name: path,

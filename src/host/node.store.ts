@@ -5,7 +5,6 @@ import {
   copyFile,
   type FileHandle,
   lstat,
-  mkdir,
   open,
   readdir,
   readFile,
@@ -26,6 +25,7 @@ import { CpmError } from "../errors.ts";
 import type { HubFile } from "../hub/choose.ts";
 import { isInside } from "../hub/ref.ts";
 import type { Held, Store, Writing } from "../hub/store.ts";
+import { makeFolder } from "./node.folder.ts";
 
 /** How often the holder of a lock says that it lives, how long its silence is taken for death, how often others look. */
 const HEARTBEAT_MS = 2000;
@@ -96,7 +96,7 @@ class Lock {
   }
 
   static async take(path: string, waits: () => void, signal?: AbortSignal): Promise<Lock> {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     const mark = JSON.stringify({ pid: process.pid, host: hostname() });
     for (;;) {
       signal?.throwIfAborted();
@@ -182,7 +182,7 @@ export class DiskStore implements Store {
   }
 
   async reserve(bytes: number): Promise<void> {
-    await within(this.folder, () => mkdir(this.folder, { recursive: true }));
+    await within(this.folder, () => makeFolder(this.folder));
     // Not every runtime and file system tells.
     const found = await statfs(this.folder).catch(() => undefined);
     const free = found && found.blocks > 0 ? found.bavail * found.bsize : Infinity;
@@ -198,7 +198,7 @@ export class DiskStore implements Store {
     const blob = this.#at(repo, "blobs", file.oid);
     const partial = `${blob}.incomplete`;
     return within(partial, async () => {
-      await mkdir(dirname(blob), { recursive: true });
+      await makeFolder(dirname(blob));
       const lock = await Lock.take(join(this.folder, ".locks", folderOf(repo), `${file.oid}.cpm`), waits, signal);
       let handle: FileHandle | undefined;
       try {
@@ -268,7 +268,7 @@ export class DiskStore implements Store {
     const place = this.where(repo, commit, file.path);
     const blob = this.#at(repo, "blobs", file.oid);
     await within(place, async () => {
-      await mkdir(dirname(place), { recursive: true });
+      await makeFolder(dirname(place));
       const target = relative(dirname(place), blob);
       if ((await readlink(place).catch(() => undefined)) === target) return;
       // Renamed into place: whoever reads meanwhile sees the old one or the new one.
@@ -287,7 +287,7 @@ export class DiskStore implements Store {
   async point(repo: string, revision: string, commit: string): Promise<void> {
     const place = this.#at(repo, "refs", ...revision.split("/"));
     await within(place, async () => {
-      await mkdir(dirname(place), { recursive: true });
+      await makeFolder(dirname(place));
       const beside = `${place}.${process.pid}.ref`;
       await writeFile(beside, commit);
       await rename(beside, place);

@@ -1,6 +1,6 @@
 // One process at a time works in a run's folder. The lock is a file that says whose it is; what a killed process left is taken over.
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isRecord } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import { reasonOf } from "../shown.ts";
+import { makeFolder } from "./node.folder.ts";
 
 const NAME = ".run.lock";
 
@@ -97,7 +98,7 @@ export async function lockRun(folder: string, { beat = 5000, signal }: LockOptio
   const path = join(folder, NAME);
   const mine: Holder = { id: randomUUID(), host: hostname(), pid: process.pid, started: await startOf(process.pid) };
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     for (;;) {
       signal?.throwIfAborted();
       const handle = await open(path, "wx").catch((error: unknown) => {

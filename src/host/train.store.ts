@@ -1,5 +1,5 @@
 // A run's folder on disk.
-import { appendFile, mkdir, open, readdir, rm } from "node:fs/promises";
+import { appendFile, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
@@ -8,6 +8,7 @@ import type { Outputs } from "../train/finish.ts";
 import { copyFolder } from "../train/folder.ts";
 import type { RunStore } from "../train/store.ts";
 import { pathFiles } from "./node.files.ts";
+import { makeFolder } from "./node.folder.ts";
 import { fileOutput, folderOutput } from "./node.output.ts";
 
 async function within<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -33,7 +34,7 @@ async function syncFolder(path: string): Promise<void> {
 
 /** The store in the folder `path`, which is made where it is not there. Half-written files of a killed run are removed. @throws CpmError "io" */
 export async function diskStore(path: string): Promise<RunStore> {
-  await within(path, () => mkdir(path, { recursive: true }));
+  await within(path, () => makeFolder(path));
   const names = () => within(path, () => readdir(path));
   for (const name of await names()) if (/^\..*\.tmp$/.test(name)) await rm(join(path, name), { recursive: true, force: true });
   return {
