@@ -36,7 +36,7 @@ test.skipIf(!limited)(
       expect(spawnSync(process.execPath, [main, "clean", text, "-o", signed, "--signatures"]).status).toBe(0);
       const train = join(folder, "train.json");
       const said = {
-        model: { from: story },
+        model: story,
         data: [{ files: text }],
         out: "/proc/cpm/x",
         updates: 1,
