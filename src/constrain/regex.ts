@@ -1,7 +1,9 @@
 // ECMAScript regular expressions, the linear ones, as automata over UTF-8 bytes.
-import { type Dfa, determinise, Nfa } from "./dfa.ts";
+import { determinise } from "./determinise.ts";
+import type { Dfa } from "./dfa.ts";
 import type { CodePoints } from "./grammar.ts";
 import { MAX_NESTING, MAX_STRING_STATES, UnsupportedSchemaError } from "./limits.ts";
+import { Nfa } from "./nfa.ts";
 import { trimmed } from "./strings.ts";
 import { ALL, inverted, normalised } from "./utf8.ts";
 

@@ -1,7 +1,10 @@
 // Sets of texts as automata over their UTF-8 bytes, and the same texts as JSON strings.
-import { addPart, type Dfa, determinise, edgesOf, flattened, Nfa, tree } from "./dfa.ts";
+import { determinise } from "./determinise.ts";
+import { type Dfa, edgesOf, flattened } from "./dfa.ts";
 import { alt, automaton, chars, counted, literal, type Part, repeat, seq, shared } from "./grammar.ts";
 import { MAX_STRING_STATES, tooLarge } from "./limits.ts";
+import { Nfa, tree } from "./nfa.ts";
+import { addPart } from "./parts.ts";
 import { ALL } from "./utf8.ts";
 
 /** The automaton of a part without calls. */
