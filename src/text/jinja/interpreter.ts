@@ -1,15 +1,17 @@
 // Runs a parsed template within a budget.
 import type { Budget } from "./budget.ts";
-import { filterNamed, type Machine } from "./filters.ts";
+import type { Machine } from "./filter.ts";
+import { filterNamed } from "./filters.ts";
+import { loopContext } from "./loop.ts";
 import { methodOf } from "./methods.ts";
 import type { CallArgs, Expr, MacroNode, Node, Target } from "./nodes.ts";
 import { binary, compares, getItem, negate, slice } from "./operators.ts";
+import { Output, Scope } from "./scope.ts";
 import { testNamed } from "./tests.ts";
 import {
   type Args,
   asInt,
   Callable,
-  equal,
   iterate,
   Namespace,
   PyDict,
@@ -25,43 +27,6 @@ import {
 } from "./values.ts";
 
 const MOST_CALLS = 150;
-
-class Scope {
-  readonly #names = new Map<string, Value>();
-  readonly #outer: Scope | undefined;
-  constructor(outer?: Scope) {
-    this.#outer = outer;
-  }
-  get(name: string): Value | undefined {
-    for (let scope: Scope | undefined = this; scope; scope = scope.#outer) {
-      const value = scope.#names.get(name);
-      if (value !== undefined) return value;
-    }
-    return undefined;
-  }
-  set(name: string, value: Value): void {
-    this.#names.set(name, value);
-  }
-}
-
-/** Text being written: of the template, or of a macro or block. */
-class Output {
-  readonly #parts: string[] = [];
-  #size = 0;
-  readonly #budget: Budget;
-  constructor(budget: Budget) {
-    this.#budget = budget;
-  }
-  write(part: string): void {
-    if (part === "") return;
-    this.#size += part.length;
-    this.#budget.characters(this.#size > 1 << 22 ? this.#size : part.length);
-    this.#parts.push(part);
-  }
-  end(): string {
-    return this.#parts.join("");
-  }
-}
 
 type Flow = "break" | "continue" | undefined;
 
@@ -185,10 +150,6 @@ export class Interpreter implements Machine {
       this.#nodes(node.otherwise, new Scope(scope), out);
       return;
     }
-    let at = 0;
-    let seen: Value | undefined;
-    const whole = (n: number) => () => BigInt(n);
-    const nothing = () => new Undefined("there is no such item");
     const recurse = (args: Args): Value => {
       if (!node.recursive) throw new Error("TypeError: the loop must have the 'recursive' marker to be called");
       const inner = new Output(this.budget);
@@ -203,40 +164,8 @@ export class Interpreter implements Machine {
       );
       return inner.end();
     };
-    const loop = new PyObject(
-      "LoopContext",
-      [
-        ["index", () => BigInt(at + 1)],
-        ["index0", () => BigInt(at)],
-        ["revindex", () => BigInt(items.length - at)],
-        ["revindex0", () => BigInt(items.length - at - 1)],
-        ["first", () => at === 0],
-        ["last", () => at === items.length - 1],
-        ["length", whole(items.length)],
-        ["depth", whole(depth + 1)],
-        ["depth0", whole(depth)],
-        ["previtem", () => or(items[at - 1], nothing)],
-        ["nextitem", () => or(items[at + 1], nothing)],
-        [
-          "cycle",
-          () =>
-            new Callable("cycle", ({ positional }) =>
-              or(positional[at % positional.length], () => fail("TypeError: no items for cycling given")),
-            ),
-        ],
-        [
-          "changed",
-          () =>
-            new Callable("changed", ({ positional }) => {
-              const now = new PyTuple(positional);
-              const changed = seen === undefined || !equal(seen, now);
-              seen = now;
-              return changed;
-            }),
-        ],
-      ],
-      recurse,
-    );
+    let at = 0;
+    const loop = loopContext(items, () => at, depth, recurse);
     for (; at < items.length; at++) {
       this.budget.spend(8);
       const inner = new Scope(scope);
@@ -440,7 +369,3 @@ export class Interpreter implements Machine {
 
 /** As "??", where null is a value. */
 const or = (value: Value | undefined, otherwise: () => Value): Value => (value === undefined ? otherwise() : value);
-
-const fail = (message: string): never => {
-  throw new Error(message);
-};
