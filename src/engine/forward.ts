@@ -2,7 +2,7 @@
 
 import type { Stop } from "../decode/draft/drafter.ts";
 import type { Plan } from "../model/plan.ts";
-import { check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
+import { BATCH_COUNT, check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { EngineHost } from "../wasm/host.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
@@ -62,8 +62,6 @@ export interface StepperPlace {
 
 /** Final states that are copied together. */
 const STATE_ROWS = 32;
-/** Byte offset of `count` in the Batch struct. */
-const BATCH_COUNT = 24;
 
 /** Longest time between two looks at the event loop, roughly, in milliseconds. */
 const SLICE_MS = 12;

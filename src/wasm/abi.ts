@@ -204,6 +204,9 @@ export const STRUCT_BYTES = {
   loraSet: 16,
 } as const;
 
+/** Where `count` lies in a Batch, the one field that is written again with every step. */
+export const BATCH_COUNT = 24;
+
 /** A struct being written field by field, in declaration order. */
 export class StructWriter {
   readonly #view: DataView;

@@ -1,7 +1,15 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { KERNEL_ARITY, STRUCT_BYTES } from "../../src/wasm/abi.ts";
+import { BATCH_COUNT, KERNEL_ARITY, STRUCT_BYTES } from "../../src/wasm/abi.ts";
 import { builds, wasmPath, workbench } from "../support/bench.ts";
+
+test("a batch's count lies where cpp/abi.h has it", () => {
+  const header = readFileSync(new URL("../../cpp/abi.h", import.meta.url), "utf8");
+  const fields = /struct Batch \{([\s\S]*?)\n\};/.exec(header)![1]!.replace(/\/\/.*/g, "");
+  const before = fields.slice(0, fields.search(/int32_t count\b/));
+  expect(before).not.toContain("int32_t");
+  expect(BATCH_COUNT).toBe(8 * before.match(/\bword\b/g)!.length);
+});
 
 for (const build of builds) {
   test(`${build} exports exactly the functions of the boundary, with their arities`, async () => {

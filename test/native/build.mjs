@@ -14,6 +14,9 @@ export const SANITIZERS = {
   asan: ["-fsanitize=address,undefined", "-fno-sanitize=alignment,float-cast-overflow", "-fno-sanitize-recover=all"],
   tsan: ["-fsanitize=thread"],
   fuzz: ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize=alignment,float-cast-overflow", "-fno-sanitize-recover=all"],
+  // No sanitizers: what the same programs come to, for `run.mjs --coverage`.
+  cover: ["-fprofile-instr-generate", "-fcoverage-mapping"],
+  coverfuzz: ["-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping"],
 };
 
 /** A copy of cpp/ in which `pin` names a vector register as x86 spells it: in WebAssembly every register is "r". */
