@@ -74,7 +74,7 @@ export function diskPolicies(path: string): PolicyFolder {
   return {
     path: (policy) => join(path, nameOf(policy)),
     async publish(weights, policy, signal) {
-      await within(path, () => mkdir(path, { recursive: true }));
+      await within(path, () => makeFolder(path));
       const to = join(path, nameOf(policy));
       await copyFolder(weights, await folderOutput(to, { force: true }), signal);
       const kept = [nameOf(policy), nameOf(policy - 1)];
