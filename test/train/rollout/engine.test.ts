@@ -55,7 +55,7 @@ test("answers that end make room for others: what goes on keeps its keys and val
     open = trajectories.filter(({ state }) => state === "open");
   }
   expect(old).toBeGreaterThan(50);
-  expect(drawn).toBeGreaterThan(8);
+  expect(drawn).toBeGreaterThan(6);
 });
 
 test("chunks under frozen weights are the answer in one go: tokens, log-probabilities, ends; side by side or one by one", async () => {
