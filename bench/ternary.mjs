@@ -1,7 +1,7 @@
 // BitCPM's finding at a scale that fits here: how much of a run must be ternary for the loss of one that was ternary from the beginning?
 //   node bench/ternary.mjs TEXTS.jsonl [--out DIR] [--updates N] [--seeds N] [--shares 1,0.4,0.2] [--peak RATE] [--second RATE] [--threads N]
 // --second: the peak rate of ternary layers that began as floats.
-// Trains models of a million parameters with cpm train: floats at a stable rate, then ternary layers with a warm-up of their own; the rate falls
+// Trains models of a million parameters, with MiniCPM's multipliers, with cpm train: floats at a stable rate, then ternary layers with a warm-up of their own; the rate falls
 // in the last 20 % of every run. Runs that were ended go on. Prints a table of held-out losses, writes DIR/ternary.html, .svg and .json.
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ const { values, positionals } = parseArgs({
     updates: { type: "string", default: "400" },
     seeds: { type: "string", default: "3" },
     shares: { type: "string", default: "1,0.6,0.4,0.2" },
-    peak: { type: "string", default: "1e-2" },
+    peak: { type: "string", default: "5e-3" },
     second: { type: "string", default: "5e-3" },
     threads: { type: "string" },
   },
@@ -68,6 +68,8 @@ function configOf(share, seed) {
         num_key_value_heads: 2,
         max_position_embeddings: 256,
         dim_model_base: 64,
+        scale_emb: 12,
+        scale_depth: 1.4,
         tie_word_embeddings: true,
       },
     },

@@ -28,6 +28,9 @@ void attend_forward_ref(const Op& op, Lane& lane);
 void attend_backward(const Op& op, Lane& lane);
 void attend_backward_ref(const Op& op, Lane& lane);
 
+void drafted_forward(const Op& op, Lane& lane);  // grad/drafted.cpp
+void drafted_backward(const Op& op, Lane& lane);
+
 void compress_keys(const Op& op, Lane& lane);  // grad/select.cpp
 void choose_blocks(const Op& op, Lane& lane);
 

@@ -13,11 +13,12 @@ namespace {
 
 typedef void (*Operation)(const Op&, Lane&);
 
-constexpr Operation operations[kCodes] = {
-    matmul,          norm_forward,  norm_backward,  norm_weight,   column_sums,        rope_turn, swiglu_forward,
-    swiglu_backward, embed_forward, embed_backward, combine,       broadcast,          fill_zero, attend_forward,
-    attend_backward, compress_keys, choose_blocks,  cross_entropy, soft_cross_entropy, smooth_l1, ternary,
-    sum_squares,     adamw,         muon_moment,    muon_unit,     muon_apply,         policy};
+constexpr Operation operations[kCodes] = {matmul,        norm_forward,   norm_backward,   norm_weight,        column_sums,
+                                          rope_turn,     swiglu_forward, swiglu_backward, embed_forward,      embed_backward,
+                                          combine,       broadcast,      fill_zero,       attend_forward,     attend_backward,
+                                          compress_keys, choose_blocks,  cross_entropy,   soft_cross_entropy, smooth_l1,
+                                          ternary,       sum_squares,    adamw,           muon_moment,        muon_unit,
+                                          muon_apply,    policy,         drafted_forward, drafted_backward};
 
 Operation definition(int code) {
   switch (code) {

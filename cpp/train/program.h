@@ -3,7 +3,7 @@
 #pragma once
 #include "../abi.h"
 
-constexpr int kTrainAbiVersion = 2;
+constexpr int kTrainAbiVersion = 3;
 
 struct Op {
   int32_t code;
@@ -47,6 +47,8 @@ enum Code : int32_t {
   kMuonUnit,
   kMuonApply,
   kPolicy,
+  kAttendDrafted,
+  kAttendDraftedBackward,
   kCodes
 };
 

@@ -169,7 +169,7 @@ export async function openTarget(
   const path = String(await modelOf(besideConfig(file, start.path)));
   const model = await load(path, { contextSize: Math.max(64, length), draft: false, signal, ...(threads ? { threads } : {}) });
   try {
-    const features = await wing.Features.open(store, await wing.targetOf(model), signal);
+    const features = await wing.Features.open(store, await wing.targetOf(model, { layout: objective.layout }), signal);
     return {
       features,
       async close() {

@@ -1,8 +1,9 @@
 // What drafts, as callers write it -> checked and complete.
-import { bytesOf, isUrl } from "../brands.ts";
+import { bytesOf, isBlob, isUrl } from "../brands.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
 import type { DraftOptions, MtpStates, TreeOptions } from "../engine/types.ts";
 import { CpmError, didYouMean } from "../errors.ts";
+import { blobSource } from "../file/bytes.ts";
 import type { ModelInput } from "../file/kind.ts";
 import { type ModelFiles, whereIs } from "../file/source.ts";
 import { bad } from "./given.ts";
@@ -194,7 +195,7 @@ export async function draftOptions(
   const front = typeof input.front === "object" ? input.front.model : undefined;
   if (!options.eagle) return { options, files: (input as SmallModelInput).model, front };
   const { vocabulary } = input as EagleInput | MtpInput;
-  const files = bytesAsHead(filesIn(input));
+  const files = await namedHead(filesIn(input));
   if (typeof vocabulary !== "string" && !isUrl(vocabulary)) return { options, files, front };
   return {
     options: { ...options, eagle: { ...options.eagle, vocabulary: await readIds(await open(vocabulary), signal) } },
@@ -203,11 +204,14 @@ export async function draftOptions(
   };
 }
 
-/** Bare bytes are a .safetensors file. */
-const bytesAsHead = (input: ModelInput): ModelInput => {
-  const bytes = bytesOf(input);
-  return bytes ? { "model.safetensors": bytes } : input;
-};
+/** Bytes, and a Blob whose name does not tell, are the file that they begin as: GGUF, or else safetensors. */
+async function namedHead(input: ModelInput): Promise<ModelInput> {
+  const blob = isBlob(input) && !/\.(?:gguf|safetensors)$/i.test((input as File).name || "") ? input : undefined;
+  const file = blob ?? bytesOf(input);
+  if (!file) return input;
+  const magic = blob ? await blobSource("head", blob).read(0, Math.min(4, blob.size)) : (file as Uint8Array).subarray(0, 4);
+  return { [String.fromCharCode(...magic) === "GGUF" ? "model.gguf" : "model.safetensors"]: file };
+}
 
 async function readIds(files: ModelFiles, signal: AbortSignal | undefined): Promise<readonly number[]> {
   try {

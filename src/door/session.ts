@@ -69,16 +69,18 @@ export class Session implements AsyncDisposable {
 
   /**
    * Appends tokens. Resolves with their final hidden states, after the model's last norm: Float32Array (tokens × hidden), what the head
-   * and draft heads read. Rejects as forward() does.
+   * and draft heads read. `layers`: numbers of layers from 1 on, at most 8; what the residual stream is as it enters each of them goes before a
+   * token's final state: (tokens × (layers + 1) × hidden). Rejects as forward() does, and with "bad-option" for layers that there are not.
    */
   async states(
     tokens: readonly number[] | Int32Array,
-    options: { readonly signal?: AbortSignal | undefined } = {},
+    options: { readonly layers?: readonly number[] | undefined; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Float32Array> {
-    const { signal } = given(options, ["signal"]);
+    const { layers = [], signal } = given(options, ["layers", "signal"]);
     checkSignal(signal);
+    if (!Array.isArray(layers)) bad("layers", "a list of layers' numbers", layers);
     const list = tokensOf("tokens", tokens);
-    return this.#call(signal, (id, end) => this.#engine.forward(id, list, "states", end));
+    return this.#call(signal, (id, end) => this.#engine.forward(id, list, { states: [...layers] }, end));
   }
 
   /**

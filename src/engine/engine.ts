@@ -21,9 +21,20 @@ import type {
   GenerateRequest,
   GenerateResult,
   Profile,
+  States,
 } from "./types.ts";
 
 export type { EngineHooks };
+
+function checkTaps(taps: readonly number[], layers: number): void {
+  const wrong = taps.find((layer) => !Number.isSafeInteger(layer) || layer < 1 || layer >= layers);
+  if (wrong === undefined && taps.length <= 8) return;
+  throw new CpmError("bad-option", `layers: expected at most 8 numbers from 1 to ${layers - 1}, found ${wrong ?? taps.length}`, {
+    field: "layers",
+    expected: `at most 8 numbers from 1 to ${layers - 1}`,
+    found: `${wrong ?? taps.length}`,
+  });
+}
 
 export class Engine implements EngineApi {
   readonly #parts: Parts;
@@ -87,7 +98,7 @@ export class Engine implements EngineApi {
   forward(
     session: number,
     tokens: readonly number[],
-    logits: "none" | "last" | "all" | "states",
+    logits: "none" | "last" | "all" | States,
     outer?: AbortSignal,
   ): Promise<Float32Array> {
     return this.#turns.inSession(
@@ -95,9 +106,10 @@ export class Engine implements EngineApi {
       async () => {
         const { sequence, out } = await this.#turns.inTurn(() => {
           const sequence = this.#parts.sequences.get(session);
-          const { vocab, hidden } = this.info.config;
+          const { vocab, hidden, layers } = this.info.config;
           checkTokens(tokens, vocab, sequence);
-          const width = logits === "states" ? hidden : vocab;
+          if (typeof logits === "object") checkTaps(logits.states, layers);
+          const width = typeof logits === "object" ? hidden * (logits.states.length + 1) : vocab;
           return { sequence, out: logitsArray(logits === "none" ? 0 : logits === "last" ? width : width * tokens.length) };
         }, outer);
         let filled = 0;
@@ -147,7 +159,7 @@ export class Engine implements EngineApi {
   async #append(
     sequence: Sequence,
     tokens: readonly number[],
-    logits: "none" | "last" | "all" | "states",
+    logits: "none" | "last" | "all" | States,
     outer: AbortSignal | undefined,
     onRows: (rows: Float32Array) => void,
     recorder?: BlockRecorder,
@@ -162,11 +174,13 @@ export class Engine implements EngineApi {
         await this.#turns.inTurn(async (signal) => {
           end = Math.min(tokens.length, begin + stepper.batchRows(total));
           const batch = tokens.slice(begin, end);
-          await stepper.layers(causalRows(sequence, batch, total), signal, recorder);
-          if (logits === "states")
+          const taps = typeof logits === "object" ? logits.states : [];
+          await stepper.layers(causalRows(sequence, batch, total), signal, recorder, taps);
+          if (typeof logits === "object")
             stepper.states(
               batch.map((_, i) => i),
               onRows,
+              taps.length,
             );
           const last = end === tokens.length;
           const wanted = logits === "all" ? batch.map((_, i) => i) : logits === "last" && last ? [batch.length - 1] : [];

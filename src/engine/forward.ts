@@ -99,6 +99,8 @@ export class Stepper {
   #taps: LayerTaps | undefined;
   /** Address of (STATE_ROWS, hidden) float32, once asked for. */
   #states: number | undefined;
+  /** Where taps of a step are kept, and numbers of a row that fit. */
+  #tapped = { at: 0, width: 0 };
   readonly #lanes: LaneChoice;
   #msPerLayerRow = 0.05;
   #breathed = 0;
@@ -152,12 +154,16 @@ export class Stepper {
 
   /**
    * Runs at most `capacity` rows through all layers. Sequences whose caches are not what these rows need, as after a cut below what
-   * windows keep or where a text outgrows its rotation, are computed anew before.
+   * windows keep or where a text outgrows its rotation, are computed anew before. `taps`: layers whose inputs states() will give.
    */
-  async layers(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder): Promise<void> {
+  async layers(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder, taps: readonly number[] = []): Promise<void> {
     if (this.#plan.ring > 0 || this.#plan.ropeSwitch > 0)
       for (const sequence of new Set(rows.map((row) => row.sequence))) await this.#renew(sequence, rows, signal);
-    await this.#compute(rows, signal, recorder);
+    const hidden = this.#hidden;
+    if (taps.length * hidden > this.#tapped.width)
+      this.#tapped = { at: this.#arena.take(4 * taps.length * hidden * this.capacity), width: taps.length * hidden };
+    const own = { layers: taps, at: this.#tapped.at, hidden, scale: 1 };
+    await this.#compute(rows, signal, recorder, this.#taps ? [this.#taps, own] : [own]);
   }
 
   #isFar(total: number): boolean {
@@ -179,16 +185,22 @@ export class Stepper {
     sequence.far = this.#isFar(total);
   }
 
-  async #compute(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder): Promise<void> {
+  async #compute(
+    rows: readonly StepRow[],
+    signal?: Stop,
+    recorder?: BlockRecorder,
+    taps: readonly LayerTaps[] = this.#taps ? [this.#taps] : [],
+  ): Promise<void> {
     this.#write(rows);
     const single = rows.length === 1;
     const lanes = rows.length <= SMALL_ROWS ? this.#lanes.next(single) : this.#plan.lanes;
     this.#active = lanes;
     let spent = 0;
+    const tapped = taps.flatMap(({ layers }) => layers);
     for (let begin = 0; begin < this.#layers; ) {
       const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
-      const end = Math.min(this.#layers, begin + count, ...(this.#taps?.layers ?? []).filter((layer) => layer > begin));
-      this.#tap(begin, rows.length);
+      const end = Math.min(this.#layers, begin + count, ...tapped.filter((layer) => layer > begin));
+      for (const some of taps) this.#tap(some, begin, rows.length);
       const started = this.#host.now();
       check(await this.#pool.run(lanes, "forward", this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;
@@ -235,9 +247,8 @@ export class Stepper {
     this.#taps = taps;
   }
 
-  #tap(layer: number, rows: number): void {
-    const taps = this.#taps;
-    if (!taps?.layers.includes(layer)) return;
+  #tap(taps: LayerTaps, layer: number, rows: number): void {
+    if (!taps.layers.includes(layer)) return;
     const all = Array.from({ length: rows }, (_, i) => i);
     for (const [i, tapped] of taps.layers.entries())
       if (tapped === layer)
@@ -254,15 +265,21 @@ export class Stepper {
     this.#copyStates(rows, out, stride, false, 1);
   }
 
-  /** Calls back with the final hidden state of each of these rows of the last step, after the final norm; a view that the next one overwrites. */
-  states(rows: readonly number[], onState: (state: Float32Array) => void): void {
+  /**
+   * Calls back with the final hidden state of each of these rows of the last step, after the final norm; a view that the next one overwrites.
+   * `taps`: how many layers were tapped; their inputs come before.
+   */
+  states(rows: readonly number[], onState: (state: Float32Array) => void, taps = 0): void {
     const hidden = this.#hidden;
     this.#states ??= this.#arena.take(4 * hidden * STATE_ROWS);
     for (let begin = 0; begin < rows.length; begin += STATE_ROWS) {
       const some = rows.slice(begin, begin + STATE_ROWS);
       this.finalStates(some, this.#states, hidden);
-      for (let i = 0; i < some.length; i++)
-        onState(new Float32Array(this.#arena.memory.buffer, this.#states + 4 * hidden * i, hidden));
+      for (const [i, row] of some.entries()) {
+        const { buffer } = this.#arena.memory;
+        if (taps > 0) onState(new Float32Array(buffer, this.#tapped.at + 4 * taps * hidden * row, taps * hidden));
+        onState(new Float32Array(buffer, this.#states + 4 * hidden * i, hidden));
+      }
     }
   }
 

@@ -240,16 +240,21 @@ export interface Profile {
 /** For generate(): no session of the caller's. */
 export const ANY_SESSION = 0;
 
+/** Of forward(): all final states, each behind the residual stream as it enters these layers. */
+export interface States {
+  readonly states: readonly number[];
+}
+
 /** What the engine offers; implemented by the engine itself and by the port that reaches it in a worker. */
 export interface EngineApi {
   readonly info: EngineInfo;
   /** A new empty sequence with its own KV cache of `contextSize` tokens (default: the model's), computed with `lora` (default: all at their scales). */
   open(contextSize?: number, lora?: readonly AdapterUse[]): Promise<number>;
-  /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]), or all final states ([tokens × hidden]). */
+  /** Appends tokens; logits of none, the last, or all of them ([tokens × vocab]), or all states ([tokens × (layers + 1) × hidden]). */
   forward(
     session: number,
     tokens: readonly number[],
-    logits: "none" | "last" | "all" | "states",
+    logits: "none" | "last" | "all" | States,
     signal?: AbortSignal,
   ): Promise<Float32Array>;
   /** Appends tokens and tells which blocks every `every`-th of them attended to, in each layer and KV head. */

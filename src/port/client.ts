@@ -16,6 +16,7 @@ import type {
   GenerateResult,
   LoadProgress,
   Profile,
+  States,
   Usage,
 } from "../engine/types.ts";
 import { CpmError } from "../errors.ts";
@@ -288,7 +289,7 @@ export class EngineClient implements EngineApi {
   forward(
     session: number,
     tokens: readonly number[],
-    logits: "none" | "last" | "all" | "states",
+    logits: "none" | "last" | "all" | States,
     signal?: AbortSignal,
   ): Promise<Float32Array> {
     return this.#call("forward", [session, tokens, logits], signal);

@@ -4,7 +4,6 @@ import { shown } from "../shown.ts";
 import type { Machine } from "./machine.ts";
 import type { TrainShape } from "./shape.ts";
 
-/** `rows` rows of `length` tokens. Row t of a document predicts token t + 1. */
 /** What a policy's loss needs of every row, [rows x length]: of the token that the row predicts. */
 export interface PolicyRows {
   /** Its log-probability under the policy that chose it. */
@@ -15,6 +14,7 @@ export interface PolicyRows {
   readonly advantage: Float64Array;
 }
 
+/** `rows` rows of `length` tokens. Row t of a document predicts token t + 1. */
 export interface Batch {
   readonly rows: number;
   readonly length: number;
@@ -88,13 +88,20 @@ export function documentsOf({ rows, length, segments }: Batch): Document[] {
 /** Queries or keys of a tile at most: kTileRows of cpp/train/program.h. */
 const TILE = 48;
 
+/** Tokens that follow the next ones, positions and weights. */
+interface Ahead {
+  readonly next: number;
+  readonly positions: number;
+  readonly weights: number;
+}
+
 /** Where a batch lies in the machine's memory: space for `count` rows in all. */
 export class BatchSpace {
   readonly tokens: number;
   /** The token after each, 0 at the end of a row of the batch. */
   readonly next: number;
-  /** The row before, counted behind all rows, or the row itself where a document begins: what a head's later step reads. */
-  readonly before: number;
+  /** Of a draft head's steps after the first: what stands one token further on, two, and so on. */
+  readonly ahead: readonly Ahead[];
   readonly labels: number;
   readonly weights: number;
   readonly positions: number;
@@ -115,14 +122,15 @@ export class BatchSpace {
   readonly #machine: Machine;
   readonly #sparse: TrainShape["sparse"];
 
-  constructor(machine: Machine, count: number, sparse: TrainShape["sparse"]) {
+  /** `ahead`: steps after the first. */
+  constructor(machine: Machine, count: number, sparse: TrainShape["sparse"], ahead = 0) {
     this.#machine = machine;
     this.#sparse = sparse;
     this.count = count;
     const ints = () => machine.take(4 * count);
     this.tokens = ints();
     this.next = ints();
-    this.before = ints();
+    this.ahead = Array.from({ length: ahead }, () => ({ next: ints(), positions: ints(), weights: machine.takeReals(count) }));
     this.labels = ints();
     this.secondLabels = ints();
     this.positions = ints();
@@ -147,6 +155,7 @@ export class BatchSpace {
     machine.reals(this.weights, count).set(batch.weights);
     const next = machine.ints(this.next, count);
     for (let i = 0; i < count; i++) next[i] = (i + 1) % batch.length === 0 ? 0 : batch.tokens[i + 1]!;
+    for (const [j, to] of this.ahead.entries()) this.#writeAhead(batch, j + 1, to);
     const second = secondOf(batch);
     machine.ints(this.secondLabels, count).set(second.labels);
     machine.reals(this.secondWeights, count).set(second.weights);
@@ -154,14 +163,27 @@ export class BatchSpace {
     this.#writeDocuments(documentsOf(batch), count);
   }
 
+  /** Rows as they are `step` tokens further on; where the document has ended, they count nothing. */
+  #writeAhead(batch: Batch, step: number, { next, positions, weights }: Ahead): void {
+    const machine = this.#machine;
+    const count = batch.rows * batch.length;
+    const [ids, places, values] = [machine.ints(next, count), machine.ints(positions, count), machine.reals(weights, count)];
+    for (const { begin, end } of documentsOf(batch))
+      for (let i = begin; i < end; i++) {
+        const within = i + step < end;
+        ids[i] = within && (i + step + 1) % batch.length !== 0 ? batch.tokens[i + step + 1]! : 0;
+        places[i] = within ? i + step - begin : 0;
+        values[i] = within ? batch.weights[i + step]! : 0;
+      }
+  }
+
   #writeDocuments(documents: readonly Document[], count: number): void {
     const machine = this.#machine;
-    const [positions, before] = [machine.ints(this.positions, count), machine.ints(this.before, count)];
+    const positions = machine.ints(this.positions, count);
     const [queries, keys, sparse, first]: [number[], number[], number[], number[]] = [[], [], [], []];
     let [fineAt, coarseAt] = [0, 0];
     for (const { begin, end, padding } of documents) {
       for (let i = begin; i < end; i++) positions[i] = i - begin;
-      for (let i = begin; i < end; i++) before[i] = i === begin ? i : this.count + i - 1;
       first.push(keys.length / 5);
       const s = this.#sparse;
       const isSparse = s !== undefined && !padding && end - begin >= s.denseLen;

@@ -1,6 +1,7 @@
 // What a run is: the configuration of `cpm train`, checked, with its defaults filled in.
 import type { SparseOption } from "../model/sparse.ts";
 import type { ChatDocumentOptions } from "./documents.ts";
+import { EAGLE3_STEPS } from "./eagle3.ts";
 import type { FloatType } from "./floats.ts";
 import type { Objective } from "./graph.ts";
 import type { OptimiserOptions } from "./optimiser.ts";
@@ -217,17 +218,17 @@ function readObjective(c: Part): ObjectiveConfig {
     case "eagle": {
       const layout = o.maybe("layout", () => o.count("layout", 2, 2, 3)) as 2 | 3 | undefined;
       if (layout === 3) {
-        for (const name of ["valueWeight", "probabilityWeight", "vocabulary", "noise"])
-          if (o.has(name))
-            o.fail(name, "nothing beside layout 3: EAGLE-3 is trained on distributions alone, over all tokens", o.raw(name));
-        const target = o.choice("target", ["float"], "float");
+        for (const name of ["valueWeight", "probabilityWeight", "noise"])
+          if (o.has(name)) o.fail(name, "nothing beside layout 3: EAGLE-3 is trained on distributions alone", o.raw(name));
+        const steps = o.maybe("steps", () => o.count("steps", 1, 3, 16));
         return {
           kind,
           layout,
-          steps: o.maybe("steps", () => o.count("steps", 1, 3, 16)),
-          window: o.maybe("window", () => o.count("window", 1)),
+          steps,
+          vocabulary: o.maybe("vocabulary", () => o.text("vocabulary")),
+          window: o.maybe("window", () => o.count("window", steps ?? EAGLE3_STEPS)),
           noise: 0,
-          target,
+          target: o.choice("target", ["resident", "float"], "resident"),
         };
       }
       if (o.has("steps")) o.fail("steps", "nothing beside layout 2", o.raw("steps"));

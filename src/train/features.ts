@@ -8,24 +8,31 @@ import type { Source } from "../file/source.ts";
 import { written } from "../file/write/output.ts";
 import type { Model } from "../index.ts";
 import { type Batch, documentsOf } from "./batch.ts";
+import { tapsOf } from "./eagle3.ts";
 import { floatBytes, floatsOf } from "./floats.ts";
 import type { RunStore } from "./store.ts";
 
 /** What gives a target's states. */
 export interface Target {
+  /** Numbers of a token. */
   readonly hidden: number;
-  /** (tokens, hidden): states after the last norm, of tokens that begin a text. */
+  /** (tokens, hidden): states after the last norm, for EAGLE-3 behind the inputs of three layers, of tokens that begin a text. */
   states(tokens: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
 }
 
-/** A loaded model as a target: its own weights, quantised as they are, without adapters. The caller disposes the model. */
-export async function targetOf(model: Model): Promise<Target> {
+/**
+ * A loaded model as a target: its own weights, quantised as they are, without adapters. `layout` 3: the inputs of the layers that an EAGLE-3
+ * head reads go before the states. The caller disposes the model.
+ */
+export async function targetOf(model: Model, { layout = 2 }: { readonly layout?: 2 | 3 | undefined } = {}): Promise<Target> {
   const session = await model.session({ lora: false });
+  const { hidden, layers: count } = model.info.config;
+  const layers = layout === 3 ? tapsOf({ layers: count }) : [];
   return {
-    hidden: model.info.config.hidden,
+    hidden: hidden * (layers.length + 1),
     async states(tokens, signal) {
       await session.truncate(0);
-      return await session.states(tokens, { signal });
+      return await session.states(tokens, { layers, signal });
     },
   };
 }

@@ -5,7 +5,7 @@ import { writeLoraGguf, writePeft } from "./adapter.ts";
 import type { ExportConfig, StageConfig } from "./config.ts";
 import { writeGguf } from "./export.ts";
 import type { FloatType } from "./floats.ts";
-import { type FolderParts, type Written, writeFolder } from "./folder.ts";
+import { type ExportTensor, type FolderParts, type Written, writeFolder } from "./folder.ts";
 import { loraOf } from "./graph.ts";
 import { EAGLE3, type TrainShape } from "./shape.ts";
 import { modelExport, trainedTensors } from "./tensors.ts";
@@ -37,7 +37,7 @@ function partsOf(trainer: Trainer, { config }: FolderParts): FolderParts {
         ...config,
         architectures: [objective.layout === 3 ? "LlamaForCausalLMEagle3" : "EagleForCausalLM"],
         num_hidden_layers: 1,
-        ...(objective.layout === 3 ? { draft_vocab_size: trainer.graph.shape.vocab } : {}),
+        ...(objective.layout === 3 ? { draft_vocab_size: objective.vocabulary?.length ?? trainer.graph.shape.vocab } : {}),
         ...(objective.window ? { eagle_window_size: objective.window } : {}),
       },
       files: {},
@@ -60,11 +60,22 @@ async function exportAdapter(
   return await writeLoraGguf(trainer, { architecture, heads, kvHeads }, (size) => outputs.file(to, size), { type, ...options });
 }
 
+/** d2t of an EAGLE-3 head: draft id i is token i + d2t[i]. */
+const offsetsOf = (ids: Int32Array): ExportTensor => ({
+  name: "d2t",
+  shape: [ids.length],
+  integers: true,
+  read: (from, count) => Float32Array.from(ids.subarray(from, from + count), (id, i) => id - from - i),
+});
+
 /** Tensors that were trained beside the model. */
 function besides(trainer: Trainer) {
   const { objective } = trainer.graph.options;
   const all = trainedTensors(trainer);
-  if (objective.kind === "eagle") return all.map((t) => ({ ...t, name: t.name.replace(EAGLE3, "") }));
+  if (objective.kind === "eagle") {
+    const head = all.map((t) => ({ ...t, name: t.name.replace(EAGLE3, "") }));
+    return objective.layout === 3 && objective.vocabulary ? [...head, offsetsOf(objective.vocabulary)] : head;
+  }
   return objective.kind === "mtp" ? all.filter(({ name }) => name.startsWith("mtp.")) : all;
 }
 

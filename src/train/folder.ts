@@ -1,6 +1,7 @@
 // Trained tensors as a Hugging Face folder that lies nowhere: files whose bytes are made while they are read. Whatever reads a folder
 // reads it: the loader of this package, its converter to GGUF, a copy to disk.
 
+import { bytesOf } from "../brands.ts";
 import { configOf, DTYPES, generationOf } from "../convert/tofolder.ts";
 import { tokenizerFiles } from "../convert/tokenizerfiles.ts";
 import { CpmError } from "../errors.ts";
@@ -17,7 +18,13 @@ import { countOf, type TensorShape } from "./shape.ts";
 /** A tensor to be written; `read` gives elements [from, from + count). */
 export interface ExportTensor extends TensorShape {
   read(from: number, count: number): Float32Array;
+  /** Whole numbers below 2^24, written as I64. */
+  readonly integers?: boolean | undefined;
 }
+
+const typeOf = ({ integers }: ExportTensor, type: FloatType) => (integers ? "I64" : type);
+const bytesFor = (numbers: Float32Array, type: FloatType | "I64"): Uint8Array =>
+  type === "I64" ? bytesOf(BigInt64Array.from(numbers, BigInt))! : floatBytes(numbers, type);
 
 /** A folder without its weights: config.json's fields, and further files by name (the tokenizer's). */
 export interface FolderParts {
@@ -103,8 +110,7 @@ export function folderFiles(parts: FolderParts, tensors: readonly ExportTensor[]
 
 /** The bytes of a safetensors file, made when they are read. */
 export function safetensorsSource(name: string, tensors: readonly ExportTensor[], type: FloatType = "F32"): Source {
-  const layout = layoutSafetensors(tensors.map((t) => ({ name: t.name, type, shape: t.shape })));
-  const width = FLOAT_BYTES[type];
+  const layout = layoutSafetensors(tensors.map((t) => ({ name: t.name, type: typeOf(t, type), shape: t.shape })));
   const source: Source = {
     name,
     size: layout.size,
@@ -117,9 +123,11 @@ export function safetensorsSource(name: string, tensors: readonly ExportTensor[]
         const place = layout.tensors.get(tensor.name)!;
         const [from, to] = [Math.max(offset, place.offset), Math.min(offset + length, place.offset + place.bytes)];
         if (from >= to) continue;
+        const kind = typeOf(tensor, type);
+        const width = kind === "I64" ? 8 : FLOAT_BYTES[kind];
         const first = Math.floor((from - place.offset) / width);
         const last = Math.ceil((to - place.offset) / width);
-        const bytes = floatBytes(tensor.read(first, last - first), type);
+        const bytes = bytesFor(tensor.read(first, last - first), kind);
         const skip = from - place.offset - first * width;
         out.set(bytes.subarray(skip, skip + to - from), from - offset);
       }

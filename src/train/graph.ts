@@ -52,7 +52,7 @@ export type Objective =
   | { readonly kind: "lora"; readonly rank: number; readonly alpha: number; readonly targets?: readonly string[] | undefined }
   /**
    * A draft head of a frozen target. `vocabulary`: FR-Spec's draft tokens; `features`: hidden states are given, not computed.
-   * `layout` 3: EAGLE-3, in `steps` steps (default 3), without `vocabulary`, `features`, weights of the loss and noise. Default 2.
+   * `layout` 3: EAGLE-3, in `steps` steps (default 3), without weights of the loss and noise. Default 2.
    */
   | {
       readonly kind: "eagle";
@@ -115,9 +115,8 @@ export function tensorsOf(shape: TrainShape, objective: Objective): { trained: T
     case "mtp":
       return { trained: [...model, ...mtpTensors(shape)], frozen: [] };
     case "eagle":
-      if (objective.layout === 3) return { trained: eagle3Tensors(shape), frozen: model };
       return {
-        trained: eagleTensors(shape),
+        trained: objective.layout === 3 ? eagle3Tensors(shape, objective.vocabulary?.length) : eagleTensors(shape),
         frozen: objective.features ? model.filter(({ name }) => name === EMBEDDING || name === HEAD) : model,
       };
   }
@@ -133,7 +132,7 @@ export class Graph {
   readonly batch: BatchSpace;
   /** Residual streams after the embedding and each layer; with `recompute` inputs of layers too. */
   readonly streams: number[] = [];
-  /** Hidden states after the final norm; one row more than the batch has. */
+  /** Hidden states after the final norm; rows more than the batch has, one for every step of a head. */
   readonly hidden: number;
   /** Row losses, float64, of the objective's parts: [next token or value, second or probability]. */
   readonly losses: readonly [number, number];
@@ -147,6 +146,8 @@ export class Graph {
   readonly noise: number;
   readonly headOut: number;
   readonly draftHead: number;
+  /** EAGLE-3: what a head reads of three layers, (count, 3, hidden), as features put it there. */
+  readonly taps: number;
   readonly teacher: Teacher | undefined;
   readonly zero: Program;
   /** Ternary copies of what was trained. */
@@ -185,7 +186,9 @@ export class Graph {
       this.tensors.set(t.name, { ...t, at, grad, use: own ? machine.takeReals(countOf(t)) : at });
     }
     this.trained = trained.map(({ name }) => this.tensors.get(name)!);
-    this.batch = new BatchSpace(machine, count, shape.sparse);
+    const third = objective.kind === "eagle" && objective.layout === 3;
+    const laterSteps = third ? (objective.steps ?? EAGLE3_STEPS) - 1 : 0;
+    this.batch = new BatchSpace(machine, count, shape.sparse, laterSteps);
     const lora = loraOf(objective);
     this.#scratch = { matmul: machine.takeReals(machine.exports.matmul_scratch(machine.threads)) };
     const doubles = 3 * (Math.ceil(options.length / Math.min(shape.sparse?.kernelStride ?? 1, shape.sparse?.blockSize ?? 1)) + 8);
@@ -208,11 +211,11 @@ export class Graph {
     this.kept = Array.from({ length: shape.layers }, (_, l) => (l === 0 || !keepsAll ? first : takeKept(machine, shape, count)));
     const streams = objective.kind === "eagle" && objective.features ? 0 : shape.layers + 1;
     for (let l = 0; l < streams; l++) this.streams.push(machine.takeReals(count * shape.hidden));
-    this.hidden = machine.takeReals((count + 1) * shape.hidden);
+    this.hidden = machine.takeReals((count + 1 + laterSteps) * shape.hidden);
+    this.taps = third ? machine.takeReals(3 * count * shape.hidden) : 0;
     this.#finalScale = machine.takeReals(count);
     this.losses = [machine.take(8 * count), machine.take(8 * count)];
-    const third = objective.kind === "eagle" && objective.layout === 3;
-    this.later = Array.from({ length: third ? (objective.steps ?? EAGLE3_STEPS) - 1 : 0 }, (_, j) => ({
+    this.later = Array.from({ length: laterSteps }, (_, j) => ({
       losses: machine.take(8 * count),
       weight: STEP_WEIGHT ** (j + 1),
     }));
@@ -226,8 +229,8 @@ export class Graph {
     this.logits = machine.takeReals(this.chunk * draftVocab);
     const isEagle = objective.kind === "eagle";
     this.targetLogits = isEagle ? machine.takeReals(this.chunk * draftVocab) : 0;
-    this.noise = isEagle ? machine.takeReals(count * shape.hidden) : 0;
-    this.headOut = isEagle ? machine.takeReals(count * shape.hidden) : 0;
+    this.noise = isEagle && !third ? machine.takeReals(count * shape.hidden) : 0;
+    this.headOut = isEagle && !third ? machine.takeReals(count * shape.hidden) : 0;
     this.draftHead = isEagle && objective.vocabulary ? machine.takeReals(draftVocab * shape.hidden) : 0;
     const teacher = objective.kind === "lm" ? objective.teacher : undefined;
     this.teacher = teacher && new Teacher(this, teacher);

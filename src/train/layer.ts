@@ -79,6 +79,23 @@ export interface Setting {
   readonly window: number;
 }
 
+/**
+ * What an EAGLE-3 head's layer reads in place of the normed x. In a later step a row is that many tokens further on: it sees the first
+ * step's keys up to its own row, and of every later step the key of its own row, as it does when it drafts.
+ */
+export interface DraftStep {
+  readonly input: Matrix;
+  readonly positions: number;
+  /** What the steps before kept, the first one first. */
+  readonly before: readonly Kept[];
+}
+
+/** Where the gradient of its input goes, and of its keys and values: of all steps up to this one, in which later steps have put their share. */
+export interface DraftGrads {
+  readonly input: Matrix;
+  readonly keys: readonly { readonly k: number; readonly v: number }[];
+}
+
 /** 32-bit words of a query's chosen blocks. */
 export const maskWords = (shape: TrainShape, count: number): number =>
   shape.sparse ? Math.ceil(Math.ceil(count / shape.sparse.blockSize) / 32) : 0;
@@ -189,11 +206,11 @@ export function normBackward(p: Program, g: Setting, n: Norm, x: Matrix, scale: 
   if (dx) p.add("normBackward", sizes, [x.at, n.at, dx, scale, dy.at]);
 }
 
-const attentionSizes = ({ shape: s, window, count, batch }: Setting): number[] => [
+const attentionSizes = ({ shape: s, window, count, batch }: Setting, steps = 0): number[] => [
   s.heads,
   s.kvHeads,
   s.headDim,
-  window,
+  window && window - steps,
   s.sparse?.blockSize ?? 0,
   maskWords(s, count),
   count,
@@ -236,8 +253,7 @@ function choose(p: Program, g: Setting, k: Kept): void {
 }
 
 /**
- * x (hidden) -> out (hidden), keeping what backward needs. `residual`: the residual scale. `input`: what attention reads in place of the
- * normed x (EAGLE-3).
+ * x (hidden) -> out (hidden), keeping what backward needs. `residual`: the residual scale. `step`: of an EAGLE-3 head.
  */
 export function layerForward(
   p: Program,
@@ -247,25 +263,30 @@ export function layerForward(
   x: number,
   out: number,
   residual: number,
-  input?: Matrix,
+  step?: DraftStep,
 ): void {
   const { shape: s, shared, batch } = g;
   const hidden = (at: number) => rows(at, s.hidden);
   const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
   const normed = hidden(shared.normed);
-  if (!input) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
-  linearForward(p, g, layer.q, input ?? normed, rows(k.q, q));
-  linearForward(p, g, layer.k, input ?? normed, rows(k.k, kv));
-  linearForward(p, g, layer.v, input ?? normed, rows(k.v, kv));
-  p.add("rope", [g.count, s.heads, s.headDim, 0], [k.q, g.rope, batch.positions]);
-  p.add("rope", [g.count, s.kvHeads, s.headDim, 0], [k.k, g.rope, batch.positions]);
+  if (!step) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
+  const { input, positions, before } = step ?? { input: normed, positions: batch.positions, before: [] };
+  linearForward(p, g, layer.q, input, rows(k.q, q));
+  linearForward(p, g, layer.k, input, rows(k.k, kv));
+  linearForward(p, g, layer.v, input, rows(k.v, kv));
+  p.add("rope", [g.count, s.heads, s.headDim, 0], [k.q, g.rope, positions]);
+  p.add("rope", [g.count, s.kvHeads, s.headDim, 0], [k.k, g.rope, positions]);
   choose(p, g, k);
+  const drafted = [...before, k];
+  const first = drafted.shift()!;
   p.add(
     "attendForward",
-    attentionSizes(g),
-    [k.q, k.k, k.v, k.o, k.lse, batch.queryTiles, batch.counts, g.attention, k.mask],
+    attentionSizes(g, before.length),
+    [k.q, first.k, first.v, k.o, k.lse, batch.queryTiles, batch.counts, g.attention, k.mask],
     [1 / Math.sqrt(s.headDim)],
   );
+  for (const { k: key, v } of drafted)
+    p.add("attendDrafted", [g.count, s.heads, s.kvHeads, s.headDim], [k.q, key, v, k.o, k.lse], [1 / Math.sqrt(s.headDim)]);
   linearForward(p, g, layer.o, rows(k.o, q), hidden(k.middle), residual, hidden(x));
   normForward(p, g, layer.ffnNorm, hidden(k.middle), normed, k.ffnScale);
   linearForward(p, g, layer.gate, normed, rows(k.gate, f));
@@ -276,8 +297,27 @@ export function layerForward(
 }
 
 /**
- * dx: the gradient of the layer's output, which becomes that of its input; overwrites what was kept of the MLP. `input`: what attention read
- * in place of the normed x, and where the gradient of that goes.
+ * The keys' gradients of all steps up to this one: those of the first step's are in `shared`, those of every drafted key follow. Gives
+ * this step's own, which are whole now.
+ */
+function draftedBackward(p: Program, g: Setting, k: Kept, drafted: readonly Kept[], sums: DraftGrads["keys"]) {
+  const { shape: s, shared } = g;
+  const kv = s.kvHeads * s.headDim;
+  for (const [i, { k: key, v }] of drafted.entries())
+    p.add(
+      "attendDraftedBackward",
+      [g.count, s.heads, s.kvHeads, s.headDim],
+      [k.q, key, v, k.o, k.lse, shared.attentionGrad, shared.delta, shared.qGrad, sums[i + 1]!.k, sums[i + 1]!.v],
+      [1 / Math.sqrt(s.headDim)],
+    );
+  p.add("combine", [g.count, kv, kv, kv], [shared.kGrad, sums[0]!.k], [1, 1]);
+  p.add("combine", [g.count, kv, kv, kv], [shared.vGrad, sums[0]!.v], [1, 1]);
+  return sums[drafted.length]!;
+}
+
+/**
+ * dx: the gradient of the layer's output, which becomes that of its input; overwrites what was kept of the MLP. `step`: of an EAGLE-3 head,
+ * later steps first.
  */
 export function layerBackward(
   p: Program,
@@ -287,7 +327,7 @@ export function layerBackward(
   x: number,
   dx: number,
   residual: number,
-  input?: { readonly at: Matrix; readonly grad: Matrix },
+  step?: DraftStep & { readonly grads: DraftGrads },
 ): void {
   const { shape: s, shared, batch } = g;
   const hidden = (at: number) => rows(at, s.hidden);
@@ -303,22 +343,26 @@ export function layerBackward(
   normBackward(p, g, layer.ffnNorm, hidden(k.middle), k.ffnScale, dNormed, dx);
   // Attention.
   linearBackward(p, g, layer.o, rows(k.o, q), hidden(dx), rows(shared.attentionGrad, q), residual);
+  const drafted = [...(step?.before ?? []), k];
+  const first = drafted.shift()!;
   p.add(
     "attendBackward",
-    attentionSizes(g),
+    attentionSizes(g, drafted.length),
     [
-      ...[k.q, k.k, k.v, k.o, k.lse, batch.queryTiles, batch.counts, g.attention, k.mask],
+      ...[k.q, first.k, first.v, k.o, k.lse, batch.queryTiles, batch.counts, g.attention, k.mask],
       ...[shared.attentionGrad, shared.delta, shared.qGrad, shared.kGrad, shared.vGrad],
     ],
     [1 / Math.sqrt(s.headDim)],
   );
-  p.add("rope", [g.count, s.heads, s.headDim, 1], [shared.qGrad, g.rope, batch.positions]);
-  p.add("rope", [g.count, s.kvHeads, s.headDim, 1], [shared.kGrad, g.rope, batch.positions]);
-  if (!input) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
-  const { at, grad } = input ?? { at: normed, grad: dNormed };
+  const keyGrad = step ? draftedBackward(p, g, k, drafted, step.grads.keys) : { k: shared.kGrad, v: shared.vGrad };
+  const positions = step?.positions ?? batch.positions;
+  p.add("rope", [g.count, s.heads, s.headDim, 1], [shared.qGrad, g.rope, positions]);
+  p.add("rope", [g.count, s.kvHeads, s.headDim, 1], [keyGrad.k, g.rope, positions]);
+  if (!step) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
+  const [at, grad] = step ? [step.input, step.grads.input] : [normed, dNormed];
   linearBackward(p, g, layer.q, at, rows(shared.qGrad, q), grad);
-  linearBackward(p, g, layer.k, at, rows(shared.kGrad, kv), grad, 1, true);
-  linearBackward(p, g, layer.v, at, rows(shared.vGrad, kv), grad, 1, true);
-  if (!input) normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, dx);
+  linearBackward(p, g, layer.k, at, rows(keyGrad.k, kv), grad, 1, true);
+  linearBackward(p, g, layer.v, at, rows(keyGrad.v, kv), grad, 1, true);
+  if (!step) normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, dx);
   p.cut();
 }

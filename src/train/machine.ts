@@ -2,7 +2,7 @@
 import { CpmError, typed } from "../errors.ts";
 import { formatBytes, MAX_BYTES, PAGE } from "../wasm/memory.ts";
 
-export const TRAIN_ABI_VERSION = 2;
+export const TRAIN_ABI_VERSION = 3;
 
 /** What wasm/train*.wasm export (cpp/train/exports.cpp, cpp/pool.cpp). */
 export interface TrainExports {

@@ -42,7 +42,7 @@ export class Part {
 
   /** @throws CpmError "bad-option" about a field */
   fail(name: string, expected: string, found: unknown = this.raw(name)): never {
-    const what = typeof found === "object" && found !== null ? kindOf(found) : shown(found);
+    const what = typeof found === "object" && found !== null && !Array.isArray(found) ? kindOf(found) : shown(found);
     this.#refuse(this.at(name), expected, what);
   }
 

@@ -29,6 +29,8 @@ const CODES = [
   "muonUnit",
   "muonApply",
   "policy",
+  "attendDrafted",
+  "attendDraftedBackward",
 ] as const;
 export type OpName = (typeof CODES)[number];
 

@@ -7,7 +7,7 @@ import { type Batch, weightOf } from "./batch.ts";
 import { Checkpoint, type RunState, writeCheckpoint } from "./checkpoint.ts";
 import { mix } from "./checksum.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
-import { beginWithTargetHead } from "./eagle3.ts";
+import { beginWithTargetHead, putTapped } from "./eagle3.ts";
 import { type Features, headBatch } from "./features.ts";
 import type { Fed } from "./feed.ts";
 import { folderFiles } from "./folder.ts";
@@ -41,8 +41,9 @@ export async function runTraining(input: RunInput, hooks: RunHooks = {}): Promis
   return await new Run(input, hooks).all();
 }
 
-const putStates = (trainer: Trainer, states: Float32Array | undefined): void => {
-  if (states) trainer.machine.reals(trainer.graph.hidden, states.length).set(states);
+const putStates = ({ graph, machine }: Trainer, states: Float32Array | undefined): void => {
+  if (states && graph.taps) putTapped(graph, states);
+  else if (states) machine.reals(graph.hidden, states.length).set(states);
 };
 
 class Run {
@@ -165,11 +166,9 @@ class Run {
     }
     if (objective.kind !== "eagle") return objective;
     const { vocabulary, noise: _, target: __, ...rest } = objective;
-    return {
-      ...rest,
-      features: this.#features !== undefined,
-      vocabulary: vocabulary === undefined ? undefined : this.#input.vocabularies?.get(vocabulary),
-    };
+    const ids = vocabulary === undefined ? undefined : this.#input.vocabularies?.get(vocabulary);
+    // EAGLE-3's files say their tokens, in rising order; of EAGLE-2's the user says them again.
+    return { ...rest, features: this.#features !== undefined, vocabulary: rest.layout === 3 ? ids?.slice().sort() : ids };
   }
 
   /** A trainer for the stage: weights from the checkpoint, from the stage before, or from the beginning. */

@@ -90,8 +90,8 @@ export const eagleTensors = (s: TrainShape): TensorShape[] => [
 /** What the names of an EAGLE-3 head's tensors begin with here: it has an lm_head.weight beside the target's. Files leave it out. */
 export const EAGLE3 = "eagle3.";
 
-/** Tensors of an EAGLE-3 head with the target's vocabulary. */
-export const eagle3Tensors = (s: TrainShape): TensorShape[] => {
+/** Tensors of an EAGLE-3 head that drafts `vocab` tokens (default: the target's). */
+export const eagle3Tensors = (s: TrainShape, vocab = s.vocab): TensorShape[] => {
   const layer = blockTensors(s, "midlayer.").map((t) =>
     /\.(?:q|k|v)_proj\./.test(t.name) ? { ...t, shape: [t.shape[0]!, 2 * s.hidden] } : t,
   );
@@ -100,7 +100,7 @@ export const eagle3Tensors = (s: TrainShape): TensorShape[] => {
     { name: "midlayer.hidden_norm.weight", shape: [s.hidden] },
     ...layer,
     { name: "norm.weight", shape: [s.hidden] },
-    { name: "lm_head.weight", shape: [s.vocab, s.hidden] },
+    { name: "lm_head.weight", shape: [vocab, s.hidden] },
   ].map((t) => ({ ...t, name: `${EAGLE3}${t.name}` }));
 };
 
@@ -125,7 +125,8 @@ export const loraTensors = (s: TrainShape, rank: number, targets?: readonly stri
   ).flat();
 
 /** Whether muP scales this tensor with the width: matrices of layers, and only those. */
-export const isHidden = ({ name, shape }: TensorShape): boolean => shape.length === 2 && name !== EMBEDDING && name !== HEAD;
+export const isHidden = ({ name, shape }: TensorShape): boolean =>
+  shape.length === 2 && name !== EMBEDDING && name.replace(EAGLE3, "") !== HEAD;
 
 /** MiniCPM's muP: [factor of the learning rate, standard deviation at the start (undefined: ones)] of a tensor. */
 export const mupScales = (t: TensorShape, width: number, std = 0.1): readonly [number, number | undefined] =>

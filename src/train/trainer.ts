@@ -50,7 +50,7 @@ export class Trainer {
   static async create(machine: Machine, options: TrainerOptions): Promise<Trainer> {
     checkShape(options.shape);
     if (options.optimiser) checkSchedule(options.optimiser.schedule);
-    if (options.objective.kind === "eagle" && options.objective.layout === 3) checkEagle3(options.shape);
+    if (options.objective.kind === "eagle" && options.objective.layout === 3) checkEagle3(options.shape, options.objective);
     if (options.objective.kind === "policy") policyDefaults(options.objective);
     if (options.objective.kind === "lm" && options.objective.teacher) checkTeacher(options.objective.teacher, options.shape);
     const trainer = new Trainer(machine, options);

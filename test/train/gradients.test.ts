@@ -106,9 +106,15 @@ for (const [name, options] of Object.entries({
     expect(await furthest(await trainerOf(options))).toBeLessThanOrEqual(1e-6);
   });
 
-test("central differences: an EAGLE-3 head in three steps, and in one with a window", async () => {
+test("central differences: an EAGLE-3 head in three steps, with a window and a vocabulary of its own, and in one step", async () => {
   const shape = { ...SMALL, layers: 4 };
   expect(await furthest(await trainerOf({ objective: { kind: "eagle", layout: 3 }, shape, chunk: 7 }))).toBeLessThanOrEqual(1e-6);
+  const vocabulary = Int32Array.of(0, 2, 3, 7, 11, 18);
+  const narrow = await trainerOf({ objective: { kind: "eagle", layout: 3, steps: 4, window: 5, vocabulary }, shape });
+  expect(await furthest(narrow)).toBeLessThanOrEqual(1e-6);
+  await expect(trainerOf({ objective: { kind: "eagle", layout: 3, window: 2 }, shape })).rejects.toMatchObject({
+    code: "bad-option",
+  });
   const one = await trainerOf({ objective: { kind: "eagle", layout: 3, steps: 1, window: 4 }, shape: { ...shape, tied: true } });
   expect(await furthest(one, 2)).toBeLessThanOrEqual(1e-6);
   await expect(trainerOf({ objective: { kind: "eagle", layout: 3 } })).rejects.toMatchObject({ code: "unsupported" });
