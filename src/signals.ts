@@ -1,5 +1,39 @@
 // Abort signals, joined and listened to without the traps of AbortSignal.any.
 
+interface Listeners {
+  readonly calls: Set<() => void>;
+  readonly abort: () => void;
+}
+const listeners = new WeakMap<AbortSignal, Listeners>();
+
+/**
+ * Calls `call` once when `signal` aborts, and gives what lets go of it. However many listen here, the signal has one listener: more
+ * than ten make Node warn of a leak, and a server's texts all listen to the end of their engine.
+ */
+export function onAbort(signal: AbortSignal, call: () => void): () => void {
+  let own = listeners.get(signal);
+  if (!own) {
+    const calls = new Set<() => void>();
+    const abort = () => {
+      listeners.delete(signal);
+      // One may let go of another.
+      for (const next of calls) if (calls.delete(next)) next();
+    };
+    own = { calls, abort };
+    listeners.set(signal, own);
+    signal.addEventListener("abort", abort, { once: true });
+  }
+  const { calls, abort } = own;
+  // The same function may be there twice.
+  const mine = () => call();
+  calls.add(mine);
+  return () => {
+    if (!calls.delete(mine) || calls.size > 0 || listeners.get(signal)?.calls !== calls) return;
+    listeners.delete(signal);
+    signal.removeEventListener("abort", abort);
+  };
+}
+
 /** A signal over several, and how to let go of them. */
 export interface Joined {
   readonly signal: AbortSignal;
@@ -27,8 +61,7 @@ export function joinSignals(...sources: readonly (AbortSignal | undefined)[]): J
       abort();
       break;
     }
-    source.addEventListener("abort", abort, { once: true });
-    stops.push(() => source.removeEventListener("abort", abort));
+    stops.push(onAbort(source, abort));
   }
   return { signal: control.signal, release };
 }
@@ -53,8 +86,7 @@ export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
     return Promise.reject(signal.reason);
   }
   return new Promise<T>((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    const release = onAbort(signal, () => reject(signal.reason));
+    work.then(resolve, reject).finally(release);
   });
 }

@@ -3,7 +3,7 @@
 import { CpmError } from "../errors.ts";
 import type { Flow } from "../flow.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
-import { withSignals } from "../signals.ts";
+import { joinSignals, withSignals } from "../signals.ts";
 import type { Parts } from "./assemble.ts";
 import { Batcher } from "./batcher.ts";
 import { Constraints } from "./constraints.ts";
@@ -226,14 +226,14 @@ export class Requests {
   #released(run: Run, flow: Flow | undefined): Promise<void> {
     return new Promise((resolve) => {
       const { end } = this.#turns;
+      const { signal, release } = joinSignals(run.signal, end);
       const done = () => {
-        run.signal?.removeEventListener("abort", done);
-        end.removeEventListener("abort", done);
+        release();
         resolve();
       };
       flow?.listen((held) => held || done());
-      run.signal?.addEventListener("abort", done, { once: true });
-      end.addEventListener("abort", done, { once: true });
+      if (signal.aborted) done();
+      else signal.addEventListener("abort", done, { once: true });
     });
   }
 

@@ -62,6 +62,20 @@ describe.each(Object.entries(places))("%s", (_, open) => {
     await session.dispose();
   });
 
+  test("a dozen texts under one signal make Node warn of no leak", async () => {
+    const own = await model();
+    const warnings: string[] = [];
+    const hear = (warning: Error) => void warnings.push(warning.message);
+    process.on("warning", hear);
+    onTestFinished(() => void process.off("warning", hear));
+    const { signal } = new AbortController();
+    const all = Array.from({ length: 12 }, (_, i) => own.generate(prompts[i % 4]!, { ...options(i), maxTokens: 6, signal }));
+    for (const { tokens } of await Promise.all(all)) expect(tokens).toHaveLength(6);
+    // Warnings come a little later.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings.filter((message) => /listeners/.test(message))).toEqual([]);
+  });
+
   test("a prompt goes on from what another call computed, unless that was switched off", async () => {
     const story = `${prompts.join(" ")}. `.repeat(3);
     for (const [cacheBytes, shared] of [
