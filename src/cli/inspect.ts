@@ -5,7 +5,7 @@ import type { Command } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs } from "./options.ts";
-import { jsonValue, printJson, table, write } from "./output.ts";
+import { jsonValue, plural, printJson, table, write } from "./output.ts";
 import { visibleLine } from "./visible.ts";
 
 export const inspect: Command = {
@@ -91,8 +91,8 @@ function traits(t: NonNullable<Inspection["config"]["traits"]>): string {
     [t.qkNorm, t.qkNorm === "whole" ? "q/k norms over all heads" : "q/k norms"],
     [t.biases, `biases of ${t.biases?.join(", ")}`],
     [t.activation, "GELU"],
-    [windows, `a window of ${t.window} tokens in ${windows} layers`],
-    [still, `${still} layers without rotation`],
+    [windows, `a window of ${t.window} tokens in ${plural(windows, "layer")}`],
+    [still, `${plural(still, "layer")} without rotation`],
     [t.ropeLocal, `RoPE base ${t.ropeLocal?.theta} in layers with a window`],
     [t.ropeDim, `${t.ropeDim} dimensions of a head turn`],
     [t.ropeByLength, "LongRoPE by the text's length"],

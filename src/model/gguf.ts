@@ -1,5 +1,5 @@
 // A GGUF container -> a model. Keys and defaults as llama.cpp writes and reads them.
-import { CpmError } from "../errors.ts";
+import { CpmError, modelError } from "../errors.ts";
 import type { Gguf } from "../file/gguf.ts";
 import { shown } from "../file/json.ts";
 import type { GgufValue } from "../file/metadata.ts";
@@ -126,7 +126,7 @@ async function readConfig(
     intermediate: perLayer(own, "feed_forward_length", layers).count(LIMITS.inner),
     // The tokens decide, and the embedding is held to them; vocab_size is often left over from before tokens were added.
     vocab: pieces,
-    rmsEps: own.number("attention.layer_norm_rms_epsilon", 1e-5),
+    rmsEps: own.number("attention.layer_norm_rms_epsilon"),
     ...rope,
     embeddingScale: said.embeddingScale ?? 1,
     residualScale: said.residualScale ?? 1,
@@ -174,9 +174,11 @@ function readSparse(f: Fields, architecture: string): ModelConfig["sparse"] {
 
 async function readRope(f: Fields, dim: number, contextLength: number, table: TensorTable, signal?: AbortSignal): Promise<Rope> {
   const theta = f.number("rope.freq_base", 10000);
-  const kind = f.text("rope.scaling.type") ?? "none";
   const number = (key: string) => (f.raw(key) === undefined ? undefined : f.number(key));
-  const factor = number("rope.scaling.factor") ?? 1;
+  // Before there were types, a factor meant a linear one; its first name was scale_linear.
+  const given = number("rope.scaling.factor") ?? number("rope.scale_linear");
+  const kind = f.text("rope.scaling.type") ?? (given === undefined ? "none" : "linear");
+  const factor = given ?? (kind === "linear" || kind === "yarn" ? f.number("rope.scaling.factor") : 1);
   if (kind !== "none" && kind !== "longrope" && kind !== "linear" && kind !== "yarn")
     throw new CpmError(
       "unsupported",
@@ -194,10 +196,16 @@ async function readRope(f: Fields, dim: number, contextLength: number, table: Te
     return { ropeTheta: theta, ropeShort: ramp, ropeLong: ramp, ropeOriginalContext: original, ropeScale: scale };
   }
   const linear = kind === "linear" && factor !== 1 ? new Float32Array(dim / 2).fill(factor) : undefined;
+  const [short, long] = [await factors("rope_factors_short.weight"), await factors("rope_factors_long.weight")];
+  if (!short !== !long)
+    throw modelError(
+      { file: f.file, field: `rope_factors_${short ? "long" : "short"}.weight`, expected: "both lists of factors", found: "one" },
+      "tensor is missing",
+    );
   return {
     ropeTheta: theta,
-    ropeShort: (await factors("rope_factors_short.weight")) ?? one ?? linear,
-    ropeLong: (await factors("rope_factors_long.weight")) ?? one ?? linear,
+    ropeShort: short ?? one ?? linear,
+    ropeLong: long ?? one ?? linear,
     ropeOriginalContext: original,
     ropeScale: number("rope.scaling.attn_factor") ?? (kind === "longrope" ? attentionFactor(contextLength, original) : 1),
   };

@@ -15,6 +15,6 @@ export const granite: Family = {
     traits: f.raw("attention.scale") === undefined ? {} : { attentionScale: f.number("attention.scale") },
     embeddingScale: f.number("embedding_scale", 1),
     residualScale: f.number("residual_scale", 1),
-    logitScale: 1 / f.number("logit_scale", 1),
+    logitScale: 1 / f.number("logit_scale"),
   }),
 };

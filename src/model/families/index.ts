@@ -52,6 +52,12 @@ const known = (): string => [...new Set(FAMILIES.flatMap(({ architectures }) => 
 /** The error for a family that is not here: it says what is missing, where that is known. */
 export function unsupported(file: string, field: string, name: string): CpmError {
   const reason = REASONS.find(([pattern]) => pattern.test(name.toLowerCase()))?.[1];
+  if (/eagle3?$/.test(name.toLowerCase()))
+    return new CpmError(
+      "unsupported",
+      `${file}: ${field}: "${name}" is a head that drafts for a model, not a model; give it as draft: { eagle } (--draft-eagle), as the folder of safetensors that it was published in`,
+      { file, field, found: name },
+    );
   const needs = reason ? `: such models need ${reason}, which this runtime does not have` : "";
   return new CpmError("unsupported", `${file}: ${field}: "${name}" is not supported${needs}; it runs the families ${known()}`, {
     file,

@@ -25,7 +25,9 @@ export const phi3: Family = {
     );
     return { traits: { ...part(f, sizes, dim), ...windows }, rope: rope(dim) };
   },
-  gguf(f, sizes) {
+  gguf(f, sizes, rope) {
+    if (!rope.ropeShort && sizes.contextLength > rope.ropeOriginalContext)
+      f.fail("context_length", "rope_factors_short.weight and rope_factors_long.weight beyond the original context", "neither");
     const { window, windows } = ggufWindows(f, sizes);
     return { traits: windowed(window, windows) };
   },

@@ -1,0 +1,76 @@
+// Decoding by engines in turns, each a process of its own: milliseconds of a token, medians, and ratios within a round, which are what stays
+// where a machine's memory is shared with others. "reads": what WebAssembly takes to read the bytes that a token needs.
+//   node bench/turns.mjs MODEL [--threads 2] [--context 512] [--rounds 15] [--steps 4]
+//     [--engines reads,relaxed,turbo,base,llama,llama-avx2,relaxed=DIST,...]
+// NAME=DIST is another build of the package, of which DIST is the dist/.
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { avx2Arguments } from "./lib/avx2.mjs";
+import { median } from "./lib/report.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const { values: o, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    threads: { type: "string", default: "2" },
+    context: { type: "string", default: "512" },
+    rounds: { type: "string", default: "15" },
+    steps: { type: "string", default: "4" },
+    engines: { type: "string", default: "reads,relaxed,turbo,llama,llama-avx2" },
+  },
+});
+const [path] = positionals;
+const [rounds, steps] = [Number(o.rounds), Number(o.steps)];
+
+/** Bytes that a token reads: of the weights as they are packed, and of keys and values. */
+async function bytesOfToken() {
+  const { load } = await import("../dist/host/node.js");
+  const model = await load(path, { threads: 1, contextSize: 64, draft: false });
+  const { packed, config } = model.info;
+  const { layers, kvHeads, headDim, traits } = config;
+  await model.dispose();
+  const kept = (layer) => (traits?.layerKinds?.[layer]?.window ? Math.min(traits.window, Number(o.context)) : Number(o.context));
+  const cached = Array.from({ length: layers }, (_, i) => kept(i) * kvHeads * headDim * 4).reduce((a, b) => a + b, 0);
+  return Object.values(packed).reduce((a, b) => a + b, 0) + cached;
+}
+
+const llama = join(here, "lib/turns.mjs");
+const commands = {
+  reads: async () => fork(join(here, "lib/readturns.mjs"), [await bytesOfToken(), o.threads].map(String)),
+  llama: () => fork(llama, [path, "f16", o.context, o.threads]),
+  "llama-avx2": () => {
+    const [...flags] = avx2Arguments();
+    const folder = dirname(flags.pop());
+    return fork(join(folder, "lib/turns.mjs"), [path, "f16", o.context, o.threads], { execArgv: flags });
+  },
+};
+const cells = [];
+for (const name of o.engines.split(",")) {
+  const [build, dist = join(here, "../dist")] = name.split("=");
+  const child = commands[name]
+    ? await commands[name]()
+    : fork(join(here, "lib/ownturns.mjs"), [path, dist, o.context, o.threads, build]);
+  await once(child, "message");
+  const turn = async () => {
+    child.send({ steps });
+    const [{ ms }] = await once(child, "message");
+    return ms;
+  };
+  cells.push({ name, turn, child, ms: [] });
+}
+for (let round = 0; round < rounds; round++)
+  for (const cell of round % 2 ? [...cells].reverse() : cells) cell.ms.push(await cell.turn());
+const ratio = (a, b) => median(a.ms.map((ms, i) => ms / b.ms[i])).toFixed(2);
+console.log(
+  `| ${o.threads} threads, after ${o.context} tokens | ms a token | ${cells.map(({ name }) => `over ${name}`).join(" | ")} |`,
+);
+console.log(`|---|---|${cells.map(() => "---|").join("")}`);
+for (const cell of cells)
+  console.log(
+    `| ${cell.name} | ${median(cell.ms).toFixed(1)} (${Math.min(...cell.ms).toFixed(1)} to ${Math.max(...cell.ms).toFixed(1)}) | ${cells.map((other) => (other === cell ? "" : ratio(other, cell))).join(" | ")} |`,
+  );
+for (const { child } of cells) child.kill();
+process.exit(0);
