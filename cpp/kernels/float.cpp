@@ -46,10 +46,10 @@ static void tile(const Tensor& w, const Inputs& in, const Output& out, int token
     for (int t = 0; t < N; t++) put_panel(w, out, token + t, begin + p, low[p][t], high[p][t]);
 }
 
-// A single stream of weights is read fastest; float32 needs four panels in flight to hide the latency of its additions.
+// One token: four panels side by side hide the latency of additions, and are four streams (FOR_STREAMS).
 template <int Kind>
 static void tiles(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  if (Kind == kF32 && n == 1)
+  if (n == 1)
     for (; begin + 4 <= end; begin += 4) tile<Kind, 4, 1>(w, in, out, token, begin);
   for (int p = begin; p < end; p++) switch (n) {
       case 1: tile<Kind, 1, 1>(w, in, out, token, p); break;

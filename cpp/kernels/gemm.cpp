@@ -56,6 +56,12 @@ static auto kernel_of(int kind) {
   }
 }
 
+void put_rows(float* y, int rows, bool add, v128_t low, v128_t high) {
+  float all[8];
+  wasm_v128_store(all, low), wasm_v128_store(all + 4, high);
+  for (int r = 0; r < rows; r++) y[r] = add ? y[r] + all[r] : all[r];
+}
+
 void gemm(const Tensor& w, const Inputs& in, const Output& out, int begin, int end) {
   auto kernel = kernel_of(w.kind);
   int run = in.tokens <= kTokens ? end - begin : (int)(kRunBytes / panel_bytes(w)) + 1;

@@ -70,18 +70,42 @@ ByteDot byte_dot();
 // Whether the nan that 0 / 0 gives has no sign: so on ARM, not on x86.
 bool plain_nan();
 
+// tile<N, ...>: the number of tokens as a constant.
+#define FOR_TOKENS(n, ...)                            \
+  switch (n) {                                        \
+    case 1: { constexpr int N = 1; return __VA_ARGS__; } \
+    case 2: { constexpr int N = 2; return __VA_ARGS__; } \
+    case 3: { constexpr int N = 3; return __VA_ARGS__; } \
+    default: { constexpr int N = 4; return __VA_ARGS__; } \
+  }
+
+// tile<N, S, ...> of panels [begin + i * each, begin + (i + 1) * each), i < streams <= S, side by side. A single token waits for memory: what a
+// processor reads ahead ends with a page, mostly of 4 KiB, so that four streams bring 1.6 to 2 times as much as one. Sums of a stream lie
+// in memory (its loop is not unrolled); more tokens are one stream, with sums in registers.
+constexpr int kStreams = 4;
+#define FOR_STREAMS(n, ...)                                                       \
+  if (n == 1) {                                                                   \
+    constexpr int N = 1, S = kStreams;                                            \
+    for (int each, streams; begin < end; begin += each * streams) {               \
+      streams = end - begin < S ? end - begin : S, each = (end - begin) / streams;     \
+      __VA_ARGS__;                                                                \
+    }                                                                             \
+    return;                                                                       \
+  }                                                                               \
+  constexpr int S = 1, streams = 1;                                               \
+  int each = end - begin;                                                         \
+  FOR_TOKENS(n, __VA_ARGS__)
+
+// The first rows of a panel that reaches beyond a weight's end.
+void put_rows(float* y, int rows, bool add, v128_t low, v128_t high);
+
 // Writes rows 0-3 and 4-7 of a panel for one token; padding rows past w.rows are dropped.
 static inline void put_panel(const Tensor& w, const Output& out, int token, int panel, v128_t low, v128_t high) {
   float* y = out.y + (size_t)token * out.stride + panel * kPanel;
   v128_t s = wasm_f32x4_splat(out.scale);
   low = wasm_f32x4_mul(low, s), high = wasm_f32x4_mul(high, s);
   int rows = w.rows - panel * kPanel;
-  if (rows >= kPanel) {
-    if (out.add) low = wasm_f32x4_add(wasm_v128_load(y), low), high = wasm_f32x4_add(wasm_v128_load(y + 4), high);
-    wasm_v128_store(y, low), wasm_v128_store(y + 4, high);
-    return;
-  }
-  float all[8];
-  wasm_v128_store(all, low), wasm_v128_store(all + 4, high);
-  for (int r = 0; r < rows; r++) y[r] = out.add ? y[r] + all[r] : all[r];
+  if (rows < kPanel) return put_rows(y, rows, out.add, low, high);
+  if (out.add) low = wasm_f32x4_add(wasm_v128_load(y), low), high = wasm_f32x4_add(wasm_v128_load(y + 4), high);
+  wasm_v128_store(y, low), wasm_v128_store(y + 4, high);
 }

@@ -57,53 +57,56 @@ constexpr Held kMask = kNibbles16;
 
 #endif
 
-template <int N, bool Min>
-KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+template <int N, int S, bool Min>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const int blocks = padded_cols(w) / kBlock;
   const v128_t nibble = held(kMask), ones = held(kOnes16), mask = held(kHalfMask), up = held(kRaise112);
-  const uint8_t* at = panel_at(w, begin);
-  for (int panel = begin; panel < end; panel++) {
+  const int streams = S == 1 ? 1 : several;
+  const size_t apart = each * panel_bytes(w);
+  const uint8_t* first = panel_at(w, begin);
+  for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
-    v128_t low[N], high[N];
+    v128_t acc[S][2][N];
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      low[t] = high[t] = wasm_f32x4_const_splat(0);
+      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
-    for (int b = 0; b < blocks; b++, at += Min ? 160 : 144) {
-      v128_t a[N], c[N];
-      block<N>(at + (Min ? 32 : 16), x, nibble, a, c);
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
-             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
-      for (int t = 0; t < N; t++) {
-        v128_t i0 = widen(a[t], ones), i1 = widen(c[t], ones), scale = wasm_v128_load32_splat(&s[t]->scale);
-        if constexpr (!Min) {
-          v128_t offset = wasm_v128_load32_splat(&s[t]->sum8);
-          i0 = wasm_i32x4_sub(i0, offset), i1 = wasm_i32x4_sub(i1, offset);
+    for (int b = 0; b < blocks; b++) {
+      const uint8_t* at = first;
+#pragma clang loop unroll(disable)
+      for (int i = 0; i < streams; i++, at += apart) {
+        v128_t a[N], c[N];
+        block<N>(at + (Min ? 32 : 16), x, nibble, a, c);
+        v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+               d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+        for (int t = 0; t < N; t++) {
+          v128_t i0 = widen(a[t], ones), i1 = widen(c[t], ones), scale = wasm_v128_load32_splat(&s[t]->scale);
+          if constexpr (!Min) {
+            v128_t offset = wasm_v128_load32_splat(&s[t]->sum8);
+            i0 = wasm_i32x4_sub(i0, offset), i1 = wasm_i32x4_sub(i1, offset);
+          }
+          acc[i][0][t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), acc[i][0][t]);
+          acc[i][1][t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), acc[i][1][t]);
+          if constexpr (Min) {
+            v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
+            v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up),
+                   m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
+            acc[i][0][t] = madd_f32(sum, m0, acc[i][0][t]), acc[i][1][t] = madd_f32(sum, m1, acc[i][1][t]);
+          }
         }
-        low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
-        high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
-        if constexpr (Min) {
-          v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-          v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up),
-                 m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
-          low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
-        }
-        x[t] += kBlock, s[t]++;
       }
+      for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++;
+      first += Min ? 160 : 144;
     }
-    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+    for (int i = 0; i < streams; i++)
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, acc[i][0][t], acc[i][1][t]);
   }
 }
 
 template <bool Min>
 static void tiles(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  switch (n) {
-    case 1: return tile<1, Min>(w, in, out, token, begin, end);
-    case 2: return tile<2, Min>(w, in, out, token, begin, end);
-    case 3: return tile<3, Min>(w, in, out, token, begin, end);
-    default: return tile<4, Min>(w, in, out, token, begin, end);
-  }
+  FOR_STREAMS(n, tile<N, S, Min>(w, in, out, token, begin, each, streams))
 }
 
 void int4_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {

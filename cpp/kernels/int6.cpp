@@ -54,43 +54,52 @@ KERNEL_PART void scale_block(const v128_t (&sums)[N], const BlockScale* const* s
     acc[t] = madd_f32(wasm_f32x4_convert_i32x4(sums[t]), wasm_v128_load32_splat(&scales[t]->scale), acc[t]);
 }
 
-template <int N>
-KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+template <int N, int S>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
-  const uint8_t* at = panel_at(w, begin);
-  for (int panel = begin; panel < end; panel++) {
+  const int streams = S == 1 ? 1 : several;
+  const size_t apart = each * panel_bytes(w);
+  const uint8_t* first = panel_at(w, begin);
+  for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
     const BlockCentre* c[N];
-    v128_t low[N], high[N];
+    v128_t total[S][2][N];
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock), low[t] = high[t] = wasm_f32x4_const_splat(0);
+      c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock);
+      for (int i = 0; i < S; i++) total[i][0][t] = total[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int super = 0; super < w.cols / kSuper; super++) {
-      v128_t acc[2][N], sums[2][N];
-      for (int t = 0; t < N; t++) acc[0][t] = acc[1][t] = wasm_f32x4_const_splat(0);
-      const uint8_t* d = at;
-      at += 16;
+      v128_t acc[S][2][N], sums[2][N];
+      const uint8_t* d = first;
+      first += 16;
+      for (int i = 0; i < streams; i++)
+        for (int t = 0; t < N; t++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
 #pragma clang loop unroll(disable)
-      for (int b = 0; b < kSuper / kBlock; b++, at += 208) {
-        block<N>(at, x, c, six, sums);
-        scale_block<N>(sums[0], s, acc[0]), scale_block<N>(sums[1], s, acc[1]);
+      for (int b = 0; b < kSuper / kBlock; b++) {
+        const uint8_t* at = first;
+#pragma clang loop unroll(disable)
+        for (int i = 0; i < streams; i++, at += apart) {
+          block<N>(at, x, c, six, sums);
+          scale_block<N>(sums[0], s, acc[i][0]), scale_block<N>(sums[1], s, acc[i][1]);
+        }
         for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++, c[t]++;
+        first += 208;
       }
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up),
-             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
-      for (int t = 0; t < N; t++) low[t] = madd_f32(acc[0][t], d0, low[t]), high[t] = madd_f32(acc[1][t], d1, high[t]);
+      for (int i = 0; i < streams; i++, d += apart) {
+        v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up),
+               d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
+        for (int t = 0; t < N; t++)
+          total[i][0][t] = madd_f32(acc[i][0][t], d0, total[i][0][t]),
+          total[i][1][t] = madd_f32(acc[i][1][t], d1, total[i][1][t]);
+      }
     }
-    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+    for (int i = 0; i < streams; i++)
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, total[i][0][t], total[i][1][t]);
   }
 }
 
 void int6_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  switch (n) {
-    case 1: return tile<1>(w, in, out, token, begin, end);
-    case 2: return tile<2>(w, in, out, token, begin, end);
-    case 3: return tile<3>(w, in, out, token, begin, end);
-    default: return tile<4>(w, in, out, token, begin, end);
-  }
+  FOR_STREAMS(n, tile<N, S>(w, in, out, token, begin, each, streams))
 }

@@ -81,42 +81,56 @@ KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCen
   else halves<N, F, 1>(at, xs, centres, six, 0, sums), halves<N, F, 1>(at, xs, centres, six, 1, sums);
 }
 
-template <int N, Form F>
-KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+template <int N, int S, Form F>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
-  const uint8_t* at = panel_at(w, begin);
-  for (int panel = begin; panel < end; panel++) {
+  const int streams = S == 1 ? 1 : several;
+  const size_t apart = each * panel_bytes(w);
+  const uint8_t* first = panel_at(w, begin);
+  for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
     const BlockCentre* c[N];
-    v128_t low[N], high[N];
+    v128_t total[S][2][N];
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock), low[t] = high[t] = wasm_f32x4_const_splat(0);
+      c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock);
+      for (int i = 0; i < S; i++) total[i][0][t] = total[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int super = 0; super < w.cols / kSuper; super++) {
-      v128_t acc[2][N], sums[2][N], d0, d1;
-      for (int t = 0; t < N; t++) acc[0][t] = acc[1][t] = wasm_f32x4_const_splat(0);
-      const uint8_t* d = at;
-      at += 16;
+      v128_t acc[S][2][N], sums[2][N], d0, d1;
+      const uint8_t* d = first;
+      first += 16;
+      for (int i = 0; i < streams; i++)
+        for (int t = 0; t < N; t++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
 #pragma clang loop unroll(disable)
-      for (int b = 0; b < kSuper / kBlock; b++, at += 208) {
-        anchor(at);
+      for (int b = 0; b < kSuper / kBlock; b++) {
         for (int t = 0; t < N; t++) anchor(x[t]), anchor(c[t]);
-        block<N, F>(at, x, c, six, sums);
-        for (int t = 0; t < N; t++) {
-          v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
-          for (int h = 0; h < 2; h++) acc[h][t] = madd_f32(wasm_f32x4_convert_i32x4(sums[h][t]), scale, acc[h][t]);
-          x[t] += kBlock, s[t]++, c[t]++;
+        const uint8_t* at = first;
+#pragma clang loop unroll(disable)
+        for (int i = 0; i < streams; i++, at += apart) {
+          anchor(at);
+          block<N, F>(at, x, c, six, sums);
+          for (int t = 0; t < N; t++) {
+            v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
+            for (int h = 0; h < 2; h++) acc[i][h][t] = madd_f32(wasm_f32x4_convert_i32x4(sums[h][t]), scale, acc[i][h][t]);
+          }
         }
+        for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++, c[t]++;
+        first += 208;
       }
-      half_scales(d, mask, up, d0, d1);
-      for (int t = 0; t < N; t++) low[t] = madd_f32(acc[0][t], d0, low[t]), high[t] = madd_f32(acc[1][t], d1, high[t]);
+      for (int i = 0; i < streams; i++, d += apart) {
+        half_scales(d, mask, up, d0, d1);
+        for (int t = 0; t < N; t++)
+          total[i][0][t] = madd_f32(acc[i][0][t], d0, total[i][0][t]),
+          total[i][1][t] = madd_f32(acc[i][1][t], d1, total[i][1][t]);
+      }
     }
-    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+    for (int i = 0; i < streams; i++)
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, total[i][0][t], total[i][1][t]);
   }
 }
 
 void int6_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  FOR_FORM(form_of(w.kind), tile<N, F>(w, in, out, token, begin, end))
+  FOR_FORM(form_of(w.kind), tile<N, S, F>(w, in, out, token, begin, each, streams))
 }

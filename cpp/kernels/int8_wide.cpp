@@ -53,54 +53,61 @@ KERNEL_PART void dots(const uint8_t* codes, const int8_t* const* x, v128_t flip,
   for (int t = 0; t < N; t++) low[t] = a[t].total(), high[t] = c[t].total();
 }
 
-template <int N, bool Min, Form F>
-KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+template <int N, int S, bool Min, Form F>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const int blocks = padded_cols(w) / kBlock;
   const bool turned = F == kExtended || byte_dot() == kSigned;
   // What the sum of x times 128 is taken with: the codes' offset less the one they were turned by.
   const v128_t flip = wasm_i8x16_splat(turned ? -128 : 0), keep = wasm_i32x4_splat(turned == Min ? -1 : 0);
   const v128_t mask = held(kHalfMask), up = held(kRaise112);
-  const uint8_t* at = panel_at(w, begin);
-  for (int panel = begin; panel < end; panel++) {
+  const int streams = S == 1 ? 1 : several;
+  const size_t apart = each * panel_bytes(w);
+  const uint8_t* first = panel_at(w, begin);
+  for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
-    v128_t low[N], high[N];
+    v128_t acc[S][2][N];
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      low[t] = high[t] = wasm_f32x4_const_splat(0);
+      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int b = 0; b < blocks; b++) {
-      v128_t a[N], c[N], d0, d1, m0, m1;
       ScaleAndSum<F> ss[N];
-      anchor(at);
-      for (int t = 0; t < N; t++) {
-        anchor(x[t]), anchor(s[t]), ss[t].load(s[t]);
-        v128_t sum = wasm_v128_and(wasm_i32x4_shl(ss[t].sum8, 4), keep);
-        a[t] = c[t] = Min ? sum : wasm_i32x4_neg(sum);
-      }
-      if constexpr (F == kExtended) extended<N>(at + (Min ? 32 : 16), x, flip, a, c);
-      else dots<N, F>(at + (Min ? 32 : 16), x, flip, a, c);
-      half_scales(at, mask, up, d0, d1);
-      if constexpr (Min) half_scales(at + 16, mask, up, m0, m1);
-      for (int t = 0; t < N; t++) {
-        v128_t scale = ss[t].scale;
-        low[t] = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), low[t]);
-        high[t] = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), high[t]);
-        if constexpr (Min) {
-          v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-          low[t] = madd_f32(sum, m0, low[t]), high[t] = madd_f32(sum, m1, high[t]);
+      for (int t = 0; t < N; t++) anchor(x[t]), anchor(s[t]), ss[t].load(s[t]);
+      const uint8_t* at = first;
+#pragma clang loop unroll(disable)
+      for (int i = 0; i < streams; i++, at += apart) {
+        v128_t a[N], c[N], d0, d1, m0, m1;
+        anchor(at);
+        for (int t = 0; t < N; t++) {
+          v128_t sum = wasm_v128_and(wasm_i32x4_shl(ss[t].sum8, 4), keep);
+          a[t] = c[t] = Min ? sum : wasm_i32x4_neg(sum);
         }
-        x[t] += kBlock, s[t]++;
+        if constexpr (F == kExtended) extended<N>(at + (Min ? 32 : 16), x, flip, a, c);
+        else dots<N, F>(at + (Min ? 32 : 16), x, flip, a, c);
+        half_scales(at, mask, up, d0, d1);
+        if constexpr (Min) half_scales(at + 16, mask, up, m0, m1);
+        for (int t = 0; t < N; t++) {
+          v128_t scale = ss[t].scale;
+          acc[i][0][t] = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), acc[i][0][t]);
+          acc[i][1][t] = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), acc[i][1][t]);
+          if constexpr (Min) {
+            v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
+            acc[i][0][t] = madd_f32(sum, m0, acc[i][0][t]), acc[i][1][t] = madd_f32(sum, m1, acc[i][1][t]);
+          }
+        }
       }
-      at += Min ? 288 : 272;
+      for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++;
+      first += Min ? 288 : 272;
     }
-    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+    for (int i = 0; i < streams; i++)
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, acc[i][0][t], acc[i][1][t]);
   }
 }
 
 template <bool Min>
 static void tiles(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  FOR_FORM(form_of(w.kind), tile<N, Min, F>(w, in, out, token, begin, end))
+  FOR_FORM(form_of(w.kind), tile<N, S, Min, F>(w, in, out, token, begin, each, streams))
 }
 
 void int8_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {

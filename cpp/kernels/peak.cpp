@@ -4,8 +4,10 @@
 int read_all(const uint8_t* from, size_t bytes) {
   v128_t sum[8];
   for (int i = 0; i < 8; i++) sum[i] = wasm_i64x2_const_splat(0);
-  for (size_t at = 0; at < bytes; at += 256)
-    for (int i = 0; i < 16; i++) sum[i % 8] = wasm_v128_or(sum[i % 8], wasm_v128_load(from + at + 16 * i));
+  // Four streams side by side, which is faster than one from memory: see FOR_STREAMS.
+  size_t part = bytes / 4;
+  for (size_t at = 0; at < part; at += 64)
+    for (int i = 0; i < 16; i++) sum[i % 8] = wasm_v128_or(sum[i % 8], wasm_v128_load(from + i / 4 * part + at + i % 4 * 16));
   for (int i = 1; i < 8; i++) sum[0] = wasm_v128_or(sum[0], sum[i]);
   return wasm_v128_any_true(sum[0]);
 }

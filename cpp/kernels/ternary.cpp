@@ -2,58 +2,65 @@
 #include "gemm.h"
 
 // 16-bit accumulation is exact over 256 columns: 64 dots of 2 products, 64 * 2 * 2 * 127 = 32512 < 32768.
-template <int N>
-KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+template <int N, int S>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const int block = in.ternary_block, per_group = w.group / block, halves = block / 16, groups = padded_cols(w) / w.group;
   const v128_t pairs = held(kLowPairs), ones = held(kOnes16), mask = held(kHalfMask), up = held(kRaise112);
-  const uint8_t* at = panel_at(w, begin);
-  for (int panel = begin; panel < end; panel++) {
-    const int8_t* x[N];
-    const BlockScale* s[N];
-    v128_t low[N], high[N];
+  const int streams = S == 1 ? 1 : several, group_bytes = 16 + w.group / kBlock * 64;
+  const size_t apart = each * panel_bytes(w);
+  const uint8_t* first = panel_at(w, begin);
+  for (int panel = begin; panel < begin + each; panel++) {
+    const int8_t* row[N];
+    const BlockScale* scales[N];
+    v128_t acc[S][2][N];
     for (int t = 0; t < N; t++) {
-      x[t] = in.tq + (size_t)(token + t) * in.stride, s[t] = in.tscales + (size_t)(token + t) * (in.stride / block);
-      low[t] = high[t] = wasm_f32x4_const_splat(0);
+      row[t] = in.tq + (size_t)(token + t) * in.stride, scales[t] = in.tscales + (size_t)(token + t) * (in.stride / block);
+      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
-    for (int g = 0; g < groups; g++) {
-      v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
-             d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
-      at += 16;
-      for (int i = 0; i < per_group; i++) {
-        v128_t a[N], c[N];
-        for (int t = 0; t < N; t++) a[t] = c[t] = wasm_i16x8_const_splat(0);
-        for (int half = 0; half < halves; half++, at += 32) {  // 16 columns at a time
-          v128_t w0 = wasm_v128_load(at), w1 = wasm_v128_load(at + 16);
+    for (int g = 0; g < groups; g++, first += group_bytes) {
+      const uint8_t* from = first;
+#pragma clang loop unroll(disable)
+      for (int k = 0; k < streams; k++, from += apart) {
+        const uint8_t* at = from;
+        const int8_t* x[N];
+        const BlockScale* s[N];
+        for (int t = 0; t < N; t++) x[t] = row[t], s[t] = scales[t];
+        v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
+               d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+        at += 16;
+        for (int i = 0; i < per_group; i++) {
+          v128_t a[N], c[N];
+          for (int t = 0; t < N; t++) a[t] = c[t] = wasm_i16x8_const_splat(0);
+          for (int half = 0; half < halves; half++, at += 32) {  // 16 columns at a time
+            v128_t w0 = wasm_v128_load(at), w1 = wasm_v128_load(at + 16);
 #pragma clang loop unroll(full)
-          for (int field = 0; field < 4; field++) {
-            v128_t c0 = wasm_v128_and(field ? wasm_u16x8_shr(w0, 2 * field) : w0, pairs),
-                   c1 = wasm_v128_and(field ? wasm_u16x8_shr(w1, 2 * field) : w1, pairs);
-            for (int t = 0; t < N; t++) {
-              v128_t xs = wasm_v128_load32_splat(x[t] + 4 * field);
-              a[t] = wasm_i16x8_add(a[t], dot_i8_u7(xs, c0)), c[t] = wasm_i16x8_add(c[t], dot_i8_u7(xs, c1));
-              pin(a[t]), pin(c[t]);
+            for (int field = 0; field < 4; field++) {
+              v128_t c0 = wasm_v128_and(field ? wasm_u16x8_shr(w0, 2 * field) : w0, pairs),
+                     c1 = wasm_v128_and(field ? wasm_u16x8_shr(w1, 2 * field) : w1, pairs);
+              for (int t = 0; t < N; t++) {
+                v128_t xs = wasm_v128_load32_splat(x[t] + 4 * field);
+                a[t] = wasm_i16x8_add(a[t], dot_i8_u7(xs, c0)), c[t] = wasm_i16x8_add(c[t], dot_i8_u7(xs, c1));
+                pin(a[t]), pin(c[t]);
+              }
             }
+            for (int t = 0; t < N; t++) x[t] += 16;
           }
-          for (int t = 0; t < N; t++) x[t] += 16;
-        }
-        for (int t = 0; t < N; t++, s[t - 1]++) {
-          v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3), scale = wasm_v128_load32_splat(&s[t]->scale);
-          v128_t i0 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(a[t], ones), sum),
-                 i1 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(c[t], ones), sum);
-          low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
-          high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
+          for (int t = 0; t < N; t++, s[t - 1]++) {
+            v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3), scale = wasm_v128_load32_splat(&s[t]->scale);
+            v128_t i0 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(a[t], ones), sum),
+                   i1 = wasm_i32x4_sub(wasm_i32x4_dot_i16x8(c[t], ones), sum);
+            acc[k][0][t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), acc[k][0][t]);
+            acc[k][1][t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), acc[k][1][t]);
+          }
         }
       }
+      for (int t = 0; t < N; t++) row[t] += w.group, scales[t] += per_group;
     }
-    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+    for (int k = 0; k < streams; k++)
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + k * each, acc[k][0][t], acc[k][1][t]);
   }
 }
 
 void ternary_gemm(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  switch (n) {
-    case 1: return tile<1>(w, in, out, token, begin, end);
-    case 2: return tile<2>(w, in, out, token, begin, end);
-    case 3: return tile<3>(w, in, out, token, begin, end);
-    default: return tile<4>(w, in, out, token, begin, end);
-  }
+  FOR_STREAMS(n, tile<N, S>(w, in, out, token, begin, each, streams))
 }

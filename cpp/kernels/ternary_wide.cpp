@@ -46,52 +46,64 @@ KERNEL_PART void add(Fields<N, F> (&low)[N], Fields<N, F> (&high)[N], const Four
   }
 }
 
-template <int N, Form F>
-KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int end) {
+template <int N, int S, Form F>
+KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const int block = in.ternary_block, per_group = w.group / block, halves = block / 16, groups = padded_cols(w) / w.group;
   const v128_t masks[3] = {held(kLowPairs), held(kPairs1), held(kPairs2)}, mask = held(kHalfMask), up = held(kRaise112);
-  const uint8_t* at = panel_at(w, begin);
-  for (int panel = begin; panel < end; panel++) {
-    const int8_t* x[N];
-    const BlockScale* s[N];
-    v128_t low[N], high[N];
+  const int streams = S == 1 ? 1 : several, group_bytes = 16 + w.group / kBlock * 64;
+  const size_t apart = each * panel_bytes(w);
+  const uint8_t* first = panel_at(w, begin);
+  for (int panel = begin; panel < begin + each; panel++) {
+    const int8_t* row[N];
+    const BlockScale* scales[N];
+    v128_t acc[S][2][N];
     for (int t = 0; t < N; t++) {
-      x[t] = in.tq + (size_t)(token + t) * in.stride, s[t] = in.tscales + (size_t)(token + t) * (in.stride / block);
-      low[t] = high[t] = wasm_f32x4_const_splat(0);
+      row[t] = in.tq + (size_t)(token + t) * in.stride, scales[t] = in.tscales + (size_t)(token + t) * (in.stride / block);
+      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
-    for (int g = 0; g < groups; g++) {
-      v128_t d0, d1;
-      half_scales(at, mask, up, d0, d1);
-      at += 16;
-      for (int i = 0; i < per_group; i++) {
-        Fields<N, F> a[N], c[N];
-        // All from zero: V8's re-vectoriser does not fuse what a loop begins with one value.
-        for (int t = 0; t < N; t++) a[t].begin(), c[t].begin();
+    for (int g = 0; g < groups; g++, first += group_bytes) {
+      const uint8_t* from = first;
 #pragma clang loop unroll(disable)
-        for (int half = 0; half < halves; half += 2, at += 64) {
-          Fours<F, 16> xs[N];
-          anchor(at);
+      for (int k = 0; k < streams; k++, from += apart) {
+        const uint8_t* at = from;
+        const int8_t* x[N];
+        const BlockScale* s[N];
+        for (int t = 0; t < N; t++) x[t] = row[t], s[t] = scales[t];
+        v128_t d0, d1;
+        half_scales(at, mask, up, d0, d1);
+        at += 16;
+        for (int i = 0; i < per_group; i++) {
+          Fields<N, F> a[N], c[N];
+          // All from zero: V8's re-vectoriser does not fuse what a loop begins with one value.
+          for (int t = 0; t < N; t++) a[t].begin(), c[t].begin();
+#pragma clang loop unroll(disable)
+          for (int half = 0; half < halves; half += 2, at += 64) {
+            Fours<F, 16> xs[N];
+            anchor(at);
 #pragma clang loop unroll(full)
-          for (int k = 0; k < 2; k++) {
-            v128_t w0 = wasm_v128_load(at + 32 * k), w1 = wasm_v128_load(at + 32 * k + 16);
-            for (int t = 0; t < N; t++) anchor(x[t]), xs[t].load(x[t] + 16 * k);
-            add<N, F>(a, c, xs, w0, w1, masks);
+            for (int h = 0; h < 2; h++) {
+              v128_t w0 = wasm_v128_load(at + 32 * h), w1 = wasm_v128_load(at + 32 * h + 16);
+              for (int t = 0; t < N; t++) anchor(x[t]), xs[t].load(x[t] + 16 * h);
+              add<N, F>(a, c, xs, w0, w1, masks);
+            }
+            for (int t = 0; t < N; t++) x[t] += 32;
           }
-          for (int t = 0; t < N; t++) x[t] += 32;
-        }
-        for (int t = 0; t < N; t++, s[t - 1]++) {
-          v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
-          v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3);
-          v128_t i0 = wasm_i32x4_sub(a[t].total(), sum), i1 = wasm_i32x4_sub(c[t].total(), sum);
-          low[t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low[t]);
-          high[t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high[t]);
+          for (int t = 0; t < N; t++, s[t - 1]++) {
+            v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
+            v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3);
+            v128_t i0 = wasm_i32x4_sub(a[t].total(), sum), i1 = wasm_i32x4_sub(c[t].total(), sum);
+            acc[k][0][t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), acc[k][0][t]);
+            acc[k][1][t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), acc[k][1][t]);
+          }
         }
       }
+      for (int t = 0; t < N; t++) row[t] += w.group, scales[t] += per_group;
     }
-    for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel, low[t], high[t]);
+    for (int k = 0; k < streams; k++)
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + k * each, acc[k][0][t], acc[k][1][t]);
   }
 }
 
 void ternary_wide(const Tensor& w, const Inputs& in, const Output& out, int token, int n, int begin, int end) {
-  FOR_FORM(form_of(w.kind), tile<N, F>(w, in, out, token, begin, end))
+  FOR_FORM(form_of(w.kind), tile<N, S, F>(w, in, out, token, begin, each, streams))
 }

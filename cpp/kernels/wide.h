@@ -77,20 +77,11 @@ KERNEL_PART void half_scales(const uint8_t* at, v128_t mask, v128_t up, v128_t& 
   d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
 }
 
-// tile<N, ...>: the number of tokens as a constant.
-#define FOR_TOKENS(n, ...)                            \
-  switch (n) {                                        \
-    case 1: { constexpr int N = 1; return __VA_ARGS__; } \
-    case 2: { constexpr int N = 2; return __VA_ARGS__; } \
-    case 3: { constexpr int N = 3; return __VA_ARGS__; } \
-    default: { constexpr int N = 4; return __VA_ARGS__; } \
-  }
-
 // The forms of this build that its kernels are made for.
 #ifdef __wasm_relaxed_simd__
 #define FOR_FORM(form, ...)                                   \
-  if (form == kDot32Lanes) { constexpr Form F = kDot32Lanes; FOR_TOKENS(n, __VA_ARGS__) } \
-  else { constexpr Form F = kDot32; FOR_TOKENS(n, __VA_ARGS__) }
+  if (form == kDot32Lanes) { constexpr Form F = kDot32Lanes; FOR_STREAMS(n, __VA_ARGS__) } \
+  else { constexpr Form F = kDot32; FOR_STREAMS(n, __VA_ARGS__) }
 #else
-#define FOR_FORM(form, ...) { constexpr Form F = kExtended; FOR_TOKENS(n, __VA_ARGS__) }
+#define FOR_FORM(form, ...) { constexpr Form F = kExtended; FOR_STREAMS(n, __VA_ARGS__) }
 #endif

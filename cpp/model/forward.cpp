@@ -56,9 +56,11 @@ Inputs norm_rows(Lane& lane, const Step& st, word w, float scale, int count, Rea
   return inputs(st, h, codes, s.hidden, count);
 }
 
-// Few rows: short claims, so that lanes end together. Many: long ones, over which panels stay in the cache.
+// Few rows: short claims, so that lanes end together, of whole sets of streams where there are as many. Many: long ones, over which panels
+// stay in the cache.
 int grain_of(int items, int rows) {
   int grain = items / (pool_lanes() * 16);
+  if (grain > kStreams) grain -= grain % kStreams;
   return rows > 32 || pool_lanes() == 1 ? pool_grain(items) : grain > 0 ? grain : 1;
 }
 

@@ -12,6 +12,12 @@ const shapes = [
   [40, 768, 5],
   [33, 512, 9],
   [264, 256, 37],
+  // One token: 2, 3, 4, 5 and 13 panels in streams.
+  [16, 512, 1],
+  [23, 256, 1],
+  [32, 768, 1],
+  [35, 512, 1],
+  [103, 512, 1],
 ] as const;
 
 /** Random codes and half scales; padding rows and columns as the packer leaves them. */
