@@ -53,6 +53,7 @@ for (const name of o.engines.split(",")) {
   const child = commands[name]
     ? await commands[name]()
     : fork(join(here, "lib/ownturns.mjs"), [path, dist, o.context, o.threads, build]);
+  child.on("exit", (code) => code && process.exit(code));
   await once(child, "message");
   const turn = async () => {
     child.send({ steps });
