@@ -1,14 +1,15 @@
 // Decoding by engines in turns, each a process of its own: milliseconds of a token, medians, and ratios within a round, which are what stays
 // where a machine's memory is shared with others. "reads": what WebAssembly takes to read the bytes that a token needs.
-//   node bench/turns.mjs MODEL [--threads 2] [--context 512] [--rounds 15] [--steps 4]
+//   node bench/turns.mjs MODEL [--threads 2] [--context 512] [--rounds 15] [--steps 4] [--processor]
 //     [--engines reads,relaxed,turbo,base,llama,llama-avx2,relaxed=DIST,...]
+// --processor: by processor time, for one thread of a machine that others use.
 // NAME=DIST is another build of the package, of which DIST is the dist/.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { avx2Arguments } from "./lib/avx2.mjs";
+import { libraryArguments } from "./lib/libraries.mjs";
 import { median } from "./lib/report.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -19,6 +20,7 @@ const { values: o, positionals } = parseArgs({
     context: { type: "string", default: "512" },
     rounds: { type: "string", default: "15" },
     steps: { type: "string", default: "4" },
+    processor: { type: "boolean", default: false },
     engines: { type: "string", default: "reads,relaxed,turbo,llama,llama-avx2" },
   },
 });
@@ -42,7 +44,7 @@ const commands = {
   reads: async () => fork(join(here, "lib/readturns.mjs"), [await bytesOfToken(), o.threads].map(String)),
   llama: () => fork(llama, [path, "f16", o.context, o.threads]),
   "llama-avx2": () => {
-    const [...flags] = avx2Arguments();
+    const [...flags] = libraryArguments("AVX2");
     const folder = dirname(flags.pop());
     return fork(join(folder, "lib/turns.mjs"), [path, "f16", o.context, o.threads], { execArgv: flags });
   },
@@ -57,8 +59,8 @@ for (const name of o.engines.split(",")) {
   await once(child, "message");
   const turn = async () => {
     child.send({ steps });
-    const [{ ms }] = await once(child, "message");
-    return ms;
+    const [{ ms, processorMs }] = await once(child, "message");
+    return o.processor ? processorMs : ms;
   };
   cells.push({ name, turn, child, ms: [] });
 }

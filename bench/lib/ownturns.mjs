@@ -1,6 +1,7 @@
 // The engine as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told.
 //   fork(ownturns.mjs, [MODEL, DIST, LENGTH, THREADS, base|relaxed|turbo])
 import { pathToFileURL } from "node:url";
+import { processorTime } from "./measure.mjs";
 
 const [path, dist, length, threads, build] = process.argv.slice(2);
 const { load } = await import(new URL("host/node.js", pathToFileURL(`${dist}/`)));
@@ -17,7 +18,7 @@ for (let i = 0; i < ids.length; i += 256) await session.forward(ids.slice(i, i +
 for (let i = 0; i < 4; i++) await session.forward([5 + i]);
 process.send({ ready: true });
 process.on("message", async ({ steps }) => {
-  const begun = performance.now();
+  const [begun, before] = [performance.now(), processorTime()];
   for (let i = 0; i < steps; i++) await session.forward([5 + i]);
-  process.send({ ms: (performance.now() - begun) / steps });
+  process.send({ ms: (performance.now() - begun) / steps, processorMs: (processorTime() - before) / steps });
 });

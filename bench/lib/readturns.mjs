@@ -2,6 +2,7 @@
 //   fork(readturns.mjs, [BYTES, LANES])
 import { fileURLToPath } from "node:url";
 import { open, PAGE } from "../kernels-lib.mjs";
+import { processorTime } from "./measure.mjs";
 
 const [bytes, lanes] = process.argv.slice(2).map(Number);
 const all = 400 << 20;
@@ -10,7 +11,8 @@ const at = bench.take(all);
 new Uint8Array(bench.memory.buffer, at, all).fill(1);
 process.send({ ready: true });
 process.on("message", () => {
-  const begun = performance.now();
+  const [begun, before] = [performance.now(), processorTime()];
   bench.k.peak_read(at, all / PAGE, 1);
-  process.send({ ms: ((performance.now() - begun) * bytes) / all });
+  const share = bytes / all;
+  process.send({ ms: (performance.now() - begun) * share, processorMs: (processorTime() - before) * share });
 });
