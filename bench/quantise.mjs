@@ -1,5 +1,5 @@
 // What each method costs and loses: perplexity and KL divergence of quantised files against the float model.
-//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--llama]
+//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--methods NAME,...] [--group 128|32] [--llama]
 // --llama: beside them the files of llama.cpp's own quantiser, plain and with the importance matrix of the same calibration
 // (Linux; g++); --only llama measures these alone.
 // Calibration and evaluation texts are sampled from the float model itself at temperature 1, with different seeds.
@@ -22,6 +22,8 @@ const { values, positionals } = parseArgs({
     ctx: { type: "string", default: "256" },
     also: { type: "string", multiple: true, default: [] },
     only: { type: "string" },
+    methods: { type: "string" },
+    group: { type: "string" },
     llama: { type: "boolean" },
   },
 });
@@ -88,6 +90,8 @@ try {
   await convert(model, unpacked);
   for (const [type, method, group] of rows) {
     if (values.only && !values.only.split(",").includes(type)) continue;
+    if (values.methods && !values.methods.split(",").includes(method)) continue;
+    if (values.group && group !== Number(values.group)) continue;
     const path = join(folder, group ? `int4-${group}` : "out.gguf");
     const begun = performance.now();
     const searched = method === "importance" ? "search" : method;

@@ -141,7 +141,7 @@ async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | u
   const [lengths, json] = [numbers(args, "lengths"), args.flag("json")];
   const file = args.text("haystack");
   const haystack = file === undefined ? undefined : await textIn(file, "--haystack");
-  const contextSize = args.number("ctx") ?? (lengths ? Math.max(...lengths) : undefined);
+  const contextSize = args.number("ctx") ?? (lengths ? Math.max(64, ...lengths) : undefined);
   await using model = await openModel(name, { ...loadOptions(args), contextSize, draft: false }, json);
   await using out = await resultsFile<LongResult>(args, settingsOf(model, args, haystack));
   const shown = new Shown(json, `${what} of ${model.info.config.name}`);

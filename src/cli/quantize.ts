@@ -66,7 +66,7 @@ export const quantize: Command = {
   },
   repeated: ["keep"],
   async run(args) {
-    const [source, output] = places(args);
+    const [source, output] = places("quantize", args);
     const [svg, spec] = [args.text("svg"), args.text("spec")];
     const paint = svg ? await painter() : undefined;
     const { quantize: work, quantizePicture } = await import("cpm-wasm/quantise");
@@ -100,7 +100,7 @@ export const imatrix: Command = {
   description: "Collect an importance matrix, as llama-imatrix does",
   args: { ...modelArgs, ...calibrationArgs },
   async run(args) {
-    const [source, output] = places(args);
+    const [source, output] = places("imatrix", args);
     const file = args.text("calibration");
     if (file === undefined) throw new UsageError("cpm imatrix: give a text with --calibration");
     const { imatrix: work } = await import("cpm-wasm/quantise");
@@ -121,9 +121,10 @@ export const imatrix: Command = {
   },
 };
 
-function places(args: Parsed): [string, string] {
+function places(command: string, args: Parsed): [string, string] {
   const [source, output] = args.positionals;
-  if (source === undefined || output === undefined) throw new UsageError("give a model and where the result goes");
+  if (source === undefined || output === undefined)
+    throw new UsageError(`cpm ${command}: give a model and where the result goes`);
   return [source, output];
 }
 
@@ -210,7 +211,7 @@ class Shown {
   }
 }
 
-/** Tensors by type: how many, and how far they are from what they were. */
+/** Tensors by type: how many, and how far the worst is from what it was: the root of its squared error over the sum of squares. */
 function told(output: string, { tensors, bytes, bitsPerWeight, resumedAt, prefix }: QuantizeReport): string {
   const types = new Map<string, { count: number; bytes: number; worst: number; hows: Set<string> }>();
   for (const t of tensors) {
@@ -225,10 +226,10 @@ function told(output: string, { tensors, bytes, bitsPerWeight, resumedAt, prefix
     type,
     `${t.count}`,
     (t.bytes / 1e6).toFixed(2),
-    t.worst.toExponential(2),
+    t.worst > 0 ? `${(100 * Math.sqrt(t.worst)).toPrecision(3)} %` : "none",
     [...t.hows].join(", "),
   ]);
   const resumed = resumedAt > 0 ? `, taken up at layer ${resumedAt + 1}` : "";
   const begun = prefix ? `\nprefix tokens: ${prefix.tokens.join(", ")}` : "";
-  return `${output}: ${(bytes / 1e6).toFixed(2)} MB, ${bitsPerWeight.toFixed(3)} bits a weight${resumed}\n\n${table([["type", "tensors", "MB", "worst error", "how"], ...rows])}${begun}`;
+  return `${output}: ${(bytes / 1e6).toFixed(2)} MB, ${bitsPerWeight.toFixed(3)} bits a weight${resumed}\n\n${table([["type", "tensors", "MB", "worst error", "how"], ...rows])}${begun}\n`;
 }

@@ -30,6 +30,8 @@ export async function convert(source: string, target: string, options: ConvertFi
   try {
     const isGguf = /\.gguf$/i.test(files.entry);
     const isFolder = files.entry === "" || /\.(?:safetensors|json)$/i.test(files.entry);
+    if (!isGguf && !isFolder && !(await stat(source).catch(() => undefined)))
+      throw new CpmError("io", `${source}: no such file or folder; check the path`, { file: source });
     if (!isGguf && !isFolder)
       throw new CpmError("bad-input", `${source}: expected a .gguf file or a Hugging Face folder`, { file: source });
     if (isFolder && !/\.gguf$/i.test(target))

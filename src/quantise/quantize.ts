@@ -162,14 +162,15 @@ export function openQuantise(platform: QuantisePlatform) {
       options: QuantizeOptions,
       fallbackName?: string,
     ): Promise<QuantizeReport> {
-      const settings = checked(options);
-      const { threads, memory, turbo, ...choice } = common(options);
       const { signal, onProgress, onWarning } = options;
-      signal?.throwIfAborted();
-      const files = await open(model, signal);
+      let files: ModelFiles | undefined;
       let machine: Machine | undefined;
       let begun = false;
       try {
+        const settings = checked(options);
+        const { threads, memory, turbo, ...choice } = common(options);
+        signal?.throwIfAborted();
+        files = await open(model, signal);
         const source = await openSource(files, { target: settings.type, fallbackName, signal });
         const tokenizer = options.calibration && new Tokenizer(source.model.tokenizer);
         const chosen = tokenizer ? chooseSequences(options.calibration, tokenizer, source.model.config, choice) : [];
@@ -197,21 +198,25 @@ export function openQuantise(platform: QuantisePlatform) {
         await destination.end(false);
         return prefix ? { ...report, prefix } : report;
       } catch (error) {
-        await destination.end(begun && (await destination.load()) !== undefined);
+        // A command that was refused leaves nothing, and what a killed run keeps stays for the right one. What the model's values make
+        // impossible is so again.
+        const hopeless = begun && error instanceof CpmError && error.code === "bad-model";
+        await destination.end(!hopeless && (await destination.load()) !== undefined);
         throw error;
       } finally {
         await machine?.end();
-        await files.close();
+        await files?.close();
       }
     },
 
     /** Mean squared inputs of every linear of the layers, over the model as it is. */
     async imatrix(model: ModelInput, scratch: Destination, options: ImatrixOptions): Promise<Imatrix> {
-      const { threads, memory, turbo, ...choice } = common(options);
       const { signal } = options;
-      const files = await open(model, signal);
+      let files: ModelFiles | undefined;
       let machine: Machine | undefined;
       try {
+        const { threads, memory, turbo, ...choice } = common(options);
+        files = await open(model, signal);
         const source = await openSource(files, { signal });
         const sequences = chooseSequences(
           options.calibration,
@@ -224,7 +229,7 @@ export function openQuantise(platform: QuantisePlatform) {
       } finally {
         await scratch.end(false);
         await machine?.end();
-        await files.close();
+        await files?.close();
       }
     },
   };

@@ -57,6 +57,8 @@ test("few rows of calibration: said on stderr, and the file is whole", async () 
   expect(err).toMatch(/40 calibration rows for \d+ inputs are too few for error feedback/);
   expect(out).toMatch(/weighted/);
   expect(out).not.toMatch(/feedback/);
+  expect(out).toMatch(/^Q4_0 +\d+ +[\d.]+ +[\d.]+ % +weighted$/m);
+  expect(out.endsWith("\n")).toBe(true);
 });
 
 test("what cannot be done is one line and a status, and no file has the name", async () => {
@@ -88,6 +90,7 @@ test("what cannot be done is one line and a status, and no file has the name", a
     expect(err).toMatch(message);
     expect(existsSync(path("no.gguf"))).toBe(false);
   }
+  expect(readdirSync(folder).filter((name) => name.startsWith("."))).toEqual([]);
   expect(readFileSync(there, "utf8")).toBe("mine");
   const forced = await cpm(["quantize", model, there, "--type", "Q4_0", "--force", ...quick]);
   expect(forced.status, forced.err).toBe(0);

@@ -341,8 +341,10 @@ test("by paths: what exists is kept without force, an abort and bad input leave 
   const quantised = join(place, "q.gguf");
   const parts = tinyModel({ hidden: 64 });
   writeFileSync(quantised, tinyGguf(parts, "F16").subarray(0, 5000));
+  writeFileSync(join(place, "a.bin"), "no model");
   const cases: readonly (readonly [Promise<unknown>, string, RegExp])[] = [
     [convert(source, join(place, "c.gguf")), "bad-input", /a GGUF becomes a folder/],
+    [convert(join(place, "none"), join(place, "c")), "io", /none: no such file or folder/],
     [convert(folder, join(place, "c")), "bad-input", /a folder becomes a GGUF/],
     [convert(join(place, "a.bin"), join(place, "c")), "bad-input", /expected a \.gguf file or a Hugging Face folder/],
     [convert(join(place, "none.gguf"), join(place, "c")), "io", /no such file/],
@@ -354,10 +356,9 @@ test("by paths: what exists is kept without force, an abort and bad input leave 
     ],
     [convert(source, join(place, "no/where")), "io", /./],
   ];
-  for (const [work, code, message] of cases) {
-    const error = await failure(work);
-    expect([code, error.message]).toEqual([error.code, expect.stringMatching(message)]);
-  }
+  const errors = await Promise.all(cases.map(([work]) => failure(work)));
+  for (const [i, [, code, message]] of cases.entries())
+    expect([code, errors[i]!.message]).toEqual([errors[i]!.code, expect.stringMatching(message)]);
   expect(existsSync(join(place, "c"))).toBe(false);
   expect(readdirSync(place).filter((name) => name.startsWith("."))).toEqual([]);
 });

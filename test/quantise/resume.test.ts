@@ -5,6 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
+import { CpmError } from "../../src/errors.ts";
 import { bytesSource } from "../../src/file/bytes.ts";
 import { readGguf } from "../../src/file/gguf.ts";
 import { diskDestination } from "../../src/host/node.destination.ts";
@@ -101,6 +102,9 @@ test("on disk nothing has the name before all of it is written, and nothing is l
   );
   await expect(stopped).rejects.toThrow("killed");
   expect(await readdir(folder)).not.toContain("out.gguf");
+  // A command that is refused takes nothing from it.
+  for (const wrong of [{ method: "gptq" }, { method: "gptq", calibration: ["x"] }, { group: 5 }] as const)
+    await expect(door.quantize(model, await diskDestination(path), options(wrong))).rejects.toBeInstanceOf(CpmError);
   const report = await door.quantize(model, await diskDestination(path), options({ method: "gptq", calibration }));
   expect(report.resumedAt).toBeGreaterThan(0);
   expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(await bytesOf({ method: "gptq", calibration })));
