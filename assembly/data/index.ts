@@ -26,6 +26,7 @@ export {
 export { minhash, minhash_bands } from "./minhash";
 export { fold_rows, rows_begin, rows_open, rows_total } from "./rows";
 export { score_best, score_open, sigmoid_open } from "./score";
+export { tokens_open, tokens_put, tokens_take } from "./tokens";
 export {
   train_examples,
   train_fill,
@@ -42,5 +43,5 @@ export {
 } from "./train";
 
 export function data_abi_version(): i32 {
-  return 1;
+  return 2;
 }

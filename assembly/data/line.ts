@@ -147,7 +147,7 @@ function subwords(begin: usize, end: usize): void {
   store<u8>(end, behind);
 }
 
-function isLabel(begin: usize, length: u32): bool {
+export function isLabel(begin: usize, length: u32): bool {
   return length >= 9 && load<u64>(begin) == load<u64>(LABEL) && load<u8>(begin, 8) == 0x5f;
 }
 
@@ -166,7 +166,28 @@ function word(begin: usize, end: usize, hash: u32, isEos: bool): void {
   }
 }
 
-function separates(c: u32): bool {
+// A word that was looked up before: its row (-1: none) and its hash.
+export function knownWord(id: i32, hash: u32): void {
+  if (id >= 0) push(id);
+  if (ngrams > 1) store<u32>(hashes + ((<usize>hashCount) << 2), hash);
+  hashCount++;
+}
+
+// Whether </s> is the word at `begin`; the word </s>, which ends the line.
+export function isEnd(begin: usize, length: usize): bool {
+  return length == 4 && load<u32>(begin) == load<u32>(EOS);
+}
+
+export function wordCount(): i32 {
+  return words;
+}
+
+export function endLine(): void {
+  newline();
+  ended = true;
+}
+
+export function separates(c: u32): bool {
   return c <= 32 && ((ENDS >> c) & 1) != 0;
 }
 

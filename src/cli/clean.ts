@@ -172,10 +172,10 @@ async function cleanRecords(args: Parsed, { files, shard, outputs, report, optio
   let [done, index] = [0, 0];
   /** Records whose outcome is written. */
   let settled = skip;
+  const wanted = () => index++ % shard.count === shard.index;
   try {
     for (const file of files)
-      for await (const placed of recordsOf(file, { ...inputOptions(args), read: pace.read })) {
-        if (index++ % shard.count !== shard.index) continue;
+      for await (const placed of recordsOf(file, { ...inputOptions(args), read: pace.read, wanted })) {
         done++;
         if (done % BREATH === 0) {
           await new Promise((resolve) => setImmediate(resolve));

@@ -24,6 +24,8 @@ export interface InputOptions {
   readonly mostBytes: number;
   /** Told of bytes read from files. */
   readonly read?: (bytes: number) => void;
+  /** Asked once for each record, in order: one that is not wanted is passed over unread. Default: all are wanted. */
+  readonly wanted?: () => boolean;
 }
 
 /** Files of the paths given: folders become the files below them, in order. */
@@ -57,10 +59,11 @@ export function failure(file: string, cause: unknown, line?: number): CpmError {
 /** The records of a file, by its name's ending; what is no record is told and passed over. @throws CpmError "io" where the file breaks off. */
 export async function* recordsOf(file: string, options: InputOptions): AsyncGenerator<Placed> {
   if (/\.parquet$/i.test(file)) yield* parquetRecords(file, options);
-  else if (/\.(txt|md|html?)$/i.test(file)) yield await textRecord(file, options);
-  else if (foreign.test(file))
+  else if (!(/\.(txt|md|html?)$/i.test(file) || foreign.test(file))) yield* jsonRecords(file, options);
+  else if (options.wanted?.() === false) return;
+  else if (!foreign.test(file)) yield await textRecord(file, options);
+  else
     yield { file, line: 1, error: "not read: by its name it is a table, a picture, a sound, a program, an archive or a model" };
-  else yield* jsonRecords(file, options);
 }
 
 /** Endings of what is no JSON lines, of which each line would be an error. */
@@ -80,11 +83,12 @@ async function textRecord(file: string, { mostBytes, read }: InputOptions): Prom
   }
 }
 
-async function* jsonRecords(file: string, { field, mostBytes, read }: InputOptions): AsyncGenerator<Placed> {
+async function* jsonRecords(file: string, { field, mostBytes, read, wanted }: InputOptions): AsyncGenerator<Placed> {
   let line = 0;
   try {
     for await (const { number, bytes, length } of linesOf(await pieces(file, read), mostBytes)) {
       line = number;
+      if (wanted?.() === false) continue;
       if (bytes === undefined) {
         yield { file, line, error: `a record of ${length} bytes; at most ${mostBytes} are read` };
         continue;
@@ -209,13 +213,14 @@ export async function openParquet(file: string, read?: (bytes: number) => void):
 }
 
 /** Row groups one after another: one of them lies in memory. */
-async function* parquetRecords(file: string, { field, read }: InputOptions): AsyncGenerator<Placed> {
+async function* parquetRecords(file: string, { field, read, wanted }: InputOptions): AsyncGenerator<Placed> {
   const { parquet, options, groups, close } = await openParquet(file, read);
   let line = 0;
   try {
     for (const range of groups) {
       for (const fields of await parquet.parquetReadObjects({ ...options, ...range })) {
         line++;
+        if (wanted?.() === false) continue;
         let placed: Placed;
         try {
           placed = { file, line, record: { json: undefined, fields, text: textOf(fields, field) } };

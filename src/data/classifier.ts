@@ -5,6 +5,7 @@ import { shown } from "../shown.ts";
 import { type Loss, lossNumber, type Vocabulary } from "./fasttext.ts";
 import type { FoldedModel } from "./fold.ts";
 import { type DataExports, type DataInstance, slotsFor } from "./module.ts";
+import { TokenScorer, type TokenTexts } from "./tokens.ts";
 import { buildTree } from "./tree.ts";
 
 /** Labels and what the original prints for them, best first; both empty where nothing of the text is known to the model. */
@@ -56,6 +57,8 @@ export class Classifier {
   readonly folded: boolean;
   readonly #data: DataInstance;
   readonly #heap: number;
+  /** It has n-grams of characters. */
+  readonly #spells: boolean;
   #text: number;
   #room = CHUNK;
   #hashes: number;
@@ -67,6 +70,7 @@ export class Classifier {
     this.labels = vocabulary.labels;
     this.folded = folded;
     this.#heap = heap;
+    this.#spells = vocabulary.bucket > 0 && vocabulary.maxn > 0;
     this.#text = data.allocate(CHUNK + 2 * MARGIN) + MARGIN;
     this.#hashes = data.allocate(0);
   }
@@ -152,9 +156,43 @@ export class Classifier {
     return { labels, probabilities };
   }
 
+  /**
+   * What scores lines of tokens as the text made of them would be; undefined for a model with n-grams of characters, which reads texts.
+   * @throws CpmError "closed"
+   */
+  tokens(texts: TokenTexts): TokenScorer | undefined {
+    this.#check();
+    if (this.#spells) return undefined;
+    const data = this.#data;
+    return new TokenScorer(
+      {
+        data,
+        text: (room) => {
+          this.#check();
+          while (room > this.#room) this.#grow(0);
+          return this.#text;
+        },
+        take: (bytes) => {
+          // No line is under way that had hashes there.
+          const at = Math.ceil(this.#hashes / 16) * 16;
+          data.reserve((this.#hashes = at + bytes));
+          return at;
+        },
+        begin: () => this.#begin(),
+        reserve: (words) => data.reserve(this.#hashes + 4 * ((data.exports.line_words() >>> 0) + words)),
+        best: () => this.#best(1, 0),
+      },
+      texts,
+    );
+  }
+
+  #check(): void {
+    if (this.#closed) throw new CpmError("closed", "the classifier was closed; load it again");
+  }
+
   /** Scores a stream of lines, each as long as it likes. One at a time. @throws CpmError "bad-option", "closed" */
   lines(options: ScoreOptions = {}): LineScorer {
-    if (this.#closed) throw new CpmError("closed", "the classifier was closed; load it again");
+    this.#check();
     const { k, threshold } = checked(options, this.labels.length);
     this.#begin();
     /** Bytes of the text area that wait for more. */

@@ -64,13 +64,14 @@ export interface TextRecord {
   readonly text: string;
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
 const candidates = ["text", "content", "raw_content", "body"];
 
 /** The record of a line. @throws CpmError "bad-input" that says what is wrong with it. */
 export function parseRecord(bytes: Uint8Array, field?: string): TextRecord {
   let json: string;
   try {
-    json = new TextDecoder("utf-8", { fatal: true }).decode(bytes).trim();
+    json = utf8.decode(bytes).trim();
   } catch {
     throw new CpmError("bad-input", "not UTF-8");
   }

@@ -1,7 +1,7 @@
 // The data module's boundary: what wasm/data.wasm exports (sources in assembly/data/), and its memory.
 import { CpmError } from "../errors.ts";
 
-export const dataAbiVersion = 1;
+export const dataAbiVersion = 2;
 
 /** Addresses are bytes in the instance's memory; `last`: no more bytes follow. */
 export interface DataExports {
@@ -24,6 +24,9 @@ export interface DataExports {
   line_ended(): number;
   line_words(): number;
   line_finish(): void;
+  tokens_open(slots: number): void;
+  tokens_put(token: number, at: number, end: number, list: number): number;
+  tokens_take(at: number, count: number): number;
   rows_open(kind: number, table: number, floats: number, sums: number): void;
   rows_begin(): void;
   rows_total(): number;

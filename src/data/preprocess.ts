@@ -2,6 +2,7 @@
 // Source: the inference script of openbmb/Ultra-FineWeb-classifier (its order differs from the paper's prose): blank lines, lower
 // case, NFKD without marks, each token decoded alone and joined by spaces, escapes, spaces, strip.
 import { CpmError } from "../errors.ts";
+import type { TokenTexts } from "./tokens.ts";
 
 /** What preprocessing needs of a tokenizer; this package's are one. */
 export interface PieceTokenizer {
@@ -39,7 +40,7 @@ export function finish(pieces: readonly string[]): string {
 }
 
 /** Texts to lines, with one tokenizer. */
-export class Preprocessor {
+export class Preprocessor implements TokenTexts {
   readonly #tokenizer: PieceTokenizer;
   /** Text of each token, escaped, with single spaces: filled as tokens occur. */
   readonly #pieces: (string | undefined)[] = [];
@@ -58,12 +59,30 @@ export class Preprocessor {
 
   /** The line that the classifier scores. Bytes of a character split over tokens become U+FFFD, as in the published script. */
   line(text: string): string {
-    const ids = this.#tokenizer.encode(normalise(text), { special: false, bos: false, eos: false });
+    return this.lineOf(this.ids(text));
+  }
+
+  get size(): number {
+    return this.#tokenizer.size;
+  }
+
+  /** The tokens of a text, normalised. */
+  ids(text: string): number[] {
+    return this.#tokenizer.encode(normalise(text), { special: false, bos: false, eos: false });
+  }
+
+  /** A token's text as it stands in a line: escaped, with single spaces. */
+  piece(id: number): string {
+    return this.#pieces[id] ?? this.#read(id);
+  }
+
+  /** The line that tokens make. */
+  lineOf(ids: readonly number[]): string {
     let line = "";
     // Spaces are squeezed as the line grows: nothing looks at it again before it is whole.
     let ends = true;
     for (const id of ids) {
-      const piece = this.#pieces[id] ?? this.#read(id);
+      const piece = this.piece(id);
       const begins = this.#begins[id]!;
       if (ends && begins) line += piece.slice(1);
       else line += ends || begins ? piece : ` ${piece}`;

@@ -2,6 +2,7 @@
 import { CpmError } from "../errors.ts";
 import type { Classifier, Prediction } from "./classifier.ts";
 import { type PieceTokenizer, Preprocessor } from "./preprocess.ts";
+import type { TokenScorer } from "./tokens.ts";
 
 export interface Decision {
   readonly keep: boolean;
@@ -47,6 +48,7 @@ export function languageOf(text: string): string {
 export class QualityFilter {
   readonly #options: QualityOptions;
   readonly #preprocessor: Preprocessor | undefined;
+  readonly #scorers = new Map<Classifier, TokenScorer | undefined>();
 
   /** @throws CpmError "bad-option" */
   constructor(options: QualityOptions) {
@@ -73,9 +75,19 @@ export class QualityFilter {
     const chosen = single ? (classifier as Classifier) : (classifier as Readonly<Record<string, Classifier>>)[language];
     if (!chosen)
       throw new CpmError("bad-option", `classifier: there is none for "${language}"`, { field: "classifier", found: language });
-    const { keep, score } = decide(chosen.score(this.line(text)));
+    const { keep, score } = decide(this.#predict(chosen, text));
     const least = typeof threshold === "object" ? threshold[language] : threshold;
     return { keep: least === undefined ? keep : score >= least, score, language };
+  }
+
+  /** What the classifier says of the text's line, which is made only where tokens do not suffice. */
+  #predict(classifier: Classifier, text: string): Prediction {
+    const preprocessor = this.#preprocessor;
+    // Whoever brings a classifier of their own may have no more than its score.
+    if (!preprocessor || typeof classifier.tokens !== "function") return classifier.score(this.line(text));
+    if (!this.#scorers.has(classifier)) this.#scorers.set(classifier, classifier.tokens(preprocessor));
+    const ids = preprocessor.ids(text);
+    return this.#scorers.get(classifier)?.score(ids) ?? classifier.score(preprocessor.lineOf(ids));
   }
 }
 
