@@ -76,6 +76,7 @@ async function whole(file, minify) {
 async function scripts() {
   const texts = [
     "data.lane.js",
+    "data.browser.lane.js",
     "train.lane.js",
     "embedded.browser.worker.js",
     "browser.lane.js",

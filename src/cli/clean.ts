@@ -6,7 +6,7 @@ import process from "node:process";
 import type { Classifier, CleanOptions, CleanReport, Deduplicator, QualityFilter, Verdict } from "cpm-wasm/data";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { inputFiles, type Placed, recordsOf } from "./cleaninput.ts";
-import { Outputs, replace } from "./cleanoutput.ts";
+import { firstLine, Outputs, replace } from "./cleanoutput.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
 import { makeFolder, note, printJson, write } from "./output.ts";
@@ -78,8 +78,15 @@ export const clean: Command = {
     const report = await cleanFolder(args, folder, options);
     if (args.flag("json")) return printJson(report);
     note(`${report.records} records: ${report.kept} kept, ${report.dropped} dropped, ${report.errors} errors`);
+    if (report.errors > 0) await noteErrors(join(folder, `errors${suffixOf(shardOf(args))}.jsonl`));
   },
 };
+
+/** What is wrong may be one thing: the first error tells. */
+async function noteErrors(path: string): Promise<void> {
+  const { file, line, error } = JSON.parse(await firstLine(path)) as { file: string; line: number; error: string };
+  note(`the first error: ${file}, record ${line}: ${error}; all are in ${path}`);
+}
 
 async function cleaning(args: Parsed): Promise<CleanOptions> {
   const data = await import("cpm-wasm/data");

@@ -1,7 +1,7 @@
 // What cpm clean reads: JSON lines (plain, gzip, zstd), Parquet, folders of texts, standard input.
 import { createReadStream } from "node:fs";
 import { open, readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative, sep } from "node:path";
 import process from "node:process";
 import { Readable, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
@@ -35,8 +35,15 @@ export async function inputFiles(paths: readonly string[]): Promise<string[]> {
     if (path === "-") files.push(path);
     else if ((await stat(path).catch((cause: Error) => Promise.reject(failure(path, cause)))).isDirectory())
       for (const entry of await readdir(path, { withFileTypes: true, recursive: true })) {
-        // Hidden files are what programs keep for themselves.
-        if (entry.isFile() && !entry.name.startsWith(".")) files.push(join(entry.parentPath ?? entry.path, entry.name));
+        const file = join(entry.parentPath ?? entry.path, entry.name);
+        // Hidden files and folders are what programs keep for themselves.
+        if (
+          entry.isFile() &&
+          !relative(path, file)
+            .split(sep)
+            .some((part) => part.startsWith("."))
+        )
+          files.push(file);
       }
     else files.push(path);
   }
@@ -187,6 +194,7 @@ export async function openParquet(file: string, read?: (bytes: number) => void):
   const handle = await open(file, "r").catch((cause: Error) => Promise.reject(failure(file, cause)));
   try {
     const { size } = await handle.stat();
+    if (size < 12) throw new Error(`no Parquet file: ${size} bytes`);
     const buffer: AsyncBuffer = {
       byteLength: size,
       async slice(start, end = size) {

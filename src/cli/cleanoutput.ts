@@ -3,6 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { copyFile, type FileHandle, open, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import type { CleanReport } from "cpm-wasm/data";
 
 /** What a run went through when its state was written. */
@@ -160,6 +161,17 @@ export class Outputs {
     await replace(join(this.#folder, `manifest${this.#suffix}.json`), `${JSON.stringify(manifest, null, 2)}\n`);
     await rm(join(this.#folder, `.state${this.#suffix}.json`), { force: true });
     return manifest;
+  }
+}
+
+/** The first line of a file. */
+export async function firstLine(path: string): Promise<string> {
+  const input = createReadStream(path);
+  try {
+    for await (const line of createInterface({ input })) return line;
+    return "";
+  } finally {
+    input.destroy();
   }
 }
 

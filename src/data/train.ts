@@ -35,8 +35,9 @@ export interface TrainOptions {
   /** Tokens between two changes of the rate. Default 100. */
   readonly lrUpdateRate?: number | undefined;
   /**
-   * Threads that train on one shared memory without locks (hogwild), up to 64; Node, Deno and Bun. Default 1, which gives the same numbers
-   * every time; more do not, as the original's.
+   * Threads that train on one shared memory without locks (hogwild), up to 64; Node, Deno, Bun, and pages that are cross-origin isolated:
+   * elsewhere one trains, and the result's `threadsNote` says why. Default 1, which gives the same numbers every time; more do not, as the
+   * original's.
    */
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -57,6 +58,10 @@ export interface Trained {
   readonly labels: readonly string[];
   readonly loss: number;
   readonly bytes: number;
+  /** How many trained. */
+  readonly threads: number;
+  /** Why it was one, where more were asked for. */
+  readonly threadsNote: string | undefined;
   /** The .bin that fastText loads, piece by piece. */
   pieces(): Generator<Uint8Array<ArrayBuffer>>;
 }
@@ -78,6 +83,8 @@ export interface TrainedPlaces {
 
 /** Training on several threads, where a runtime has them; see hogwild.ts. */
 export interface TrainThreads {
+  /** Why there are none now. */
+  note?(): string | undefined;
   train(source: Source, dictionary: Dictionary, checked: Checked, options: TrainOptions): Promise<TrainedPlaces>;
 }
 
@@ -118,7 +125,7 @@ export function checkTraining(options: TrainOptions): Checked {
 
 /**
  * Trains on a text of lines `__label__NAME words…`. `platform`: threads, where there are any.
- * @throws CpmError "bad-option", "bad-input" (no labels, a line too long), "unsupported" (threads where there are none), "out-of-memory";
+ * @throws CpmError "bad-option", "bad-input" (no labels, a line too long), "out-of-memory";
  * an abort rejects with its reason.
  */
 export async function trainOn(
@@ -128,14 +135,15 @@ export async function trainOn(
   platform?: TrainThreads,
 ): Promise<Trained> {
   const checked = checkTraining(options);
-  if (checked.threads > 1 && !platform)
-    throw new CpmError("unsupported", "threads: this runtime has none to train with; leave threads out", { field: "threads" });
+  const threadsNote =
+    checked.threads === 1 ? undefined : platform ? platform.note?.() : "this runtime has no threads to train with";
+  const threads = threadsNote === undefined ? checked.threads : 1;
   const dictionary = await countWords(module, source, checked, options.signal);
   const { data, layout, loss } =
-    checked.threads > 1
+    threads > 1
       ? await platform!.train(source, dictionary, checked, options)
       : await alone(module, source, dictionary, checked, options);
-  return finished(data, dictionary, checked, layout, loss);
+  return { ...finished(data, dictionary, checked, layout, loss), threads, threadsNote };
 }
 
 async function alone(
@@ -203,7 +211,9 @@ async function epochs(
   return exports.train_loss();
 }
 
-function finished(data: DataInstance, dictionary: Dictionary, options: Checked, places: Layout, loss: number): Trained {
+type Finished = Omit<Trained, "threads" | "threadsNote">;
+
+function finished(data: DataInstance, dictionary: Dictionary, options: Checked, places: Layout, loss: number): Finished {
   const { words, labels } = dictionary;
   const head = header(dictionary, options);
   const { dim } = options;

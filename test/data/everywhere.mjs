@@ -1,5 +1,7 @@
-// The data wing as it is shipped to a page and to workerd: its size, and the same numbers to the last bit as in Node.
+// The data wing as it is shipped to a page and to workerd: its size, and the same numbers to the last bit as in Node. A page that is
+// cross-origin isolated, and a worker of it, train on two threads; a page that is not trains on one, says why, and gives Node's file.
 //   node test/data/everywhere.mjs         needs the packages of test/ and test/runtimes/, and chromium
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -8,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { fold, train } from "../../dist/host/data.node.js";
 import { install } from "../run.mjs";
+import { visit } from "../runtimes/chromium.mjs";
+import { isolation, startServer } from "../runtimes/server.mjs";
 import { answerOf, domOf } from "../support/shipped.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -69,16 +73,16 @@ const bundle = async (entry, source, options) => {
   });
   return readFileSync(join(folder, `${entry}.js`));
 };
-const from = (path) => `import { loadClassifier } from ${JSON.stringify(join(root, "dist", path))};\n`;
+const from = (path) => `import { loadClassifier, train } from ${JSON.stringify(join(root, "dist", path))};\n`;
 
-const shipped = await bundle("size", `${from("data/index.js")}globalThis.load = loadClassifier;`);
+const shipped = await bundle("size", `${from("host/data.browser.js")}globalThis.load = loadClassifier;`);
 console.log(`shipped to a page: ${shipped.length} bytes, ${gzipSync(shipped).length} gzipped, the module included`);
 const results = {};
-await bundle("node", from("data/index.js") + body);
+await bundle("node", from("host/data.browser.js") + body);
 results.node = await (await import(join(folder, "node.js"))).bits();
 const page = await bundle(
   "page",
-  `${from("data/index.js")}${body}bits().then((found) => (document.body.textContent = "bits: " + found));`,
+  `${from("host/data.browser.js")}${body}bits().then((found) => (document.body.textContent = "bits: " + found));`,
   { format: "iife" },
 );
 const dom = domOf(folder, page.toString(), 90_000);
@@ -88,8 +92,72 @@ await bundle("worker", `${from("data/edge.js")}${body}export default { fetch: as
   assetNames: "[name]",
 });
 results.workerd = await answerOf(folder, "data.wasm");
-rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 console.log(JSON.stringify(results));
-const same = new Set(Object.values(results)).size === 1 && !results.node.startsWith("0 ");
-console.log(same ? "1 passed, 0 failed" : "0 passed, 1 failed");
-process.exitCode = same ? 0 : 1;
+let [passed, failed] = [0, 0];
+const check = (what, good, found) => {
+  console.log(`${good ? "ok" : "FAILED"}: ${what}: ${JSON.stringify(found)}`);
+  if (good) passed++;
+  else failed++;
+};
+check("the same bits everywhere", new Set(Object.values(results)).size === 1 && !results.node.startsWith("0 "), results);
+
+// Training, on the page and in a worker of it.
+const options = { dim: 12, wordNgrams: 2, bucket: 2000, epoch: 15, lr: 0.4, seed: 4 };
+const training = `
+const text = new TextEncoder().encode(${JSON.stringify(text)});
+async function trained() {
+  const { pieces, threads, threadsNote = "" } = await train(text, { ...${JSON.stringify(options)}, threads: 2 });
+  const file = new Uint8Array(await new Blob([...pieces()]).arrayBuffer());
+  const classifier = await loadClassifier(file);
+  let right = 0;
+  for (let i = 0; i < 300; i++) if (classifier.score("t" + (i % 3) + " w1z w2z").labels[0] === "__label__" + (i % 3)) right++;
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", file));
+  return { threads, threadsNote, right, bytes: file.length, hash: [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("") };
+}
+`;
+const done = `const post = (found) => fetch("/results", { method: "POST", body: JSON.stringify(found) });
+const failed = (where) => (error) => post({ where, error: String(error.stack ?? error) });
+`;
+const inWorker = `${from("host/data.browser.js")}${training}trained().then(postMessage, (error) => postMessage({ error: String(error.stack ?? error) }));`;
+await bundle("training.worker", inWorker);
+await bundle(
+  "training",
+  `${from("host/data.browser.js")}${training}${done}
+trained().then((found) => post({ where: "page", ...found }), failed("page")).then(() => {
+  const worker = new Worker("/training.worker.js", { type: "module" });
+  worker.onmessage = ({ data }) => post({ where: "worker", ...data });
+  worker.onerror = (event) => post({ where: "worker", error: event.message });
+});`,
+);
+writeFileSync(
+  join(folder, "index.html"),
+  '<!doctype html><meta charset="utf-8"><script type="module" src="/training.js"></script>',
+);
+const one = await train(new TextEncoder().encode(text), options);
+const hash = createHash("sha256");
+for (const piece of one.pieces()) hash.update(piece);
+const sha256 = hash.digest("hex");
+for (const isolated of [true, false]) {
+  const found = [];
+  const server = await startServer(folder, { headers: isolated ? isolation : {}, onResult: (result) => found.push(result) });
+  try {
+    await visit(folder, server.origin, () => found.length > 1, 300_000);
+  } catch (error) {
+    found.push({ error: error.message });
+  }
+  await server.close();
+  for (const where of ["page", "worker"]) {
+    const result = found.find((result) => result.where === where) ?? found.at(-1);
+    const good = isolated
+      ? result.threads === 2 && result.threadsNote === ""
+      : result.threads === 1 && /cross-origin isolated/.test(result.threadsNote) && result.hash === sha256;
+    check(
+      `a classifier trained in a ${where}, ${isolated ? "isolated: two threads" : "not isolated: one, the same file as Node's"}`,
+      good && result.right === 300 && result.bytes === one.bytes,
+      result,
+    );
+  }
+}
+rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

@@ -58,7 +58,7 @@ test("texts shorter than threads, and without a last newline", { timeout: 120_00
   }
 });
 
-test("an abort ends the threads, a line too long is refused, and so are threads where there are none", {
+test("an abort ends the threads, a line too long is refused; where there are no threads one trains, and the result says so", {
   timeout: 240_000,
 }, async () => {
   const text = bytes(corpus(1, 2000, 2));
@@ -74,5 +74,10 @@ test("an abort ends the threads, a line too long is refused, and so are threads 
   const long = bytes(`__label__a ${"w ".repeat(2 ** 21 + 1000)}\n__label__b x\n`);
   await expect(train(long, { dim: 4, threads: 2 })).rejects.toMatchObject({ code: "bad-input" });
   await expect(train(text, { threads: 0 })).rejects.toMatchObject({ code: "bad-option", detail: { field: "threads" } });
-  await expect(door.train(text, { threads: 2 })).rejects.toMatchObject({ code: "unsupported", detail: { field: "threads" } });
+  const options = { dim: 4, seed: 3 };
+  const [alone, fallen] = [await door.train(text, options), await door.train(text, { ...options, threads: 2 })];
+  expect(alone).toMatchObject({ threads: 1, threadsNote: undefined });
+  expect(fallen).toMatchObject({ threads: 1, threadsNote: expect.stringContaining("no threads") });
+  expect(Buffer.concat([...fallen.pieces()]).equals(Buffer.concat([...alone.pieces()]))).toBe(true);
+  expect(await train(text, { ...options, threads: 2 })).toMatchObject({ threads: 2, threadsNote: undefined });
 });
