@@ -1,6 +1,7 @@
 // Which records of many shards repeat earlier ones, from their fingerprints (see signatures.ts): a join in DuckDB where it is installed, else
 // tables in memory. A record repeats an earlier one where it has the exact hash or the key of a band in common with it, whatever became of
 // that one; both ways find the same records.
+import { availableParallelism } from "node:os";
 import { type DedupKind, FirstRecords, similarity } from "cpm-wasm/data";
 import { CpmError } from "../index.ts";
 import { failure, openParquet } from "./cleaninput.ts";
@@ -230,13 +231,28 @@ FROM duplicates d JOIN signed s ON s.id = d.id WHERE line >= 0`,
   ];
 }
 
+/** Bytes of DuckDB's sizes, as "4GB" or "512MiB"; undefined for others, which are left to it. */
+function bytesOf(size: string): number | undefined {
+  const found = /^([\d.]+)\s*([KMGT]?)(i?)B$/i.exec(size.trim());
+  return found ? Number(found[1]) * (found[3] ? 1024 : 1000) ** " KMGT".indexOf(found[2]!.toUpperCase() || " ") : undefined;
+}
+
+/** Memory without which a thread of the join does not come to its end, however much goes to disk. */
+const THREAD_BYTES = 32e6;
+
 /** The join in DuckDB, which puts on disk (`scratch`) what does not fit in memory. */
 export async function joinInDuckdb(
   { DuckDBInstance }: DuckDB,
   shards: readonly SignedShard[],
   { kinds, onColumn, scratch, memory }: JoinOptions & { readonly scratch: string; readonly memory?: string | undefined },
 ): Promise<Duplicates> {
-  const options = { temp_directory: scratch, preserve_insertion_order: "false", ...(memory ? { memory_limit: memory } : {}) };
+  const most = Math.max(1, Math.floor((bytesOf(memory ?? "") ?? Number.POSITIVE_INFINITY) / THREAD_BYTES));
+  const options = {
+    temp_directory: scratch,
+    preserve_insertion_order: "false",
+    ...(memory ? { memory_limit: memory } : {}),
+    ...(most < availableParallelism() ? { threads: String(most) } : {}),
+  };
   const instance = await DuckDBInstance.create(":memory:", options);
   const connection = await instance.connect();
   const stop = () => connection.interrupt();
@@ -251,7 +267,15 @@ export async function joinInDuckdb(
       return await work();
     } catch (cause) {
       interrupt.signal.throwIfAborted();
-      throw new CpmError("io", `DuckDB: ${(cause as Error).message}`, { field: "engine" }, { cause });
+      const why = (cause as Error).message;
+      if (/out of memory/i.test(why))
+        throw new CpmError(
+          "out-of-memory",
+          `DuckDB: ${memory ?? "80 % of this machine's memory"} is too little for the join even with a disk beside it (${why.split("\n")[0]}); give more by --memory`,
+          { field: "memory", found: memory ?? "" },
+          { cause },
+        );
+      throw new CpmError("io", `DuckDB: ${why}`, { field: "engine" }, { cause });
     }
   };
   try {

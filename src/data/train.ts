@@ -134,10 +134,11 @@ export async function trainOn(
   options: TrainOptions = {},
   platform?: TrainThreads,
 ): Promise<Trained> {
-  const checked = checkTraining(options);
+  const asked = checkTraining(options);
   const threadsNote =
-    checked.threads === 1 ? undefined : platform ? platform.note?.() : "this runtime has no threads to train with";
-  const threads = threadsNote === undefined ? checked.threads : 1;
+    asked.threads === 1 ? undefined : platform ? platform.note?.() : "this runtime has no threads to train with";
+  const threads = threadsNote === undefined ? asked.threads : 1;
+  const checked = { ...asked, threads };
   const dictionary = await countWords(module, source, checked, options.signal);
   const { data, layout, loss } =
     threads > 1

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { expect, test } from "vitest";
 import { door } from "../data/rig.ts";
 import { cpm, json, rawZstd, start, temporary } from "./command.ts";
@@ -242,3 +243,36 @@ test("wrong use is told", async () => {
   );
   expect((await cpm(["score"])).status).toBe(2);
 });
+
+test("the first error is told in words; hidden files and folders are no input; a folder that cannot be made is an error", async () => {
+  const text = JSON.stringify({ text: "words of a text that is long enough for the rule of length" });
+  mkdirSync(join(folder, "tree/.git/refs"), { recursive: true });
+  mkdirSync(join(folder, "tree/.hidden"));
+  mkdirSync(join(folder, "tree/a/b"), { recursive: true });
+  for (const name of [".git/refs/x.jsonl", ".hidden/y.txt", ".z.jsonl", "a/b/c.jsonl"])
+    writeFileSync(join(folder, "tree", name), `${text}\n`);
+  writeFileSync(join(folder, "tree/empty.parquet"), "");
+  const run = (...args: string[]) => cpm(["clean", join(folder, "tree"), ...args]);
+  expect(await run("-o", join(folder, "deep/er/out"))).toMatchObject({
+    status: 1,
+    err: /empty\.parquet.*no Parquet file: 0 bytes/,
+  });
+  writeFileSync(join(folder, "tree/empty.parquet"), parquet());
+  const { status, err } = await run("-o", join(folder, "deep/er/out"), "--field", "text");
+  expect({ status, err }).toMatchObject({ status: 0, err: /2 records: 2 kept, 0 dropped, 0 errors\n$/ });
+  expect(await run("-o", join(folder, "wrong"), "--field", "txt")).toMatchObject({
+    status: 0,
+    err: /0 kept, 0 dropped, 2 errors\nthe first error: .*c\.jsonl, record 1: no text in txt; all are in .*errors\.jsonl\n$/,
+  });
+  // Under a file, and (where there is one) in a system's folder in which Node's own way to make folders does not come back.
+  for (const out of [join(folder, "tree/a/b/c.jsonl/out"), "/proc/cpm/out"])
+    expect(await run("-o", out)).toMatchObject({ status: 1, err: /no folder can be made there/ });
+});
+
+/** A table of one text. */
+const parquet = () =>
+  Buffer.from(
+    parquetWriteBuffer({
+      columnData: [{ name: "text", data: ["a text in a table, as long as the rule of length asks for"], type: "STRING" }],
+    }),
+  );

@@ -1,7 +1,10 @@
 // cpm dedup: duplicates over shards, joined in DuckDB (a real one) and in memory: the same records, and those that one process drops.
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { SchemaElement } from "hyparquet";
+import { fileWriter, ParquetWriter } from "hyparquet-writer";
 import { beforeAll, describe, expect, test } from "vitest";
+import { duckdb, joinInDuckdb } from "../../src/cli/duplicates.ts";
 import { BANDS } from "../../src/data/dedup.ts";
 import { door, pair, random } from "../data/rig.ts";
 import { cpm, json, start, temporary } from "./command.ts";
@@ -190,3 +193,81 @@ test("what cannot be joined is told", async () => {
   expect((await cpm(["dedup", at("changed")])).status).toBe(2);
   expect((await cpm(["dedup", at("changed"), "-o", at("changed")])).status).toBe(2);
 });
+
+/** Signatures of so many records: every second one of a later shard repeats one of the first in all bands. */
+async function table(file: string, shard: number, count: number): Promise<void> {
+  const columns = [
+    "record",
+    "line",
+    "exact_0",
+    "exact_1",
+    ...Array.from({ length: BANDS }, (_, i) => `band_${`${i}`.padStart(2, "0")}`),
+  ];
+  const schema = [
+    { name: "root", num_children: columns.length + 1 },
+    ...columns.map((name) => ({ name, type: "INT64", repetition_type: "REQUIRED" })),
+    { name: "signature", type: "FIXED_LEN_BYTE_ARRAY", type_length: 448, repetition_type: "REQUIRED" },
+  ] as unknown as SchemaElement[];
+  const writer = new ParquetWriter({ writer: fileWriter(file), schema, codec: "UNCOMPRESSED", statistics: false });
+  const group = 20_000;
+  for (let at = 0; at < count; at += group) {
+    const own = (i: number) => i + shard * 1e7;
+    const value = (name: string, i: number): number => {
+      if (name === "record") return 2 * i + shard;
+      if (name === "line") return i;
+      if (name.startsWith("exact")) return own(i) * 7 + Number(name.at(-1));
+      return ((shard > 0 && i % 2 === 0 ? i : own(i)) * 2654435761 + Number(name.slice(5)) * 40503) % Number.MAX_SAFE_INTEGER;
+    };
+    const plain = (name: string, data: BigInt64Array | Uint8Array[]) => ({
+      name,
+      data,
+      encoding: "PLAIN" as const,
+      nullable: false,
+    });
+    writer.write({
+      columnData: [
+        ...columns.map((name) =>
+          plain(
+            name,
+            BigInt64Array.from({ length: group }, (_, i) => BigInt(value(name, at + i))),
+          ),
+        ),
+        plain(
+          "signature",
+          Array.from({ length: group }, (_, i) => new Uint8Array(448).fill(at + i)),
+        ),
+      ],
+      rowGroupSize: group,
+    });
+  }
+  await writer.finish();
+}
+
+test.skipIf(!hasDuckdb)(
+  "a join of signatures larger than DuckDB may hold goes to disk, and without one is an error that says so",
+  { timeout: 300_000 },
+  async () => {
+    const engine = (await duckdb())!;
+    const count = 100_000;
+    const signed = await Promise.all(
+      [0, 1].map(async (index) => {
+        const signatures = at(`large-${index}.parquet`);
+        await table(signatures, index, count);
+        return { index, signatures, base: 0 };
+      }),
+    );
+    const sizes = signed.map(({ signatures }) => statSync(signatures).size);
+    expect(sizes[0]! + sizes[1]!).toBeGreaterThan(110e6);
+    const join = (scratch: string, memory: string) =>
+      joinInDuckdb(engine, signed, { kinds: ["exact", "near"], onColumn() {}, scratch, memory });
+    const found = await join(at("scratch"), "64MB");
+    let repeated = 0;
+    for await (const { line, record, of, kind, similarity } of found.of(signed[1]!)) {
+      if (record !== 2 * line + 1 || of !== 2 * line || line % 2 !== 0 || kind !== "near" || similarity !== 1) break;
+      repeated++;
+    }
+    found.close();
+    expect(repeated).toBe(count / 2);
+    await expect(join("", "64MB")).rejects.toMatchObject({ code: "out-of-memory", message: expect.stringContaining("--memory") });
+  },
+);

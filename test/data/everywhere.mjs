@@ -71,21 +71,30 @@ const bundle = async (entry, source, options) => {
     logLevel: "error",
     ...options,
   });
-  return readFileSync(join(folder, `${entry}.js`));
 };
 const from = (path) => `import { loadClassifier, train } from ${JSON.stringify(join(root, "dist", path))};\n`;
 
-const shipped = await bundle("size", `${from("host/data.browser.js")}globalThis.load = loadClassifier;`);
+// What a page loads to score: threads are a script of their own, loaded when they are asked for.
+await bundle("size", `${from("host/data.browser.js")}globalThis.load = loadClassifier;`, {
+  splitting: true,
+  outfile: undefined,
+  outdir: join(folder, "split"),
+});
+const scripts = new Set(["size.entry.js"]);
+for (const name of scripts)
+  for (const [, found] of readFileSync(join(folder, "split", name), "utf8").matchAll(/(?:from|import)\s*"\.\/([^"]+)"/g))
+    scripts.add(found);
+const shipped = Buffer.concat([...scripts].map((name) => readFileSync(join(folder, "split", name))));
 console.log(`shipped to a page: ${shipped.length} bytes, ${gzipSync(shipped).length} gzipped, the module included`);
 const results = {};
 await bundle("node", from("host/data.browser.js") + body);
 results.node = await (await import(join(folder, "node.js"))).bits();
-const page = await bundle(
+await bundle(
   "page",
   `${from("host/data.browser.js")}${body}bits().then((found) => (document.body.textContent = "bits: " + found));`,
   { format: "iife" },
 );
-const dom = domOf(folder, page.toString(), 90_000);
+const dom = domOf(folder, readFileSync(join(folder, "page.js"), "utf8"), 90_000);
 results.chromium = /bits: (\d+ [0-9a-f]+)/.exec(dom)?.[1] ?? "nothing";
 await bundle("worker", `${from("data/edge.js")}${body}export default { fetch: async () => new Response(await bits()) };`, {
   loader: { ".wasm": "copy" },
