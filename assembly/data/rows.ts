@@ -137,6 +137,20 @@ export function dot(a: usize, b: usize, count: i32): f32 {
   return sum;
 }
 
+// Two such products with the same b, side by side: neither waits for the other's sum. They go to `to` and behind it.
+export function dots(a: usize, c: usize, b: usize, count: i32, to: usize): void {
+  let x: f32 = 0;
+  let y: f32 = 0;
+  const end = a + ((<usize>count) << 2);
+  for (; a < end; a += 4, c += 4, b += 4) {
+    const factor = load<f32>(b);
+    x += load<f32>(a) * factor;
+    y += load<f32>(c) * factor;
+  }
+  store<f32>(to, x);
+  store<f32>(to, y, 4);
+}
+
 // Folds `count` rows of `dim` floats at `from`: to each value v of a row, in float64, the dot product with vector v.
 // vectors: (values, dim) f64, to: (count, values) f32.
 export function fold_rows(from: usize, count: i32, dim: i32, vectors: usize, values: i32, to: usize): void {

@@ -2,7 +2,7 @@
 // matrices without locks (hogwild): the rows that two of them change at once are few.
 import { labelCount, line_begin, line_ended, line_finish, line_take, tokenCount } from "./line";
 import { exp, log } from "./math";
-import { addRow, addRows, addScaled, addToBoth, dot, scale } from "./rows";
+import { addRow, addRows, addScaled, addToBoth, dot, dots, scale } from "./rows";
 import { sigmoid } from "./score";
 
 const HIERARCHICAL: i32 = 1;
@@ -139,20 +139,19 @@ function binary(row: i32, isPositive: bool, lr: f32): f64 {
 }
 
 function softmax(target: i32, lr: f32): f64 {
-  let most: f32 = dot(outputRow(0), hidden, dim);
-  for (let i = 0; i < labels; i++) {
-    const x = dot(outputRow(i), hidden, dim);
-    store<f32>(outputs + ((<usize>i) << 2), x);
-    most = max(most, x);
-  }
+  let i = 0;
+  for (; i + 2 <= labels; i += 2) dots(outputRow(i), outputRow(i + 1), hidden, dim, outputs + ((<usize>i) << 2));
+  if (i < labels) store<f32>(outputs + ((<usize>i) << 2), dot(outputRow(i), hidden, dim));
+  let most = load<f32>(outputs);
+  for (i = 1; i < labels; i++) most = max(most, load<f32>(outputs + ((<usize>i) << 2)));
   let z: f32 = 0;
-  for (let i = 0; i < labels; i++) {
+  for (i = 0; i < labels; i++) {
     const at = outputs + ((<usize>i) << 2);
     const e = <f32>exp(<f64>(load<f32>(at) - most));
     store<f32>(at, e);
     z += e;
   }
-  for (let i = 0; i < labels; i++) {
+  for (i = 0; i < labels; i++) {
     const at = outputs + ((<usize>i) << 2);
     const p = load<f32>(at) / z;
     store<f32>(at, p);
@@ -166,13 +165,21 @@ function contains(label: i32): bool {
   return false;
 }
 
+function touch(p: usize): u32 {
+  return load<u32>(inputRow(p));
+}
+
 function update(count: i32, lr: f32): void {
   memory.fill(hidden, 0, (<usize>dim) << 2);
   memory.fill(grad, 0, (<usize>dim) << 2);
   const end = rows + ((<usize>count) << 2);
   let p = rows;
   // Rows of a few words at once: they miss the cache together.
-  for (; p + 16 <= end; p += 16) addRows(hidden, inputRow(p), inputRow(p + 4), inputRow(p + 8), inputRow(p + 12), dim);
+  for (; p + 16 <= end; p += 16) {
+    // The next rows are asked for meanwhile; what is read goes where the outputs will be.
+    if (p + 32 <= end) store<u32>(outputs, touch(p + 16) ^ touch(p + 20) ^ touch(p + 24) ^ touch(p + 28));
+    addRows(hidden, inputRow(p), inputRow(p + 4), inputRow(p + 8), inputRow(p + 12), dim);
+  }
   for (; p < end; p += 4) addRow(hidden, inputRow(p), dim);
   const share = <f32>(1.0 / <f64>count);
   scale(hidden, share, dim);
