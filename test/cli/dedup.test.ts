@@ -1,7 +1,6 @@
 // cpm dedup: duplicates over shards, joined in DuckDB (a real one) and in memory: the same records, and those that one process drops.
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { SchemaElement } from "hyparquet";
 import { fileWriter, ParquetWriter } from "hyparquet-writer";
 import { beforeAll, describe, expect, test } from "vitest";
 import { duckdb, joinInDuckdb } from "../../src/cli/duplicates.ts";
@@ -207,7 +206,7 @@ async function table(file: string, shard: number, count: number): Promise<void> 
     { name: "root", num_children: columns.length + 1 },
     ...columns.map((name) => ({ name, type: "INT64", repetition_type: "REQUIRED" })),
     { name: "signature", type: "FIXED_LEN_BYTE_ARRAY", type_length: 448, repetition_type: "REQUIRED" },
-  ] as unknown as SchemaElement[];
+  ] as ConstructorParameters<typeof ParquetWriter>[0]["schema"];
   const writer = new ParquetWriter({ writer: fileWriter(file), schema, codec: "UNCOMPRESSED", statistics: false });
   const group = 20_000;
   for (let at = 0; at < count; at += group) {
