@@ -13,8 +13,9 @@ void lay_tile(const KvView& kv, int base, uint64_t mask, int slot, int which, fl
     const uint8_t* tile = tiles + tile_index(kv, slot) * bytes;
     const float* x = coded ? (const float*)tile : kv_floats(kv.type, tile, dim, out);
     if (x != out) __builtin_memcpy(out, x, coded ? bytes : dim * kTile * sizeof(float));
-  } else if (coded) {
-    __builtin_memset(out, 0, bytes);
+  } else {
+    // What lies behind the branch is multiplied by weights of 0: it must be numbers.
+    __builtin_memset(out, 0, coded ? bytes : dim * kTile * sizeof(float));
   }
   for (int to = base; to < end && to < slot + kTile; to++, mask &= mask - 1) {
     if (to < slot) continue;

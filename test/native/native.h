@@ -110,7 +110,7 @@ static Tensor weight(int type, int rows, int cols, int heads, bool wild) {
 
 struct Drawn {
   Model m;
-  bool traits;
+  bool traits, wild;
 };
 static double* angles(int dim, double theta) {
   double* table = memory<double>(8 * (dim / 2));
@@ -198,5 +198,5 @@ static Drawn model(bool plain = false) {
   if (more) traits(m, layer);
   else
     for (int l = 0; l < m.layers; l++) layer[l].whole = l;
-  return {m, more};
+  return {m, more, wild};
 }
