@@ -27,11 +27,11 @@ import { loadTokenizer } from "../dist/host/node.js";
 const cpu = () => (process.cpuUsage().user + process.cpuUsage().system) / 1e6;
 const median = (all) => all.toSorted((a, b) => a - b)[all.length >> 1];
 
-if (isMainThread) await main();
-else await chainWorker();
-
 /** Bytes of a job's beginning, where the compiler has not seen the code yet, nor the tokenizer the words: told apart. */
 const BEGINNING = 6e6;
+
+if (isMainThread) await main();
+else await chainWorker();
 
 /** A thread that judges JSON lines when told so: how long its share of the beginning took, and all of it. */
 async function chainWorker() {
