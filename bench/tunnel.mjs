@@ -49,7 +49,7 @@ if (!existsSync(join(out, "texts.jsonl"))) {
     seen.add(text);
     for (let from = 0; from < text.length; ) {
       // To the end of a line.
-      const end = text.lastIndexOf("\n", from + 4000);
+      const end = text.lastIndexOf("\n", from + 3999);
       const to = text.length - from <= 4000 ? text.length : end > from ? end + 1 : from + 4000;
       pieces.push(text.slice(from, to));
       from = to;
@@ -96,4 +96,5 @@ if (!o.rate) {
   console.log(`rates at width ${widths[0]}: ${tried.map((r) => `${r.rate}: ${r.loss.toFixed(4)}`).join(", ")}; taken: ${rate}`);
 }
 sweep("sizes", { width: widths, rate: [rate], seed: Array.from({ length: Number(o.seeds) }, (_, i) => i + 1) });
-spawnSync(process.execPath, [cli, "tunnel", "fit", join(out, "sizes"), "--law", "floor"], { stdio: "inherit" });
+const fit = ["tunnel", "fit", join(out, "sizes"), "--law", "floor"];
+process.exitCode = spawnSync(process.execPath, [cli, ...fit], { stdio: "inherit" }).status ?? 1;

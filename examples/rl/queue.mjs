@@ -5,6 +5,7 @@
 //   cpm rl CONFIG --engine queue.mjs      the trainer
 //   node queue.mjs work                   a worker, until it is stopped
 // REDIS_PORT (6379), QUEUE (cpm-rl; one for each trainer) and THREADS (of a worker's engine) may be set.
+import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -23,13 +24,15 @@ export default async function engine({ out, ...settings }) {
   await events.waitUntilReady();
   // What a trainer that was killed had asked for, nobody waits for any more.
   await queue.obliterate({ force: true });
+  // Policies are numbered in each run anew: workers must not take one of another run for this one's.
+  const run = randomUUID();
   const policies = diskPolicies(resolve(out, "policies"));
   return jobEngine({
     publish: (weights, policy, signal) => policies.publish(weights, policy, signal),
     async run(job) {
       const asked = await queue.add(
         "chunk",
-        { weights: policies.path(job.policy), settings, job },
+        { weights: policies.path(job.policy), run, settings, job },
         { attempts: 20, backoff: { type: "exponential", delay: 200 }, removeOnComplete: 1000, removeOnFail: 1000 },
       );
       return await asked.waitUntilFinished(events);
@@ -46,11 +49,12 @@ if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.ur
   let own;
   const worker = new Worker(
     name,
-    async ({ data: { weights, settings, job } }) => {
-      const wanted = JSON.stringify(settings);
+    async ({ data: { weights, run, settings, job } }) => {
+      const wanted = JSON.stringify([run, settings]);
       if (own?.settings !== wanted) {
         await own?.engine.close();
-        own = { settings: wanted, engine: modelEngine(load, { ...settings, load: { threads } }) };
+        const { variant, ...rest } = settings;
+        own = { settings: wanted, engine: modelEngine(load, { ...rest, load: { threads, variant } }) };
       }
       return await runRolloutJob(own.engine, job, () => pathFiles(weights));
     },

@@ -1,4 +1,4 @@
-// A sweep over BullMQ and Redis: a job for each shard, by default one for each training of the grid. A job runs `cpm tunnel run` in a process of its own, so
+// A sweep over BullMQ and Redis: a job for each shard (as many as the grid has trainings: a job for each). A job runs `cpm tunnel run` in a process of its own, so
 // that this process renews the job's lock meanwhile; one that was cut off goes on from its checkpoint.
 // Needs: npm install bullmq ioredis
 //   node queue.mjs add CONFIG OUT SHARDS      fills the queue
@@ -6,6 +6,7 @@
 // REDIS_PORT (6379), QUEUE (cpm-tunnel), CPM (the command) and THREADS (of a training) may be set.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { resolve } from "node:path";
 import process from "node:process";
 import { Queue, Worker } from "bullmq";
 
@@ -26,12 +27,19 @@ async function train({ data: { config, out, index, shards } }) {
 const queue = new Queue(name, { connection });
 if (verb === "add" && Number(count) >= 1) {
   const shards = Number(count);
+  const place = Buffer.from(resolve(out)).toString("base64url");
   await queue.addBulk(
     Array.from({ length: shards }, (_, index) => ({
       name: "shard",
       data: { config, out, index, shards },
-      // One job a shard, however often this is run.
-      opts: { jobId: `shard-${index}-of-${shards}`, attempts: 50, backoff: { type: "exponential", delay: 500 } },
+      // One job a shard that waits or runs, however often this is run.
+      opts: {
+        jobId: `${place}-${index}-of-${shards}`,
+        attempts: 50,
+        backoff: { type: "exponential", delay: 500 },
+        removeOnComplete: true,
+        removeOnFail: true,
+      },
     })),
   );
 } else if (verb === "work") {
@@ -42,7 +50,7 @@ if (verb === "add" && Number(count) >= 1) {
   for (;;) {
     const counts = await queue.getJobCounts("waiting", "active", "delayed", "prioritized").catch(() => ({ unknown: 1 }));
     if (Object.values(counts).every((n) => n === 0)) break;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((done) => setTimeout(done, 200));
   }
   await worker.close();
 } else throw new Error("give add CONFIG OUT SHARDS, or work");

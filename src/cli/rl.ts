@@ -99,7 +99,7 @@ async function runConfig(
     };
     const given = args.text("engine");
     const engine = given
-      ? await engineOf(given, { ...settings, out: config.out })
+      ? await engineOf(given, { ...settings, out: config.out, variant: config.variant })
       : wing.modelEngine(load, { ...settings, load: { threads: config.threads, variant: config.variant } });
     try {
       const { trainer, steps } = await wing.runRollout(
@@ -137,7 +137,8 @@ async function runConfig(
     }
   } catch (error) {
     // What came of it until then.
-    await shown.finish().catch(() => {});
+    // What did not begin leaves the page of an earlier run.
+    if (shown.log.length > 0) await shown.finish().catch(() => {});
     throw error;
   } finally {
     shown.close();
@@ -146,8 +147,13 @@ async function runConfig(
   }
 }
 
+type EngineSettings = Omit<Train.ModelEngineOptions, "load"> & {
+  readonly out: string;
+  readonly variant: Train.RolloutConfig["variant"];
+};
+
 /** What a module's default export makes of a run's settings. @throws CpmError "io" */
-async function engineOf(path: string, settings: Omit<Train.ModelEngineOptions, "load"> & { readonly out: string }) {
+async function engineOf(path: string, settings: EngineSettings) {
   const fail = (what: string, cause?: unknown): never => {
     throw new CpmError("io", `--engine ${path}: ${what}`, { file: path }, { cause });
   };
@@ -157,7 +163,11 @@ async function engineOf(path: string, settings: Omit<Train.ModelEngineOptions, "
   if (typeof found.default !== "function") return fail("expected a function as its default export: (settings) => RolloutEngine");
   const engine = (await (found.default as (of: typeof settings) => unknown)(settings)) as Train.RolloutEngine;
   const missing = (["load", "advance", "close"] as const).find((name) => typeof engine?.[name] !== "function");
-  if (missing) return fail(`what it makes has no ${missing}(): expected a RolloutEngine`);
+  const lacks = missing ? `${missing}()` : typeof engine.policy === "number" ? undefined : "policy";
+  if (lacks) {
+    await (engine as Partial<Train.RolloutEngine> | undefined)?.close?.();
+    return fail(`what it makes has no ${lacks}: expected a RolloutEngine`);
+  }
   return engine;
 }
 

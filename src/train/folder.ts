@@ -76,12 +76,16 @@ export async function companions(files: ModelFiles, signal?: AbortSignal): Promi
   return found;
 }
 
-/** Copies a folder of this kind, its weights and all that goes with them. Rejects with CpmError "io", or the signal's reason. */
+/** Copies a folder of this kind, its weights and all that goes with them. Rejects with CpmError "bad-input" where it has no weights, "io", or the signal's reason. */
 export async function copyFolder(files: ModelFiles, folder: OutputFolder, signal?: AbortSignal): Promise<void> {
   await written(folder, async () => {
     for (const name of ["config.json", "model.safetensors", ...COMPANIONS]) {
       const source = await files.open(name, signal);
       if (source) await copySource(source, await folder.file(name), signal);
+      else if (name === "config.json" || name === "model.safetensors")
+        throw new CpmError("bad-input", `no ${name} among the weights: expected a folder as folderFiles() makes it`, {
+          field: name,
+        });
     }
   });
 }

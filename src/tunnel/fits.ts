@@ -164,7 +164,7 @@ export function fitChinchilla(
   const off = d.map((v, i) => v - atD - slope * (n[i]! - atN));
   if (
     dot(off, off) <
-    1e-8 *
+    1e-5 *
       dot(
         d.map((v) => v - atD),
         d.map((v) => v - atD),

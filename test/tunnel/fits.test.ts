@@ -46,6 +46,7 @@ test("Chinchilla's law is refused where tokens follow from parameters: its terms
   expect(() => fitChinchilla(points((n) => 20 * n))).toThrow(/cannot be told apart/);
   // As trainings have it, whole updates of 1,024 tokens.
   expect(() => fitChinchilla(points((n) => 1024 * Math.ceil((20 * n) / 1024)))).toThrow(/cannot be told apart/);
+  expect(() => fitChinchilla(points((n) => 16384 * Math.ceil((20 * n) / 16384)))).toThrow(/cannot be told apart/);
   expect(() => fitChinchilla(points((n, i) => 20 * n * (i % 2 ? 2 : 1)))).not.toThrow();
 });
 

@@ -4,6 +4,7 @@ import { isRecord } from "../../brands.ts";
 import { CpmError } from "../../errors.ts";
 import type { ModelFiles } from "../../file/source.ts";
 import { shown } from "../../shown.ts";
+import { untilAborted } from "../../signals.ts";
 import { type Advance, idleShare, type RolloutEngine, type RolloutWork } from "./engine.ts";
 import { extended, lengthOf, restored, type SavedTrajectory, saved, type Trajectory } from "./trajectory.ts";
 
@@ -69,7 +70,8 @@ export function jobEngine({ publish, run, most: perJob = 16, close }: JobEngineO
             stop.signal.throwIfAborted();
             const bound = Number.isFinite(length) ? length : null;
             const job: RolloutJob = { policy, length: bound, most, trajectories: part.map(saved) };
-            return checked(await run(job, stop.signal), job, part);
+            // A queue without workers would be waited for without end.
+            return checked(await untilAborted(run(job, stop.signal), stop.signal), job, part);
           }),
         );
         const trajectories = done.flatMap(({ trajectories }) => trajectories);

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -86,7 +86,7 @@ test("what a worker sends is taken for what it is: anything that does not fit th
     [() => null, /expected an object/],
     [(job: RolloutJob) => ({ ...good(job), policy: 6 }), /of policy 6, not 7/],
     [(job: RolloutJob) => ({ ...good(job), chunks: [] }), /expected 1 chunks/],
-    [(job: RolloutJob) => ({ ...good(job), work: { tokens: "2" } }), /work/],
+    [(job: RolloutJob) => ({ ...good(job), work: { tokens: "2" } }), /a worker.s result: work: expected its numbers/],
     [chunk({ id: "other" }), /a chunk of g0\.0/],
     [chunk({ tokens: [3, 0.5] }), /tokens and log-probabilities/],
     [chunk({ tokens: [3], logp: [-1, -2] }), /2 log-probabilities/],
@@ -134,4 +134,23 @@ test("what is no job is refused by a worker; one job that fails ends the others;
   const waits = failing.advance([two[0]!], 4, 8, stop.signal);
   stop.abort(new Error("enough"));
   await expect(waits).rejects.toThrow("enough");
+  // A queue that hears of no abort.
+  const deaf = jobEngine({ publish: async () => {}, run: () => new Promise(() => {}) });
+  await deaf.load(NONE, 0);
+  const again = new AbortController();
+  const waiting = deaf.advance([two[0]!], 4, 8, again.signal);
+  again.abort(new Error("enough of it"));
+  await expect(waiting).rejects.toThrow("enough of it");
+});
+
+test("a policy without weights is not published", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "cpm-policies-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, "config.json"), "{}");
+  const policies = diskPolicies(join(folder, "policies"));
+  await expect(policies.publish(await pathFiles(folder), 1)).rejects.toMatchObject({
+    code: "bad-input",
+    message: /no model\.safetensors/,
+  });
+  expect(existsSync(policies.path(1))).toBe(false);
 });
