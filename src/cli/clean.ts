@@ -84,7 +84,10 @@ export const clean: Command = {
 
 /** What is wrong may be one thing: the first error tells. */
 async function noteErrors(path: string): Promise<void> {
-  const { file, line, error } = JSON.parse(await firstLine(path)) as { file: string; line: number; error: string };
+  // Of a job that had ended before, the file may be gone.
+  const first = await firstLine(path).catch(() => "");
+  if (first === "") return;
+  const { file, line, error } = JSON.parse(first) as { file: string; line: number; error: string };
   note(`the first error: ${file}, record ${line}: ${error}; all are in ${path}`);
 }
 

@@ -20,8 +20,11 @@ function spawnProcess(setup: WorkerSetup): SandboxWorker {
     execArgv: [],
     stdio: ["ignore", "ignore", "ignore", "ipc"],
   });
-  // Sandboxes keep no process alive.
+  // Sandboxes keep no process alive, and do not outlive one that exits: an endless loop would not hear that it is gone.
   child.unref();
+  const stop = () => void child.kill("SIGKILL");
+  process.once("exit", stop);
+  child.once("exit", () => process.off("exit", stop));
   child.send(setup);
   return {
     post: (job) => void child.send(job),

@@ -32,7 +32,7 @@ type Change = readonly [pattern: RegExp, to: string | ((found: string) => string
 const BETWEEN = '(?<=[\\w)\\]}"]\\s*)(?<!\\b(?:return|in|and|or|not|if|else|yield|lambda|of|case|typeof|print)\\s*)';
 const binary = (operator: string): RegExp => new RegExp(`${BETWEEN}(?<![*/+\\-])${operator}(?![*/+=\\->])`, "g");
 const number: Change = [/(?<![\w.])\d+(?![\w.])/g, (found) => (found.length > 15 ? `${found}0` : String(Number(found) + 1))];
-const [less, most, more, least] = [/(?<!<)<(?![<=])/g, /<=/g, /(?<![>=-])>(?![>=])/g, /(?<!>)>=/g];
+const [less, most, more, least] = [/(?<!<)<(?![<=])/g, /(?<!<)<=/g, /(?<![>=-])>(?![>=])/g, /(?<!>)>=/g];
 const shared: readonly Change[] = [
   // The edge, which some tests miss, and the other way round.
   [less, "<="],

@@ -30,7 +30,7 @@ const MARK = "~~calls gave ";
 
 /**
  * Lines behind a program that call a function of it for each list of arguments, and print what it gave. Calls that throw, and what JSON
- * cannot tell (functions, NaN, sets, whole numbers of more than 2^53), give nothing.
+ * cannot tell (functions, NaN, sets, in Python whole numbers of more than 2^53), give nothing.
  */
 export function callsOf(name: string, inputs: readonly (readonly Json[])[], language: SandboxLanguage): string {
   const text = quoted(JSON.stringify(inputs));

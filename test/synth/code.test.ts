@@ -91,6 +91,7 @@ describe("mutants", () => {
       ['s = """a < 1"""\nif a in b and c not in d: x = a // 2', "python", ["1", "and or", "not in in", "// *", "2 3"]],
       ["def f(a: int) -> int:\n    return True or f(*a)", "python", ["True False", "or and"]],
       ["x = 0.5 + y1", "python", ["+ -"]],
+      ["a <<= 1", "python", ["1 2"]],
     ] as const) {
       const mutants = mutantsOf(code, language);
       const found = mutants.map(({ from, to }) => `${from} ${to}`);

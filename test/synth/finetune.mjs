@@ -14,7 +14,7 @@ import { load } from "../../dist/host/node.js";
 import { chances } from "./answers.mjs";
 import { startEndpoint } from "./endpoint.mjs";
 import { withTemplate } from "./template.mjs";
-import { answerTo, completionOf, idle, request, resultOf, seeds, thought, toolNames, tools } from "./world.mjs";
+import { completionOf, doneAnswer, idle, request, seeds, thought, toolNames, toolResult, tools } from "./world.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const main = join(root, "dist/cli/main.js");
@@ -100,9 +100,9 @@ function spoken(own, chance) {
       role: "tool",
       tool_call_id: id,
       name,
-      content: JSON.stringify(resultOf(name)),
+      content: JSON.stringify(toolResult),
     })),
-    { role: "assistant", content: answerTo(calls) },
+    { role: "assistant", content: doneAnswer },
   ];
 }
 

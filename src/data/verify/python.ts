@@ -115,7 +115,9 @@ export function pythonPattern(source: string, { ignoreCase = false, multiline = 
       for (let first = true; chars[i] !== "]" || first; first = false) {
         const inner = chars[i++];
         if (inner === undefined) throw new BadPattern("a class without its end");
-        out += inner === "\\" ? escaped(true) : inner === "-" ? "-" : literal(inner);
+        // One at the end is itself, whatever is put behind it.
+        const dash = chars[i] === "]" ? "\\-" : "-";
+        out += inner === "\\" ? escaped(true) : inner === "-" ? dash : literal(inner);
       }
       i++;
       const inside = out.slice(begin + (out[begin + 1] === "^" ? 2 : 1));

@@ -54,6 +54,8 @@ interface Live {
   /** Hears of the answer or the death of the job that runs. */
   settle: ((result: SandboxResult | undefined, why: string) => void) | undefined;
   dead: boolean;
+  /** It was not ready in time. */
+  late: boolean;
 }
 
 const limitsOf = (language: SandboxLanguage, options: SandboxOptions): InterpreterLimits => ({
@@ -81,9 +83,10 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
   const start = (language: SandboxLanguage): Live => {
     const worker = spawn({ language, limits: limitsOf(language, options), quickjs, pyodide });
     const { promise, resolve, reject } = withResolvers();
-    const live: Live = { worker, language, ready: promise, settle: undefined, dead: false };
+    const live: Live = { worker, language, ready: promise, settle: undefined, dead: false, late: false };
     promise.catch(() => {});
     const timer = setTimeout(() => {
+      live.late = true;
       reject(new CpmError("io", `the sandbox for ${language} was not ready in ${START / 1000} s`));
       void end(live);
     }, START);
@@ -116,7 +119,7 @@ export function openSandbox(spawn: (setup: WorkerSetup) => SandboxWorker, option
         return live;
       } catch (error) {
         await end(live);
-        if (left === 0 || closed || !(error instanceof CpmError && error.code === "io")) throw error;
+        if (left === 0 || closed || live.late || !(error instanceof CpmError && error.code === "io")) throw error;
       }
     }
   };

@@ -195,6 +195,9 @@ const LONGEST = 300;
 
 const toOutput: Make = async (item, _, { language, facts }, right) => {
   const { program, name } = right;
+  // The answer is a variable of this name, and the program runs behind it.
+  if (/^(?:(?:const|let|var|def|class|function\*?)\s+)?result\b/m.test(program))
+    throw new Dropped("name that is taken: result", program);
   const short = (await cases(item, language, right, 1)).filter(({ output }) => JSON.stringify(output).length <= LONGEST);
   if (short.length === 0) throw new Dropped("too long: what calls of the program give", program);
   const { input } = item.random.pick(short);

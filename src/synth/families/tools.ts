@@ -1,5 +1,6 @@
 // Tools: a list with JSON Schemas -> a request that takes some of them, one of them several times perhaps -> calls, held to the schemas ->
 // reasoning before them; and, if wanted, results and an answer behind them, and further requests of the same conversation.
+import { callsOf, sameValue } from "../../data/verify/calls.ts";
 import type { ChatMessage, PlainCall, Verdict } from "../../data/verify/types.ts";
 import { verdict } from "../../data/verify/types.ts";
 import { CpmError } from "../../errors.ts";
@@ -187,14 +188,19 @@ async function call(made: Attempt, turn: number): Promise<void> {
   const expected = task.expected && turn === 0 ? { expected_calls: task.expected } : {};
   const names = none ? ["tools", "plain", "text"] : ["tools", "reasoning"];
   note(made, turn, await item.judge(names, { messages, tools: list, ...expected }));
+  if (!("expected_calls" in expected)) {
+    const { calls: read } = callsOf({ messages, tools: list });
+    const twice = read.some((one, i) =>
+      read.slice(0, i).some((other) => other.name === one.name && sameValue(other.arguments, one.arguments)),
+    );
+    if (twice) note(made, turn, { repeated: verdict(["repeated call: two calls of an answer are the same"]) });
+  }
   const targets = task.targets?.[turn];
   if (!targets) return;
   const called = calls.map((one) => one.function.name);
   const same = [...called].sort().join() === [...targets].sort().join();
   const reason = `other tools than the request was written for: ${called.join(", ") || "none"} for ${targets.join(", ")}`;
   note(made, turn, { targets: verdict(same ? [] : [reason]) });
-  const twice = new Set(calls.map((one) => `${one.function.name} ${one.function.arguments}`)).size < calls.length;
-  if (twice) note(made, turn, { repeated: verdict(["repeated call: two calls of an answer are the same"]) });
 }
 
 /** The conversation gone on with: a result of each call, made up, and an answer. */

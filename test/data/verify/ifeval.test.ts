@@ -136,6 +136,8 @@ test("texts as Python has them: white space, case, patterns, JSON", () => {
   expect(all("[]a-]{2,}|C++|a{,2}b|{x}", "]- CC ab {x}")).toEqual(["]-", "CC", "ab", "{x}"]);
   expect(all("(?i)STRASSE|ſ", "strasse")).toEqual(["strasse"]);
   expect(all("(?P<q>['\"])x(?P=q)", "'x' \"x'")).toEqual(["'x'"]);
+  // A dash at a class's end is one, where letters of Turkish come behind it, too.
+  for (const source of ["[i-]", "[a_i-]", "[\\w-]"]) expect(all(source, "-`", { ignoreCase: true }), source).toEqual(["-"]);
   for (const bad of ["(", "\\q", "[a", "(?(1)a|b)"]) expect(() => pythonPattern(bad), bad).toThrow();
   for (const [text, is] of Object.entries({
     '{"a":[NaN,-Infinity]}': true,
