@@ -8,7 +8,8 @@ const listeners = new WeakMap<AbortSignal, Listeners>();
 
 /**
  * Calls `call` once when `signal` aborts, and gives what lets go of it. However many listen here, the signal has one listener: more
- * than ten make Node warn of a leak, and a server's texts all listen to the end of their engine.
+ * than ten make Node warn of a leak, and a server's texts all listen to the end of their engine. A signal that has aborted calls nothing:
+ * look at `aborted` first. `call` must not throw: those behind it would not be called.
  */
 export function onAbort(signal: AbortSignal, call: () => void): () => void {
   let own = listeners.get(signal);

@@ -5,6 +5,7 @@ import { badGrammar, tooLarge } from "./limits.ts";
 /**
  * Bodies of loops that may be empty: counting needs bodies that take something. As many empty ones as are wanted can always be
  * there, so the loop has no lower bound, and its body is made one that takes something.
+ * @throws CpmError where a body may be empty in a way that this does not undo
  */
 export function emptyBodies(b: Builder, nullable: boolean[]): void {
   const bodies = b.loops.filter((loop) => nullable[loop.rule]);
@@ -44,6 +45,7 @@ export function nullableRules(b: Builder): boolean[] {
   return nullable;
 }
 
+/** `nullable`: which rules match the empty text. @throws CpmError for a rule that begins with itself */
 export function refuseLeftRecursion(b: Builder, nullable: readonly boolean[]): void {
   const first = b.starts.map((start) => {
     const found = new Set<number>();

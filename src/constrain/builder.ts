@@ -6,6 +6,7 @@ import { MAX_RANGES, MAX_STATES, tooLarge } from "./limits.ts";
 import { type Loop, Nfa } from "./nfa.ts";
 import { addPart, UNROLLED } from "./parts.ts";
 
+/** A rule called from a state: which, in which loop, and where it returns to. */
 interface Call {
   rule: number;
   /** Index of a loop, -1: none. */

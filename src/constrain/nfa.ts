@@ -4,7 +4,7 @@ import type { Rule } from "./grammar.ts";
 import { MAX_STATES, tooLarge } from "./limits.ts";
 import { byteRanges } from "./utf8.ts";
 
-/** A rule called from a state: which, in which loop (-1: none), and where it returns to. */
+/** A rule called over and over: at least `least` and at most `most` times. */
 export interface Loop {
   readonly body: Rule;
   readonly least: number;

@@ -21,10 +21,14 @@ export * from "../quantise/index.ts";
 const modules = { single: inlined("quantise", single), multi: inlined("quantise.mt", multi) };
 const turbo = new Map<string, Promise<WebAssembly.Module>>();
 
-/** Compiled once. */
+/** Compiled once, unless that fails. */
 function turboOf(name: string, text: string): Promise<WebAssembly.Module> {
   let module = turbo.get(name);
-  if (!module) turbo.set(name, (module = turboModule(name, bytesOf(text))));
+  if (module) return module;
+  module = turboModule(name, bytesOf(text));
+  // What failed for lack of memory may be tried again.
+  module.catch(() => turbo.delete(name));
+  turbo.set(name, module);
   return module;
 }
 

@@ -202,6 +202,11 @@ async function readRope(f: Fields, dim: number, contextLength: number, table: Te
       { file: f.file, field: `rope_factors_${short ? "long" : "short"}.weight`, expected: "both lists of factors", found: "one" },
       "tensor is missing",
     );
+  if (kind === "longrope" && !short && !one)
+    throw modelError(
+      { file: f.file, field: "rope_factors_short.weight", expected: "LongRoPE's lists of factors", found: "none" },
+      "tensor is missing",
+    );
   return {
     ropeTheta: theta,
     ropeShort: short ?? one ?? linear,

@@ -22,6 +22,7 @@ const refusals: readonly [string, string, Readonly<Record<string, GgufValue | nu
   ["granite.logit_scale", "granite-odd", { "granite.logit_scale": null }],
   ["qwen3.rope.scaling.factor", "qwen3", { "qwen3.rope.scaling.type": "yarn" }],
   ["qwen3.rope.scaling.factor", "qwen3", { "qwen3.rope.scaling.type": "linear" }],
+  ["rope_factors_short.weight", "qwen3", { "qwen3.rope.scaling.type": "longrope" }],
   ["rope_factors_long.weight", "phi4-mini", {}, /^rope_factors_long/],
   ["rope_factors_short.weight", "phi4-mini", {}, /^rope_factors_short/],
   ["phi3.context_length", "phi4-mini", {}, /^rope_factors_/],

@@ -1,16 +1,5 @@
 // Reading the arguments of a call by Python's rules.
-import {
-  type Args,
-  asFloat,
-  asInt,
-  isNumber,
-  textOf,
-  truthy,
-  typeName,
-  Undefined,
-  undefinedError,
-  type Value,
-} from "./values.ts";
+import { type Args, asInt, isNumber, textOf, truthy, typeName, Undefined, undefinedError, type Value } from "./values.ts";
 
 /** Arguments by parameter name. Throws for unknown names, and for more than there are parameters. */
 export class Bound {
@@ -78,4 +67,3 @@ export function roundEven(x: number): number {
   const rest = x - down;
   return rest < 0.5 || (rest === 0.5 && down % 2 === 0) ? down : down + 1;
 }
-export const toFloat = asFloat;

@@ -15,6 +15,7 @@ export const constants: Readonly<Record<string, boolean | null>> = {
 };
 const mirrored = ["==", "!=", "<", "<=", ">", ">="];
 
+/** A parser of expressions; parser.ts adds statements. */
 export class Expressions extends Cursor {
   /** Names read inside macros being parsed: varargs, kwargs and caller are given only to macros that read them. */
   protected readonly reads: Set<string>[] = [];

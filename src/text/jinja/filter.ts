@@ -12,11 +12,13 @@ export interface Machine {
   filter(name: string, value: Value, args: Args): Value;
   test(name: string, value: Value, args: readonly Value[]): boolean;
 }
+
 /** A filter: of a value, with what stands in parentheses. */
 export type Filter = (value: Value, args: Args, machine: Machine) => Value;
 
 /** The arguments, by the names that `params` lists. */
 export const bind = (name: string, params: string, args: Args) => new Bound(name, params === "" ? [] : params.split(" "), args);
+
 /** A value's items, paid for. */
 export const items = (value: Value, budget: Budget): readonly Value[] => {
   const all = iterate(value);
@@ -24,6 +26,7 @@ export const items = (value: Value, budget: Budget): readonly Value[] => {
   return all;
 };
 
+/** Throws a TypeError of Python's. */
 export const raise = (message: string): never => {
   throw new Error(`TypeError: ${message}`);
 };

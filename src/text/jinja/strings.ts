@@ -133,7 +133,6 @@ export const titleFilter = (text: string): string =>
     })
     .join("");
 
-export const isCased = (c: string): boolean => cased.test(c);
 export const isLetter = (c: string): boolean => letter.test(c);
 
 /** Lines without their ends, by Python's splitlines(). */

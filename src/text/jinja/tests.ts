@@ -8,12 +8,10 @@ import {
   isIterable,
   isNumber,
   PyDict,
-  PyGenerator,
   PyList,
   PyObject,
   PyRange,
   PyTuple,
-  PyView,
   text,
   textOf,
   Undefined,
@@ -83,4 +81,3 @@ for (const [names, operator] of [
 
 /** The test of this name; "filter" and "test" are the interpreter's own. */
 export const testNamed = (name: string): Test | undefined => (Object.hasOwn(table, name) ? table[name] : undefined);
-export const isLazy = (value: Value): boolean => value instanceof PyGenerator || value instanceof PyView;

@@ -17,6 +17,7 @@ const onText =
     budget.spend(whole.length / 4);
     return work(whole);
   };
+
 /** What wordwrap is told. */
 function wrapping(args: Args) {
   const bound = bind("wordwrap", "width break_long_words wrapstring break_on_hyphens", args);
