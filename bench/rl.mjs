@@ -2,7 +2,7 @@
 // answers, then learning from rewards: chunks of several lengths, each stabiliser left out, and how fast answers are made side by side.
 //   node bench/rl.mjs [--part chunks,without,speed] [--out build/rl] [--digits 6] [--updates 40] [--chunks whole,24,12,6] [--seeds 1]
 //     [--rate 0.002] [--threads 1] [--short]
-// Runs that are in OUT/runs.jsonl are not made again. Seconds are the processor's, of one thread. --short: a small model and three updates,
+// Runs that are in OUT/runs.jsonl are not made again (an ablation goes seed by seed). Seconds are the processor's, of one thread. --short: a small model and three updates,
 // which shows that all of it runs; .ci/run takes it.
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -68,8 +68,8 @@ const made = existsSync(runsFile)
 let before;
 
 /** Learns; `options` and `objective` beside those that all runs share. */
-async function learn(name, { chunk, seed, options = {}, objective = {}, count = updates, peak = rate }) {
-  const key = JSON.stringify([name, chunk === Number.POSITIVE_INFINITY ? "whole" : chunk, seed, digits, count, peak]);
+async function learn(name, { chunk, seed, options = {}, objective = {}, count = updates, peak = rate, key: more = [] }) {
+  const key = JSON.stringify([name, chunk === Number.POSITIVE_INFINITY ? "whole" : chunk, seed, digits, count, peak, ...more]);
   const had = made.find((run) => run.key === key);
   if (had) return had;
   const bounds = { low: 0.2, high: 0.28, dual: 3, beta: 1e-3, ...objective };
@@ -200,29 +200,48 @@ if (parts.includes("chunks")) {
 }
 
 if (parts.includes("without")) {
-  // Stale on purpose: small chunks, many answers in flight for an update's few, each update made of four passes.
-  const stale = { groups: short ? 2 : 8, epochs: short ? 1 : 4 };
+  // Each update goes over its groups twice, so that weights have moved away from those that chose the tokens.
+  const settings = { groups: short ? 2 : 24, epochs: short ? 1 : 2 };
   const count = short ? 2 : Math.min(updates, 16);
-  const peak = rate / 2;
   const kinds = {
-    "all of them": {},
-    "no chunk-level ratios": { options: { importance: "update" } },
-    "no dual clip": { objective: { dual: 1e6 } },
-    "no clip-higher": { objective: { high: 0.2 } },
-    "no filter of cut answers": { options: { filters: { overlong: false } } },
-    "no filter of garbled answers": { options: { filters: { garbled: false } } },
-    "no dynamic buffer": { options: { filters: { dynamic: false } } },
-    "a fixed reference": { options: { referenceEvery: 0 } },
+    nothing: {},
+    "chunk-level ratios": { options: { importance: "update" } },
+    "the dual clip": { objective: { dual: 1e6 } },
+    "clip-higher": { objective: { high: 0.2 } },
+    "the filter of cut answers": { options: { filters: { overlong: false } } },
+    // Where nothing was garbled, the run without the filter is the run with it.
+    "the filter of garbled answers": { options: { filters: { garbled: false } }, same: ({ garbled }) => garbled === 0 },
+    "the dynamic buffer": { options: { filters: { dynamic: false } } },
+    "renewing the reference": { options: { referenceEvery: 0 } },
   };
-  console.log(`\nchunks of 6, ${count} updates of ${stale.groups} groups in ${stale.epochs} passes, rate ${peak}\n`);
-  console.log("| without | right after, by seed | mean | norm (most) | clipped | KL | length | cut | garbled |");
-  console.log("|---|---|---|---|---|---|---|---|---|");
-  for (const [name, more] of Object.entries(kinds)) {
-    if (short && !["all of them", "no chunk-level ratios"].includes(name)) continue;
-    const { options = {}, objective } = more;
-    const { runs, of } = await seeded(name, { chunk: 6, count, peak, options: { ...stale, ...options }, objective });
+  const names = Object.keys(kinds).filter((name) => !short || ["nothing", "chunk-level ratios"].includes(name));
+  const made = new Map(names.map((name) => [name, []]));
+  // All kinds of a seed before the next seed: cut anywhere, the table is one of fewer seeds.
+  for (let seed = 1; seed <= seeds; seed++)
+    for (const name of names) {
+      const { options = {}, objective, same } = kinds[name];
+      const whole = made.get("nothing")[seed - 1];
+      const key = Object.values(settings);
+      const run =
+        whole && same?.(whole)
+          ? whole
+          : await learn(`without ${name}`, { chunk: 12, seed, count, options: { ...settings, ...options }, objective, key });
+      made.get(name).push(run);
+    }
+  console.log(
+    `\nchunks of 12, ${count} updates of ${settings.groups} groups in ${settings.epochs} passes, rate ${rate}; right before: ${percent(made.get("nothing")[0].before)}\n`,
+  );
+  console.log(
+    "| without | right after, by seed, % | mean | less than with all, by seed | norm (most) | clipped | KL | length | cut | garbled |",
+  );
+  console.log("|---|---|---|---|---|---|---|---|---|---|");
+  for (const [name, runs] of made) {
+    const of = (field) => mean(runs.map((run) => run[field]));
+    // Differences of runs that share a seed, and the standard error of their mean.
+    const less = runs.map(({ after }, i) => 100 * (made.get("nothing")[i].after - after));
+    const error = Math.sqrt(mean(less.map((x) => (x - mean(less)) ** 2)) / Math.max(1, less.length - 1));
     console.log(
-      `| ${name} | ${runs.map(({ after }) => percent(after)).join(", ")} | ${percent(of("after"))} | ${of("norm").toFixed(2)} (${of("mostNorm").toFixed(2)}) | ${percent(of("clipped"))} | ${of("kl").toFixed(4)} | ${of("length").toFixed(1)} | ${percent(of("overlong"))} | ${percent(of("garbled"))} |`,
+      `| ${name} | ${runs.map(({ after }) => (100 * after).toFixed(1)).join(", ")} | ${percent(of("after"))} | ${mean(less).toFixed(1)} ± ${error.toFixed(1)} | ${of("norm").toFixed(2)} (${of("mostNorm").toFixed(2)}) | ${percent(of("clipped"))} | ${of("kl").toFixed(4)} | ${of("length").toFixed(1)} | ${percent(of("overlong"))} | ${percent(of("garbled"))} |`,
     );
   }
 }
