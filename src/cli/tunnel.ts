@@ -29,7 +29,8 @@ export const tunnel: Command = {
     law: {
       type: "string",
       valueHint: "NAME",
-      description: "fit: power, floor, chinchilla, sigmoid or steplaw (default chinchilla)",
+      description:
+        "fit: power, floor, chinchilla, sigmoid or steplaw (default chinchilla); power,floor: whichever foretells the second largest best",
     },
     at: { type: "string", valueHint: "N=V,…", description: "fit: foretell here, parameters=8e9,tokens=8e12 say" },
     lo: { type: "string", valueHint: "P", description: "fit --law sigmoid: the score of guessing (default: fitted)" },
@@ -141,7 +142,8 @@ interface Law<Point> {
   readonly columns: readonly string[];
   /** What --at gives. Default: all columns but the value. */
   readonly given?: readonly string[] | undefined;
-  readonly fitter: Fitter<Point>;
+  /** Several: chosen among by chooseLaw(). */
+  readonly laws: readonly { readonly name: string; readonly fitter: Fitter<Point> }[];
   /** By which the largest is left out; undefined: none is. */
   readonly size: string | undefined;
   readonly value: string;
@@ -150,43 +152,21 @@ interface Law<Point> {
   readonly series?: string | undefined;
 }
 
+const OF_SIZES = ["power", "floor"] as const;
+
 async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promise<void> {
   const name = args.text("law") ?? "chinchilla";
   const lo = args.number("lo");
+  const several = name.split(",").map((one) => one.trim());
+  if (several.every((one) => OF_SIZES.some((law) => law === one)) && new Set(several).size === several.length)
+    return fitSizes(wing, args, path, paint, several);
   switch (name) {
-    case "power":
-    case "floor": {
-      const floor = name === "floor";
-      const fitter: Fitter<PowerPoint> = (points, near) => wing.fitPower(points, { floor }, near);
-      // A sweep's losses by parameters, or any table's y by x.
-      if ((await columnsOf(path)).has("x"))
-        return fitLaw(wing, args, path, paint, name, {
-          columns: ["x", "y"],
-          fitter,
-          size: "x",
-          value: "y",
-          across: { name: "x", log: true },
-        });
-      const point = ({ parameters, loss }: Partial<LossPoint>): PowerPoint => ({ x: parameters!, y: loss! });
-      const byParameters: Fitter<LossPoint> = (points, near) => {
-        const fit = fitter(points.map(point), near as Fit<PowerPoint> | undefined);
-        return { ...fit, predict: (at: Partial<LossPoint>) => fit.predict({ x: at.parameters! }) };
-      };
-      return fitLaw(wing, args, path, paint, name, {
-        columns: ["parameters", "tokens", "loss"],
-        given: ["parameters"],
-        fitter: byParameters,
-        size: "parameters",
-        value: "loss",
-        across: { name: "parameters", log: true },
-      });
-    }
     case "chinchilla": {
       const fitter: Fitter<LossPoint> = (points, near) => wing.fitChinchilla(points, {}, near);
       const columns = ["parameters", "tokens", "loss"];
-      return fitLaw(wing, args, path, paint, name, {
+      return fitLaw(wing, args, path, paint, {
         columns,
-        fitter,
+        laws: [{ name, fitter }],
         size: "parameters",
         value: "loss",
         across: { name: "parameters", log: true },
@@ -195,9 +175,9 @@ async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promis
     }
     case "sigmoid": {
       const fitter: Fitter<ScorePoint> = (points, near) => wing.fitSigmoid(points, lo === undefined ? {} : { lo }, near);
-      return fitLaw(wing, args, path, paint, name, {
+      return fitLaw(wing, args, path, paint, {
         columns: ["loss", "score"],
-        fitter,
+        laws: [{ name, fitter }],
         size: undefined,
         value: "score",
         across: { name: "loss", log: false },
@@ -206,8 +186,41 @@ async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promis
     case "steplaw":
       return fitSearch(wing, args, path);
     default:
-      throw new UsageError(`cpm tunnel fit: --law: expected power, floor, chinchilla, sigmoid or steplaw, found "${name}"`);
+      throw new UsageError(
+        `cpm tunnel fit: --law: expected power, floor, chinchilla, sigmoid, steplaw, or power,floor, found "${name}"`,
+      );
   }
+}
+
+/** Laws of one number: a sweep's losses by parameters, or any table's y by x. Of several, the one that does best in a trial. */
+async function fitSizes(wing: Wing, args: Parsed, path: string, paint: Paint, names: readonly string[]): Promise<void> {
+  const fitterOf =
+    (name: string): Fitter<PowerPoint> =>
+    (points, near) =>
+      wing.fitPower(points, { floor: name === "floor" }, near);
+  if ((await columnsOf(path)).has("x"))
+    return fitLaw(wing, args, path, paint, {
+      laws: names.map((name) => ({ name, fitter: fitterOf(name) })),
+      columns: ["x", "y"],
+      size: "x",
+      value: "y",
+      across: { name: "x", log: true },
+    });
+  const point = ({ parameters, loss }: Partial<LossPoint>): PowerPoint => ({ x: parameters!, y: loss! });
+  const byParameters =
+    (fitter: Fitter<PowerPoint>): Fitter<LossPoint> =>
+    (points, near) => {
+      const fit = fitter(points.map(point), near as Fit<PowerPoint> | undefined);
+      return { ...fit, predict: (at: Partial<LossPoint>) => fit.predict({ x: at.parameters! }) };
+    };
+  return fitLaw(wing, args, path, paint, {
+    laws: names.map((name) => ({ name, fitter: byParameters(fitterOf(name)) })),
+    columns: ["parameters", "tokens", "loss"],
+    given: ["parameters"],
+    size: "parameters",
+    value: "loss",
+    across: { name: "parameters", log: true },
+  });
 }
 
 async function fitSearch(wing: Wing, args: Parsed, path: string): Promise<void> {
@@ -241,21 +254,26 @@ async function fitLaw<Point extends object>(
   args: Parsed,
   path: string,
   paint: Paint,
-  name: string,
   law: Law<Point>,
 ): Promise<void> {
   const all = (await readRows(path, law.columns, SETTINGS)) as unknown as Point[];
   const points = (law.size === "parameters" ? wing.bestOf(all as unknown as LossPoint[]) : all) as unknown as Point[];
+  const names = law.laws.map(({ name }) => name).join(",");
   if (law.given?.includes("parameters") && new Set(points.map((p) => (p as Row)["parameters"])).size < points.length)
     throw new CpmError(
       "bad-input",
-      `${path}: models of one size have losses after several numbers of tokens; --law ${name} is of parameters alone, --law chinchilla of both`,
+      `${path}: models of one size have losses after several numbers of tokens; --law ${names} is of parameters alone, --law chinchilla of both`,
       { file: path, field: "tokens" },
     );
   const of = (column: string) => (point: Partial<Point>) => (point as Row)[column]!;
-  const measured = { points, fitter: law.fitter, value: of(law.value) };
+  const choice =
+    law.laws.length > 1 && law.size !== undefined
+      ? wing.chooseLaw(law.laws, { points, value: of(law.value), size: of(law.size) })
+      : undefined;
+  const { name, fitter } = law.laws.find((one) => one.name === choice?.name) ?? law.laws[0]!;
+  const measured = { points, fitter, value: of(law.value) };
   const options = numbers(args);
-  const boot = wing.bootstrap(points, law.fitter, options);
+  const boot = wing.bootstrap(points, fitter, options);
   const at = atOf(args.text("at"), law);
   const foretold = at ? wing.extrapolate(measured, at as Partial<Point>, options) : undefined;
   const sizes = law.size === undefined ? 0 : new Set(points.map(of(law.size))).size;
@@ -272,9 +290,9 @@ async function fitLaw<Point extends object>(
     series: law.series === undefined ? undefined : { name: law.series, of: of(law.series) },
   });
   await save(picture, pictureTo(args, paint));
-  if (args.flag("json")) return printJson({ ...told(boot.fit), intervals: boot.intervals, foretold, heldOut: held });
+  if (args.flag("json")) return printJson({ ...told(boot.fit), intervals: boot.intervals, foretold, heldOut: held, choice });
   await write(
-    `${table(rowsOf(boot))}\n${held ? saidHeld(held, law.value) : ""}${foretold ? saidAt(foretold, args.text("at")!, law.value) : ""}`,
+    `${choice ? saidChoice(choice) : ""}${table(rowsOf(boot))}\n${held ? saidHeld(held, law.value) : ""}${foretold ? saidAt(foretold, args.text("at")!, law.value) : ""}`,
   );
 }
 
@@ -301,6 +319,12 @@ const saidHeld = (held: (Prediction & { actual: number; error: number }) | { ref
   "refused" in held
     ? `the largest is not foretold: ${held.refused}\n`
     : `the largest, foretold from the others: ${value} ${held.value.toFixed(4)} (${held.low.toFixed(4)} to ${held.high.toFixed(4)}), measured ${held.actual.toFixed(4)}: ${(100 * held.error).toFixed(2)} % off\n`;
+const saidChoice = ({ name, trials }: ReturnType<Wing["chooseLaw"]>): string =>
+  `law: ${name} (the second largest, foretold from those below it: ${trials
+    .map(
+      (trial) => `${trial.name} ${trial.error === undefined ? "has too few points" : `${(100 * trial.error).toFixed(2)} % off`}`,
+    )
+    .join(", ")})\n\n`;
 const saidAt = ({ value, low, high }: Prediction, at: string, name: string): string =>
   `at ${at}: ${name} ${value.toFixed(4)} (${low.toFixed(4)} to ${high.toFixed(4)})\n`;
 

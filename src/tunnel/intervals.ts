@@ -137,3 +137,51 @@ export function leaveLargestOut<Point extends object>(
   const actual = value(largest);
   return { ...prediction, at: largest, actual, error: Math.abs(prediction.value - actual) / Math.abs(actual) };
 }
+
+/** A law and how it did in the trial: undefined where it had too few points, or refused them. */
+export interface LawTrial {
+  readonly name: string;
+  /** |predicted - actual| / |actual| of the second largest size. */
+  readonly error: number | undefined;
+}
+
+/** An error must be so much smaller (a hundredth of a percent) that a law with more parameters is taken for it. */
+const WORTH = 1e-4;
+
+/**
+ * Chooses among laws without a look at the largest size: each is fitted to all below the second largest and foretells that one; the least
+ * error is taken. Name the simplest first: among equals the first counts.
+ * @throws CpmError "bad-input" where no law can be tried
+ */
+export function chooseLaw<Point>(
+  laws: readonly { readonly name: string; readonly fitter: Fitter<Point> }[],
+  measured: Omit<Measured<Point>, "fitter"> & { size(point: Point): number },
+): { readonly name: string; readonly trials: readonly LawTrial[] } {
+  const { points, size, value } = measured;
+  const sizes = [...new Set(points.map(size))].sort((a, b) => b - a);
+  const second = sizes[1];
+  if (second === undefined)
+    throw new CpmError("bad-input", "choosing a law takes points of several sizes, found one", { field: "points" });
+  const [below, at] = [points.filter((point) => size(point) < second), points.filter((point) => size(point) === second)];
+  const trials = laws.map(({ name, fitter }): LawTrial => {
+    try {
+      const fit = fitter(below);
+      const off = at.map((point) => Math.abs(fit.predict(point) - value(point)) / Math.abs(value(point)));
+      const error = off.reduce((a, b) => a + b, 0) / off.length;
+      return { name, error: Number.isFinite(error) ? error : undefined };
+    } catch (reason) {
+      if (!(reason instanceof CpmError)) throw reason;
+      return { name, error: undefined };
+    }
+  });
+  let taken: LawTrial | undefined;
+  for (const trial of trials)
+    if (trial.error !== undefined && (taken === undefined || trial.error < taken.error! - WORTH)) taken = trial;
+  if (!taken)
+    throw new CpmError(
+      "bad-input",
+      `none of ${laws.map(({ name }) => name).join(", ")} can be tried on ${below.length} points below the second largest size; measure more sizes`,
+      { field: "points" },
+    );
+  return { name: taken.name, trials };
+}

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { fitChinchilla, fitPower, fitSigmoid, type LossPoint, type PowerPoint, type ScorePoint } from "../../src/tunnel/fits.ts";
-import { bootstrap, extrapolate, intervalOf, leaveLargestOut } from "../../src/tunnel/intervals.ts";
+import { bootstrap, chooseLaw, extrapolate, intervalOf, leaveLargestOut } from "../../src/tunnel/intervals.ts";
 import { huber, leastHuber, leastSquares } from "../../src/tunnel/leastsquares.ts";
 import { normal, uniform } from "../../src/tunnel/random.ts";
 import { fitStepLaw, type SearchRun, STEP_LAW, STEP_LAW_INTERVALS, stepLaw } from "../../src/tunnel/steplaw.ts";
@@ -161,6 +161,55 @@ test("the largest is foretold from the others; far from them the interval refuse
   const noise = Array.from({ length: 6 }, (_, i) => ({ x: 100 + i, y: 2 + 0.1 * next() }));
   expect(() => extrapolate({ ...measured, fitter: (p) => fitPower(p), points: noise }, { x: 1e9 })).toThrow(/say nothing there/);
   expect(extrapolate({ ...measured, fitter: (p) => fitPower(p), points }, { x: 1e8 }).value).toBeGreaterThan(0);
+});
+
+test("a law is chosen by the second largest size, the largest unseen; the simpler among equals", () => {
+  const laws = [
+    { name: "power", fitter: (p: readonly PowerPoint[]) => fitPower(p) },
+    { name: "floor", fitter: (p: readonly PowerPoint[]) => fitPower(p, { floor: true }) },
+  ];
+  const measured = (y: (x: number) => number, sizes = 6) => ({
+    points: Array.from({ length: sizes }, (_, i) => ({ x: 1e5 * 2 ** i, y: y(1e5 * 2 ** i) })),
+    value: (p: PowerPoint) => p.y,
+    size: (p: PowerPoint) => p.x,
+  });
+  const floored = chooseLaw(
+    laws,
+    measured((x) => 1.4 + 60 * x ** -0.35),
+  );
+  expect(floored.name).toBe("floor");
+  expect(floored.trials.map(({ name }) => name)).toEqual(["power", "floor"]);
+  expect(floored.trials[1]!.error).toBeLessThan(1e-6);
+  expect(floored.trials[0]!.error).toBeGreaterThan(1e-3);
+  // A pure power is foretold by both.
+  expect(
+    chooseLaw(
+      laws,
+      measured((x) => 40 * x ** -0.25),
+    ).name,
+  ).toBe("power");
+  // What the largest has to say changes nothing.
+  const strange = measured((x) => (x > 3e6 ? 100 : 1.4 + 60 * x ** -0.35));
+  expect(chooseLaw(laws, strange)).toEqual(floored);
+  // Too few sizes for a floor: it is not in the trial.
+  const few = chooseLaw(
+    laws,
+    measured((x) => 1.4 + 60 * x ** -0.35, 4),
+  );
+  expect(few.name).toBe("power");
+  expect(few.trials[1]!.error).toBeUndefined();
+  expect(() =>
+    chooseLaw(
+      laws,
+      measured((x) => x, 2),
+    ),
+  ).toThrow(/none of power, floor can be tried/);
+  expect(() =>
+    chooseLaw(
+      laws,
+      measured((x) => x, 1),
+    ),
+  ).toThrow(/several sizes/);
 });
 
 test("StepLaw: a planted law is found in its intervals", () => {
