@@ -288,6 +288,10 @@ async function fitLaw<Point extends object>(
     y: { name: law.value, of: of(law.value), log: false },
     line: linesOf(points, law, at),
     series: law.series === undefined ? undefined : { name: law.series, of: of(law.series) },
+    foretold: [
+      ...(held === undefined || "refused" in held ? [] : [held]),
+      ...(foretold === undefined ? [] : [{ ...foretold, at: at as Partial<Point> }]),
+    ],
   });
   await save(picture, pictureTo(args, paint));
   if (args.flag("json")) return printJson({ ...told(boot.fit), intervals: boot.intervals, foretold, heldOut: held, choice });

@@ -45,6 +45,19 @@ export interface SweepConfig {
 const NAMES = ["out", "train", "tokenizer", "model", "headDim", "base", "inner", "grid", "tokensPerParameter"];
 const GRID = ["width", "depth", "rate", "rows", "tokens", "seed"];
 
+/** What every run of a sweep has from the grid, the width or the sweep: given beside it, it would go unheard. */
+const GIVEN = {
+  train: ["out", "model", "rows", "updates", "stages", "export", "schedule.peak"],
+  model: [
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "dim_model_base",
+  ],
+} as const;
+
 /**
  * Reads the configuration of a sweep. `file`: what it is called in messages.
  * @throws CpmError "bad-option" that names the place
@@ -75,6 +88,16 @@ export function readSweep(value: unknown, file = "config"): SweepConfig {
     ["seed", seeds],
   ] as const)
     if (!values.every((x) => x === undefined || Number.isInteger(x))) grid.fail(name, "whole numbers");
+  const train = c.record("train");
+  const model = c.has("model") ? c.record("model") : {};
+  for (const [part, names] of Object.entries(GIVEN))
+    for (const name of names) {
+      const [first, then] = name.split(".") as [string, string | undefined];
+      const outer: unknown = (part === "train" ? train : model)[first];
+      const value = then === undefined ? outer : (outer as Record<string, unknown> | undefined)?.[then];
+      if (value !== undefined) c.fail(`${part}.${name}`, "nothing: a sweep sets it for each of its runs", value);
+    }
+  if (train["heldOut"] === 0) c.fail("train.heldOut", "a share above 0: runs are compared by their loss on it", 0);
   const points = widths.flatMap((width) =>
     depths.flatMap((depth) =>
       tokens.flatMap((count) =>
@@ -96,9 +119,9 @@ export function readSweep(value: unknown, file = "config"): SweepConfig {
   );
   return {
     out: c.text("out"),
-    train: c.record("train"),
+    train,
     tokenizer: c.text("tokenizer"),
-    model: c.has("model") ? c.record("model") : {},
+    model,
     headDim,
     base: c.count("base", 1, Math.min(...widths)),
     inner: c.number("inner", { least: 0.1 }, 2),

@@ -91,6 +91,23 @@ try {
     Math.abs(line.foretold?.value - (1.5 + 60 / 3.2e6 ** 0.35)) < 1e-3 && line.heldOut?.error < 1e-3,
     floor.err + floor.out,
   );
+  const chosen = await cpm([
+    "fit",
+    join(folder, "sizes.jsonl"),
+    "--law",
+    "power,floor",
+    "--samples",
+    "40",
+    "--spec",
+    join(folder, "fit.json"),
+  ]);
+  check(
+    "of two laws, the one that foretells the second largest; the largest is drawn as foretold",
+    /^law: floor \(.*power \d+\.\d\d % off, floor 0\.00 % off\)/.test(chosen.out) &&
+      /the largest, foretold.*: 0\.0\d % off/.test(chosen.out) &&
+      readFileSync(join(folder, "fit.json"), "utf8").includes('"diamond"'),
+    chosen.err + chosen.out,
+  );
   writeFileSync(join(folder, "mixed.jsonl"), [...sizes, { ...sizes[0], tokens: 7 }].map((row) => JSON.stringify(row)).join("\n"));
   const mixed = await cpm(["fit", join(folder, "mixed.jsonl"), "--law", "floor"]);
   check(

@@ -94,6 +94,17 @@ test("what is wrong in a grid is named", () => {
     [{ grids: {} }, /grids: expected one of/],
   ] as const)
     expect(() => readSweep({ ...given, ...change }), JSON.stringify(change)).toThrow(message);
+  for (const [more, place] of [
+    [{ train: { ...given.train, rows: 3 } }, "train.rows"],
+    [{ train: { ...given.train, schedule: { peak: 0.1 } } }, "train.schedule.peak"],
+    [{ train: { ...given.train, export: [{ to: "a.gguf" }] } }, "train.export"],
+    [{ model: { num_key_value_heads: 1 } }, "model.num_key_value_heads"],
+  ] as const)
+    expect(() => readSweep({ ...given, ...more }), place).toThrow(`${place}: expected nothing: a sweep sets it`);
+  // Not after the last update of the first run.
+  expect(() => readSweep({ ...given, train: { ...given.train, heldOut: 0 } })).toThrow(
+    /train\.heldOut: expected a share above 0/,
+  );
   expect(() => trainingOf(readSweep({ ...given, train: {} }), readSweep(given).points[0]!)).toThrow(/train\.length/);
 });
 
