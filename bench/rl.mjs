@@ -145,6 +145,7 @@ async function learn(name, { chunk, seed, options = {}, objective = {}, count = 
     stale: mean(updated.map((u) => u.staleness)),
     stalest: Math.max(...updated.map((u) => u.stalest)),
     clipped: mean(updated.map((u) => u.clipShare)),
+    dual: mean(updated.map((u) => u.dualShare)),
     norm: mean(updated.map((u) => u.norm)),
     mostNorm: Math.max(...updated.map((u) => u.norm)),
     kl: updated.at(-1).kl,
@@ -206,10 +207,10 @@ if (parts.includes("without")) {
   const kinds = {
     nothing: {},
     "chunk-level ratios": { options: { importance: "update" } },
-    "the dual clip": { objective: { dual: 1e6 } },
+    // Where the dual clip held nothing, the run without it is the run with it; so with a filter that found nothing.
+    "the dual clip": { objective: { dual: 1e6 }, same: ({ dual }) => dual === 0 },
     "clip-higher": { objective: { high: 0.2 } },
     "the filter of cut answers": { options: { filters: { overlong: false } } },
-    // Where nothing was garbled, the run without the filter is the run with it.
     "the filter of garbled answers": { options: { filters: { garbled: false } }, same: ({ garbled }) => garbled === 0 },
     "the dynamic buffer": { options: { filters: { dynamic: false } } },
     "renewing the reference": { options: { referenceEvery: 0 } },

@@ -25,6 +25,8 @@ export interface Chart {
   readonly log?: boolean;
   /** Updates at which a stage begins. */
   readonly stages: readonly number[];
+  /** First and last update of the axis. Default: those of the points. */
+  readonly across?: readonly [number, number] | undefined;
 }
 
 const escaped = (text: string): string =>
@@ -85,7 +87,7 @@ function logTicks(low: number, high: number): number[] {
 }
 
 /** A figure of lines over updates. */
-export function chart({ title, lines, log = false, stages }: Chart): string {
+export function chart({ title, lines, log = false, stages, across: span }: Chart): string {
   const kept = lines
     .map((line) => ({ ...line, points: thinned(line.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0))) }))
     .filter(({ points }) => points.length > 0);
@@ -96,7 +98,7 @@ export function chart({ title, lines, log = false, stages }: Chart): string {
     const [low, high] = [of.reduce((a, b) => Math.min(a, b)), of.reduce((a, b) => Math.max(a, b))];
     return low === high ? [low - Math.max(1e-9, Math.abs(low) / 10), high + Math.max(1e-9, Math.abs(high) / 10)] : [low, high];
   };
-  const [x0, x1] = range(all.map(([x]) => x));
+  const [x0, x1] = range([...(span ?? []), ...all.map(([x]) => x)]);
   const [y0, y1] = range(all.map(([, y]) => scaled(y)));
   const px = (x: number) => LEFT + ((x - x0) / (x1 - x0)) * (WIDTH - LEFT - 10);
   const py = (y: number) => TOP + (1 - (scaled(y) - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);

@@ -35,7 +35,10 @@ export interface LearnerOptions extends PolicyOptions {
   readonly miniBatch?: number | undefined;
   /** Times that an update goes over its groups. Default 1. */
   readonly epochs?: number | undefined;
-  /** Trajectories that are open at once: prompts are added while another group fits. Default: groups x answers. */
+  /**
+   * Trajectories that are open at once: prompts are added while another group fits, and while fewer groups wait than an update takes: else
+   * the buffer would grow, and answers in it get older, without end. Default: groups x answers.
+   */
   readonly inFlight?: number | undefined;
   /** Tokens of a chunk, at most. Default Infinity: answers are made whole (plain GRPO). */
   readonly chunk?: number | undefined;
@@ -99,7 +102,9 @@ export interface LearnerStep {
     | {
         readonly loss: number;
         readonly kl: number;
+        /** Shares of the counted tokens whose gain the clips hold still; of them, the dual clip. */
         readonly clipShare: number;
+        readonly dualShare: number;
         readonly ratio: number;
         readonly norm: number;
         /** How many policies ago the tokens were chosen, mean and most. */
@@ -233,10 +238,11 @@ export class Learner {
     this.#parts.trainer.optimiser!.steps = saved.updates;
   }
 
-  /** Adds prompts while another group fits beside what is open. */
-  #draw(groups: readonly Group[], drawn: number): Group[] {
+  /** Adds prompts while another group fits beside what is open; none where an update waits already. */
+  #draw({ groups, drawn, waiting }: LearnerState): Group[] {
     const { prompts } = this.#parts;
     const { answers, inFlight, seed } = this.#o;
+    if (waiting.length >= this.#o.groups) return [];
     let open = groups.reduce((sum, { answers }) => sum + answers.filter(({ state }) => state === "open").length, 0);
     const out: Group[] = [];
     for (; open + answers <= inFlight; open += answers) {
@@ -257,7 +263,7 @@ export class Learner {
     const began = now();
     if (engine.policy !== state.policy) await engine.load(this.#parts.weights(), state.policy, signal);
     const loaded = now();
-    const added = this.#draw(state.groups, state.drawn);
+    const added = this.#draw(state);
     const groups = [...state.groups, ...added];
     const open = groups.flatMap(({ answers }) => answers.filter(({ state }) => state === "open"));
     const { trajectories, work } = await engine.advance(open, o.chunk, o.maxTokens, signal);
@@ -338,7 +344,7 @@ export class Learner {
     }
     if (parts.length === 0) return undefined;
     signal?.throwIfAborted();
-    const seen: { loss: number; kl: number; clipShare: number; ratio: number; norm: number }[] = [];
+    const seen: Record<"loss" | "kl" | "clipShare" | "dualShare" | "ratio" | "norm", number>[] = [];
     for (let epoch = 0; epoch < epochs; epoch++)
       for (const { batches } of parts) {
         // From here on weights change: no abort, so that they are those of a whole update.
@@ -354,7 +360,8 @@ export class Learner {
           },
           this.#bounds,
         );
-        seen.push({ loss, kl: found.kl, clipShare: found.clipShare, ratio: found.ratio, norm });
+        const { kl, clipShare, dualShare, ratio } = found;
+        seen.push({ loss, kl, clipShare, dualShare, ratio, norm });
       }
     const average = (of: (s: (typeof seen)[0]) => number) => mean(seen.map(of))!;
     const ages = groups.flatMap(({ answers }) =>
@@ -365,6 +372,7 @@ export class Learner {
       loss: average((s) => s.loss),
       kl: average((s) => s.kl),
       clipShare: average((s) => s.clipShare),
+      dualShare: average((s) => s.dualShare),
       ratio: average((s) => s.ratio),
       norm: average((s) => s.norm),
       staleness: ages.reduce((n, [count, age]) => n + count * age, 0) / Math.max(1, tokens),

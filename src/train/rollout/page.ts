@@ -62,5 +62,11 @@ export function rolloutPage(log: readonly RolloutEntry[], about: ReportAbout): s
       ],
     },
   ];
-  return pageOf(about, charts);
+  // One axis for all: updates begin later than steps.
+  const numbers = log.map(({ step }) => step);
+  const across = numbers.length > 0 ? ([numbers[0]!, numbers.at(-1)!] as const) : undefined;
+  return pageOf(
+    about,
+    charts.map((chart) => ({ ...chart, across })),
+  );
 }

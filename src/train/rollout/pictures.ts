@@ -24,6 +24,8 @@ export function rolloutPicture(log: readonly RolloutEntry[], title: string): Rec
       value === undefined ? [] : [{ step: entry.step, what, value, of: "rollouts" }],
     );
   });
+  // One axis for all: updates begin later than steps.
+  const domain = [0, log.at(-1)?.step ?? 1];
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     title,
@@ -36,7 +38,7 @@ export function rolloutPicture(log: readonly RolloutEntry[], title: string): Rec
       transform: [{ filter: `datum.what === "${what}"` }],
       mark: { type: "line", strokeWidth: 1.2 },
       encoding: {
-        x: { field: "step", type: "quantitative", title: i === PANELS.length - 1 ? "step" : null },
+        x: { field: "step", type: "quantitative", title: i === PANELS.length - 1 ? "step" : null, scale: { domain } },
         y: { field: "value", type: "quantitative", title: null },
         color: {
           field: "of",

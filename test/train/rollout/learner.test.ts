@@ -209,7 +209,8 @@ test("a step has a chunk for each open trajectory, prompts fill the room, and re
     finished += report.finished;
     if (report.update) {
       expect(report.update.stalest).toBeGreaterThanOrEqual(0);
-      expect(report.update.clipShare).toBeGreaterThanOrEqual(0);
+      expect(report.update.clipShare).toBeGreaterThanOrEqual(report.update.dualShare);
+      expect(report.update.dualShare).toBeGreaterThanOrEqual(0);
     }
   }
   interface State {
@@ -227,6 +228,26 @@ test("an update takes as many groups as it asks for and leaves the rest; the cli
   expect(updates.length).toBeGreaterThan(3);
   expect(Math.max(...reports.map(({ buffered }) => buffered))).toBeGreaterThan(0);
   expect(Math.max(...updates.map(({ stalest }) => stalest))).toBeGreaterThan(0);
+});
+
+test("more answers in flight than updates take: the buffer and the age of what is in it stay bounded", async () => {
+  const policy = await policyOf();
+  const [groups, inFlight, answers] = [2, 32, 4];
+  const learner = learnerOf(policy, scriptedEngine(), {
+    ...OPTIONS,
+    groups,
+    inFlight,
+    answers,
+    chunk: Number.POSITIVE_INFINITY,
+    filters: { dynamic: false, overlong: false },
+  });
+  for (let i = 0; i < 24; i++) {
+    const { buffered, update } = await learner.advance();
+    // At most what waits short of an update, and what was in flight then.
+    expect(buffered).toBeLessThan(groups + inFlight / answers);
+    expect(update!.stalest).toBeLessThanOrEqual(inFlight / answers / groups);
+  }
+  expect(learner.policy).toBe(24);
 });
 
 test("filters: cut and garbled answers stay in the group's mean and out of the loss; groups without a lesson go", async () => {
