@@ -49,7 +49,8 @@ export class Session implements AsyncDisposable {
   /** Runs a call of the engine that ends with `outer`, or when the session is disposed. */
   async #call<T>(outer: AbortSignal | undefined, work: (id: number, signal: AbortSignal) => Promise<T>): Promise<T> {
     const id = await this.#open();
-    return withSignals([outer, this.#end.signal], (signal) => work(id, signal));
+    const end = this.#end.signal;
+    return outer ? withSignals([outer, end], (signal) => work(id, signal)) : work(id, end);
   }
 
   /**

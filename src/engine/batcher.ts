@@ -67,7 +67,8 @@ export class Batcher {
    */
   async step(stop: Stop, only?: readonly Run[]): Promise<void> {
     this.#sweep();
-    const ready = [...(only ?? this.#runs)].filter((run) => this.#runs.has(run) && !run.held);
+    const ready: Run[] = [];
+    for (const run of only ?? this.#runs) if (this.#runs.has(run) && !run.held) ready.push(run);
     if (ready.length === 0) return;
     const [first] = ready;
     // As below, with less ado: what most steps of one user are.

@@ -4,7 +4,7 @@ import type { ModelFiles } from "../file/source.ts";
 import type { EngineHost } from "../wasm/host.ts";
 import type { AdapterUse } from "./adapters.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
-import { causalRows } from "./forward.ts";
+import { causalRows, type Stop } from "./forward.ts";
 import { profileSequence } from "./profile.ts";
 import { checkTokens, Prompts } from "./prompts.ts";
 import { Requests } from "./requests.ts";
@@ -25,6 +25,12 @@ import type {
 } from "./types.ts";
 
 export type { EngineHooks };
+
+/** What becomes of a call's rows of logits or states, and of the blocks that its rows choose. */
+interface Taking {
+  take(rows: Float32Array): void;
+  readonly recorder?: BlockRecorder | undefined;
+}
 
 function checkTaps(taps: readonly number[], layers: number): void {
   const wrong = taps.find((layer) => !Number.isSafeInteger(layer) || layer < 1 || layer >= layers);
@@ -104,18 +110,18 @@ export class Engine implements EngineApi {
     return this.#turns.inSession(
       session,
       async () => {
-        const { sequence, out } = await this.#turns.inTurn(() => {
-          const sequence = this.#parts.sequences.get(session);
+        let out: Float32Array = new Float32Array();
+        let filled = 0;
+        const take = (rows: Float32Array) => {
+          out.set(rows, filled);
+          filled += rows.length;
+        };
+        await this.#append(session, tokens, logits, outer, () => {
           const { vocab, hidden, layers } = this.info.config;
-          checkTokens(tokens, vocab, sequence);
           if (typeof logits === "object") checkTaps(logits.states, layers);
           const width = typeof logits === "object" ? hidden * (logits.states.length + 1) : vocab;
-          return { sequence, out: logitsArray(logits === "none" ? 0 : logits === "last" ? width : width * tokens.length) };
-        }, outer);
-        let filled = 0;
-        await this.#append(sequence, tokens, logits, outer, (row) => {
-          out.set(row, filled);
-          filled += row.length;
+          out = logitsArray(logits === "none" ? 0 : logits === "last" ? width : width * tokens.length);
+          return { take };
         });
         return out;
       },
@@ -128,72 +134,88 @@ export class Engine implements EngineApi {
       session,
       async () => {
         const { config, sparse } = this.info;
-        const sequence = await this.#turns.inTurn(() => {
-          const sequence = this.#parts.sequences.get(session);
-          checkTokens(tokens, config.vocab, sequence);
+        const shape = { layers: config.layers, kvHeads: config.kvHeads, blockSize: sparse?.blockSize ?? 64 };
+        let recorder: BlockRecorder | undefined;
+        await this.#append(session, tokens, "none", outer, (sequence) => {
           if (!Number.isSafeInteger(every) || every < 1)
             throw new CpmError("bad-option", `every: expected a whole number of tokens, found ${every}`, { field: "every" });
-          return sequence;
-        }, outer);
-        const shape = { layers: config.layers, kvHeads: config.kvHeads, blockSize: sparse?.blockSize ?? 64 };
-        const recorder = new BlockRecorder(shape, sequence.tokens.length, tokens.length, every);
-        await this.#append(sequence, tokens, "none", outer, () => {}, recorder);
-        return recorder.trace;
+          recorder = new BlockRecorder(shape, sequence.tokens.length, tokens.length, every);
+          return { take: () => {}, recorder };
+        });
+        return recorder!.trace;
       },
       outer,
     );
   }
 
   profile(session: number, steps: number, outer?: AbortSignal): Promise<Profile> {
-    const work = (signal: AbortSignal) => {
+    const work = (stop: Stop) => {
       if (!Number.isSafeInteger(steps) || steps < 1 || steps > 10000)
         throw new CpmError("bad-option", `steps: expected a whole number from 1 to 10000, found ${steps}`, { field: "steps" });
       const sequence = this.#parts.sequences.get(session);
       checkTokens([0], this.info.config.vocab, sequence);
-      return profileSequence(this.#parts, sequence, steps, signal);
+      return profileSequence(this.#parts, sequence, steps, stop);
     };
     return this.#turns.turnOf(session, work, outer);
   }
 
-  /** Appends tokens in batches, each a turn of its own; hands over each row of logits asked for, in order. All are appended, or none. */
+  /**
+   * Appends tokens in batches, each a turn of its own. `begin`, once the tokens are known to fit, says what takes the rows of logits
+   * asked for, in order. All are appended, or none.
+   */
   async #append(
-    sequence: Sequence,
+    session: number,
     tokens: readonly number[],
     logits: "none" | "last" | "all" | States,
     outer: AbortSignal | undefined,
-    onRows: (rows: Float32Array) => void,
-    recorder?: BlockRecorder,
+    begin: (sequence: Sequence) => Taking,
+  ): Promise<void> {
+    let call: { readonly sequence: Sequence; readonly before: number; readonly taking: Taking } | undefined;
+    let done = 0;
+    const batch = async (stop: Stop) => {
+      if (!call) {
+        const sequence = this.#parts.sequences.get(session);
+        checkTokens(tokens, this.info.config.vocab, sequence);
+        call = { sequence, before: sequence.tokens.length, taking: begin(sequence) };
+      }
+      const { sequence, before, taking } = call;
+      // Dense or sparse is decided once, from the whole call: how it is cut into batches changes nothing.
+      const total = before + tokens.length;
+      const end = Math.min(tokens.length, done + this.#parts.stepper.batchRows(total));
+      const some = tokens.slice(done, end);
+      await this.#step(sequence, some, total, logits === "last" && end < tokens.length ? "none" : logits, taking, stop);
+      sequence.tokens.push(...some);
+      done = end;
+    };
+    try {
+      do await this.#turns.inTurn(batch, outer);
+      while (done < tokens.length);
+    } catch (error) {
+      if (call) cutTo(call.sequence, call.before);
+      throw error;
+    }
+  }
+
+  /** The rows of a batch through the model, and those of their logits and states that are wanted. */
+  async #step(
+    sequence: Sequence,
+    batch: readonly number[],
+    total: number,
+    logits: "none" | "last" | "all" | States,
+    { take, recorder }: Taking,
+    stop: Stop,
   ): Promise<void> {
     const { stepper, arena } = this.#parts;
-    const vocab = this.info.config.vocab;
-    const before = sequence.tokens.length;
-    // Dense or sparse is decided once, from the whole call: how it is cut into batches changes nothing.
-    const total = before + tokens.length;
-    try {
-      for (let begin = 0, end = 0; begin < tokens.length; begin = end)
-        await this.#turns.inTurn(async (signal) => {
-          end = Math.min(tokens.length, begin + stepper.batchRows(total));
-          const batch = tokens.slice(begin, end);
-          const taps = typeof logits === "object" ? logits.states : [];
-          await stepper.layers(causalRows(sequence, batch, total), signal, recorder, taps);
-          if (typeof logits === "object")
-            stepper.states(
-              batch.map((_, i) => i),
-              onRows,
-              taps.length,
-            );
-          const last = end === tokens.length;
-          const wanted = logits === "all" ? batch.map((_, i) => i) : logits === "last" && last ? [batch.length - 1] : [];
-          for (let i = 0; i < wanted.length; i += stepper.logitRows) {
-            const picked = wanted.slice(i, i + stepper.logitRows);
-            await stepper.head(picked, signal);
-            onRows(new Float32Array(arena.memory.buffer, stepper.logits, picked.length * vocab));
-          }
-          sequence.tokens.push(...batch);
-        }, outer);
-    } catch (error) {
-      cutTo(sequence, before);
-      throw error;
+    const { vocab } = this.info.config;
+    const taps = typeof logits === "object" ? logits.states : [];
+    await stepper.layers(causalRows(sequence, batch, total), stop, recorder, taps);
+    if (logits === "none") return;
+    const wanted = logits === "last" ? [batch.length - 1] : batch.map((_, i) => i);
+    if (typeof logits === "object") return stepper.states(wanted, take, taps.length);
+    for (let i = 0; i < wanted.length; i += stepper.logitRows) {
+      const picked = wanted.slice(i, i + stepper.logitRows);
+      await stepper.head(picked, stop);
+      take(new Float32Array(arena.memory.buffer, stepper.logits, picked.length * vocab));
     }
   }
 

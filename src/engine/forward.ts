@@ -159,6 +159,7 @@ export class Stepper {
   async layers(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder, taps: readonly number[] = []): Promise<void> {
     if (this.#plan.ring > 0 || this.#plan.ropeSwitch > 0)
       for (const sequence of new Set(rows.map((row) => row.sequence))) await this.#renew(sequence, rows, signal);
+    if (taps.length === 0) return this.#compute(rows, signal, recorder);
     const hidden = this.#hidden;
     if (taps.length * hidden > this.#tapped.width)
       this.#tapped = { at: this.#arena.take(4 * taps.length * hidden * this.capacity), width: taps.length * hidden };
@@ -196,11 +197,13 @@ export class Stepper {
     const lanes = rows.length <= SMALL_ROWS ? this.#lanes.next(single) : this.#plan.lanes;
     this.#active = lanes;
     let spent = 0;
-    const tapped = taps.flatMap(({ layers }) => layers);
     for (let begin = 0; begin < this.#layers; ) {
       const count = recorder ? 1 : Math.max(1, Math.floor(SLICE_MS / (this.#msPerLayerRow * rows.length)));
-      const end = Math.min(this.#layers, begin + count, ...tapped.filter((layer) => layer > begin));
-      for (const some of taps) this.#tap(some, begin, rows.length);
+      let end = Math.min(this.#layers, begin + count);
+      for (const some of taps) {
+        for (const layer of some.layers) if (layer > begin && layer < end) end = layer;
+        this.#tap(some, begin, rows.length);
+      }
       const started = this.#host.now();
       check(await this.#pool.run(lanes, "forward", this.#model, this.#batch, this.#context, begin, end), "forward");
       const ms = this.#host.now() - started;

@@ -49,6 +49,7 @@ export class LaneChoice {
   }
 
   took(lanes: number, ms: number): void {
+    if (this.#all === 1) return;
     const before = this.#best;
     this.#ms.set(lanes, [...(this.#ms.get(lanes) ?? []), ms].slice(-LAST));
     if (this.#trying) this.#sure = this.#best === before ? this.#sure + 1 : 0;

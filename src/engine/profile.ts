@@ -1,7 +1,7 @@
 // Where the time of one step goes: every kind of operation run by itself, layer after layer, against what the machine can do.
 import type { Plan, PlannedLayer } from "../model/plan.ts";
 import type { Parts } from "./assemble.ts";
-import { causalRows } from "./forward.ts";
+import { causalRows, type Stop } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
 import type { EngineInfo, Profile, ProfileEntry, SamplingOptions } from "./types.ts";
 
@@ -34,7 +34,7 @@ export async function profileSequence(
   parts: Parts,
   sequence: Sequence,
   steps: number,
-  signal: AbortSignal | undefined,
+  signal: Stop | undefined,
 ): Promise<Profile> {
   const { host, plan, stepper, info } = parts;
   const layers = plan.layers.length;

@@ -8,6 +8,7 @@ import type { Parts } from "./assemble.ts";
 import { Batcher } from "./batcher.ts";
 import { Constraints } from "./constraints.ts";
 import { EmbedRun } from "./embedding.ts";
+import type { Stop } from "./forward.ts";
 import { Gate } from "./gate.ts";
 import { Guide } from "./guide.ts";
 import type { TokenRequest } from "./output.ts";
@@ -209,7 +210,7 @@ export class Requests {
     if (this.#parts.host.requestBound) {
       while (!run.settled) {
         if (run.held && !run.signal?.aborted && !this.#turns.end.aborted) await this.#released(run, flow);
-        await this.#steps((signal) => this.#batcher.step(signal, [run]));
+        await this.#steps((stop) => this.#batcher.step(stop, [run]));
       }
       return run.result;
     }
@@ -244,15 +245,15 @@ export class Requests {
   async #keepStepping(): Promise<void> {
     this.#stepping = true;
     while (this.#batcher.busy)
-      await this.#steps(async (signal) => {
+      await this.#steps(async (stop) => {
         // A turn goes on for as long as nobody waits for the next.
-        do await this.#batcher.step(signal);
+        do await this.#batcher.step(stop);
         while (this.#batcher.busy && !this.#turns.contended);
       });
     this.#stepping = false;
   }
 
-  async #steps(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async #steps(task: (stop: Stop) => Promise<void>): Promise<void> {
     try {
       await this.#turns.inTurn(task);
     } catch (error) {

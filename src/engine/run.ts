@@ -177,7 +177,7 @@ export class TextRun extends Run<GenerateResult> {
     const out = this.#out;
     const { guide } = this.#p;
     const forced = this.#toCome().shift();
-    const history = Int32Array.from(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
+    const history = new Int32Array(sequence.tokens.slice(-Math.max(1, request.sampling.penaltyWindow)));
     const position = this.prompt.length + out.tokens.length;
     const sampled: SampledToken =
       forced === undefined ? sampler.sample(request.sampling, position, history, guide?.mask()) : { token: forced };

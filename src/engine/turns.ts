@@ -1,6 +1,7 @@
 // Who computes now: steps and other calls take turns, since the kernels and the scratch memory are one.
+import type { Stop } from "../decode/draft/drafter.ts";
 import { CpmError, typed } from "../errors.ts";
-import { untilAborted, withSignals } from "../signals.ts";
+import { untilAborted } from "../signals.ts";
 
 export class Turns {
   readonly #requestBound: boolean;
@@ -32,21 +33,20 @@ export class Turns {
   }
 
   /**
-   * Runs `task` when what is being computed is done: a step, or a batch of another call. A closed or failed engine refuses. The
-   * signal that the task gets also tells when the engine ends.
+   * Runs `task` when what is being computed is done: a step, or a batch of another call. A closed or failed engine refuses. What
+   * the task gets to look at also tells when the engine ends; no signal of its own, since making one takes longer than all else here.
    */
-  inTurn<T>(task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
+  inTurn<T>(task: (stop: Stop) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
     this.#waiting++;
-    const result = this.#turn.then(() => {
+    const stop = either(outer, this.end);
+    const result = this.#turn.then(async () => {
       this.#waiting--;
-      return withSignals([outer, this.#end.signal], async (signal) => {
-        signal.throwIfAborted();
-        try {
-          return await task(signal);
-        } catch (error) {
-          throw typed(error);
-        }
-      });
+      stop.throwIfAborted();
+      try {
+        return await task(stop);
+      } catch (error) {
+        throw typed(error);
+      }
     });
     this.#turn = result.catch((error: unknown) => {
       if (error instanceof CpmError && error.code === "engine-failed")
@@ -78,7 +78,7 @@ export class Turns {
   }
 
   /** One turn of a session. */
-  turnOf<T>(session: number, task: (signal: AbortSignal) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
+  turnOf<T>(session: number, task: (stop: Stop) => Promise<T> | T, outer?: AbortSignal): Promise<T> {
     return this.inSession(session, () => this.inTurn(task, outer), outer);
   }
 
@@ -86,4 +86,15 @@ export class Turns {
   heard<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     return signal && !this.#requestBound ? untilAborted(work, signal) : work;
   }
+}
+
+/** Throws the reason of the first of two signals that has aborted. */
+function either(outer: AbortSignal | undefined, end: AbortSignal): Stop {
+  if (!outer) return end;
+  return {
+    throwIfAborted() {
+      if (outer.aborted) throw outer.reason;
+      end.throwIfAborted();
+    },
+  };
 }

@@ -16,11 +16,22 @@ export function acceptNode(stepper: Stepper, sequence: Sequence, tree: DraftTree
  * ancestors lie in a row before it is a causal row, as in plain decoding.
  */
 export function treeRows(sequence: Sequence, tree: DraftTree): StepRow[] {
-  const base = sequence.tokens.length;
-  return Array.from({ length: tree.size }, (_, i) => {
-    const row = { sequence, token: tree.tokens[i]!, position: base + tree.depths[i]!, slot: base + i };
+  const end = sequence.tokens.length;
+  const rows: StepRow[] = [];
+  for (let i = 0; i < tree.size; i++) {
+    const depth = tree.depths[i]!;
     // As in plain decoding, where each token is a call of its own.
-    if (tree.depths[i] === i) return { ...row, total: base + i + 1, base: base + i + 1, maskLow: 0, maskHigh: 0 };
-    return { ...row, total: base + 1, base, maskLow: tree.maskLow[i]!, maskHigh: tree.maskHigh[i]! };
-  });
+    const causal = depth === i;
+    rows.push({
+      sequence,
+      token: tree.tokens[i]!,
+      position: end + depth,
+      slot: end + i,
+      base: causal ? end + i + 1 : end,
+      maskLow: causal ? 0 : tree.maskLow[i]!,
+      maskHigh: causal ? 0 : tree.maskHigh[i]!,
+      total: causal ? end + i + 1 : end + 1,
+    });
+  }
+  return rows;
 }

@@ -22,7 +22,7 @@ import type {
 import { CpmError } from "../errors.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
 import type { Flow } from "../flow.ts";
-import { untilAborted } from "../signals.ts";
+import { onAbort, untilAborted } from "../signals.ts";
 import { failPool, type Lane } from "../wasm/lane.ts";
 import { Lanes, type LaneWorker } from "./lanes.ts";
 import {
@@ -74,7 +74,8 @@ interface Pending {
   resolve(value: never): void;
   reject(error: unknown): void;
   readonly onEvent: ((event: string, value: unknown) => void) | undefined;
-  stop(): void;
+  /** Lets go of the signal. */
+  readonly stop: (() => void) | undefined;
 }
 
 /** Files as the worker is told of them; `files` when it is the client that reads them. */
@@ -200,7 +201,7 @@ export class EngineClient implements EngineApi {
   }
 
   #settle(id: number): void {
-    this.#pending.get(id)?.stop();
+    this.#pending.get(id)?.stop?.();
     this.#pending.delete(id);
     if (this.#pending.size === 0) this.#worker.busy?.(false);
   }
@@ -243,10 +244,8 @@ export class EngineClient implements EngineApi {
     const id = this.#next++;
     return new Promise<T>((resolve, reject) => {
       // The worker stops at its next look at the event loop and then answers; its state stays in step with ours.
-      const abort = () => this.#worker.post({ type: "abort", id } satisfies ToWorker);
-      signal?.addEventListener("abort", abort, { once: true });
+      const stop = signal && onAbort(signal, () => this.#worker.post({ type: "abort", id } satisfies ToWorker));
       flow?.listen((held) => this.#worker.post({ type: "hold", id, held } satisfies ToWorker));
-      const stop = () => signal?.removeEventListener("abort", abort);
       const fail = (error: unknown) => reject(signal?.aborted && !(error instanceof CpmError) ? signal.reason : error);
       this.#pending.set(id, { resolve: resolve as (value: never) => void, reject: fail, onEvent, stop });
       this.#worker.busy?.(true);

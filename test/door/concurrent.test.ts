@@ -76,6 +76,28 @@ describe.each(Object.entries(places))("%s", (_, open) => {
     expect(warnings.filter((message) => /listeners/.test(message))).toEqual([]);
   });
 
+  test("a dozen calls of one session wait for each other, and end with it, and make Node warn of no leak", async () => {
+    const own = await model();
+    const warnings: string[] = [];
+    const hear = (warning: Error) => void warnings.push(warning.message);
+    process.on("warning", hear);
+    onTestFinished(() => void process.off("warning", hear));
+    const [session, other] = [await own.session(), await own.session()];
+    const expected = await other.forward([5, 6, 7]);
+    const calls = Array.from({ length: 12 }, (_, i) => session.forward([5 + i]));
+    await Promise.all(calls.slice(0, 3));
+    // Nine more wait: those that have not begun are told why they never will.
+    const ended = session.dispose();
+    for (const outcome of await Promise.allSettled(calls.slice(3)))
+      if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ name: "CpmError", code: "closed" });
+    await ended;
+    await expect(session.forward([5])).rejects.toMatchObject({ code: "closed" });
+    await other.truncate(0);
+    expect(await other.forward([5, 6, 7])).toEqual(expected);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings.filter((message) => /listeners/.test(message))).toEqual([]);
+  });
+
   test("a prompt goes on from what another call computed, unless that was switched off", async () => {
     const story = `${prompts.join(" ")}. `.repeat(3);
     for (const [cacheBytes, shared] of [

@@ -8,17 +8,19 @@ export const maxNodes = 64;
  * `chance`: the drafter's estimate that the target draws this token, given that it drew the parent's.
  */
 export class DraftTree {
-  readonly tokens = new Int32Array(maxNodes);
+  // One piece of memory for all: a generation makes three trees.
+  readonly #bytes = new ArrayBuffer(33 * maxNodes);
+  readonly chance = new Float64Array(this.#bytes, 0, maxNodes);
+  readonly tokens = new Int32Array(this.#bytes, 8 * maxNodes, maxNodes);
   /** Index of the parent, -1 for the root. */
-  readonly parents = new Int32Array(maxNodes);
-  readonly depths = new Int32Array(maxNodes);
+  readonly parents = new Int32Array(this.#bytes, 12 * maxNodes, maxNodes);
+  readonly depths = new Int32Array(this.#bytes, 16 * maxNodes, maxNodes);
   /** Bit j: the node sees node j (its ancestors and itself), in two words. */
-  readonly maskLow = new Int32Array(maxNodes);
-  readonly maskHigh = new Int32Array(maxNodes);
-  readonly chance = new Float64Array(maxNodes);
+  readonly maskLow = new Int32Array(this.#bytes, 20 * maxNodes, maxNodes);
+  readonly maskHigh = new Int32Array(this.#bytes, 24 * maxNodes, maxNodes);
   /** Which drafter's estimate `chance` is. */
-  readonly source = new Uint8Array(maxNodes);
-  readonly #moved = new Int32Array(maxNodes);
+  readonly source = new Uint8Array(this.#bytes, 32 * maxNodes, maxNodes);
+  readonly #moved = new Int32Array(this.#bytes, 28 * maxNodes, maxNodes);
   #size = 0;
 
   get size(): number {
