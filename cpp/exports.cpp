@@ -100,10 +100,10 @@ constexpr size_t kPiece = 64 * 1024;
 
 void peak_task(void* arg, Lane& lane) {
   PeakJob& j = *(PeakJob*)arg;
-  int sink = 0;
+  unsigned sink = 0;
   for (int i, end; pool_claim(lane, j.pieces, j.from ? pool_grain(j.pieces) : 1, &i, &end);)
-    sink += j.from ? read_all(j.from + i * kPiece, (end - i) * kPiece) : dot_all(j.rounds);
-  if (sink == 12345) j.sink = sink;
+    sink += (unsigned)(j.from ? read_all(j.from + i * kPiece, (end - i) * kPiece) : dot_all(j.rounds));
+  if (sink == 12345) j.sink = (int)sink;
 }
 
 }  // namespace

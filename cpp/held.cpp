@@ -1,7 +1,7 @@
 // Constants of the inner loops: see held() in simd.h.
 #include "simd.h"
 
-static constexpr uint32_t bits(float f) { return __builtin_bit_cast(uint32_t, f); }
+static consteval uint32_t bits(float f) { return __builtin_bit_cast(uint32_t, f); }
 
 const uint32_t held_bits[kHeld] = {
     0x000f000f, 0x00ff00ff, 0x0f0f0f0f, 0x03030303, 0x3f3f3f3f, 0x00010001, 0x8fffe000, bits(kTwo112), bits(kRound),

@@ -17,7 +17,9 @@
 #include "model/scratch.h"
 #include "native.h"
 
-static long packs, products, rows_, gptqs, forwards, heads, slides, moves, drafts, gathers, adapted, traited;
+#include "boundary.h"
+
+static long bounds, packs, products, rows_, gptqs, forwards, heads, slides, moves, drafts, gathers, adapted, traited;
 static void differ(const char* what, int a, int b) {
   fprintf(stderr, "%s differs from its definition (%d, %d)\n", what, a, b);
   _exit(1);
@@ -322,12 +324,13 @@ int main(int, char** argv) {
   for (int i = 1; i < lanes; i++) others.emplace_back([i] { pool_worker(i); });
   for (int i = 0; i < rounds; i++) {
     for (int j = 0; j < 6; j++) kernels();
-    gptq(), forwards_(), draft();
+    gptq(), forwards_(), draft(), boundary(), bounds++;
   }
   printf(
-      "lanes %d: packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld traits %ld heads %ld slides %ld "
+      "lanes %d: boundaries %ld packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld traits %ld heads "
+      "%ld slides %ld "
       "moves %ld drafts %ld\n",
-      lanes, packs, products, rows_, gathers, gptqs, forwards, adapted, traited, heads, slides, moves, drafts);
+      lanes, bounds, packs, products, rows_, gathers, gptqs, forwards, adapted, traited, heads, slides, moves, drafts);
   pool_fail();  // ends the other lanes
   for (std::thread& t : others) t.join();
 }

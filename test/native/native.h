@@ -74,11 +74,8 @@ static float* ones(size_t n) {
 
 static const int kTypes[] = {0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 30, 34, 35};
 
-// A packed weight of file type `type`, given in parts. Tame: finite and small; wild: any bytes.
-static Tensor weight(int type, int rows, int cols, int heads, bool wild) {
-  Tensor t{packed_kind(type), rows, cols, 32, {}};
-  if (t.kind == kTernary) t.group = 256;
-  t.data = W(memory((size_t)tensor_bytes(&t)));
+// Rows of a file type. Tame: finite and small; wild: any bytes.
+static uint8_t* file_rows(int type, int rows, int cols, bool wild) {
   size_t bytes = (size_t)cols / file_block(type) * file_block_bytes(type);
   uint8_t* raw = memory(bytes * rows, true);
   if (!wild && type == 0)
@@ -98,6 +95,15 @@ static Tensor weight(int type, int rows, int cols, int heads, bool wild) {
       for (int j = 0; !finite && j < size; j++) raw[i + j] = (uint8_t)next();
     }
   }
+  return raw;
+}
+// A packed weight of such rows, given in parts.
+static Tensor weight(int type, int rows, int cols, int heads, bool wild) {
+  Tensor t{packed_kind(type), rows, cols, 32, {}};
+  if (t.kind == kTernary) t.group = 256;
+  t.data = W(memory((size_t)tensor_bytes(&t)));
+  size_t bytes = (size_t)cols / file_block(type) * file_block_bytes(type);
+  uint8_t* raw = file_rows(type, rows, cols, wild);
   for (int at = 0; at < rows;) {
     int n = 1 + below(rows - at);
     uint8_t* part = memory(bytes * n);

@@ -27,7 +27,7 @@ for (const sanitizer of ["asan", "tsan"]) {
       // Under TSan, which is slower, a few rounds: races do not depend on shapes.
       const count = String(sanitizer === "asan" ? rounds : Math.ceil(rounds / 4));
       const { status, signal, stdout, stderr } = spawnSync(program, [count, String(seed), String(lanes)], { encoding: "utf8" });
-      const good = status === 0 && /^lanes \d+: packs \d+/m.test(stdout);
+      const good = status === 0 && /^lanes \d+: boundaries \d+ packs \d+/m.test(stdout);
       if (good) passed++;
       else failed++;
       console.log(`${sanitizer}, seed ${seed}: ${good ? stdout.trim() : `FAILED (${status ?? signal})\n${stderr.slice(-6000)}`}`);
