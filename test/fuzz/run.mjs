@@ -17,6 +17,7 @@ const MOST_BYTES = 1 << 16;
 const BATCH = 24;
 const MOST_KEPT = 2000;
 const MOST_WAIT_MS = 120_000;
+const LOOK_MS = 500;
 
 if (isMainThread) await main();
 else await fuzz(workerData);
@@ -67,21 +68,26 @@ function watched(data) {
   });
   return new Promise((resolve) => {
     let seen = { runs: 0, worked: 0, refused: 0, corpus: 0, branches: 0, findings: [] };
-    let [beats, since] = [0, Date.now()];
+    // By looks and not by the clock: a process that was stopped for a while has not stood still.
+    let [beats, looks] = [0, 0];
+    let over = false;
     const done = (report) => {
+      over = true;
       clearInterval(timer);
       void worker.terminate();
       resolve(report);
     };
     const lost = (message) => {
+      // Ending the thread is no finding.
+      if (over) return;
       const length = new Int32Array(last)[0];
       const input = new Uint8Array(last, 4, length).slice();
       done({ ...seen, findings: [...seen.findings, keep("findings", data.name, input, message)] });
     };
     const timer = setInterval(() => {
-      if (beat[0] !== beats) [beats, since] = [beat[0], Date.now()];
-      else if (Date.now() - since > MOST_WAIT_MS) lost("the input takes over two minutes");
-    }, 500);
+      if (beat[0] !== beats) [beats, looks] = [beat[0], 0];
+      else if (++looks * LOOK_MS > MOST_WAIT_MS) lost("the input takes over two minutes");
+    }, LOOK_MS);
     worker.on("message", ({ report, ended }) => {
       seen = report;
       if (ended) done(report);
