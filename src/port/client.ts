@@ -189,12 +189,12 @@ export class EngineClient implements EngineApi {
       void this.#startLanes(message.lanes);
       return;
     }
-    const pending = this.#pending.get(message.id);
-    if (!pending) return;
-    if (message.type === "event") {
-      pending.onEvent?.(message.event, message.value);
+    if (message.type === "events") {
+      for (const { id, event, value } of message.events) this.#pending.get(id)?.onEvent?.(event, value);
       return;
     }
+    const pending = this.#pending.get(message.id);
+    if (!pending) return;
     this.#settle(message.id);
     if (message.type === "result") pending.resolve(unpackValue(message.value) as never);
     else pending.reject(unpackError(message.error));

@@ -65,15 +65,17 @@ export type ToWorker =
   | { readonly type: "served"; readonly id: number; readonly value?: unknown; readonly error?: WireError }
   | { readonly type: "lanes-started"; readonly error?: WireError };
 
+/** What happened in a call, or a load. */
+export interface WireEvent {
+  readonly id: number;
+  readonly event: "progress" | "begin" | "part" | "prefill";
+  readonly value: unknown;
+}
+
 export type ToClient =
   | { readonly type: "result"; readonly id: number; readonly value: unknown }
   | { readonly type: "error"; readonly id: number; readonly error: WireError }
-  | {
-      readonly type: "event";
-      readonly id: number;
-      readonly event: "progress" | "begin" | "part" | "prefill";
-      readonly value: unknown;
-    }
+  | { readonly type: "events"; readonly events: readonly WireEvent[] }
   | { readonly type: "serve"; readonly id: number; readonly request: FileRequest }
   | { readonly type: "start-lanes"; readonly lanes: readonly Lane[] };
 

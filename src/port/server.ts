@@ -1,5 +1,6 @@
 // The worker's side: one engine, called by messages.
 
+import { after, now, type Timer } from "../clock.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EmbedOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
@@ -19,6 +20,7 @@ import {
   type ToWorker,
   unpackError,
   unpackValue,
+  type WireEvent,
   type WireInput,
 } from "./messages.ts";
 
@@ -32,14 +34,20 @@ export type OpenInput = (input: Exclude<WireInput, { kind: "served" }>) => Model
  */
 export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, openInput: OpenInput): void {
   const aborts = new Map<number, AbortController>();
+  /** Of calls that ended by themselves, for the next ones: a call that has settled listens no more, and making a signal takes microseconds. */
+  const spare: AbortController[] = [];
   const flows = new Map<number, Flow>();
   const served = new ServedFiles(port);
   const lanes = new ClientLanes(port);
   let engine: Engine | undefined;
-  const send = (message: ToClient, transfer?: ArrayBuffer[]) => port.post(message, transfer);
+  const events = new Events(port);
+  const send = (message: ToClient, transfer?: ArrayBuffer[]) => {
+    events.flush();
+    port.post(message, transfer);
+  };
 
   async function answer(id: number, work: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
-    const abort = new AbortController();
+    const abort = spare.pop() ?? new AbortController();
     aborts.set(id, abort);
     try {
       // Results are never used again on this side: their buffers may move.
@@ -50,6 +58,7 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
     } finally {
       aborts.delete(id);
       flows.delete(id);
+      if (!abort.signal.aborted) spare.push(abort);
     }
   }
 
@@ -69,20 +78,19 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
     }
     if (method === "generate") {
       const [session, request] = args as [number, GenerateRequest];
-      const event = (name: "begin" | "part" | "prefill") => (value: unknown) => send({ type: "event", id, event: name, value });
       const flow = new Flow();
       flows.set(id, flow);
       return target.generate(session, request, {
         signal,
         flow,
-        onBegin: event("begin"),
-        onPart: event("part"),
-        onPrefill: (done, total) => event("prefill")([done, total]),
+        onBegin: (value) => events.now({ id, event: "begin", value }),
+        onPart: (value) => events.soon({ id, event: "part", value }),
+        onPrefill: (done, total) => events.now({ id, event: "prefill", value: [done, total] }),
       });
     }
     if (method === "embed") {
       const [texts, options] = args as [Parameters<Engine["embed"]>[0], EmbedOptions];
-      return target.embed(texts, options, { signal, onBegin: (value) => send({ type: "event", id, event: "begin", value }) });
+      return target.embed(texts, options, { signal, onBegin: (value) => events.now({ id, event: "begin", value }) });
     }
     return (target[method] as (...values: unknown[]) => Promise<unknown>).apply(target, [...args]);
   }
@@ -100,7 +108,7 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
         wire.kind === "served" ? served.files(wire.entry, prefix) : openInput(wire);
       void answer(id, async (signal) => {
         const files = await opened(input, "");
-        const hooks = { signal, onProgress: (value: LoadProgress) => send({ type: "event", id, event: "progress", value }) };
+        const hooks = { signal, onProgress: (value: LoadProgress) => events.now({ id, event: "progress", value }) };
         const drafts = draft && (await opened(draft, DRAFT_PREFIX));
         const fronts = front && (await opened(front, FRONT_PREFIX));
         const loras: ModelFiles[] = [];
@@ -113,6 +121,46 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
       void answer(id, (signal) => call(id, method, args.map(unpackValue), signal));
     }
   });
+}
+
+/** Parts that come within so many milliseconds go together: a message takes longer than a small model's token. */
+const TOGETHER_MS = 4;
+
+/**
+ * Events on their way, in order. A part that comes a while after the last one goes at once; those right behind it wait for the next
+ * that is due, for another message, or for this thread's next look at its own, whichever comes first.
+ */
+class Events {
+  readonly #port: Port;
+  #waiting: WireEvent[] = [];
+  #sent = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+
+  constructor(port: Port) {
+    this.#port = port;
+  }
+
+  now(event: WireEvent): void {
+    this.#waiting.push(event);
+    this.flush();
+  }
+
+  soon(event: WireEvent): void {
+    this.#waiting.push(event);
+    const at = now();
+    if (at - this.#sent >= TOGETHER_MS) {
+      this.#sent = at;
+      this.flush();
+    } else
+      this.#timer ??= after(0, () => {
+        this.#timer = undefined;
+        this.flush();
+      });
+  }
+
+  flush(): void {
+    if (this.#waiting.length > 0) this.#port.post({ type: "events", events: this.#waiting.splice(0) } satisfies ToClient);
+  }
 }
 
 /**

@@ -1,11 +1,13 @@
 // The two ends of a worker's port, with a pair of queues between them instead of threads.
 import { readFileSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
+import { samplingDefaults } from "../../src/decode/options.ts";
+import type { GeneratedPart } from "../../src/engine/types.ts";
 import { CpmError } from "../../src/errors.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { EngineClient } from "../../src/port/client.ts";
 import { Lanes } from "../../src/port/lanes.ts";
-import { packError, packValue, unpackError, unpackValue } from "../../src/port/messages.ts";
+import { type Port, packError, packValue, type ToClient, unpackError, unpackValue } from "../../src/port/messages.ts";
 import { serveEngine } from "../../src/port/server.ts";
 import type { EngineHost } from "../../src/wasm/host.ts";
 import { type Link, link } from "../support/link.ts";
@@ -105,6 +107,42 @@ test("an abort is sent once, and not after the call is over", async () => {
   control.abort();
   expect(between.sent.filter((message) => message.type === "abort")).toEqual([]);
   await expect(client.forward(session, [1], "last", control.signal)).rejects.toBe(control.signal.reason);
+});
+
+test("parts of a fast text go together: the first at once, all in order, and before the result", async () => {
+  const between = link();
+  const told: ToClient[] = [];
+  const { post, listen } = between.inside;
+  const inside: Port = {
+    listen,
+    post(message, transfer) {
+      told.push(message as ToClient);
+      post(message, transfer);
+    },
+  };
+  const { client } = await connected({ ...between, inside });
+  const request = { prompt: "Once upon", maxTokens: 30, stop: [], stopTokens: [], thinking: "none", special: false } as const;
+  const parts: GeneratedPart[] = [];
+  const seen: string[] = [];
+  told.length = 0;
+  const session = await client.open();
+  const result = await client.generate(
+    session,
+    { ...request, sampling: { ...samplingDefaults, temperature: 0, seed: 1 } },
+    {
+      onPart: (part) => void parts.push(part),
+      onBegin: () => void seen.push("begin"),
+      onPrefill: () => void seen.push("prefill"),
+    },
+  );
+  expect(parts.map(({ text }) => text).join("")).toBe(result.text);
+  expect(parts.flatMap(({ tokens }) => tokens)).toEqual(result.tokens);
+  expect(seen).toEqual(["begin", "prefill"]);
+  const bunches = told.flatMap((message) => (message.type === "events" ? [message.events] : []));
+  const first = bunches.find((events) => events.some(({ event }) => event === "part"))!;
+  expect(first.map(({ event }) => event)).toEqual(["part"]);
+  expect(bunches.flat().flatMap(({ event, value }) => (event === "part" ? [value] : []))).toEqual(parts);
+  expect(told.at(-1)).toMatchObject({ type: "result" });
 });
 
 test("typed arrays travel as bare buffers, and views of larger buffers as copies", () => {
