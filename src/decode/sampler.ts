@@ -1,7 +1,7 @@
 // One row of logits in linear memory -> one token. The order of the steps is documented in assembly/sample.ts.
 import { CpmError } from "../errors.ts";
 import { type Decide, decideStatus, maxTop, type ParamWord, paramWords } from "../wasm/decide.ts";
-import type { Near } from "./near.ts";
+import type { DeciderMemory } from "./decidermemory.ts";
 import type { SamplingOptions } from "./options.ts";
 
 export interface TokenLogprob {
@@ -62,25 +62,25 @@ export class Sampler {
   readonly #decide: Decide;
   readonly #memory: { readonly buffer: ArrayBufferLike };
   readonly #place: SamplerPlace;
-  readonly #near: Pick<Near, "memory" | "logits">;
+  readonly #deciding: Pick<DeciderMemory, "memory" | "logits">;
   /** Where the logits lie for the deciding module, during a call. */
   #logits = 0;
 
-  /** All regions but the logits lie in `near.memory`. */
+  /** All regions but the logits lie in `deciding.memory`. */
   constructor(
     decide: Decide,
-    near: Pick<Near, "logits"> & { readonly memory: { readonly buffer: ArrayBufferLike } },
+    deciding: Pick<DeciderMemory, "logits"> & { readonly memory: { readonly buffer: ArrayBufferLike } },
     place: SamplerPlace,
   ) {
     this.#decide = decide;
-    this.#near = near as Pick<Near, "memory" | "logits">;
-    this.#memory = near.memory;
+    this.#deciding = deciding as Pick<DeciderMemory, "memory" | "logits">;
+    this.#memory = deciding.memory;
     this.#place = place;
   }
 
   /** A sampler of the logits at another address, with the same regions otherwise. */
   at(logits: number): Sampler {
-    return logits === this.#place.logits ? this : new Sampler(this.#decide, this.#near, { ...this.#place, logits });
+    return logits === this.#place.logits ? this : new Sampler(this.#decide, this.#deciding, { ...this.#place, logits });
   }
 
   /**
@@ -92,7 +92,7 @@ export class Sampler {
    */
   sample(options: SamplingOptions, position: number, historyTokens: Int32Array, mask?: Uint32Array): SampledToken {
     const { vocab, params, scratch } = this.#place;
-    this.#logits = this.#near.logits(this.#place.logits, vocab);
+    this.#logits = this.#deciding.logits(this.#place.logits, vocab);
     this.#writeParams(options, position);
     const raw = options.logprobs >= 0 ? this.#stats(options, historyTokens) : undefined;
     if (mask) this.#mask(mask);

@@ -1,8 +1,8 @@
 // A model file and a host -> the parts of an engine: memory, kernels, lanes, weights, sampler.
 
+import { engineMemory, ownMemory } from "../decode/decidermemory.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import { DraftHead } from "../decode/draft/head.ts";
-import { nearBeside, nearIn } from "../decode/near.ts";
 import { Sampler, samplerBytes } from "../decode/sampler.ts";
 import { CpmError } from "../errors.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
@@ -23,6 +23,7 @@ import type { EngineHost, StartedLanes } from "../wasm/host.ts";
 import { heapBase, instantiateKernels } from "../wasm/instance.ts";
 import { Arena, createMemory, formatBytes, MAX_BYTES } from "../wasm/memory.ts";
 import { Pool } from "../wasm/pool.ts";
+import { takeActivations } from "./activations.ts";
 import { Adapters } from "./adapters.ts";
 import { openDrafting } from "./drafting.ts";
 import { type DraftFile, type DraftPlan, planEngine, readDraft } from "./draftplan.ts";
@@ -32,7 +33,6 @@ import { CostMeter } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
 import type { Drafting } from "./speculate.ts";
 import type { EngineInfo, EngineOptions, LoadProgress, LoraInfo } from "./types.ts";
-import { takeWork } from "./work.ts";
 
 export interface EngineHooks {
   onProgress?(progress: LoadProgress): void;
@@ -104,11 +104,18 @@ export async function assemble(
   const endLanes = () => started.end();
   try {
     const pool = new Pool(kernels, lanes, started.lead);
-    const near = build.memory64 ? nearBeside(arena, config.vocab) : nearIn(arena);
-    const decide = await instantiateDecide(await host.module(lanes > 1 && !build.memory64 ? "decide.mt" : "decide"), near.memory);
+    const deciding = build.memory64 ? ownMemory(arena, config.vocab) : engineMemory(arena);
+    const decide = await instantiateDecide(
+      await host.module(lanes > 1 && !build.memory64 ? "decide.mt" : "decide"),
+      deciding.memory,
+    );
     const sizes = samplerBytes(config.vocab, plan.contextSize);
-    const sampling = { scratch: near.take(sizes.scratch), history: near.take(sizes.history), params: near.take(sizes.params) };
-    const work = takeWork(arena, plan, config.vocab);
+    const sampling = {
+      scratch: deciding.take(sizes.scratch),
+      history: deciding.take(sizes.history),
+      params: deciding.take(sizes.params),
+    };
+    const work = takeActivations(arena, plan, config.vocab);
     const { kvType } = options;
     const loading = { kernels, pool, arena, host, kvType, staging: work.firstKv, onProgress, signal };
     const struct = await loadWeights(loading, model, plan);
@@ -122,7 +129,7 @@ export async function assemble(
     const place = { model: struct, layers, kvHeads, hidden, context: slots(contextSize), ...work };
     const stepper = new Stepper(kernels, pool, arena, host, plan, place);
     const { vocab } = config;
-    const sampler = new Sampler(decide, near, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
+    const sampler = new Sampler(decide, deciding, { ...sampling, logits: work.logits, vocab, historyCapacity: contextSize });
     const kvBytes = (slots: number) => kernels.kv_bytes(struct, slots);
     const samplers = Array.from({ length: plan.logitRows }, (_, row) => sampler.at(work.logits + 4 * row * vocab));
     const plannedKv = [work.firstKv];
@@ -152,7 +159,7 @@ export async function assemble(
         plan,
         config,
         kvType,
-        near,
+        deciding,
         draft,
         head,
         ...sampling,

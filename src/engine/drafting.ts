@@ -1,4 +1,6 @@
 // From options to what drafts for an engine.
+
+import type { DeciderMemory } from "../decode/decidermemory.ts";
 import { Budget } from "../decode/draft/budget.ts";
 import { StepCosts } from "../decode/draft/costs.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
@@ -8,7 +10,6 @@ import { type DraftHead, rmsNorm } from "../decode/draft/head.ts";
 import { JoinedDrafter } from "../decode/draft/join.ts";
 import { LookupDrafter, lookupBytes } from "../decode/draft/lookup.ts";
 import { Ranker } from "../decode/draft/rank.ts";
-import type { Near } from "../decode/near.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { loadWeights } from "../model/load.ts";
 import { type Plan, slots } from "../model/plan.ts";
@@ -17,14 +18,14 @@ import type { Decide } from "../wasm/decide.ts";
 import type { EngineHost } from "../wasm/host.ts";
 import type { Arena } from "../wasm/memory.ts";
 import type { Pool } from "../wasm/pool.ts";
+import { takeActivations } from "./activations.ts";
+import { SmallDrafter } from "./draftmodel.ts";
 import { type DraftPlan, draftContext, lookupCapacity, type PlannedSmall } from "./draftplan.ts";
 import { Stepper } from "./forward.ts";
 import { CostMeter, measureHead } from "./measure.ts";
 import { type Sequence, Sequences } from "./sequences.ts";
-import { SmallDrafter } from "./small.ts";
 import type { Drafting } from "./speculate.ts";
 import type { DraftOptions, EagleOptions, EngineOptions, LoadProgress, TreeOptions } from "./types.ts";
-import { takeWork } from "./work.ts";
 
 export interface DraftingParts {
   readonly host: EngineHost;
@@ -37,7 +38,7 @@ export interface DraftingParts {
   readonly plan: Plan;
   readonly config: ModelConfig;
   readonly kvType: EngineOptions["kvType"];
-  readonly near: Near;
+  readonly deciding: DeciderMemory;
   readonly meter: CostMeter;
   /** What drafts: planned, and a head that is loaded. */
   readonly draft: DraftPlan;
@@ -74,9 +75,9 @@ async function openDrafter(p: DraftingParts, options: DraftOptions): Promise<Dra
   return main ? new JoinedDrafter(main, openLookup(p)) : openLookup(p);
 }
 
-function openLookup({ decide, near, plan }: DraftingParts): LookupDrafter<Sequence> {
+function openLookup({ decide, deciding, plan }: DraftingParts): LookupDrafter<Sequence> {
   const capacity = lookupCapacity(plan.contextSize);
-  return new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
+  return new LookupDrafter(decide, deciding, { state: deciding.take(lookupBytes(capacity)), capacity });
 }
 
 async function openEagle(
@@ -94,7 +95,7 @@ async function openEagle(
     normed: options.mtp?.own === "post",
     least: options.mtp?.least ?? 0,
     decide: p.decide,
-    near: p.near,
+    deciding: p.deciding,
     memory: p.arena.memory,
     params: p.params,
     scratch: p.scratch,
@@ -113,7 +114,7 @@ async function openSmall(
 ): Promise<SmallDrafter> {
   const { arena, config, host, kernels, pool } = p;
   const { contextSize } = plan;
-  const work = takeWork(arena, plan, model.config.vocab);
+  const work = takeActivations(arena, plan, model.config.vocab);
   const struct = await loadWeights({ ...p, staging: work.firstKv }, model, plan);
   new Uint8Array(arena.memory.buffer, work.firstKv, plan.stagingBytes).fill(0);
   work.trim();
@@ -152,11 +153,11 @@ async function openFront(
   adaptive: boolean,
 ): Promise<Front | undefined> {
   if (!front) return undefined;
-  const { decide, near, host, draft, plan } = p;
+  const { decide, deciding, host, draft, plan } = p;
   const capacity = lookupCapacity(draftContext(plan.contextSize));
   const drafter = draft.front
     ? await openSmall(p, { depth, width: 1, size: depth + 1 }, adaptive, draft.front)
-    : new LookupDrafter(decide, near, { state: near.take(lookupBytes(capacity)), capacity });
+    : new LookupDrafter(decide, deciding, { state: deciding.take(lookupBytes(capacity)), capacity });
   return new Front(drafter, costs, adaptive, () => host.now());
 }
 

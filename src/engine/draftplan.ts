@@ -1,7 +1,7 @@
 // What drafts, read and planned before the model's weights: what cannot draft is not worth gigabytes of reading.
 
+import { type PlannedHead, planHead } from "../decode/draft/headplan.ts";
 import { lookupBytes } from "../decode/draft/lookup.ts";
-import { type PlannedHead, planHead } from "../decode/draft/place.ts";
 import { maxNodes } from "../decode/draft/tree.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";

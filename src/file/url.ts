@@ -3,9 +3,9 @@ import { copyOf } from "../brands.ts";
 import { CpmError } from "../errors.ts";
 import { joinSignals } from "../signals.ts";
 import { decoded, parseUrl } from "./address.ts";
-import { ReadAhead } from "./ahead.ts";
 import { checkRange } from "./bytes.ts";
 import { type Answer, HttpFailure, type NetworkOptions, request, shownUrl, type UrlOptions } from "./http.ts";
+import { ReadAhead } from "./readahead.ts";
 import type { ModelFiles, Source } from "./source.ts";
 
 export type { NetworkOptions, UrlOptions };

@@ -2,8 +2,8 @@
 import { CpmError, modelError } from "../errors.ts";
 import { readGguf } from "../file/gguf.ts";
 import { refusePointer } from "../file/json.ts";
-import { openGguf } from "../file/parts.ts";
 import { type ModelFiles, type Source, whereIs } from "../file/source.ts";
+import { openGguf } from "../file/splitgguf.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
 import type { ModelFile } from "./config.ts";
 import { modelOfGguf, tokenizerOfGguf } from "./gguf.ts";

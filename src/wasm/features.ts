@@ -3,10 +3,10 @@
 import { memory64 as hasMemory64, relaxedSimd } from "wasm-feature-detect";
 import { CpmError } from "../errors.ts";
 import { type Kernels, KINDS, StructWriter } from "./abi.ts";
+import { floatResults, noise16 } from "./floatcheck.ts";
 import type { Artifact, EngineHost, Variant } from "./host.ts";
 import { heapBase, instantiateKernels } from "./instance.ts";
 import { createMemory, PAGE } from "./memory.ts";
-import { floatResults, noise16 } from "./warm.ts";
 
 export interface Build {
   readonly variant: Variant;

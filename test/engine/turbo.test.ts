@@ -7,8 +7,8 @@ import { nodeHost } from "../../src/host/node.host.ts";
 import { moduleFromDisk } from "../../src/host/node.package.ts";
 import { startLane } from "../../src/host/threads.files.ts";
 import { type Build, staysRight, WARM_ROUNDS } from "../../src/wasm/features.ts";
+import { floatResults } from "../../src/wasm/floatcheck.ts";
 import { heapBase, instantiateKernels } from "../../src/wasm/instance.ts";
-import { floatResults } from "../../src/wasm/warm.ts";
 import { builds, workbench } from "../support/bench.ts";
 
 const capable = Number(process.versions.node.split(".")[0]) >= 24;

@@ -66,8 +66,8 @@ export class EagleDrafter<Text extends DraftText> implements Drafter<Text> {
     const name = parts.head.mtp ? "mtp" : `eagle-${parts.head.version}`;
     this.name = parts.front ? `${name} (${parts.front.name})` : name;
     this.#ahead = parts.head.mtp?.firstRow ? 1 : 0;
-    const { decide, near, params, scratch, shape, head } = parts;
-    this.#rank = new Ranker({ decide, near, params, scratch }, head.vocab, shape.width, head.ids);
+    const { decide, deciding, params, scratch, shape, head } = parts;
+    this.#rank = new Ranker({ decide, deciding, params, scratch }, head.vocab, shape.width, head.ids);
   }
 
   get front(): FrontStats | undefined {

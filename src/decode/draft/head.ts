@@ -3,7 +3,7 @@ import { LINEARS, ropeFactors } from "../../model/config.ts";
 import { type LoadContext, packWeights, placeRope, placeVector, tensorWords } from "../../model/load.ts";
 import { check, type Kernels, readWord, STRUCT_BYTES, StructWriter, type TensorWords } from "../../wasm/abi.ts";
 import type { Arena } from "../../wasm/memory.ts";
-import { headSlots, type PlannedHead, writeHead } from "./place.ts";
+import { headSlots, type PlannedHead, writeHead } from "./headplan.ts";
 import { maxNodes } from "./tree.ts";
 
 /** One row: see cpp/model/draft.h. It sees slots [first, base) and, from base on, those of its mask. */

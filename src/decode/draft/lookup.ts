@@ -1,6 +1,6 @@
 // Prompt lookup: what followed where the text's last tokens occurred before is proposed to follow again.
 import type { Decide } from "../../wasm/decide.ts";
-import type { Near } from "../near.ts";
+import type { DeciderMemory } from "../decidermemory.ts";
 import type { Drafter, DraftText, Wanted } from "./drafter.ts";
 import type { DraftTree } from "./tree.ts";
 
@@ -38,7 +38,7 @@ export class LookupDrafter<Text extends DraftText = DraftText> implements Drafte
   readonly readsHidden = false;
   readonly computes = false;
   readonly #decide: Decide;
-  readonly #near: Pick<Near, "memory" | "take" | "free">;
+  readonly #deciding: Pick<DeciderMemory, "memory" | "take" | "free">;
   readonly #first: LookupPlace;
   #firstFree = true;
   readonly #indices = new Map<Text, Index>();
@@ -46,14 +46,14 @@ export class LookupDrafter<Text extends DraftText = DraftText> implements Drafte
   agreed = 0;
 
   /** `first`: the index of the first text, planned for the longest; more texts at a time take memory of their own. */
-  constructor(decide: Decide, near: Pick<Near, "memory" | "take" | "free">, first: LookupPlace) {
+  constructor(decide: Decide, deciding: Pick<DeciderMemory, "memory" | "take" | "free">, first: LookupPlace) {
     this.#decide = decide;
-    this.#near = near;
+    this.#deciding = deciding;
     this.#first = first;
   }
 
   #tokens({ at, capacity }: Index): Int32Array {
-    return new Int32Array(this.#near.memory.buffer, at + 16, capacity);
+    return new Int32Array(this.#deciding.memory.buffer, at + 16, capacity);
   }
 
   /** The text's index; undefined where there is no memory for one, which only means that nothing is proposed. */
@@ -66,7 +66,7 @@ export class LookupDrafter<Text extends DraftText = DraftText> implements Drafte
       index = { at: this.#first.state, capacity: this.#first.capacity, count: 0 };
     } else {
       try {
-        index = { at: this.#near.take(lookupBytes(capacity)), capacity, count: 0 };
+        index = { at: this.#deciding.take(lookupBytes(capacity)), capacity, count: 0 };
       } catch {
         return undefined;
       }
@@ -141,6 +141,6 @@ export class LookupDrafter<Text extends DraftText = DraftText> implements Drafte
     if (!index) return;
     this.#indices.delete(text);
     if (index.at === this.#first.state) this.#firstFree = true;
-    else this.#near.free(index.at, lookupBytes(index.capacity));
+    else this.#deciding.free(index.at, lookupBytes(index.capacity));
   }
 }

@@ -1,11 +1,11 @@
 // The likeliest tokens of rows of logits, with the logarithms of their chances.
 import { type Decide, paramWords } from "../../wasm/decide.ts";
-import type { Near } from "../near.ts";
+import type { DeciderMemory } from "../decidermemory.ts";
 import type { Ranking } from "./grow.ts";
 
 export interface RankerPlace {
   readonly decide: Decide;
-  readonly near: Pick<Near, "memory" | "logits">;
+  readonly deciding: Pick<DeciderMemory, "memory" | "logits">;
   /** The sampler's regions, free between draws. */
   readonly params: number;
   readonly scratch: number;
@@ -36,13 +36,13 @@ export class Ranker {
 
   /** Of `rows` rows at `logits`, at most `width`. The result is overwritten by the next call. */
   rows(logits: number, rows: number): Ranking {
-    const { decide, near, params, scratch } = this.#place;
-    const { buffer } = near.memory;
+    const { decide, deciding, params, scratch } = this.#place;
+    const { buffer } = deciding.memory;
     const words = new Float64Array(buffer, params, paramWords.length);
     const top = new Int32Array(buffer, params + 8 * paramWords.length, this.#width);
     words[word.top] = this.#width;
     for (let r = 0; r < rows; r++) {
-      const at = near.logits(logits + 4 * this.#stride * r, this.#vocab);
+      const at = deciding.logits(logits + 4 * this.#stride * r, this.#vocab);
       const row = new Float32Array(buffer, at, this.#vocab);
       const bad = decide.logit_stats(at, this.#vocab, params, scratch) < 0;
       for (let i = 0; i < this.#width; i++) {

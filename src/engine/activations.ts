@@ -3,7 +3,7 @@ import type { Plan } from "../model/plan.ts";
 import { type Arena, align } from "../wasm/memory.ts";
 
 /** What computing needs, in one piece: until the weights are in, it is where they are staged. `trim` frees the excess. */
-export function takeWork(
+export function takeActivations(
   arena: Arena,
   plan: Plan,
   vocab: number,

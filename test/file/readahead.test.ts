@@ -1,6 +1,6 @@
 // Reading ahead: what is asked for, when, and that every byte is the right one.
 import { expect, test } from "vitest";
-import { chunksOf, ReadAhead } from "../../src/file/ahead.ts";
+import { chunksOf, ReadAhead } from "../../src/file/readahead.ts";
 
 const MiB = 1024 * 1024;
 const data = Uint8Array.from({ length: 12 * MiB }, (_, i) => (i * 2654435761) >>> 24);

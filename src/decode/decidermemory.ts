@@ -1,7 +1,7 @@
 // Where the deciding module works: in the engine's memory, or, where that is a 64-bit one, in a small memory of its own.
 import { Arena, PAGE } from "../wasm/memory.ts";
 
-export interface Near {
+export interface DeciderMemory {
   readonly memory: WebAssembly.Memory;
   /** A zeroed region. */
   take(bytes: number): number;
@@ -11,7 +11,7 @@ export interface Near {
   logits(at: number, count: number): number;
 }
 
-export const nearIn = (arena: Arena): Near => ({
+export const engineMemory = (arena: Arena): DeciderMemory => ({
   memory: arena.memory,
   take: (bytes) => arena.take(bytes),
   free: (at, bytes) => arena.free(at, bytes),
@@ -19,7 +19,7 @@ export const nearIn = (arena: Arena): Near => ({
 });
 
 /** AssemblyScript compiles for 32-bit memories only: a row of logits is copied before it is decided on, 4 bytes a token. */
-export function nearBeside(arena: Arena, vocab: number): Near {
+export function ownMemory(arena: Arena, vocab: number): DeciderMemory {
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536 });
   const own = new Arena(memory, PAGE);
   const row = own.take(4 * vocab);
