@@ -1,7 +1,8 @@
 // Decoding by engines in turns, each a process of its own: milliseconds of a token, medians, and ratios within a round, which are what stays
 // where a machine's memory is shared with others. "reads": what WebAssembly takes to read the bytes that a token needs.
 //   node bench/turns.mjs MODEL [--threads 2] [--context 512] [--rounds 15] [--steps 4] [--processor]
-//     [--engines reads,relaxed,turbo,base,llama,llama-avx2,relaxed=DIST,...]
+//     [--engines reads,relaxed,turbo,base,llama,llama-avx512,llama-avx2,relaxed=DIST,...]
+// --context 0: prompts of --steps tokens instead, from an empty context.
 // --processor: by processor time, for one thread of a machine that others use.
 // NAME=DIST is another build of the package, of which DIST is the dist/.
 import { fork } from "node:child_process";
@@ -40,14 +41,16 @@ async function bytesOfToken() {
 }
 
 const llama = join(here, "lib/turns.mjs");
+const library = (name) => {
+  const [...flags] = libraryArguments(name);
+  const folder = dirname(flags.pop());
+  return fork(join(folder, "lib/turns.mjs"), [path, "f16", o.context, o.threads], { execArgv: flags });
+};
 const commands = {
   reads: async () => fork(join(here, "lib/readturns.mjs"), [await bytesOfToken(), o.threads].map(String)),
   llama: () => fork(llama, [path, "f16", o.context, o.threads]),
-  "llama-avx2": () => {
-    const [...flags] = libraryArguments("AVX2");
-    const folder = dirname(flags.pop());
-    return fork(join(folder, "lib/turns.mjs"), [path, "f16", o.context, o.threads], { execArgv: flags });
-  },
+  "llama-avx512": () => library("AVX-512"),
+  "llama-avx2": () => library("AVX2"),
 };
 const cells = [];
 for (const name of o.engines.split(",")) {
@@ -68,7 +71,7 @@ for (let round = 0; round < rounds; round++)
   for (const cell of round % 2 ? [...cells].reverse() : cells) cell.ms.push(await cell.turn());
 const ratio = (a, b) => median(a.ms.map((ms, i) => ms / b.ms[i])).toFixed(2);
 console.log(
-  `| ${o.threads} threads, after ${o.context} tokens | ms a token | ${cells.map(({ name }) => `over ${name}`).join(" | ")} |`,
+  `| ${o.threads} threads, ${o.context === "0" ? `prompts of ${steps} tokens` : `after ${o.context} tokens`} | ms a token | ${cells.map(({ name }) => `over ${name}`).join(" | ")} |`,
 );
 console.log(`|---|---|${cells.map(() => "---|").join("")}`);
 for (const cell of cells)

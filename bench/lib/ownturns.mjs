@@ -1,4 +1,5 @@
-// The engine as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told.
+// The engine as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told, or, of LENGTH 0, computes a
+// prompt of as many.
 //   fork(ownturns.mjs, [MODEL, DIST, LENGTH, THREADS, base|relaxed|turbo])
 import { pathToFileURL } from "node:url";
 import { processorTime } from "./measure.mjs";
@@ -13,12 +14,20 @@ const model = await load(path, {
   draft: false,
 });
 const session = await model.session();
-const ids = Array.from({ length: Number(length) }, (_, i) => 300 + ((i * 7919) % 3500));
+const prompt = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 3500));
+const ids = prompt(Number(length));
 for (let i = 0; i < ids.length; i += 256) await session.forward(ids.slice(i, i + 256), { logits: "none" });
-for (let i = 0; i < 4; i++) await session.forward([5 + i]);
+if (ids.length > 0) for (let i = 0; i < 4; i++) await session.forward([5 + i]);
+else
+  for (let i = 0; i < 3; i++) {
+    await session.truncate(0);
+    await session.forward(prompt(64));
+  }
 process.send({ ready: true });
 process.on("message", async ({ steps }) => {
+  if (ids.length === 0) await session.truncate(0);
   const [begun, before] = [performance.now(), processorTime()];
-  for (let i = 0; i < steps; i++) await session.forward([5 + i]);
+  if (ids.length === 0) await session.forward(prompt(steps));
+  else for (let i = 0; i < steps; i++) await session.forward([5 + i]);
   process.send({ ms: (performance.now() - begun) / steps, processorMs: (processorTime() - before) / steps });
 });

@@ -1,4 +1,5 @@
-// llama.cpp as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told.
+// llama.cpp as a process that takes turns: fills a context, says so, then decodes as many tokens as it is told, or, of LENGTH 0, computes a
+// prompt of as many.
 //   fork(turns.mjs, [MODEL, f16|q8_0, LENGTH, THREADS])
 // A filled context is kept in bench/out and read from there the next time; alone, with one thread, the file fills it and ends:
 //   node bench/lib/turns.mjs MODEL q8_0 8000 1
@@ -25,11 +26,13 @@ const context = await model.createContext({
   sequences: 1,
   ...(kv === "q8_0" ? coded : {}),
 });
-const ids = Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500));
+const prompt = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 3500));
+const ids = prompt(length);
 const sequence = context.getSequence();
 const out = fileURLToPath(new URL("../out/", import.meta.url));
 const kept = join(out, `${basename(modelPath)}-${kv}-${length}.state`);
-if (existsSync(kept)) await sequence.loadStateFromFile(kept, { acceptRisk: true });
+if (length === 0) await sequence.evaluateWithoutGeneratingNewTokens(prompt(64));
+else if (existsSync(kept)) await sequence.loadStateFromFile(kept, { acceptRisk: true });
 else {
   await sequence.evaluateWithoutGeneratingNewTokens(ids.slice(0, -1));
   mkdirSync(out, { recursive: true });
@@ -37,11 +40,13 @@ else {
   renameSync(`${kept}.part`, kept);
 }
 if (!process.send) process.exit(0);
-const stream = sequence.evaluate(ids.slice(-1), { temperature: 0, yieldEogToken: true });
-await stream.next();
+const stream = length ? sequence.evaluate(ids.slice(-1), { temperature: 0, yieldEogToken: true }) : undefined;
+await stream?.next();
 process.send({ ready: true });
 process.on("message", async ({ steps }) => {
+  if (!stream) await sequence.clearHistory();
   const [begun, before] = [performance.now(), processorTime()];
-  for (let i = 0; i < steps; i++) await stream.next();
+  if (!stream) await sequence.evaluateWithoutGeneratingNewTokens(prompt(steps));
+  else for (let i = 0; i < steps; i++) await stream.next();
   process.send({ ms: (performance.now() - begun) / steps, processorMs: (processorTime() - before) / steps });
 });

@@ -66,6 +66,7 @@ static void soften(Query* queries, float* scores, int slot, float* shrink, const
     for (int j = 0; j < kTile; j += 8, s += 8) {
       v128_t p = exp_f32(wasm_f32x4_sub(wasm_v128_load(s), base), held),
              q = exp_f32(wasm_f32x4_sub(wasm_v128_load(s + 4), base), held);
+      pin(p), pin(q);  // V8's re-vectoriser fuses no loads that have a store between
       wasm_v128_store(s, p), wasm_v128_store(s + 4, q);
       sum[n] = wasm_f32x4_add(wasm_f32x4_add(sum[n], p), q);
     }

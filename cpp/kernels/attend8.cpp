@@ -81,17 +81,18 @@ const int32_t* key_starts(const uint8_t* tile, int dim, int32_t* starts) {
   return starts;
 }
 
-// Eight sums of products with codes of two parts, for N queries.
-template <int N>
+// 4 V sums of products with codes of two parts, for N queries.
+template <int N, int V>
 struct Sums {
-  v128_t high[N][2], low[N][2];
+  v128_t high[N][V], low[N][V];
   // Four bytes of each, and four codes of each query.
   KERNEL_PART_METHOD void add(const uint8_t* x, const uint8_t* const* codes) {
-    v128_t xs[2] = {wasm_v128_load(x), wasm_v128_load(x + 16)};
+    v128_t xs[V];
+    for (int i = 0; i < V; i++) xs[i] = wasm_v128_load(x + 16 * i);
     for (int n = 0; n < N; n++) {
       v128_t h = wasm_v128_load32_splat(codes[n]), l = wasm_v128_load32_splat(codes[n] + 4);
-      for (int i = 0; i < 2; i++) high[n][i] = dot_i8_u7_add(xs[i], h, high[n][i]), pin(high[n][i]);
-      for (int i = 0; i < 2; i++) low[n][i] = dot_i8_u7_add(xs[i], l, low[n][i]), pin(low[n][i]);
+      for (int i = 0; i < V; i++) high[n][i] = dot_i8_u7_add(xs[i], h, high[n][i]), pin(high[n][i]);
+      for (int i = 0; i < V; i++) low[n][i] = dot_i8_u7_add(xs[i], l, low[n][i]), pin(low[n][i]);
     }
   }
   KERNEL_PART_METHOD v128_t total(int n, int i) const { return wasm_i32x4_add(wasm_i32x4_shl(high[n][i], 7), low[n][i]); }
@@ -133,7 +134,7 @@ KERNEL_PART void add_all(T& sums, const uint8_t* x, const uint8_t* const* from, 
   }
 }
 
-template <int N, bool Bytes>
+template <int N, bool Bytes, int V>
 static void score8(const Query* queries, const Tile& keys, float* scores) {
   const uint8_t *k = (const uint8_t*)keys.data, *codes[N];
   const int groups = (keys.dim + 3) / 4;
@@ -142,24 +143,25 @@ static void score8(const Query* queries, const Tile& keys, float* scores) {
   v128_t unit[N];
   for (int n = 0; n < N; n++) codes[n] = queries[n].codes, unit[n] = wasm_v128_load32_splat(&queries[n].unit);
 #pragma clang loop unroll(disable)
-  for (int j = 0; j < kTile; j += 8, k += 32, scales += 8, scores += 8) {
+  for (int j = 0; j < kTile; j += 4 * V, k += 16 * V, scales += 4 * V, scores += 4 * V) {
     anchor(scales), anchor(scores);
     auto put = [&](const auto& sums) {
-      v128_t scale[2] = {wasm_v128_load(scales), wasm_v128_load(scales + 4)};
+      v128_t scale[V];
+      for (int i = 0; i < V; i++) scale[i] = wasm_v128_load(scales + 4 * i);
       for (int n = 0; n < N; n++) {
-        v128_t s[2];
-        for (int i = 0; i < 2; i++)
+        v128_t s[V];
+        for (int i = 0; i < V; i++)
           s[i] = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums.total(n, i)), wasm_f32x4_mul(scale[i], unit[n]));
-        for (int i = 0; i < 2; i++) wasm_v128_store(scores + n * kTile + 4 * i, s[i]);
+        for (int i = 0; i < V; i++) wasm_v128_store(scores + n * kTile + 4 * i, s[i]);
       }
     };
 #if defined(__wasm_relaxed_simd__) && !defined(CPM_ONE_FORM)
     if constexpr (Bytes) {
-      Sums<N> sums;
+      Sums<N, V> sums;
       anchor(starts);
       for (int n = 0; n < N; n++)
-        for (int i = 0; i < 2; i++) sums.high[n][i] = wasm_v128_load(starts + 4 * i), sums.low[n][i] = wasm_i32x4_const_splat(0);
-      starts += 8;
+        for (int i = 0; i < V; i++) sums.high[n][i] = wasm_v128_load(starts + 4 * i), sums.low[n][i] = wasm_i32x4_const_splat(0);
+      starts += 4 * V;
       add_all<N>(sums, k, codes, groups, 4 * kTile);
       put(sums);
       continue;
@@ -172,13 +174,21 @@ static void score8(const Query* queries, const Tile& keys, float* scores) {
   }
 }
 
+// Takes f<N, Bytes, V> for two queries, or one: in the spelling of this form, and 4 V slots or dimensions at a time. Two queries of sixteen
+// take 22 registers, or as many halves of registers of 256 bits, and one of eight has too few sums at once for dots not to be waited for.
+#define FOR_SPELLING(two, f, ...)                                                         \
+  {                                                                                       \
+    if (!bytes()) (two) ? f<2, false, 2>(__VA_ARGS__) : f<1, false, 2>(__VA_ARGS__);         \
+    else if (!(two)) f<1, kHasBytes, kHasBytes ? 4 : 2>(__VA_ARGS__);                        \
+    else if (form_of(kCache8) == kDot32Lanes) f<2, kHasBytes, kHasBytes ? 4 : 2>(__VA_ARGS__); \
+    else f<2, kHasBytes, 2>(__VA_ARGS__);                                                 \
+  }
+
 void score_tile8(const Query* queries, int count, const Tile& keys, float* scores) {
   Ahead ahead(keys, (count + 1) / 2);
   for (int n = 0; n < count; n += 2, scores += 2 * kTile) {
     ahead.step();
-    if (bytes())
-      n + 1 < count ? score8<2, kHasBytes>(queries + n, keys, scores) : score8<1, kHasBytes>(queries + n, keys, scores);
-    else n + 1 < count ? score8<2, false>(queries + n, keys, scores) : score8<1, false>(queries + n, keys, scores);
+    FOR_SPELLING(n + 1 < count, score8, queries + n, keys, scores)
   }
 }
 
@@ -204,41 +214,35 @@ static __attribute__((noinline)) float code_weights(const float* weights, const 
   return unit;
 }
 
-template <int N, bool Bytes>
-static void gather8(Query* queries, const Tile& values, const float* weights, const float* shrink) {
-  const uint8_t *v = (const uint8_t*)values.data, *codes[N];
-  const int dim = values.dim, step = 4 * padded4(dim);
-  uint8_t coded[N][2 * kTile];
-  float unit[N], *out[N];
+// Adds weights (kTile, as codes) times values to what N queries hold, 4 V dimensions at a time, `blocks` of them.
+template <int N, bool Bytes, int V>
+KERNEL gather8_blocks(const uint8_t* v, int step, int blocks, const uint8_t* const* codes, const float* unit, const float* shrink,
+                      float* const* outs) {
+  float* out[N];
   v128_t units[N], by[N];
-  for (int n = 0; n < N; n++) {
-    unit[n] = code_weights<Bytes>(weights + n * kTile, kv_scales(v, dim), coded[n]);
-    codes[n] = coded[n], out[n] = queries[n].out;
-  }
-  for (int n = 0; n < N; n++) units[n] = wasm_v128_load32_splat(unit + n), by[n] = wasm_v128_load32_splat(shrink + n);
-  // Eight dimensions at a time. Those past the end are the next slots', or the scales, and are dropped.
+  for (int n = 0; n < N; n++)
+    out[n] = outs[n], units[n] = wasm_v128_load32_splat(unit + n), by[n] = wasm_v128_load32_splat(shrink + n);
 #pragma clang loop unroll(disable)
-  for (int d = 0; d < dim; d += 8, v += 32) {
+  for (; blocks > 0; blocks--, v += 16 * V) {
     auto put = [&](const auto& sums) {
       for (int n = 0; n < N; n++) {
-        v128_t old[2], sum[2];
-        float all[8], *to = out[n];
-        if (d + 8 > dim) __builtin_memcpy(all, to, (dim - d) * 4), to = all;
-        anchor(to);
-        for (int i = 0; i < 2; i++) old[i] = wasm_v128_load(to + 4 * i);
-        for (int i = 0; i < 2; i++)
+        v128_t old[V], sum[V];
+        anchor(out[n]);
+        for (int i = 0; i < V; i++) old[i] = wasm_v128_load(out[n] + 4 * i);
+        for (int i = 0; i < V; i++)
           sum[i] =
               wasm_f32x4_add(wasm_f32x4_mul(old[i], by[n]), wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums.total(n, i)), units[n]));
-        for (int i = 0; i < 2; i++) wasm_v128_store(to + 4 * i, sum[i]);
-        if (d + 8 > dim) __builtin_memcpy(out[n], all, (dim - d) * 4);
-        out[n] += 8;
+        // V8's re-vectoriser fuses no loads that have a store between.
+        for (int i = 0; i < V; i++) pin(sum[i]);
+        for (int i = 0; i < V; i++) wasm_v128_store(out[n] + 4 * i, sum[i]);
+        out[n] += 4 * V;
       }
     };
 #if defined(__wasm_relaxed_simd__) && !defined(CPM_ONE_FORM)
     if constexpr (Bytes) {
-      Sums<N> sums;
+      Sums<N, V> sums;
       for (int n = 0; n < N; n++)
-        for (int i = 0; i < 2; i++) sums.high[n][i] = sums.low[n][i] = wasm_i32x4_const_splat(0);
+        for (int i = 0; i < V; i++) sums.high[n][i] = sums.low[n][i] = wasm_i32x4_const_splat(0);
       add_all<N>(sums, v, codes, kTile / 4, step);
       put(sums);
       continue;
@@ -251,15 +255,28 @@ static void gather8(Query* queries, const Tile& values, const float* weights, co
   }
 }
 
+template <int N, bool Bytes, int V>
+static void gather8(Query* queries, const Tile& values, const float* weights, const float* shrink) {
+  const uint8_t *v = (const uint8_t*)values.data, *codes[N];
+  const int dim = values.dim, step = 4 * padded4(dim), width = 4 * V, blocks = dim / width, rest = dim % width;
+  uint8_t coded[N][2 * kTile];
+  float unit[N], *out[N], last[N][4 * V];
+  for (int n = 0; n < N; n++) {
+    unit[n] = code_weights<Bytes>(weights + n * kTile, kv_scales(v, dim), coded[n]);
+    codes[n] = coded[n], out[n] = queries[n].out;
+  }
+  gather8_blocks<N, Bytes, V>(v, step, blocks, codes, unit, shrink, out);
+  if (!rest) return;
+  // What lies past the last dimensions are the next slots', or the scales, and is dropped.
+  for (int n = 0; n < N; n++) __builtin_memcpy(last[n], queries[n].out + width * blocks, rest * 4), out[n] = last[n];
+  gather8_blocks<N, Bytes, V>(v + 4 * width * blocks, step, 1, codes, unit, shrink, out);
+  for (int n = 0; n < N; n++) __builtin_memcpy(queries[n].out + width * blocks, last[n], rest * 4);
+}
+
 void gather_tile8(Query* queries, int count, const Tile& values, const float* weights, const float* shrink) {
   Ahead ahead(values, (count + 1) / 2);
   for (int n = 0; n < count; n += 2, weights += 2 * kTile, shrink += 2) {
     ahead.step();
-    if (bytes())
-      n + 1 < count ? gather8<2, kHasBytes>(queries + n, values, weights, shrink)
-                    : gather8<1, kHasBytes>(queries + n, values, weights, shrink);
-    else
-      n + 1 < count ? gather8<2, false>(queries + n, values, weights, shrink)
-                    : gather8<1, false>(queries + n, values, weights, shrink);
+    FOR_SPELLING(n + 1 < count, gather8, queries + n, values, weights, shrink)
   }
 }

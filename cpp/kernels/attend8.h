@@ -8,7 +8,8 @@
 // 14 bits of queries and of weights lose nothing beside the 8 of keys and values. Two spellings (gemm.h), the same bits:
 //   kDot16 and kExtended  codes of 16 bits by bytes that are widened, i32x4.dot_i16x8
 //   kDot32, kDot32Lanes   codes as two parts of 7 bits, i32x4.relaxed_dot_add; n[d] is raised by 8192, and sums start from
-//                         -8192 times the sum of a key's bytes: `starts` of a tile, in units of 128
+//                         -8192 times the sum of a key's bytes: `starts` of a tile, in units of 128. kDot32Lanes takes two queries by
+//                         sixteen slots or dimensions at a time: for 32 registers, or 16 of 256 bits
 #pragma once
 #include "attend.h"
 

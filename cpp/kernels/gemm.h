@@ -92,8 +92,10 @@ constexpr int kStreams = 4;
     }                                                                             \
     return;                                                                       \
   }                                                                               \
-  constexpr int S = 1, streams = 1;                                               \
-  int each = end - begin;                                                         \
+  FOR_ONE_STREAM(n, __VA_ARGS__)
+#define FOR_ONE_STREAM(n, ...)            \
+  constexpr int S = 1, streams = 1;       \
+  int each = end - begin;                 \
   FOR_TOKENS(n, __VA_ARGS__)
 
 // The first rows of a panel that reaches beyond a weight's end.

@@ -57,9 +57,8 @@ export const formsByKind = (forms: Forms, kinds: readonly string[]): Record<stri
 const TIMED_BYTES = 24 << 20;
 
 /**
- * The form of each family: `wanted`, or the fastest here; of the cache what the machine's instructions speak for. `weights`: what the
- * model has. Throws CpmError "unsupported" where a wanted
- * form is not in this build or does not compute right.
+ * The form of each family: `wanted`, or the fastest here; of the cache what the machine's instructions and registers speak for.
+ * `weights`: what the model has. Throws CpmError "unsupported" where a wanted form is not in this build or does not compute right.
  */
 export async function chooseForms(
   host: EngineHost,
@@ -90,6 +89,8 @@ export async function chooseForms(
   const expected = expectedForm(build);
   const first = sound.includes(expected) ? expected : "dot16";
   const chosen: Record<Family, Form> = same(first);
+  // As many sums as ARM has registers for fit in x86's where they are of 256 bits (1.15 times as fast there, 0.85 without).
+  if (turbo && first === "dot32" && sound.includes("dot32-lanes")) chosen.cache = "dot32-lanes";
   if (turbo) host.tierUp?.("at once");
   try {
     for (const family of families) {

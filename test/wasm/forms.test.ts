@@ -55,6 +55,14 @@ test("a clock that stands still leaves the expected form, after a bounded number
   expect(calls).toBeLessThanOrEqual(480);
 });
 
+if (variants.includes("relaxed"))
+  test("registers of 256 bits hold the cache's wider form, which is taken with turbo alone", async () => {
+    const build = await chooseBuild(host, "relaxed", false);
+    const vnni = { ...build, probe: { ...build.probe, machine_traits: () => 2 } };
+    expect((await chooseForms(host, vnni, [], "auto", false)).cache).toBe("dot32");
+    expect(await chooseForms(host, vnni, [], "auto", true)).toMatchObject({ int4: "dot32", cache: "dot32-lanes" });
+  });
+
 for (const variant of variants) {
   test(`every form of the ${variant} kernels is taken when asked for, and no other`, async () => {
     const build = await chooseBuild(host, variant, false);
