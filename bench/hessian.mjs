@@ -1,13 +1,13 @@
-// The parts of error feedback on one thread: GFLOP/s of the Hessian's accumulation, of the solve and of the columns, beside the peak of
-// float32 multiplications and additions that the same thread reaches in turns with them.
-//   node bench/hessian.mjs [--cols 1024,4096] [--rounds 9]
+// The parts of error feedback on one thread: GFLOP/s of the Hessian's accumulation (float products, and those of inputs rounded to 16 bits),
+// of the solve and of the columns, beside the peak of float32 multiplications and additions that the same thread reaches in turns with them.
+//   node bench/hessian.mjs [--cols 1024,4096] [--rounds 9] [--part hessian]
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const { values } = parseArgs({
-  options: { cols: { type: "string", default: "1024,4096" }, rounds: { type: "string", default: "9" } },
+  options: { cols: { type: "string", default: "1024,4096" }, rounds: { type: "string", default: "9" }, part: { type: "string" } },
 });
 const rounds = Number(values.rounds);
 
@@ -46,7 +46,9 @@ const clock = () => {
 
 const train = await open("train");
 const PEAK = 2_000_000;
-console.log("| columns | peak | Hessian | share of the peak | solve | columns of 256 rows |\n|---|---|---|---|---|---|");
+console.log(
+  "| columns | peak | Hessian | share of the peak | Hessian, int16 | solve | columns of 256 rows |\n|---|---|---|---|---|---|---|",
+);
 for (const cols of values.cols.split(",").map(Number)) {
   const { k, memory, take } = await open("quantise");
   const h = take(8 * cols * cols);
@@ -58,7 +60,25 @@ for (const cols of values.cols.split(",").map(Number)) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     noise[i] = state / 2 ** 31 - 1;
   }
-  const [peak, hessian] = turns([() => train.k.train_peak(PEAK), () => k.hessian_add(h, x, packed, 128, cols)], rounds);
+  const steps = take(8 * (cols + 8));
+  const [peak, hessian, rounded] = turns(
+    [
+      () => train.k.train_peak(PEAK),
+      () => k.hessian_add(h, x, packed, 0, 128, cols),
+      () => k.hessian_add(h, x, packed, steps, 128, cols),
+    ],
+    rounds,
+  );
+  const rate = (flop, seconds) => flop / seconds / 1e9;
+  const most = rate(PEAK * 12 * 4 * 2, peak);
+  const own = rate(128 * cols * (cols + 1), hessian);
+  const integer = rate(128 * cols * (cols + 1), rounded);
+  const share = `${((100 * own) / most).toFixed(0)} %`;
+  const shown = [cols, most.toFixed(1), own.toFixed(1), share, integer.toFixed(1)];
+  if (values.part === "hessian") {
+    console.log(`| ${shown.join(" | ")} | | |`);
+    continue;
+  }
   const [diag, dead, order] = [take(8 * cols), take(cols), take(4 * cols)];
   k.hessian_finish(h, cols, 2 / 128, diag, dead);
   new Int32Array(memory.buffer, order, cols).set(Array.from({ length: cols }, (_, i) => cols - 1 - i));
@@ -72,14 +92,8 @@ for (const cols of values.cols.split(",").map(Number)) {
   const space = take(k.gptq_scratch_bytes(cols, 1));
   const columnsOf = () => k.gptq(w, 0, rows, cols, h, order, dead, 128, 15, scales, zeros, codes, losses, space);
   const [columns] = turns([columnsOf], few);
-  const rate = (flop, seconds) => flop / seconds / 1e9;
-  const most = rate(PEAK * 12 * 4 * 2, peak);
-  const own = rate(128 * cols * (cols + 1), hessian);
   const cells = [
-    cols,
-    most.toFixed(1),
-    own.toFixed(1),
-    `${((100 * own) / most).toFixed(0)} %`,
+    ...shown,
     `${solve.toFixed(2)} s, ${rate(cols ** 3, solve).toFixed(1)}`,
     `${columns.toFixed(2)} s, ${rate(rows * cols * cols, columns).toFixed(1)}`,
   ];

@@ -1,5 +1,5 @@
 // What each method costs and loses: perplexity and KL divergence of quantised files against the float model.
-//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--methods NAME,...] [--group 128|32] [--llama]
+//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--methods NAME,...] [--group 128|32] [--hessian int16] [--llama]
 // --llama: beside them the files of llama.cpp's own quantiser, plain and with the importance matrix of the same calibration
 // (Linux; g++); --only llama measures these alone.
 // Calibration and evaluation texts are sampled from the float model itself at temperature 1, with different seeds.
@@ -24,6 +24,7 @@ const { values, positionals } = parseArgs({
     only: { type: "string" },
     methods: { type: "string" },
     group: { type: "string" },
+    hessian: { type: "string" },
     llama: { type: "boolean" },
   },
 });
@@ -102,7 +103,7 @@ try {
       ["output", "F16"],
       ["blk.*", type],
     ].filter(([name]) => name !== "output" || values.untied);
-    const options = { type, method: searched, ...given, force: true, ...(group ? { group } : { keep }) };
+    const options = { type, method: searched, ...given, hessian: values.hessian, force: true, ...(group ? { group } : { keep }) };
     const report = await quantize(group ? unpacked : model, path, options);
     const linears = report.tensors.filter(({ name }) => /attn_[qkvo]|attn_output|ffn_(gate|up|down)|_proj/.test(name));
     const megabytes = (linears.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(2);

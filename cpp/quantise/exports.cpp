@@ -18,17 +18,21 @@ ABI(quantise_grid_group) int quantise_grid_group(int type) { return grid_group(t
 
 ABI(hessian_packed_bytes) double hessian_packed_bytes(int cols) { return 4.0 * packed_cols(cols) * kChunkRows; }
 
-// h (cols, cols) += x^T x in the upper triangle, for x (rows, cols), at most 128 rows.
-ABI(hessian_add) int hessian_add(Ref<double> h, Ref<const float> x, Ref<float> packed, int rows, int cols) {
+// h (cols, cols) += x^T x in the upper triangle, for x (rows, cols), at most 128 rows. `steps`: null for float products, or
+// room for packed_cols float64: products of inputs rounded to 12 bits and a sign.
+ABI(hessian_add) int hessian_add(Ref<double> h, Ref<const float> x, Ref<float> packed, Ref<double> steps, int rows, int cols) {
   if (rows < 1 || rows > kChunkRows || cols < 1) return kBadArgument;
-  HessianJob job = {h, x, packed, rows, cols};
-  return pool_run(hessian_task, &job);
+  HessianJob job = {h, x, packed, steps, rows, cols};
+  return pool_run(job.steps ? hessian_int16_task : hessian_task, &job);
 }
 
-ABI(hessian_add_ref) void hessian_add_ref(Ref<double> h, Ref<const float> x, int rows, int cols) {
-  HessianJob job = {h, x, nullptr, rows, cols};
+ABI(hessian_add_ref) void hessian_add_ref(Ref<double> h, Ref<const float> x, int rounded, int rows, int cols) {
+  HessianJob job = {h, x, nullptr, nullptr, rows, cols};
   for (int i = 0; i < cols; i++)
-    for (int j = i; j < cols; j++) h[(size_t)i * cols + j] = hessian_ref(job, i, j, h[(size_t)i * cols + j]);
+    for (int j = i; j < cols; j++) {
+      double& sum = h[(size_t)i * cols + j];
+      sum = rounded ? hessian_int16_ref(job, i, j, sum) : hessian_ref(job, i, j, sum);
+    }
 }
 
 // Per column: sums of |x| (may be null) and of x^2, added to what is there. kNotFinite where a value is none.

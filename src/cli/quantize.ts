@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import process from "node:process";
-import type { Calibration, Method, QuantizeProgress, QuantizeReport, Target } from "cpm-wasm/quantise";
+import type { Calibration, HessianForm, Method, QuantizeProgress, QuantizeReport, Target } from "cpm-wasm/quantise";
 import { CpmError } from "../index.ts";
 import { reasonOf } from "../shown.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
@@ -55,6 +55,7 @@ export const quantize: Command = {
     keep: { type: "string", valueHint: "PATTERN=TYPE", description: "Tensors of another type, as blk.0.*=Q8_0; may be repeated" },
     damp: { type: "string", valueHint: "X", description: "Damping of error feedback (default 0.01)" },
     "act-order": { type: "boolean", description: "Error feedback takes the most important columns first" },
+    hessian: { type: "string", valueHint: "H", description: "Products of the inputs: float (default) or int16, sooner done" },
     prefix: {
       type: "string",
       valueHint: "auto|IDS",
@@ -82,6 +83,7 @@ export const quantize: Command = {
         keep: args.list("keep").map(ruleOf),
         damp: args.number("damp"),
         actOrder: args.flag("act-order"),
+        hessian: args.text("hessian") as HessianForm | undefined,
         prefix: prefixOf(args.text("prefix")),
         checkpointVersion: args.number("checkpoint-version") as 1 | 2 | undefined,
         ...common(args, shown),

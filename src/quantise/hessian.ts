@@ -3,6 +3,10 @@ import { CpmError } from "../errors.ts";
 import type { Inputs } from "./linear.ts";
 import { CHUNK_ROWS, type Machine, type Piece } from "./module.ts";
 
+/** How a Hessian's products are made: see cpp/quantise/hessian.h. */
+export const HESSIANS = ["float", "int16"] as const;
+export type HessianForm = (typeof HESSIANS)[number];
+
 /** Damping is raised tenfold so often before the matrix counts as hopeless. */
 const MOST_DAMPS = 12;
 
@@ -12,19 +16,22 @@ export class Hessian {
   readonly #machine: Machine;
   readonly #packed: Piece;
   readonly #x: Piece;
+  readonly #steps: Piece | undefined;
   readonly #magnitudes: Piece;
   readonly #squares: Piece;
   /** Absent where only means are wanted. */
   readonly #h: Piece | undefined;
   rows = 0;
 
-  /** `matrix`: false sums magnitudes and squares alone. @throws CpmError "out-of-memory" */
-  constructor(machine: Machine, cols: number, matrix = true) {
+  /** `matrix`: how, or false to sum magnitudes and squares alone. @throws CpmError "out-of-memory" */
+  constructor(machine: Machine, cols: number, matrix: HessianForm | false = "float") {
     this.#machine = machine;
     this.cols = cols;
     this.#h = matrix ? machine.take("f64", cols * cols) : undefined;
     this.#packed = machine.take("u8", matrix ? machine.exports.hessian_packed_bytes(cols) : 0);
     this.#x = machine.take("f32", CHUNK_ROWS * cols);
+    // One number for every column that is packed: they come in eights.
+    this.#steps = matrix === "int16" ? machine.take("f64", Math.ceil(cols / 8) * 8) : undefined;
     this.#magnitudes = machine.take("f64", cols);
     this.#squares = machine.take("f64", cols);
   }
@@ -37,7 +44,7 @@ export class Hessian {
       const x = at + 4 * from * this.cols;
       if (exports.column_sums(x, count, this.cols, this.#magnitudes.at, this.#squares.at) !== 0)
         throw new CpmError("bad-input", "calibration: a hidden state is not a finite number; the model's weights are damaged");
-      if (this.#h) await this.#machine.run("hessian_add", this.#h.at, x, this.#packed.at, count, this.cols);
+      if (this.#h) await this.#machine.run("hessian_add", this.#h.at, x, this.#packed.at, this.#steps?.at ?? 0, count, this.cols);
       this.rows += count;
     }
   }
@@ -74,7 +81,7 @@ export class Hessian {
 
   /** Gives back what `finish` did not hand out. */
   end(finished: boolean): void {
-    this.#machine.free(this.#packed, this.#x, this.#magnitudes, this.#squares, finished ? undefined : this.#h);
+    this.#machine.free(this.#packed, this.#x, this.#steps, this.#magnitudes, this.#squares, finished ? undefined : this.#h);
   }
 }
 

@@ -1,6 +1,7 @@
 // What the quantiser's entrance tells of, whatever the host.
 export type { Calibration, CalibrationChat } from "./calibration.ts";
 export { type Destination, type MemoryDestination, memoryDestination, type Store } from "./destination.ts";
+export { HESSIANS, type HessianForm } from "./hessian.ts";
 export { type Imatrix, legacyImatrix, readImatrix, writeImatrix } from "./imatrix.ts";
 export { METHODS, type Method } from "./method.ts";
 export { quantizePicture } from "./picture.ts";

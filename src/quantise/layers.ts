@@ -2,7 +2,7 @@
 import { bytesSource } from "../file/bytes.ts";
 import type { LayerFiles, VectorFile, VectorName } from "../model/config.ts";
 import { searchSmoothing, shareHeads } from "./awq.ts";
-import { Hessian, solved } from "./hessian.ts";
+import { Hessian, type HessianForm, solved } from "./hessian.ts";
 import type { Inputs, Matrix } from "./linear.ts";
 import { feedsBack, type Method, type Quantised, quantiseMatrix, skipsFirst, smooths } from "./method.ts";
 import type { Machine, Piece } from "./module.ts";
@@ -14,6 +14,7 @@ export interface LayerSettings {
   readonly method: Method;
   readonly damp: number;
   readonly actOrder: boolean;
+  readonly hessian: HessianForm;
   /** Positions of each sequence that "p-gptq" leaves out. */
   readonly skip: number;
   /** Group of the grid that smoothing is searched on. */
@@ -89,10 +90,10 @@ export class LayerRun {
     to: string,
   ): Promise<void> {
     const machine = this.#machine;
-    const { method, damp, actOrder } = this.#settings;
+    const { method, damp, actOrder, hessian } = this.#settings;
     const cols = plans[STAGES[stage][0]].tensor.shape[1]!;
     const wanted = feedsBack(method) && STAGES[stage].some((part) => isGrid(plans[part]));
-    const sums = new Hessian(machine, cols, wanted);
+    const sums = new Hessian(machine, cols, wanted && hessian);
     let inputs: Inputs | undefined;
     const pieces: Piece[] = [];
     try {
@@ -161,7 +162,7 @@ export class LayerRun {
       machine.free(w);
     }
     const sums = {} as Record<Stage, Hessian>;
-    for (const stage of STAGE_NAMES) sums[stage] = new Hessian(machine, cols[stage]);
+    for (const stage of STAGE_NAMES) sums[stage] = new Hessian(machine, cols[stage], this.#settings.hessian);
     const skip = skipsFirst(this.#settings.method) ? this.#settings.skip : 0;
     const factors = {} as Record<Stage, Float64Array>;
     const finished = new Set<Stage>();

@@ -13,7 +13,8 @@ export const CHUNK_ROWS = 128;
 
 /** Calls that all lanes share. Addresses are bytes; float64 arrays are aligned to 8. See cpp/quantise/exports.cpp. */
 export interface QuantiseCalls {
-  hessian_add(h: number, x: number, packed: number, rows: number, cols: number): number;
+  /** `steps`: 0 for float products, or room for float64 of every packed column: inputs rounded to 12 bits and a sign. */
+  hessian_add(h: number, x: number, packed: number, steps: number, rows: number, cols: number): number;
   grid_int4(
     w: number,
     factor: number,
@@ -102,7 +103,7 @@ export interface QuantiseExports extends QuantiseCalls {
   quantise_abi(): number;
   quantise_grid_group(type: number): number;
   hessian_packed_bytes(cols: number): number;
-  hessian_add_ref(h: number, x: number, rows: number, cols: number): void;
+  hessian_add_ref(h: number, x: number, rounded: number, rows: number, cols: number): void;
   column_sums(x: number, rows: number, cols: number, magnitudes: number, squares: number): number;
   hessian_finish(h: number, cols: number, scale: number, diag: number, dead: number): number;
   ternary_group(w: number, rows: number, cols: number, group: number): number;

@@ -1,5 +1,6 @@
 // What each tensor becomes, before anything is computed.
 import { CpmError } from "../errors.ts";
+import type { HessianForm } from "./hessian.ts";
 import type { Method } from "./method.ts";
 import { fittingType, Keeps, recipeType, type Target } from "./recipe.ts";
 import type { OpenedSource, SourceTensor } from "./source.ts";
@@ -11,6 +12,7 @@ export interface RunSettings {
   readonly group: number;
   readonly damp: number;
   readonly actOrder: boolean;
+  readonly hessian: HessianForm;
   readonly skip: number;
   readonly version: 1 | 2;
   readonly keep: readonly (readonly [string, string])[];

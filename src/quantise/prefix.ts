@@ -65,7 +65,7 @@ export async function findPrefix(
   const found = sequences.map(() => new Set<number>());
   try {
     await embedSequences(machine, source, sequences, await passes.store("prefix-0"), signal);
-    const settings = { method: "search", damp: 0.01, actOrder: false, skip: 0, smoothGroup: 32 } as const;
+    const settings = { method: "search", damp: 0.01, actOrder: false, hessian: "float", skip: 0, smoothGroup: 32 } as const;
     const none = { signal, work() {}, warn() {}, put: async () => {}, putVector: async () => {} };
     const run = new LayerRun(machine, passes, model.config, settings, none);
     for (const [layer, files] of model.layers.entries()) {

@@ -10,7 +10,7 @@ import { Tokenizer } from "../text/tokenizer.ts";
 import { type Calibration, chooseSequences } from "./calibration.ts";
 import type { Destination } from "./destination.ts";
 import { embedSequences } from "./embedding.ts";
-import { Hessian } from "./hessian.ts";
+import { HESSIANS, Hessian, type HessianForm } from "./hessian.ts";
 import { type Imatrix, readImatrix } from "./imatrix.ts";
 import { LayerRun } from "./layers.ts";
 import { feedsBack, METHODS, type Method, skipsFirst, smooths } from "./method.ts";
@@ -59,6 +59,11 @@ export interface QuantizeOptions extends CommonOptions {
   readonly damp?: number | undefined;
   /** Error feedback takes columns by falling importance; the layout stays. Default false. */
   readonly actOrder?: boolean | undefined;
+  /**
+   * Products of inputs for error feedback and smoothing: "float" (float32, the default), or "int16", of inputs rounded to 12 bits and a sign
+   * by column and 128 rows: sooner done, as good.
+   */
+  readonly hessian?: HessianForm | undefined;
   /** Positions that the methods with "p-gptq" leave out of every sequence. Default 4. */
   readonly skip?: number | undefined;
   /**
@@ -125,6 +130,7 @@ function checked(o: QuantizeOptions) {
     damp,
     version,
     actOrder: o.actOrder === true,
+    hessian: oneOf("hessian", o.hessian ?? "float", HESSIANS),
     skip: whole("skip", o.skip ?? 4, 0, 1024),
     keep: o.keep ?? [],
   } as const;
@@ -278,7 +284,7 @@ async function observe(
   });
   try {
     await embedSequences(machine, source, sequences, await passes.store("hidden-0"), signal);
-    const settings = { method: "search", damp: 0.01, actOrder: false, skip: 0, smoothGroup: 32 } as const;
+    const settings = { method: "search", damp: 0.01, actOrder: false, hessian: "float", skip: 0, smoothGroup: 32 } as const;
     const hooks = { signal, work() {}, warn() {}, put: async () => {}, putVector: async () => {} };
     const run = new LayerRun(machine, passes, model.config, settings, hooks);
     for (; layer < layers; layer++) {

@@ -28,7 +28,7 @@ async function layerwise(folder: Folder, count: number): Promise<Float32Array> {
   const { hidden, rmsEps, logitScale, layers, vocab, traits } = model.config;
   const passes = new Passes(machine, model, [40, tokens.length], memoryDestination(), { onRows() {} });
   await embedSequences(machine, source, [tokens.slice(0, 40), tokens], await passes.store("0"));
-  const settings = { method: "search", damp: 0.01, actOrder: false, skip: 0, smoothGroup: 32 } as const;
+  const settings = { method: "search", damp: 0.01, actOrder: false, hessian: "float", skip: 0, smoothGroup: 32 } as const;
   const hooks = { work() {}, warn() {}, put: async () => {}, putVector: async () => {} };
   const run = new LayerRun(machine, passes, model.config, settings, hooks);
   for (const [i, files] of model.layers.entries()) await run.forward(i, files, `${i}`, `${i + 1}`);
