@@ -57,9 +57,13 @@ static auto kernel_of(int kind) {
 }
 
 void put_rows(float* y, int rows, bool add, v128_t low, v128_t high) {
-  float all[8];
-  wasm_v128_store(all, low), wasm_v128_store(all + 4, high);
-  for (int r = 0; r < rows; r++) y[r] = add ? y[r] + all[r] : all[r];
+  // Not side by side: V8's re-vectoriser ends the process over neighbouring stores of two parameters (Node 26.10).
+  float all[12];
+  wasm_v128_store(all, low), wasm_v128_store(all + 8, high);
+  for (int r = 0; r < rows; r++) {
+    float v = all[r + (r & 4)];
+    y[r] = add ? y[r] + v : v;
+  }
 }
 
 void gemm(const Tensor& w, const Inputs& in, const Output& out, int begin, int end) {
