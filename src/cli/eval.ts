@@ -61,7 +61,7 @@ export const evaluation: Command = {
     const [what, name] = args.positionals;
     if (!WHAT.some((one) => one === what))
       throw new UsageError(
-        `cpm eval: expected ${WHAT.join(", ")} and a model, found ${what === undefined ? "nothing" : `"${what}"`}`,
+        `cpm eval: expected ${WHAT.slice(0, -1).join(", ")} or ${WHAT.at(-1)}, then a model, found ${what === undefined ? "nothing" : `"${what}"`}`,
       );
     checkUse(args, what as (typeof WHAT)[number]);
     if (what === "tasks") return evalTasks(args, name);
@@ -138,7 +138,12 @@ const settingsOf = (model: Model, args: Parsed, more: unknown) => {
 
 async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | undefined): Promise<void> {
   const evaluate = await import("cpm-wasm/evaluate");
-  const [lengths, json] = [numbers(args, "lengths"), args.flag("json")];
+  const [lengths, depths, json] = [numbers(args, "lengths"), numbers(args, "depths"), args.flag("json")];
+  // Told here in the command's own units, and before a model is loaded with a context that follows from them.
+  for (const length of lengths ?? [])
+    if (!(length >= 64)) throw new UsageError(`--lengths: expected numbers of tokens, 64 or more, found ${length}`);
+  for (const depth of depths ?? [])
+    if (!(depth >= 0 && depth <= 100)) throw new UsageError(`--depths: expected percent, from 0 to 100, found ${depth}`);
   const file = args.text("haystack");
   const haystack = file === undefined ? undefined : await textIn(file, "--haystack");
   const contextSize = args.number("ctx") ?? (lengths ? Math.max(64, ...lengths) : undefined);
@@ -157,7 +162,7 @@ async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | u
   if (what === "needle") {
     const found = await evaluate.needleGrid(model, {
       ...options,
-      depths: numbers(args, "depths")?.map((depth) => depth / 100),
+      depths: depths?.map((depth) => depth / 100),
       value: args.text("value") as NeedleValue | undefined,
       others: args.number("others"),
     });

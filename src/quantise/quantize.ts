@@ -95,6 +95,18 @@ function whole(field: string, value: unknown, low: number, high: number): number
   return value;
 }
 
+/** What would change nothing is refused: the caller expects something of it. */
+function refuseIdle(o: QuantizeOptions, type: Target, feedback: boolean, products: boolean): void {
+  const idle = (field: string, why: string) => {
+    throw new CpmError("bad-option", `${field}: ${why}; leave it out`, { field });
+  };
+  if (type !== "int4" && o.group !== undefined) idle("group", `${type} has groups of its own`);
+  if (type !== "int4" && o.checkpointVersion !== undefined) idle("checkpointVersion", `${type} is no GPTQ checkpoint`);
+  if (!feedback && o.damp !== undefined) idle("damp", "this method has no error feedback to damp");
+  if (!feedback && o.actOrder) idle("actOrder", "this method has no error feedback, and so no order of columns");
+  if (!products && o.hessian !== undefined) idle("hessian", "this method takes no products of inputs");
+}
+
 function checked(o: QuantizeOptions) {
   const type = oneOf("type", o.type, TARGETS);
   const method = oneOf("method", o.method ?? (o.calibration ? "gptq" : "search"), METHODS);
@@ -111,6 +123,7 @@ function checked(o: QuantizeOptions) {
     throw new CpmError("bad-option", "imatrix: calibration makes an importance matrix of its own; give one of them", {
       field: "imatrix",
     });
+  refuseIdle(o, type, feedsBack(method), calibrated);
   const group = o.group ?? 128;
   if (![32, 64, 128].includes(group)) throw bad("group", "32, 64 or 128", group);
   const damp = o.damp ?? 0.01;

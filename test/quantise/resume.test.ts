@@ -145,6 +145,19 @@ test("what cannot be done is refused by name", async () => {
   await expect(refused({ keep: [["blk.99.*", "Q8_0"]] })).rejects.toMatchObject({ code: "bad-option", message: /no tensor/ });
   await expect(refused({ keep: [["*", "Q9"]] })).rejects.toMatchObject({ code: "bad-option" });
   await expect(refused({ group: 48 })).rejects.toMatchObject({ code: "bad-option" });
+  // What would change nothing.
+  for (const [field, more] of [
+    ["group", { group: 32 }],
+    ["checkpointVersion", { checkpointVersion: 2 }],
+    ["damp", { damp: 0.1 }],
+    ["actOrder", { actOrder: true }],
+    ["hessian", { hessian: "int16" }],
+  ] as const)
+    await expect(refused(more), field).rejects.toMatchObject({ code: "bad-option", field });
+  await expect(refused({ hessian: "int8" as "int16", calibration })).rejects.toMatchObject({
+    code: "bad-option",
+    field: "hessian",
+  });
   await expect(refused({ turbo: true, type: "Q4_0" })).rejects.toMatchObject({ code: "unsupported", detail: { field: "turbo" } });
   await expect(refused({ type: "int4" })).rejects.toMatchObject({ code: "unsupported" });
   const bytes = new Uint8Array(await readFile(model));

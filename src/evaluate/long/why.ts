@@ -63,13 +63,14 @@ export function readOf(trace: BlockTrace, blocks: readonly number[], mayBeSparse
       read.push({ layer, kvHead, positions: count, of: positions.length });
     }
   const named = `${blocks.length === 1 ? "block" : "blocks"} ${blocks.join(", ")}`;
+  const were = blocks.length === 1 ? "was" : "were";
   const never = read.filter((one) => one.positions === 0);
   const seldom = read.filter((one) => one.positions > 0 && one.positions < one.of);
   const heads = (list: typeof read) => list.map(({ layer, kvHead }) => `layer ${layer} head ${kvHead}`).join(", ");
   const why = !mayBeSparse
-    ? `attention is dense: ${named} were read everywhere, and the model answered otherwise`
+    ? `attention is dense: ${named} ${were} read everywhere, and the model answered otherwise`
     : all
-      ? `${named} were read by every layer and head, and the model answered otherwise`
+      ? `${named} ${were} read by every layer and head, and the model answered otherwise`
       : [
           never.length > 0 ? `${named} never read whole by ${heads(never)}` : "",
           seldom.length > 0 ? `${named} read at some positions only by ${heads(seldom)}` : "",
