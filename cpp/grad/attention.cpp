@@ -50,8 +50,9 @@ struct Rows {
   int row;
 };
 
-// `count` rows as (dim, 48), the rest zero.
-void load_turned(const Rows& x, int count, int dim, Real* to) {
+// `count` rows times `scale` as (dim, 48), the rest zero.
+void load_turned(const Rows& x, int count, int dim, Real scale, Real* to) {
+  const v128_t by = vsplat(scale);
   int d = 0;
   for (; !kDouble && d + 4 <= dim; d += 4) {
     int j = 0;
@@ -59,13 +60,13 @@ void load_turned(const Rows& x, int count, int dim, Real* to) {
       v128_t a[4];
       for (int i = 0; i < 4; i++) a[i] = vload(x.at + (size_t)(j + i) * x.row + d);
       transpose(a);
-      for (int i = 0; i < 4; i++) vstore(to + (d + i) * kT + j, a[i]);
+      for (int i = 0; i < 4; i++) vstore(to + (d + i) * kT + j, vmul(a[i], by));
     }
     for (; j < count; j++)
-      for (int i = 0; i < 4; i++) to[(d + i) * kT + j] = x.at[(size_t)j * x.row + d + i];
+      for (int i = 0; i < 4; i++) to[(d + i) * kT + j] = x.at[(size_t)j * x.row + d + i] * scale;
   }
   for (; d < dim; d++)
-    for (int j = 0; j < count; j++) to[d * kT + j] = x.at[(size_t)j * x.row + d];
+    for (int j = 0; j < count; j++) to[d * kT + j] = x.at[(size_t)j * x.row + d] * scale;
   for (d = 0; d < dim; d++)
     for (int j = count; j < kT; j++) to[d * kT + j] = 0;
 }
@@ -163,12 +164,11 @@ void attend_forward(const Op& op, Lane& lane) {
   const Tile* tiles = op.at<Tile>(5);
   const int items = op.at<TileCounts>(6)->queries * a.heads;
   const Exp e = held_exp();
-  const v128_t scale = vsplat(a.scale);
   for (int at, end; pool_claim(lane, items, 1, &at, &end);) {
     const Tile& t = tiles[at / a.heads];
     const int h = at % a.heads, kv = h / a.group(), queries = t.last - t.first, wide = round_up(queries, kPanel);
     Real *most = w.row, *sum = w.row + kT, *shrink = w.row + 2 * kT;
-    load_turned(rows_of(op, 0, h, a.dim, a.q_row(), t.first), queries, a.dim, w.turned);
+    load_turned(rows_of(op, 0, h, a.dim, a.q_row(), t.first), queries, a.dim, a.scale, w.turned);
     for (int i = 0; i < kT; i++) most[i] = kNothing, sum[i] = 0;
     for (int i = 0; i < kT * a.wide; i++) w.out[i] = 0;
     for (int key = first_key(a, t, t.first); key < t.last;) {
@@ -185,10 +185,7 @@ void attend_forward(const Op& op, Lane& lane) {
         for (int i = 0; i < wide; i += kWide) {
           const int seen = least(keys, ahead + i + kWide);
           v128_t old = vload(most + i), m = old;
-          for (int j = 0; j < seen; j++) {
-            v128_t s = vmax(vmul(vload(w.s + j * kT + i), scale), vsplat(kHidden));
-            vstore(w.s + j * kT + i, s), m = vmax(m, s);
-          }
+          for (int j = 0; j < seen; j++) m = vmax(m, vload(w.s + j * kT + i));
           v128_t by = vexp(vsub(old, m), e), total = vmul(vload(sum + i), by);
           for (int j = 0; j < seen; j++) {
             v128_t p = vexp(vsub(vload(w.s + j * kT + i), m), e);
@@ -234,13 +231,13 @@ struct Keys {
   Rows plain;
   Keys(const Op& op, const Shape& a, const Work& w, int kv, int first, int count) : kv(kv), first(first), count(count) {
     const Rows k = rows_of(op, 1, kv, a.dim, a.kv_row(), first);
-    load_turned(k, count, a.dim, w.turned);
-    load_turned(rows_of(op, 2, kv, a.dim, a.kv_row(), first), count, a.dim, w.turned2);
+    load_turned(k, count, a.dim, a.scale, w.turned);
+    load_turned(rows_of(op, 2, kv, a.dim, a.kv_row(), first), count, a.dim, 1, w.turned2);
     plain = in_panels(k, count, a, w.plain);
   }
 };
 
-// p = exp(s - lse) and ds = p (dp - delta) scale of a head's queries and a tile of keys: (queries, 48) both, zero where nothing is seen.
+// p = exp(s - lse) and p (dp - delta), which is ds but for the scale, of a head's queries and a tile of keys: (queries, 48) both, zero where nothing is seen.
 void pair_weights(const Op& op, const Shape& a, const Work& w, const Tile& t, const Keys& k, int h, int query, int queries,
                   const Exp& e) {
   const int wide = round_up(k.count, kPanel), ahead = query - k.first;  // query i sees keys up to ahead + i
@@ -248,15 +245,14 @@ void pair_weights(const Op& op, const Shape& a, const Work& w, const Tile& t, co
   tile_product<true>(queries, wide, a.dim, q, {w.turned, kT}, w.s, kT, false, kQueriesAreRows, ahead);
   tile_product<true>(queries, wide, a.dim, d, {w.turned2, kT}, w.ds, kT, false, kQueriesAreRows, ahead);
   const bool simple = only_causal(a, t, k.first, query, queries);
-  const v128_t scale = vsplat(a.scale);
   for (int i = 0; i < queries; i++) {
     const size_t row = (size_t)(query + i) * a.heads + h;
     const v128_t lse = vsplat(op.at<Real>(4)[row]), delta = vsplat(op.at<Real>(10)[row]);
     Real *s = w.s + i * kT, *ds = w.ds + i * kT;
     const int seen = most_of(0, least(k.count, ahead + i + 1)), vectors = round_up(seen, kWide);
     for (int j = 0; j < vectors; j += kWide) {
-      v128_t p = vexp(vsub(vmul(vload(s + j), scale), lse), e);
-      vstore(s + j, p), vstore(ds + j, vmul(vmul(p, vsub(vload(ds + j), delta)), scale));
+      v128_t p = vexp(vsub(vload(s + j), lse), e);
+      vstore(s + j, p), vstore(ds + j, vmul(p, vsub(vload(ds + j), delta)));
     }
     for (int j = seen; j < wide; j++) s[j] = ds[j] = 0;
     for (int j = 0; j < seen && !simple; j++)
@@ -264,12 +260,12 @@ void pair_weights(const Op& op, const Shape& a, const Work& w, const Tile& t, co
   }
 }
 
-// dq of the pair's queries, (48, wide): = or += ds k.
+// dq of the pair's queries but for the scale, (48, wide): = or += ds k.
 void pair_queries(const Shape& a, const Work& w, const Keys& k, int query, int queries, Real* to, bool add) {
   tile_product<true>(queries, a.wide, k.count, {w.ds, kT}, k.plain, to, a.wide, add, kSumsOverKeys, query - k.first);
 }
 
-// dv and dk of the pair's keys: += p^T do, ds^T q.
+// dv and, but for the scale, dk of the pair's keys: += p^T do, ds^T q.
 void pair_keys(const Op& op, const Shape& a, const Work& w, const Keys& k, int h, int query, int queries) {
   const Rows q = in_panels(rows_of(op, 0, h, a.dim, a.q_row(), query), queries, a, w.plain2);
   const Rows d = in_panels(rows_of(op, 9, h, a.dim, a.q_row(), query), queries, a, w.plain3);
@@ -292,13 +288,13 @@ void keys_backward(const Op& op, const Shape& a, const Work& w, const Tile& t, i
       pair_queries(a, w, k, query, queries, w.out3, false);
       for (int i = 0; i < queries; i++) {
         Real* dq = op.at<Real>(11) + (size_t)(query + i) * a.q_row() + h * a.dim;
-        for (int d = 0; d < a.dim; d++) dq[d] += w.out3[i * a.wide + d];
+        for (int d = 0; d < a.dim; d++) dq[d] += a.scale * w.out3[i * a.wide + d];
       }
     }
   for (int j = 0; j < k.count; j++) {
     const size_t to = (size_t)(t.first + j) * a.kv_row() + kv * a.dim;
     for (int d = 0; d < a.dim; d++)
-      op.at<Real>(12)[to + d] = w.out[j * a.wide + d], op.at<Real>(13)[to + d] = w.out2[j * a.wide + d];
+      op.at<Real>(12)[to + d] = a.scale * w.out[j * a.wide + d], op.at<Real>(13)[to + d] = w.out2[j * a.wide + d];
   }
 }
 
@@ -317,7 +313,7 @@ void queries_backward(const Op& op, const Shape& a, const Work& w, const Tile& t
   }
   for (int i = 0; i < queries; i++) {
     Real* dq = op.at<Real>(11) + (size_t)(t.first + i) * a.q_row() + h * a.dim;
-    for (int d = 0; d < a.dim; d++) dq[d] = w.out[i * a.wide + d];
+    for (int d = 0; d < a.dim; d++) dq[d] = a.scale * w.out[i * a.wide + d];
   }
 }
 

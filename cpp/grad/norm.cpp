@@ -58,13 +58,16 @@ void norm_backward(const Op& op, Lane& lane) {
 }
 
 constexpr int kStripe = 16;  // columns of a claim
+constexpr int kWhole = 256;  // most of them where rows are read side by side
 
 // dw += sum over rows of dy x r.      n, p as norm_backward; p[5]: dw
 void norm_weight(const Op& op, Lane& lane) {
-  const int cols = op.n[1], stripes = (cols + kStripe - 1) / kStripe;
+  // A lane's columns as one piece: pieces of a row lie together, and caches read ahead.
+  const int cols = op.n[1], share = round_up((cols + pool_lanes() - 1) / pool_lanes(), kStripe);
+  const int stripe = share < kWhole ? share : kWhole, stripes = (cols + stripe - 1) / stripe;
   for (int s, end; pool_claim(lane, stripes, 1, &s, &end);) {
-    const int c0 = s * kStripe, count = cols - c0 < kStripe ? cols - c0 : kStripe;
-    double sums[kStripe] = {};
+    const int c0 = s * stripe, count = cols - c0 < stripe ? cols - c0 : stripe;
+    double sums[kWhole] = {};
     for (int row = 0; row < op.n[0]; row++) {
       const Real *x = op.at<Real>(0) + (size_t)row * op.n[2] + c0, *dy = op.at<Real>(4) + (size_t)row * op.n[3] + c0;
       const double r = op.at<Real>(3)[row];

@@ -46,7 +46,12 @@ static inline double exp_clamped(double x) {
 }
 static inline v128_t vexp(v128_t x, const Exp& e) {
   if (kDouble) return wasm_f64x2_make(exp_clamped(wasm_f64x2_extract_lane(x, 0)), exp_clamped(wasm_f64x2_extract_lane(x, 1)));
-  return exp_f32(wasm_f32x4_pmin(x, wasm_f32x4_const_splat(88.0f)), e);
+  // exp_f32 of simd.h with multiply-adds that may be fused.
+  x = wasm_f32x4_pmin(x, wasm_f32x4_const_splat(88.0f));
+  const v128_t whole = vmadd(x, e.log2e, e.round), n = vsub(whole, e.round), r = vmadd(n, e.low, vmadd(n, e.high, x));
+  v128_t p = vmadd(vmadd(vmadd(vmadd(e.c6, r, e.c5), r, e.c4), r, e.c3), r, e.c2);
+  p = vmadd(p, vmul(r, r), vadd(r, e.one));
+  return wasm_v128_and(vmul(p, wasm_i32x4_add(wasm_i32x4_shl(whole, 23), e.one)), wasm_f32x4_gt(x, e.least));
 }
 
 // Of what is no positive number, nan: log_f64 would search for its exponent for ever. A run that has exploded is told so by its loss.

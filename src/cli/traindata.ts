@@ -23,8 +23,9 @@ const MOST_BYTES = 64 << 20;
 
 /** Reads JSON for an option. @throws CpmError "io", "bad-option" */
 export async function readJson(path: string): Promise<unknown> {
-  const text = await readFile(path, "utf8").catch((cause: Error) => {
-    throw new CpmError("io", `${path}: ${cause.message}; check the path`, { file: path }, { cause });
+  const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    const what = cause.code === "ENOENT" ? "no such file" : cause.message;
+    throw new CpmError("io", `${path}: ${what}; check the path`, { file: path }, { cause });
   });
   try {
     return JSON.parse(text);

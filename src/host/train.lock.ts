@@ -122,7 +122,11 @@ export async function lockRun(folder: string, { beat = 5000, signal }: LockOptio
     }
   } catch (cause) {
     if (cause instanceof CpmError || signal?.aborted) throw cause;
-    throw new CpmError("io", `${path}: ${reasonOf(cause)}; check the path and the permissions`, { file: path }, { cause });
+    const file = ["EEXIST", "ENOTDIR"].includes(codeOf(cause) ?? "");
+    const what = file
+      ? `${folder}: not a folder; give another "out"`
+      : `${path}: ${reasonOf(cause)}; check the path and the permissions`;
+    throw new CpmError("io", what, { file: file ? folder : path }, { cause });
   }
   const timer = setInterval(() => {
     const now = new Date();

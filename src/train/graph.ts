@@ -95,7 +95,7 @@ export interface GraphOptions {
   readonly length: number;
   /** Compute a layer's activations again in backward instead of keeping them. */
   readonly recompute?: boolean | undefined;
-  /** Rows whose logits exist at once. Default: what takes about 16 MiB. */
+  /** Rows whose logits exist at once. Default: 2 MiB of them for vocabularies of up to 2048, else about 16 MiB. */
   readonly chunk?: number | undefined;
   /** Programs that only evaluate: no gradients, no optimiser. */
   readonly evaluateOnly?: boolean | undefined;
@@ -121,6 +121,12 @@ export function tensorsOf(shape: TrainShape, objective: Objective): { trained: T
       };
   }
 }
+
+/** Logits that the cache keeps, in whole slices of a product's sums (kDepth of cpp/grad/matmul.h), or so many that weights are packed seldom. */
+const chunkOf = (vocab: number): number => {
+  const near = 256 * Math.floor((1 << 19) / (256 * vocab));
+  return near || Math.max(16, Math.floor((4 << 20) / vocab));
+};
 
 export class Graph {
   readonly machine: Machine;
@@ -225,7 +231,7 @@ export class Graph {
       this.policy = { behaviour, reference, advantage };
     }
     const draftVocab = objective.kind === "eagle" ? (objective.vocabulary?.length ?? shape.vocab) : shape.vocab;
-    this.chunk = Math.min(count, options.chunk ?? Math.max(16, Math.floor((4 << 20) / draftVocab)));
+    this.chunk = Math.min(count, options.chunk ?? chunkOf(draftVocab));
     this.logits = machine.takeReals(this.chunk * draftVocab);
     const isEagle = objective.kind === "eagle";
     this.targetLogits = isEagle ? machine.takeReals(this.chunk * draftVocab) : 0;

@@ -118,14 +118,40 @@ export function takeKept(machine: Machine, s: TrainShape, count: number): Kept {
   };
 }
 
+/** Numbers of one activation within an MLP that stay in a core's cache beside two others. */
+const NEAR = 3 << 15;
+/** Rows that a product sums in one go, as kDepth of cpp/grad/matmul.h: pieces of so many leave every sum as it is. */
+const DEPTH = 256;
+
+/** Rows of which an MLP is computed at once, so that its inner activations are read from the cache; all where they are too wide for that. */
+const rowsNear = (s: TrainShape, count: number): number =>
+  Math.min(count, DEPTH * Math.floor(NEAR / (DEPTH * s.intermediate)) || count);
+
+interface Piece {
+  /** The setting for its rows. */
+  readonly part: Setting;
+  /** A matrix from its first row on. */
+  readonly below: (m: Matrix) => Matrix;
+}
+
+/** The batch in pieces of those rows. */
+function piecesOf(g: Setting): Piece[] {
+  const most = rowsNear(g.shape, g.count);
+  return Array.from({ length: Math.ceil(g.count / most) }, (_, i) => {
+    const first = i * most;
+    const below = (m: Matrix): Matrix => ({ ...m, at: m.at + first * m.row * g.machine.real });
+    return { part: { ...g, count: Math.min(most, g.count - first) }, below };
+  });
+}
+
 export function takeShared(machine: Machine, s: TrainShape, count: number, loraRank: number): Shared {
   const [q, kv] = [s.heads * s.headDim, s.kvHeads * s.headDim];
   const reals = (width: number) => machine.takeReals(count * width);
   const windows = (stride: number) => (s.sparse ? Math.floor(count / stride) + 1 : 0);
   return {
     normed: reals(s.hidden),
-    inner: reals(s.intermediate),
-    innerGrad: reals(s.intermediate),
+    inner: machine.takeReals(rowsNear(s, count) * s.intermediate),
+    innerGrad: machine.takeReals(rowsNear(s, count) * s.intermediate),
     hiddenGrad: reals(s.hidden),
     attentionGrad: reals(q),
     qGrad: reals(q),
@@ -198,6 +224,9 @@ export function linearBackward(
 export function normForward(p: Program, g: Setting, n: Norm, x: Matrix, y: Matrix, scale: number): void {
   p.add("normForward", [g.count, g.shape.hidden, x.row, y.row], [x.at, n.at, y.at, scale], [g.shape.rmsEps]);
 }
+
+/** A norm whose weight gets no gradient here. */
+const frozen = ({ at }: Norm): Norm => ({ at, grad: 0 });
 
 /** dx += …, dw += …; dx 0: only the weight's. */
 export function normBackward(p: Program, g: Setting, n: Norm, x: Matrix, scale: number, dy: Matrix, dx: number): void {
@@ -288,11 +317,15 @@ export function layerForward(
   for (const { k: key, v } of drafted)
     p.add("attendDrafted", [g.count, s.heads, s.kvHeads, s.headDim], [k.q, key, v, k.o, k.lse], [1 / Math.sqrt(s.headDim)]);
   linearForward(p, g, layer.o, rows(k.o, q), hidden(k.middle), residual, hidden(x));
-  normForward(p, g, layer.ffnNorm, hidden(k.middle), normed, k.ffnScale);
-  linearForward(p, g, layer.gate, normed, rows(k.gate, f));
-  linearForward(p, g, layer.up, normed, rows(k.up, f));
-  p.add("swigluForward", [g.count * f], [k.gate, k.up, shared.inner]);
-  linearForward(p, g, layer.down, rows(shared.inner, f), hidden(out), residual, hidden(k.middle));
+  for (const { part, below } of piecesOf(g)) {
+    const from = (at: number, width: number) => below(rows(at, width));
+    const [gate, up, inner, middle] = [from(k.gate, f), from(k.up, f), rows(shared.inner, f), from(k.middle, s.hidden)];
+    normForward(p, part, layer.ffnNorm, middle, normed, from(k.ffnScale, 1).at);
+    linearForward(p, part, layer.gate, normed, gate);
+    linearForward(p, part, layer.up, normed, up);
+    p.add("swigluForward", [part.count * f], [gate.at, up.at, inner.at]);
+    linearForward(p, part, layer.down, inner, from(out, s.hidden), residual, middle);
+  }
   p.cut();
 }
 
@@ -334,15 +367,21 @@ export function layerBackward(
   const [q, kv, f] = [s.heads * s.headDim, s.kvHeads * s.headDim, s.intermediate];
   const [normed, dNormed] = [hidden(shared.normed), hidden(shared.hiddenGrad)];
   // The MLP.
-  linearInput(p, g, layer.down, hidden(dx), rows(shared.innerGrad, f), residual, false);
-  p.add("swigluBackward", [g.count * f], [k.gate, k.up, shared.innerGrad, shared.inner]);
-  linearWeights(p, g, layer.down, rows(shared.inner, f), hidden(dx), residual);
-  normForward(p, g, layer.ffnNorm, hidden(k.middle), normed, k.ffnScale);
-  linearBackward(p, g, layer.gate, normed, rows(k.gate, f), dNormed);
-  linearBackward(p, g, layer.up, normed, rows(k.up, f), dNormed, 1, true);
-  normBackward(p, g, layer.ffnNorm, hidden(k.middle), k.ffnScale, dNormed, dx);
-  // Attention.
-  linearBackward(p, g, layer.o, rows(k.o, q), hidden(dx), rows(shared.attentionGrad, q), residual);
+  for (const { part, below } of piecesOf(g)) {
+    const from = (at: number, width: number) => below(rows(at, width));
+    const [gate, up, inner, dy] = [from(k.gate, f), from(k.up, f), rows(shared.inner, f), from(dx, s.hidden)];
+    linearInput(p, part, layer.down, dy, rows(shared.innerGrad, f), residual, false);
+    p.add("swigluBackward", [part.count * f], [gate.at, up.at, shared.innerGrad, inner.at]);
+    linearWeights(p, part, layer.down, inner, dy, residual);
+    normForward(p, part, layer.ffnNorm, from(k.middle, s.hidden), normed, from(k.ffnScale, 1).at);
+    const to = from(shared.hiddenGrad, s.hidden);
+    linearBackward(p, part, layer.gate, normed, gate, to);
+    linearBackward(p, part, layer.up, normed, up, to, 1, true);
+    normBackward(p, part, frozen(layer.ffnNorm), from(k.middle, s.hidden), from(k.ffnScale, 1).at, to, dy.at);
+    // Attention.
+    linearBackward(p, part, layer.o, from(k.o, q), dy, from(shared.attentionGrad, q), residual);
+  }
+  normBackward(p, g, layer.ffnNorm, hidden(k.middle), k.ffnScale, dNormed, 0);
   const drafted = [...(step?.before ?? []), k];
   const first = drafted.shift()!;
   p.add(
@@ -358,11 +397,16 @@ export function layerBackward(
   const positions = step?.positions ?? batch.positions;
   p.add("rope", [g.count, s.heads, s.headDim, 1], [shared.qGrad, g.rope, positions]);
   p.add("rope", [g.count, s.kvHeads, s.headDim, 1], [keyGrad.k, g.rope, positions]);
-  if (!step) normForward(p, g, layer.attnNorm, hidden(x), normed, k.attnScale);
-  const [at, grad] = step ? [step.input, step.grads.input] : [normed, dNormed];
-  linearBackward(p, g, layer.q, at, rows(shared.qGrad, q), grad);
-  linearBackward(p, g, layer.k, at, rows(keyGrad.k, kv), grad, 1, true);
-  linearBackward(p, g, layer.v, at, rows(keyGrad.v, kv), grad, 1, true);
-  if (!step) normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, dx);
+  for (const { part, below } of piecesOf(g)) {
+    const stream = below(hidden(x));
+    const scale = below(rows(k.attnScale, 1)).at;
+    if (!step) normForward(p, part, layer.attnNorm, stream, normed, scale);
+    const [at, grad] = step ? [below(step.input), below(step.grads.input)] : [normed, below(dNormed)];
+    linearBackward(p, part, layer.q, at, below(rows(shared.qGrad, q)), grad);
+    linearBackward(p, part, layer.k, at, below(rows(keyGrad.k, kv)), grad, 1, true);
+    linearBackward(p, part, layer.v, at, below(rows(keyGrad.v, kv)), grad, 1, true);
+    if (!step) normBackward(p, part, frozen(layer.attnNorm), stream, scale, grad, below(hidden(dx)).at);
+  }
+  if (!step) normBackward(p, g, layer.attnNorm, hidden(x), k.attnScale, dNormed, 0);
   p.cut();
 }

@@ -49,16 +49,40 @@ export async function tokenizerParts(files: ModelFiles, signal?: AbortSignal): P
   return { tokenizer, files: found };
 }
 
+export interface ScratchModel {
+  readonly model: ModelFile;
+  readonly parts: FolderParts;
+}
+
 /**
  * A model that does not exist yet, as a reader of folders sees it: `config` has config.json's fields (`vocab_size` may be left out: the
- * tokenizer's size). Weights are zeros. Rejects with CpmError "bad-model" or "unsupported" for configurations that are none.
+ * tokenizer's size). Weights are zeros. Rejects with CpmError "bad-option" that names the field, or "unsupported", for configurations that
+ * are none.
  */
 export async function scratchModel(
   config: Readonly<Record<string, unknown>>,
   tokenizer: TokenizerParts,
   size: number,
   signal?: AbortSignal,
-): Promise<{ readonly model: ModelFile; readonly parts: FolderParts }> {
+): Promise<ScratchModel> {
+  try {
+    return await readScratch(config, tokenizer, size, signal);
+  } catch (error) {
+    if (!(error instanceof CpmError) || error.code !== "bad-model") throw error;
+    // Readers speak of damaged files; here a caller wrote the numbers.
+    const { field, expected, found } = error.detail;
+    const where = ["model.config", field].filter(Boolean).join(".");
+    const facts = [expected && `expected ${expected}`, found && `found ${found}`].filter(Boolean).join(", ");
+    throw new CpmError("bad-option", `${where}: ${facts || error.message}`, { ...error.detail, field: where }, { cause: error });
+  }
+}
+
+async function readScratch(
+  config: Readonly<Record<string, unknown>>,
+  tokenizer: TokenizerParts,
+  size: number,
+  signal?: AbortSignal,
+): Promise<ScratchModel> {
   const { bos, stop } = tokenizer.tokenizer;
   const full: Record<string, unknown> = {
     architectures: [config["model_type"] === "llama" ? "LlamaForCausalLM" : "MiniCPMForCausalLM"],

@@ -58,6 +58,14 @@ test("a second run in a folder is told which process is at work there, and may b
   await (await lockRun(path))();
 });
 
+test("a file where the folder would be is said to be one", async () => {
+  const path = join(folder(), "out");
+  writeFileSync(path, "notes");
+  const found = { code: "io", message: `${path}: not a folder; give another "out"` };
+  await expect(lockRun(path)).rejects.toMatchObject(found);
+  await expect(lockRun(join(path, "run"))).rejects.toMatchObject({ code: "io", message: expect.stringContaining("not a folder") });
+});
+
 test("what a killed process left is taken over, by one of all who want it", async () => {
   const path = folder();
   const { child, pid } = await holder(path);

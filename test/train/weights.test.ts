@@ -4,7 +4,6 @@ import { expect, test } from "vitest";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import type { ModelFiles } from "../../src/file/source.ts";
 import { type MemoryOutput, memoryOutput, type OutputFolder } from "../../src/file/write/output.ts";
-import { CpmError } from "../../src/index.ts";
 import { readModel } from "../../src/model/read.ts";
 import { writeGguf } from "../../src/train/export.ts";
 import { floatBytes, floatsOf } from "../../src/train/floats.ts";
@@ -250,10 +249,14 @@ test("from scratch: a configuration and a tokenizer make a model whose weights f
   expect(a.get(name)).not.toEqual(c.get(name));
   await expectSame(a, await folderOf(made.parts, modelExport(a)));
   await expect(scratchModel({ ...config, hidden_size: 0 }, parts, 320)).rejects.toMatchObject({
-    code: "bad-model",
-    detail: { field: "hidden_size" },
+    code: "bad-option",
+    message: "model.config.hidden_size: expected a whole number from 1 to 65536, found 0",
+    detail: { field: "model.config.hidden_size" },
   });
-  await expect(scratchModel({ ...config, vocab_size: 10 }, parts, 320)).rejects.toBeInstanceOf(CpmError);
+  await expect(scratchModel({ ...config, vocab_size: 10 }, parts, 320)).rejects.toMatchObject({
+    code: "bad-option",
+    message: expect.stringMatching(/^model\.config\.vocab_size: expected .* found 10$/),
+  });
 });
 
 test("half floats round to the nearest, ties to even, as their definition says", () => {
