@@ -63,7 +63,10 @@ test("a file where the folder would be is said to be one", async () => {
   writeFileSync(path, "notes");
   const found = { code: "io", message: `${path}: not a folder; give another "out"` };
   await expect(lockRun(path)).rejects.toMatchObject(found);
-  await expect(lockRun(join(path, "run"))).rejects.toMatchObject({ code: "io", message: expect.stringContaining("not a folder") });
+  await expect(lockRun(join(path, "run"))).rejects.toMatchObject({
+    code: "io",
+    message: expect.stringContaining("not a folder"),
+  });
 });
 
 test("what a killed process left is taken over, by one of all who want it", async () => {
