@@ -206,6 +206,7 @@ if (parts.includes("without")) {
   const count = short ? 2 : Math.min(updates, 16);
   const kinds = {
     nothing: {},
+    chunks: { chunk: Number.POSITIVE_INFINITY },
     "chunk-level ratios": { options: { importance: "update" } },
     // Where the dual clip held nothing, the run without it is the run with it; so with a filter that found nothing.
     "the dual clip": { objective: { dual: 1e6 }, same: ({ dual }) => dual === 0 },
@@ -220,13 +221,13 @@ if (parts.includes("without")) {
   // All kinds of a seed before the next seed: cut anywhere, the table is one of fewer seeds.
   for (let seed = 1; seed <= seeds; seed++)
     for (const name of names) {
-      const { options = {}, objective, same } = kinds[name];
+      const { chunk = 12, options = {}, objective, same } = kinds[name];
       const whole = made.get("nothing")[seed - 1];
       const key = Object.values(settings);
       const run =
         whole && same?.(whole)
           ? whole
-          : await learn(`without ${name}`, { chunk: 12, seed, count, options: { ...settings, ...options }, objective, key });
+          : await learn(`without ${name}`, { chunk, seed, count, options: { ...settings, ...options }, objective, key });
       made.get(name).push(run);
     }
   console.log(
