@@ -1,6 +1,6 @@
 // A real tunnel: five sizes of 0.09M to 1.03M parameters over characters, the learning rate found at the narrowest, the same tokens for all (or
 // so many for each parameter), and the largest foretold from the others by the law (a power, with or without a floor) that best foretells the
-// second largest.
+// second largest, and by a power with a floor.
 //   node bench/tunnel.mjs --texts /usr/lib/python3.11 --end .py --out DIR [--tokens 1025440 or --ratio 1] [--rate R] [--seeds 1] [--threads 1]
 // A run goes on where it was. Texts: the files below --texts whose names end in --end, ASCII alone, in pieces of at most 4,000 characters.
 import { spawnSync } from "node:child_process";
@@ -97,5 +97,8 @@ if (!o.rate) {
   console.log(`rates at width ${widths[0]}: ${tried.map((r) => `${r.rate}: ${r.loss.toFixed(4)}`).join(", ")}; taken: ${rate}`);
 }
 sweep("sizes", { width: widths, rate: [rate], seed: Array.from({ length: Number(o.seeds) }, (_, i) => i + 1) });
-const fit = ["tunnel", "fit", join(out, "sizes"), "--law", "power,floor"];
-process.exitCode = spawnSync(process.execPath, [cli, ...fit], { stdio: "inherit" }).status ?? 1;
+for (const law of ["power,floor", "floor"]) {
+  console.log(`\n--law ${law}`);
+  const { status } = spawnSync(process.execPath, [cli, "tunnel", "fit", join(out, "sizes"), "--law", law], { stdio: "inherit" });
+  process.exitCode ||= status ?? 1;
+}

@@ -37,7 +37,7 @@ export function fitPicture<Point>(
   // Colours tell the series apart; without one, what is law, measured or foretold.
   const coloured = (what: string) =>
     series
-      ? { color: { field: "of", type: "ordinal", title: series.name, legend: { format: "~s", symbolOpacity: 1 } } }
+      ? { color: { field: "of", type: "ordinal", title: series.name, legend: { format: ".3~s", symbolOpacity: 1 } } }
       : { color: { datum: what, ...meaning } };
   const law = line.map((point) => {
     const { value, low, high } = boot.predict(point as Partial<Point>);
