@@ -102,7 +102,7 @@ test("bad input is one line and a status", async () => {
   const bad = file("bad.jsonl");
   writeFileSync(bad, lines({ prompt: "a", answer: "b" }, { prompt: "a" }));
   const refusals: readonly (readonly [readonly string[], number, RegExp])[] = [
-    [["eval"], 2, /expected needle, ruler, tasks and a model/],
+    [["eval"], 2, /expected needle, ruler or tasks, then a model/],
     [["eval", "poems", story], 2, /found "poems"/],
     [["eval", "tasks", story], 2, /give a file of tasks with --file/],
     [["eval", "tasks", story, "-f", bad], 1, /bad\.jsonl:2: answer: expected a text/],
