@@ -103,7 +103,14 @@ try {
       ["output", "F16"],
       ["blk.*", type],
     ].filter(([name]) => name !== "output" || values.untied);
-    const options = { type, method: searched, ...given, hessian: values.hessian, force: true, ...(group ? { group } : { keep }) };
+    const options = {
+      type,
+      method: searched,
+      ...given,
+      hessian: /gptq|awq/.test(method) ? values.hessian : undefined,
+      force: true,
+      ...(group ? { group } : { keep }),
+    };
     const report = await quantize(group ? unpacked : model, path, options);
     const linears = report.tensors.filter(({ name }) => /attn_[qkvo]|attn_output|ffn_(gate|up|down)|_proj/.test(name));
     const megabytes = (linears.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(2);
