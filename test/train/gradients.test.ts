@@ -161,6 +161,29 @@ test("a teacher that is the model itself pulls nowhere, and its part of the loss
   await expect(trainerOf(wrong)).rejects.toMatchObject({ code: "unsupported" });
 });
 
+for (const objective of [{ kind: "lm" as const }, { kind: "lora" as const, rank: 3, alpha: 5 }])
+  test(`rows in pieces give the gradients of batches that are one piece each: ${objective.kind}`, async () => {
+    // An MLP of 384 goes 256 rows at a time: 300 of them are a whole piece and the beginning of another, 100 are one.
+    const shape = { ...SMALL, intermediate: 384 };
+    const [rows, length] = [3, 100];
+    const whole = batchOf(shape, rows, length, 6);
+    const apart = Array.from({ length: rows }, (_, i) => {
+      const cut = <T extends { subarray(a: number, b: number): T }>(all: T): T => all.subarray(i * length, (i + 1) * length);
+      const { tokens, segments, labels, weights } = whole;
+      return { rows: 1, length, tokens: cut(tokens), segments: cut(segments), labels: cut(labels), weights: cut(weights) };
+    });
+    const [a, b] = [await trainerOf({ objective, shape, rows, length }), await trainerOf({ objective, shape, rows: 1, length })];
+    const [x, y] = [await a.gradients(whole), await b.gradients(apart)];
+    expect(x.loss).toBeCloseTo(y.loss, 12);
+    for (const { name } of a.trained) {
+      const [one, two] = [a.get(name, "grad"), b.get(name, "grad")];
+      const size = Math.sqrt((one as Float64Array).reduce((sum, g) => sum + g * g, 0) / one.length);
+      expect(size, name).toBeGreaterThan(0);
+      expect(Math.max(...one.map((g, i) => Math.abs(g - two[i]!))) / size, name).toBeLessThan(1e-11);
+    }
+    await Promise.all([a.close(), b.close()]);
+  });
+
 test("two documents in one row give the gradients of two rows", async () => {
   const packed = batchOf(SMALL, 3, LENGTH, 4);
   const cut = Math.floor(LENGTH * 0.6);
