@@ -56,19 +56,33 @@ void pool_barrier(Lane& lane) {
 
 // A lane works through a part of its own, the same every time, so that what it wrote stays in its cache; then it helps
 // lanes whose number differs from its own in one bit.
-bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end) {
+template <typename Grain>
+static inline bool claim(Lane& lane, int count, int* begin, int* end, Grain grain_of) {
   for (int bit = 0;; bit = bit ? 2 * bit : 1) {
     int owner = lane.index ^ bit;
     if (bit >= lanes) return false;
     if (owner >= lanes) continue;
     int first = (int)((int64_t)count * owner / lanes), last = (int)((int64_t)count * (owner + 1) / lanes);
     int* taken = &claims[owner].taken[lane.phase & 3];
-    if (bit && __atomic_load_n(taken, __ATOMIC_RELAXED) >= last - first) continue;
-    int at = first + __atomic_fetch_add(taken, grain, __ATOMIC_RELAXED);
+    int left = last - first - __atomic_load_n(taken, __ATOMIC_RELAXED);
+    if (left <= 0) continue;
+    int grain = grain_of(left), at = first + __atomic_fetch_add(taken, grain, __ATOMIC_RELAXED);
     if (at >= last) continue;
     *begin = at, *end = at + grain < last ? at + grain : last;
     return true;
   }
+}
+
+bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end) {
+  return claim(lane, count, begin, end, [grain](int) { return grain; });
+}
+
+bool pool_claim_halves(Lane& lane, int count, int most, int least, int* begin, int* end) {
+  return claim(lane, count, begin, end, [=](int left) {
+    if (lanes == 1) return count;
+    int half = left > 3 ? 1 << (30 - __builtin_clz(left)) : 1;
+    return half > most ? most : half > least ? half : least;
+  });
 }
 
 int pool_lanes() { return lanes; }
@@ -130,6 +144,10 @@ bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end) {
   *begin = at, *end = at + grain < count ? at + grain : count;
   at = *end;
   return true;
+}
+
+bool pool_claim_halves(Lane& lane, int count, int, int, int* begin, int* end) {
+  return pool_claim(lane, count, count, begin, end);
 }
 
 int pool_lanes() { return 1; }

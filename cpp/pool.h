@@ -22,5 +22,9 @@ void pool_barrier(Lane& lane);
 // Which lane computes an item never changes its result.
 bool pool_claim(Lane& lane, int count, int grain, int* begin, int* end);
 
+// Claims of a part's items that shrink, half of what is left rounded to a power of two, from `most` to `least`: long runs first, and lanes
+// that end together. A lane alone takes all.
+bool pool_claim_halves(Lane& lane, int count, int most, int least, int* begin, int* end);
+
 // Items per claim: a few claims a lane, so that a slow lane is helped by the others.
 int pool_grain(int count);

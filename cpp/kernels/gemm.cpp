@@ -56,6 +56,13 @@ static auto kernel_of(int kind) {
   }
 }
 
+int in_step(const Tensor& w, int each) {
+  constexpr size_t kPage = 4096;
+  size_t even = panel_bytes(w) & -panel_bytes(w);
+  int unit = even < kPage ? (int)(kPage / even) : 1;
+  return each > unit ? each - each % unit : each;
+}
+
 void put_rows(float* y, int rows, bool add, v128_t low, v128_t high) {
   // Not side by side: V8's re-vectoriser ends the process over neighbouring stores of two parameters (Node 26.10).
   float all[12];

@@ -80,18 +80,45 @@ bool plain_nan();
   }
 
 // tile<N, S, ...> of panels [begin + i * each, begin + (i + 1) * each), i < streams <= S, side by side. A single token waits for memory: what a
-// processor reads ahead ends with a page, mostly of 4 KiB, so that four streams bring 1.6 to 2 times as much as one. Sums of a stream lie
-// in memory (its loop is not unrolled); more tokens are one stream, with sums in registers.
+// processor reads ahead ends with a page, mostly of 4 KiB, so that four streams bring 1.6 to 2 times as much as one. Streams that lie whole
+// pages apart (in_step) come to the ends of pages together, and wait once for all four. Sums of a stream lie in memory (its loop is not
+// unrolled); more tokens are one stream, with sums in registers.
 constexpr int kStreams = 4;
-#define FOR_STREAMS(n, ...)                                                       \
-  if (n == 1) {                                                                   \
-    constexpr int N = 1, S = kStreams;                                            \
-    for (int each, streams; begin < end; begin += each * streams) {               \
-      streams = end - begin < S ? end - begin : S, each = (end - begin) / streams;     \
-      __VA_ARGS__;                                                                \
-    }                                                                             \
-    return;                                                                       \
-  }                                                                               \
+
+// Of so many panels a stream those that put streams whole pages apart; all where that takes more.
+int in_step(const Tensor& w, int each);
+
+// The sums of a stream: low[t] and high[t] of N tokens. Read before either is written: V8's re-vectoriser fuses neighbours only where
+// nothing is stored between, and knows them by their offsets from one pointer.
+template <int N, int S>
+struct StreamSums {
+  v128_t all[S][2 * N];
+  KERNEL_PART_METHOD void clear() {
+    for (int i = 0; i < S; i++)
+      for (int n = 0; n < 2 * N; n++) all[i][n] = wasm_f32x4_const_splat(0);
+  }
+  KERNEL_PART_METHOD v128_t* of(int i) {
+    v128_t* at = all[i];
+    if constexpr (S > 1) anchor(at);
+    return at;
+  }
+  static KERNEL_PART_METHOD void put(v128_t* at, int t, v128_t low, v128_t high) {
+    if constexpr (S > 1) pin(low), pin(high);
+    at[t] = low, at[N + t] = high;
+  }
+};
+// Four, two, or the last panel alone, so that a kernel may take them by twos.
+#define IN_STREAMS(...)                                                                                             \
+  {                                                                                                                 \
+    constexpr int N = 1, S = kStreams;                                                                              \
+    for (int each, streams; begin < end; begin += each * streams) {                                                 \
+      streams = end - begin < 2 ? 1 : end - begin < S ? 2 : S, each = in_step(w, (end - begin) / streams);          \
+      __VA_ARGS__;                                                                                                  \
+    }                                                                                                               \
+    return;                                                                                                         \
+  }
+#define FOR_STREAMS(n, ...)               \
+  if (n == 1) IN_STREAMS(__VA_ARGS__)     \
   FOR_ONE_STREAM(n, __VA_ARGS__)
 #define FOR_ONE_STREAM(n, ...)            \
   constexpr int S = 1, streams = 1;       \

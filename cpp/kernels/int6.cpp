@@ -47,13 +47,6 @@ KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCen
   }
 }
 
-// acc += sums * activation scale.
-template <int N>
-KERNEL_PART void scale_block(const v128_t (&sums)[N], const BlockScale* const* scales, v128_t (&acc)[N]) {
-  for (int t = 0; t < N; t++)
-    acc[t] = madd_f32(wasm_f32x4_convert_i32x4(sums[t]), wasm_v128_load32_splat(&scales[t]->scale), acc[t]);
-}
-
 template <int N, int S>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
@@ -64,25 +57,30 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
     const int8_t* x[N];
     const BlockScale* s[N];
     const BlockCentre* c[N];
-    v128_t total[S][2][N];
+    StreamSums<N, S> total;
+    total.clear();
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
       c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock);
-      for (int i = 0; i < S; i++) total[i][0][t] = total[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int super = 0; super < w.cols / kSuper; super++) {
-      v128_t acc[S][2][N], sums[2][N];
+      StreamSums<N, S> acc;
+      v128_t sums[2][N];
       const uint8_t* d = first;
       first += 16;
-      for (int i = 0; i < streams; i++)
-        for (int t = 0; t < N; t++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
+      acc.clear();
 #pragma clang loop unroll(disable)
       for (int b = 0; b < kSuper / kBlock; b++) {
         const uint8_t* at = first;
 #pragma clang loop unroll(disable)
         for (int i = 0; i < streams; i++, at += apart) {
           block<N>(at, x, c, six, sums);
-          scale_block<N>(sums[0], s, acc[i][0]), scale_block<N>(sums[1], s, acc[i][1]);
+          v128_t* to = acc.of(i);
+          for (int t = 0; t < N; t++) {
+            v128_t scale = wasm_v128_load32_splat(&s[t]->scale), low = to[t], high = to[N + t];
+            acc.put(to, t, madd_f32(wasm_f32x4_convert_i32x4(sums[0][t]), scale, low),
+                    madd_f32(wasm_f32x4_convert_i32x4(sums[1][t]), scale, high));
+          }
         }
         for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++, c[t]++;
         first += 208;
@@ -90,13 +88,12 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
       for (int i = 0; i < streams; i++, d += apart) {
         v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up),
                d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
-        for (int t = 0; t < N; t++)
-          total[i][0][t] = madd_f32(acc[i][0][t], d0, total[i][0][t]),
-          total[i][1][t] = madd_f32(acc[i][1][t], d1, total[i][1][t]);
+        v128_t *part = acc.of(i), *to = total.of(i);
+        for (int t = 0; t < N; t++) total.put(to, t, madd_f32(part[t], d0, to[t]), madd_f32(part[N + t], d1, to[N + t]));
       }
     }
     for (int i = 0; i < streams; i++)
-      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, total[i][0][t], total[i][1][t]);
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, total.all[i][t], total.all[i][N + t]);
   }
 }
 

@@ -19,57 +19,63 @@ struct Centred<kExtended> {
   KERNEL_PART_METHOD v128_t total() const { return wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_add(sum.pairs(), centre)); }
 };
 
-// Rows of `Halves` halves of the panel from h on: together where registers hold them.
-template <int N, Form F, int Halves>
-KERNEL_PART void halves(const uint8_t* at, const Fours<F, 32> (&xs)[N], const v128_t (&centres)[N][2], v128_t six, int h,
-                        v128_t (&sums)[2][N]) {
-  v128_t scales[Halves];
+// Rows of `Halves` halves of the panel from h on, of P streams: together where registers hold them.
+template <int N, Form F, int Halves, int P>
+KERNEL_PART void halves(const uint8_t* const (&at)[P], const Fours<F, 32> (&xs)[N], const v128_t (&centres)[N][2], v128_t six,
+                        int h, v128_t (&sums)[P][2][N]) {
+  v128_t scales[P][Halves];
 #pragma clang loop unroll(full)
-  for (int i = 0; i < Halves; i++) scales[i] = wasm_i16x8_load8x8(at + 8 * (h + i));  // of columns 0-15 and 16-31, in turns
+  for (int p = 0; p < P; p++)
+    for (int i = 0; i < Halves; i++)
+      scales[p][i] = wasm_i16x8_load8x8(at[p] + 8 * (h + i));  // of columns 0-15 and 16-31, in turns
 #pragma clang loop unroll(full)
   for (int s = 0; s < 2; s++) {
-    const uint8_t* codes = at + 16 + 96 * s + 16 * h;
-    Centred<F> sum[Halves][N];
-    v128_t upper[Halves], w[Halves];
-    for (int t = 0; t < N; t++)
-      for (int i = 0; i < Halves; i++) sum[i][t].begin(centres[t][s]);
+    Centred<F> sum[P][Halves][N];
+    v128_t upper[P][Halves], w[Halves];
+    for (int p = 0; p < P; p++)
+      for (int t = 0; t < N; t++)
+        for (int i = 0; i < Halves; i++) sum[p][i][t].begin(centres[t][s]);
 #pragma clang loop unroll(full)
     for (int c = 0; c < 4; c++) {
 #pragma clang loop unroll(full)
-      for (int i = 0; i < Halves; i++) {
-        if (c == 3) {
-          w[i] = wasm_v128_and(upper[i], six);
-          continue;
-        }
-        v128_t all = wasm_v128_load(codes + 32 * c + 16 * i), shifted = wasm_u32x4_shr(all, 2 + 2 * c);
-        upper[i] = c ? wasm_v128_xor(upper[i], shifted) : shifted;
-        w[i] = wasm_v128_and(all, six);
-        pin(upper[i]);
-      }
+      for (int p = 0; p < P; p++) {
+        const uint8_t* codes = at[p] + 16 + 96 * s + 16 * h;
 #pragma clang loop unroll(full)
-      for (int t = 0; t < N; t++) {
-        v128_t four = xs[t][4 * s + c];
-        for (int i = 0; i < Halves; i++) sum[i][t].sum.add(four, w[i], c == 0);
+        for (int i = 0; i < Halves; i++) {
+          if (c == 3) {
+            w[i] = wasm_v128_and(upper[p][i], six);
+            continue;
+          }
+          v128_t all = wasm_v128_load(codes + 32 * c + 16 * i), shifted = wasm_u32x4_shr(all, 2 + 2 * c);
+          upper[p][i] = c ? wasm_v128_xor(upper[p][i], shifted) : shifted;
+          w[i] = wasm_v128_and(all, six);
+          pin(upper[p][i]);
+        }
+#pragma clang loop unroll(full)
+        for (int t = 0; t < N; t++) {
+          v128_t four = xs[t][4 * s + c];
+          for (int i = 0; i < Halves; i++) sum[p][i][t].sum.add(four, w[i], c == 0);
+        }
       }
     }
 #pragma clang loop unroll(full)
-    for (int i = 0; i < Halves; i++) {
-      v128_t scale = s ? wasm_i32x4_shr(scales[i], 16) : wasm_i32x4_shr(wasm_i32x4_shl(scales[i], 16), 16);
-      for (int t = 0; t < N; t++) {
-        v128_t scaled = wasm_i32x4_mul(sum[i][t].total(), scale);
-        sums[h + i][t] = s ? wasm_i32x4_add(sums[h + i][t], scaled) : scaled;
+    for (int p = 0; p < P; p++) {
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Halves; i++) {
+        v128_t scale = s ? wasm_i32x4_shr(scales[p][i], 16) : wasm_i32x4_shr(wasm_i32x4_shl(scales[p][i], 16), 16);
+        for (int t = 0; t < N; t++) {
+          v128_t scaled = wasm_i32x4_mul(sum[p][i][t].total(), scale);
+          sums[p][h + i][t] = s ? wasm_i32x4_add(sums[p][h + i][t], scaled) : scaled;
+        }
       }
     }
   }
 }
 
+// What the sums of N tokens begin with, of columns 0-15 and 16-31.
 template <int N, Form F>
-KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCentre* const* from, v128_t six,
-                       v128_t (&sums)[2][N]) {
-  Fours<F, 32> xs[N];
-  v128_t centres[N][2];
+KERNEL_PART void starts(const BlockCentre* const* from, v128_t (&centres)[N][2]) {
   for (int t = 0; t < N; t++) {
-    xs[t].load(x[t]);
     if constexpr (F == kDot32) {
       for (int s = 0; s < 2; s++) centres[t][s] = Centred<F>::start(wasm_v128_load32_splat(from[t]->centre[s]));
     } else {
@@ -77,6 +83,13 @@ KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCen
       centres[t][0] = lane_splat(both, 0), centres[t][1] = lane_splat(both, 1);
     }
   }
+}
+
+template <int N, Form F, int P>
+KERNEL_PART void block(const uint8_t* const (&at)[P], const int8_t* const* x, const v128_t (&centres)[N][2], v128_t six,
+                       v128_t (&sums)[P][2][N]) {
+  Fours<F, 32> xs[N];
+  for (int t = 0; t < N; t++) xs[t].load(x[t]);
   if constexpr (N <= 2 || F != kExtended) halves<N, F, 2>(at, xs, centres, six, 0, sums);
   else halves<N, F, 1>(at, xs, centres, six, 0, sums), halves<N, F, 1>(at, xs, centres, six, 1, sums);
 }
@@ -85,35 +98,45 @@ template <int N, int S, Form F>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
   const int streams = S == 1 ? 1 : several;
-  const size_t apart = each * panel_bytes(w);
+  constexpr int P = kTogether<N, F>;
+  const size_t apart = each * panel_bytes(w), next = streams == 1 ? 0 : apart;
   const uint8_t* first = panel_at(w, begin);
   for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
     const BlockCentre* c[N];
-    v128_t total[S][2][N];
+    StreamSums<N, S> total;
+    total.clear();
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
       c[t] = in.centres + (size_t)(token + t) * (in.stride / kBlock);
-      for (int i = 0; i < S; i++) total[i][0][t] = total[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int super = 0; super < w.cols / kSuper; super++) {
-      v128_t acc[S][2][N], sums[2][N], d0, d1;
+      StreamSums<N, S> acc;
+      v128_t d0, d1;
       const uint8_t* d = first;
       first += 16;
-      for (int i = 0; i < streams; i++)
-        for (int t = 0; t < N; t++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
+      acc.clear();
 #pragma clang loop unroll(disable)
       for (int b = 0; b < kSuper / kBlock; b++) {
         for (int t = 0; t < N; t++) anchor(x[t]), anchor(c[t]);
-        const uint8_t* at = first;
+        v128_t centres[N][2];
+        starts<N, F>(c, centres);
+        const uint8_t* from = first;
 #pragma clang loop unroll(disable)
-        for (int i = 0; i < streams; i++, at += apart) {
-          anchor(at);
-          block<N, F>(at, x, c, six, sums);
-          for (int t = 0; t < N; t++) {
-            v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
-            for (int h = 0; h < 2; h++) acc[i][h][t] = madd_f32(wasm_f32x4_convert_i32x4(sums[h][t]), scale, acc[i][h][t]);
+        for (int i = 0; i < streams; i += P, from += P * apart) {
+          const uint8_t* at[P];
+          v128_t sums[P][2][N];
+          for (int p = 0; p < P; p++) at[p] = from + p * next, anchor(at[p]);
+          block<N, F>(at, x, centres, six, sums);
+#pragma clang loop unroll(full)
+          for (int p = 0; p < P; p++) {
+            v128_t* to = acc.of(i + p);
+            for (int t = 0; t < N; t++) {
+              v128_t scale = wasm_v128_load32_splat(&s[t]->scale), low = to[t], high = to[N + t];
+              acc.put(to, t, madd_f32(wasm_f32x4_convert_i32x4(sums[p][0][t]), scale, low),
+                      madd_f32(wasm_f32x4_convert_i32x4(sums[p][1][t]), scale, high));
+            }
           }
         }
         for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++, c[t]++;
@@ -121,13 +144,12 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
       }
       for (int i = 0; i < streams; i++, d += apart) {
         half_scales(d, mask, up, d0, d1);
-        for (int t = 0; t < N; t++)
-          total[i][0][t] = madd_f32(acc[i][0][t], d0, total[i][0][t]),
-          total[i][1][t] = madd_f32(acc[i][1][t], d1, total[i][1][t]);
+        v128_t *part = acc.of(i), *to = total.of(i);
+        for (int t = 0; t < N; t++) total.put(to, t, madd_f32(part[t], d0, to[t]), madd_f32(part[N + t], d1, to[N + t]));
       }
     }
     for (int i = 0; i < streams; i++)
-      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, total[i][0][t], total[i][1][t]);
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, total.all[i][t], total.all[i][N + t]);
   }
 }
 

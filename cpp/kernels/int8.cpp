@@ -67,10 +67,10 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
   for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
-    v128_t acc[S][2][N];
+    StreamSums<N, S> acc;
+    acc.clear();
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int b = 0; b < blocks; b++) {
       const uint8_t* at = first;
@@ -79,24 +79,25 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         v128_t a[N], c[N];
         block<N, !Min>(at + (Min ? 32 : 16), x, s, part, ones, a, c);
         v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
-               d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+               d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up), *sums = acc.of(i);
         for (int t = 0; t < N; t++) {
           v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
-          acc[i][0][t] = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), acc[i][0][t]);
-          acc[i][1][t] = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), acc[i][1][t]);
+          v128_t low = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), sums[t]),
+                 high = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), sums[N + t]);
           if constexpr (Min) {
             v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
             v128_t m0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 16), mask), up),
                    m1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 24), mask), up);
-            acc[i][0][t] = madd_f32(sum, m0, acc[i][0][t]), acc[i][1][t] = madd_f32(sum, m1, acc[i][1][t]);
+            low = madd_f32(sum, m0, low), high = madd_f32(sum, m1, high);
           }
+          acc.put(sums, t, low, high);
         }
       }
       for (int t = 0; t < N; t++) x[t] += kBlock, s[t]++;
       first += Min ? 288 : 272;
     }
     for (int i = 0; i < streams; i++)
-      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, acc[i][0][t], acc[i][1][t]);
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, acc.all[i][t], acc.all[i][N + t]);
   }
 }
 

@@ -36,21 +36,28 @@ KERNEL_PART void extended(const uint8_t* codes, const int8_t* const* x, v128_t f
   }
 }
 
-template <int N, Form F>
-KERNEL_PART void dots(const uint8_t* codes, const int8_t* const* x, v128_t flip, v128_t (&low)[N], v128_t (&high)[N]) {
+template <int N, Form F, int P>
+KERNEL_PART void dots(const uint8_t* const (&at)[P], const int8_t* const* x, v128_t flip, v128_t (&low)[P][N],
+                      v128_t (&high)[P][N]) {
   Fours<F, 32> xs[N];
-  Sum<F> a[N], c[N];
-  for (int t = 0; t < N; t++) xs[t].load(x[t]), a[t].begin(low[t]), c[t].begin(high[t]);
+  Sum<F> a[P][N], c[P][N];
+  for (int t = 0; t < N; t++) xs[t].load(x[t]);
+  for (int p = 0; p < P; p++)
+    for (int t = 0; t < N; t++) a[p][t].begin(low[p][t]), c[p][t].begin(high[p][t]);
 #pragma clang loop unroll(full)
   for (int i = 0; i < 8; i++) {
-    v128_t w0 = wasm_v128_xor(wasm_v128_load(codes + 32 * i), flip),
-           w1 = wasm_v128_xor(wasm_v128_load(codes + 32 * i + 16), flip);
-    for (int t = 0; t < N; t++) {
-      v128_t four = xs[t][i];
-      a[t].add(four, w0, false), c[t].add(four, w1, false);
+#pragma clang loop unroll(full)
+    for (int p = 0; p < P; p++) {
+      v128_t w0 = wasm_v128_xor(wasm_v128_load(at[p] + 32 * i), flip),
+             w1 = wasm_v128_xor(wasm_v128_load(at[p] + 32 * i + 16), flip);
+      for (int t = 0; t < N; t++) {
+        v128_t four = xs[t][i];
+        a[p][t].add(four, w0, false), c[p][t].add(four, w1, false);
+      }
     }
   }
-  for (int t = 0; t < N; t++) low[t] = a[t].total(), high[t] = c[t].total();
+  for (int p = 0; p < P; p++)
+    for (int t = 0; t < N; t++) low[p][t] = a[p][t].total(), high[p][t] = c[p][t].total();
 }
 
 template <int N, int S, bool Min, Form F>
@@ -61,39 +68,50 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
   const v128_t flip = wasm_i8x16_splat(turned ? -128 : 0), keep = wasm_i32x4_splat(turned == Min ? -1 : 0);
   const v128_t mask = held(kHalfMask), up = held(kRaise112);
   const int streams = S == 1 ? 1 : several;
-  const size_t apart = each * panel_bytes(w);
+  constexpr int P = kTogether<N, F>;
+  const size_t apart = each * panel_bytes(w), next = streams == 1 ? 0 : apart;
   const uint8_t* first = panel_at(w, begin);
   for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* x[N];
     const BlockScale* s[N];
-    v128_t acc[S][2][N];
+    StreamSums<N, S> acc;
+    acc.clear();
     for (int t = 0; t < N; t++) {
       x[t] = in.q + (size_t)(token + t) * in.stride, s[t] = in.scales + (size_t)(token + t) * (in.stride / kBlock);
-      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int b = 0; b < blocks; b++) {
       ScaleAndSum<F> ss[N];
       for (int t = 0; t < N; t++) anchor(x[t]), anchor(s[t]), ss[t].load(s[t]);
-      const uint8_t* at = first;
+      const uint8_t* from = first;
 #pragma clang loop unroll(disable)
-      for (int i = 0; i < streams; i++, at += apart) {
-        v128_t a[N], c[N], d0, d1, m0, m1;
-        anchor(at);
-        for (int t = 0; t < N; t++) {
-          v128_t sum = wasm_v128_and(wasm_i32x4_shl(ss[t].sum8, 4), keep);
-          a[t] = c[t] = Min ? sum : wasm_i32x4_neg(sum);
+      for (int i = 0; i < streams; i += P, from += P * apart) {
+        const uint8_t *at[P], *codes[P];
+        v128_t a[P][N], c[P][N], *sums[P];
+        for (int p = 0; p < P; p++) {
+          at[p] = from + p * next, sums[p] = acc.of(i + p);
+          anchor(at[p]);
+          codes[p] = at[p] + (Min ? 32 : 16);
+          for (int t = 0; t < N; t++) {
+            v128_t sum = wasm_v128_and(wasm_i32x4_shl(ss[t].sum8, 4), keep);
+            a[p][t] = c[p][t] = Min ? sum : wasm_i32x4_neg(sum);
+          }
         }
-        if constexpr (F == kExtended) extended<N>(at + (Min ? 32 : 16), x, flip, a, c);
-        else dots<N, F>(at + (Min ? 32 : 16), x, flip, a, c);
-        half_scales(at, mask, up, d0, d1);
-        if constexpr (Min) half_scales(at + 16, mask, up, m0, m1);
-        for (int t = 0; t < N; t++) {
-          v128_t scale = ss[t].scale;
-          acc[i][0][t] = madd_f32(wasm_f32x4_convert_i32x4(a[t]), wasm_f32x4_mul(d0, scale), acc[i][0][t]);
-          acc[i][1][t] = madd_f32(wasm_f32x4_convert_i32x4(c[t]), wasm_f32x4_mul(d1, scale), acc[i][1][t]);
-          if constexpr (Min) {
-            v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-            acc[i][0][t] = madd_f32(sum, m0, acc[i][0][t]), acc[i][1][t] = madd_f32(sum, m1, acc[i][1][t]);
+        if constexpr (F == kExtended) extended<N>(codes[0], x, flip, a[0], c[0]);
+        else dots<N, F>(codes, x, flip, a, c);
+#pragma clang loop unroll(full)
+        for (int p = 0; p < P; p++) {
+          v128_t d0, d1, m0, m1;
+          half_scales(at[p], mask, up, d0, d1);
+          if constexpr (Min) half_scales(at[p] + 16, mask, up, m0, m1);
+          for (int t = 0; t < N; t++) {
+            v128_t scale = ss[t].scale;
+            v128_t low = madd_f32(wasm_f32x4_convert_i32x4(a[p][t]), wasm_f32x4_mul(d0, scale), sums[p][t]),
+                   high = madd_f32(wasm_f32x4_convert_i32x4(c[p][t]), wasm_f32x4_mul(d1, scale), sums[p][N + t]);
+            if constexpr (Min) {
+              v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
+              low = madd_f32(sum, m0, low), high = madd_f32(sum, m1, high);
+            }
+            acc.put(sums[p], t, low, high);
           }
         }
       }
@@ -101,7 +119,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
       first += Min ? 288 : 272;
     }
     for (int i = 0; i < streams; i++)
-      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, acc[i][0][t], acc[i][1][t]);
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + i * each, acc.all[i][t], acc.all[i][N + t]);
   }
 }
 

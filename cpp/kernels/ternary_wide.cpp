@@ -56,10 +56,10 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
   for (int panel = begin; panel < begin + each; panel++) {
     const int8_t* row[N];
     const BlockScale* scales[N];
-    v128_t acc[S][2][N];
+    StreamSums<N, S> acc;
+    acc.clear();
     for (int t = 0; t < N; t++) {
       row[t] = in.tq + (size_t)(token + t) * in.stride, scales[t] = in.tscales + (size_t)(token + t) * (in.stride / block);
-      for (int i = 0; i < S; i++) acc[i][0][t] = acc[i][1][t] = wasm_f32x4_const_splat(0);
     }
     for (int g = 0; g < groups; g++, first += group_bytes) {
       const uint8_t* from = first;
@@ -69,7 +69,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         const int8_t* x[N];
         const BlockScale* s[N];
         for (int t = 0; t < N; t++) x[t] = row[t], s[t] = scales[t];
-        v128_t d0, d1;
+        v128_t d0, d1, *sums = acc.of(k);
         half_scales(at, mask, up, d0, d1);
         at += 16;
         for (int i = 0; i < per_group; i++) {
@@ -92,15 +92,16 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
             v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
             v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3);
             v128_t i0 = wasm_i32x4_sub(a[t].total(), sum), i1 = wasm_i32x4_sub(c[t].total(), sum);
-            acc[k][0][t] = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), acc[k][0][t]);
-            acc[k][1][t] = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), acc[k][1][t]);
+            v128_t low = sums[t], high = sums[N + t];
+            acc.put(sums, t, madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low),
+                    madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high));
           }
         }
       }
       for (int t = 0; t < N; t++) row[t] += w.group, scales[t] += per_group;
     }
     for (int k = 0; k < streams; k++)
-      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + k * each, acc[k][0][t], acc[k][1][t]);
+      for (int t = 0; t < N; t++) put_panel(w, out, token + t, panel + k * each, acc.all[k][t], acc.all[k][N + t]);
   }
 }
 

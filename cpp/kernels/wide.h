@@ -18,6 +18,11 @@ struct Fours {
   }
 };
 
+// Streams that are taken together, and share what they read of the token: two where registers hold the sums of both. Of a last panel
+// alone both are the same one.
+template <int N, Form F>
+constexpr int kTogether = N == 1 && F == kDot32 ? 2 : 1;
+
 // Scale of a block and eight times the sum of its codes, everywhere.
 template <Form F>
 struct ScaleAndSum {

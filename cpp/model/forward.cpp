@@ -56,12 +56,14 @@ Inputs norm_rows(Lane& lane, const Step& st, word w, float scale, int count, Rea
   return inputs(st, h, codes, s.hidden, count);
 }
 
-// Few rows: short claims, so that lanes end together, of whole sets of streams where there are as many. Many: long ones, over which panels
-// stay in the cache.
-int grain_of(int items, int rows) {
-  int grain = items / (pool_lanes() * 16);
-  if (grain > kStreams) grain -= grain % kStreams;
-  return rows > 32 || pool_lanes() == 1 ? pool_grain(items) : grain > 0 ? grain : 1;
+// Claims of `items` that hold so many panels each. One row: streams that are long, but of no more panels than brings anything. A few: short
+// claims, so that lanes end together. Many: long ones, over which panels stay in the cache.
+bool claim_panels(Lane& lane, int items, int per, int rows, int* begin, int* end) {
+  constexpr int kMost = 64 * kStreams, kLeast = 2 * kStreams;
+  if (rows == 1)
+    return pool_claim_halves(lane, items, per < kMost ? kMost / per : 1, per < kLeast ? kLeast / per : 1, begin, end);
+  int grain = rows > 32 || pool_lanes() == 1 ? pool_grain(items) : items / (pool_lanes() * 16);
+  return pool_claim(lane, items, grain > 0 ? grain : 1, begin, end);
 }
 
 // One claim list over several weights that read the same rows: linears from `first` on of a layer, where rows may have adapters.
@@ -70,7 +72,7 @@ void project(Lane& lane, const Inputs& in, const Tensor* const* w, const Output*
   if (lora) lora_down(lane, *lora, in, first_linear, weights);
   int total = 0;
   for (int i = 0; i < weights; i++) total += panels(*w[i]);
-  for (int begin, end; pool_claim(lane, total, grain_of(total, in.tokens), &begin, &end);)
+  for (int begin, end; claim_panels(lane, total, 1, in.tokens, &begin, &end);)
     for (int i = 0, first = 0; i < weights; first += panels(*w[i]), i++) {
       int from = begin > first ? begin - first : 0, to = end - first < panels(*w[i]) ? end - first : panels(*w[i]);
       if (from >= to) continue;
@@ -313,7 +315,7 @@ void gate_up(Lane& lane, const Step& st, const Layer& l, const Inputs& in, const
   int unit = l.down.kind == kTernary ? st.m.ternary_block : kBlock, units = s.inner / unit, per = unit / kPanel,
       all = panels(l.gate);
   if (lora) lora_down(lane, *lora, in, kLoraGate, 2);
-  for (int u, stop; pool_claim(lane, units, grain_of(units, in.tokens), &u, &stop);) {
+  for (int u, stop; claim_panels(lane, units, per, in.tokens, &u, &stop);) {
     int begin = u * per, end = stop * per < all ? stop * per : all, first = u * unit, width = (stop - u) * unit;
     gemm(l.gate, in, gate, begin, end), gemm(l.up, in, up, begin, end);
     if (lora) lora_up(*lora, gate, kLoraGate, kLoraGate, begin, end), lora_up(*lora, up, kLoraGate, kLoraUp, begin, end);

@@ -18,6 +18,9 @@ const shapes = [
   [32, 768, 1],
   [35, 512, 1],
   [103, 512, 1],
+  // Long streams, some of them whole pages apart.
+  [2243, 512, 1],
+  [2304, 1024, 1],
 ] as const;
 
 /** Random codes and half scales; padding rows and columns as the packer leaves them. */
