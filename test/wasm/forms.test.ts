@@ -1,7 +1,7 @@
 // Which form of the kernels is taken: by timing on a clock of the test's own, by what the machine's instructions say, or as asked.
 import { expect, test } from "vitest";
 import { CpmError } from "../../src/errors.ts";
-import type { Form } from "../../src/wasm/abi.ts";
+import { type Form, KINDS } from "../../src/wasm/abi.ts";
 import { chooseBuild } from "../../src/wasm/features.ts";
 import { chooseForms, expectedForm, fastest, formsOf } from "../../src/wasm/forms.ts";
 import { host, variants } from "../support/engine.ts";
@@ -61,6 +61,27 @@ if (variants.includes("relaxed"))
     const vnni = { ...build, probe: { ...build.probe, machine_traits: () => 2 } };
     expect((await chooseForms(host, vnni, [], "auto", false)).cache).toBe("dot32");
     expect(await chooseForms(host, vnni, [], "auto", true)).toMatchObject({ int4: "dot32", cache: "dot32-lanes" });
+  });
+
+if (variants.includes("relaxed"))
+  test("with vpdpbusd its form is taken for every kind without a look at the clock; without, large weights are timed", async () => {
+    const build = await chooseBuild(host, "relaxed", false);
+    const weights = KINDS.map((kind) => ({ kind, bytes: 1 << 30 }));
+    let looks = 0;
+    const watched = { ...host, now: () => ++looks };
+    const vnni = { ...build, probe: { ...build.probe, machine_traits: () => 2 } };
+    expect(await chooseForms(watched, vnni, weights, "auto", false)).toEqual({
+      int4: "dot32",
+      int6: "dot32",
+      int8: "dot32",
+      ternary: "dot32",
+      cache: "dot32",
+    });
+    expect(looks).toBe(0);
+    const neither = { ...build, probe: { ...build.probe, machine_traits: () => 0 } };
+    // A clock that ticks once a look tells no form from another.
+    expect((await chooseForms(watched, neither, weights, "auto", false)).int6).toBe("dot16");
+    expect(looks).toBeGreaterThan(0);
   });
 
 for (const variant of variants) {
