@@ -68,12 +68,12 @@ const made = existsSync(runsFile)
 let before;
 
 /** Learns; `options` and `objective` beside those that all runs share. */
-async function learn(name, { chunk, seed, options = {}, objective = {}, count = updates, peak = rate, key: more = [] }) {
-  const key = JSON.stringify([name, chunk === Number.POSITIVE_INFINITY ? "whole" : chunk, seed, digits, count, peak, ...more]);
+async function learn(name, { chunk, seed, options = {}, objective = {}, count = updates, key: more = [] }) {
+  const key = JSON.stringify([name, chunk === Number.POSITIVE_INFINITY ? "whole" : chunk, seed, digits, count, rate, ...more]);
   const had = made.find((run) => run.key === key);
   if (had) return had;
   const bounds = { low: 0.2, high: 0.28, dual: 3, beta: 1e-3, ...objective };
-  const schedule = { kind: "constant", peak, warmup: 5 };
+  const schedule = { kind: "constant", peak: rate, warmup: 5 };
   const trainer = await task.trainerOf(
     { objective: { kind: "policy", ...bounds }, optimiser: { schedule, mup: true, weightDecay: 0 } },
     start,
@@ -140,7 +140,7 @@ async function learn(name, { chunk, seed, options = {}, objective = {}, count = 
     stepSeconds: rollout / steps.length,
     rolloutSeconds: rollout / count,
     updateSeconds: update / count,
-    idle: mean(steps.map(({ work }) => work.idle)),
+    idle: mean(steps.filter(({ work }) => work.tokens > 0).map(({ work }) => work.idle)),
     rebuilt: steps.reduce((n, { work }) => n + work.rebuilt, 0) / tokens,
     stale: mean(updated.map((u) => u.staleness)),
     stalest: Math.max(...updated.map((u) => u.stalest)),
@@ -243,7 +243,7 @@ if (parts.includes("without")) {
     const less = runs.map(({ after }, i) => 100 * (made.get("nothing")[i].after - after));
     const error = Math.sqrt(mean(less.map((x) => (x - mean(less)) ** 2)) / Math.max(1, less.length - 1));
     console.log(
-      `| ${name} | ${runs.map(({ after }) => (100 * after).toFixed(1)).join(", ")} | ${percent(of("after"))} | ${mean(less).toFixed(1)} ± ${error.toFixed(1)} | ${of("norm").toFixed(2)} (${of("mostNorm").toFixed(2)}) | ${percent(of("clipped"))} | ${of("kl").toFixed(4)} | ${of("length").toFixed(1)} | ${percent(of("overlong"))} | ${percent(of("garbled"))} |`,
+      `| ${name} | ${runs.map(({ after }) => (100 * after).toFixed(1)).join(", ")} | ${percent(of("after"))} | ${mean(less).toFixed(1)}${runs.length > 1 ? ` ± ${error.toFixed(1)}` : ""} | ${of("norm").toFixed(2)} (${of("mostNorm").toFixed(2)}) | ${percent(of("clipped"))} | ${of("kl").toFixed(4)} | ${of("length").toFixed(1)} | ${percent(of("overlong"))} | ${percent(of("garbled"))} |`,
     );
   }
 }

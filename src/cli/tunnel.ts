@@ -159,7 +159,14 @@ async function fit(wing: Wing, args: Parsed, path: string, paint: Paint): Promis
   const lo = args.number("lo");
   const several = name.split(",").map((one) => one.trim());
   if (several.every((one) => OF_SIZES.some((law) => law === one)) && new Set(several).size === several.length)
-    return fitSizes(wing, args, path, paint, several);
+    return fitSizes(
+      wing,
+      args,
+      path,
+      paint,
+      // The simplest first, as chooseLaw wants them.
+      OF_SIZES.filter((law) => several.includes(law)),
+    );
   switch (name) {
     case "chinchilla": {
       const fitter: Fitter<LossPoint> = (points, near) => wing.fitChinchilla(points, {}, near);
@@ -326,7 +333,7 @@ const saidHeld = (held: (Prediction & { actual: number; error: number }) | { ref
 const saidChoice = ({ name, trials }: ReturnType<Wing["chooseLaw"]>): string =>
   `law: ${name} (the second largest, foretold from those below it: ${trials
     .map(
-      (trial) => `${trial.name} ${trial.error === undefined ? "has too few points" : `${(100 * trial.error).toFixed(2)} % off`}`,
+      (trial) => `${trial.name} ${trial.error === undefined ? "has no fit to them" : `${(100 * trial.error).toFixed(2)} % off`}`,
     )
     .join(", ")})\n\n`;
 const saidAt = ({ value, low, high }: Prediction, at: string, name: string): string =>

@@ -138,7 +138,7 @@ export function leaveLargestOut<Point extends object>(
   return { ...prediction, at: largest, actual, error: Math.abs(prediction.value - actual) / Math.abs(actual) };
 }
 
-/** A law and how it did in the trial: undefined where it had too few points, or refused them. */
+/** A law and how it did in the trial: undefined where it has no fit to the points. */
 export interface LawTrial {
   readonly name: string;
   /** |predicted - actual| / |actual| of the second largest size. */
@@ -151,6 +151,7 @@ const WORTH = 1e-4;
 /**
  * Chooses among laws without a look at the largest size: each is fitted to all below the second largest and foretells that one; the least
  * error is taken. Name the simplest first: among equals the first counts.
+ * A power takes two sizes below the second largest, one with a floor three.
  * @throws CpmError "bad-input" where no law can be tried
  */
 export function chooseLaw<Point>(
@@ -180,7 +181,7 @@ export function chooseLaw<Point>(
   if (!taken)
     throw new CpmError(
       "bad-input",
-      `none of ${laws.map(({ name }) => name).join(", ")} can be tried on ${below.length} points below the second largest size; measure more sizes`,
+      `none of ${laws.map(({ name }) => name).join(", ")} can be fitted to what lies below the second largest size; measure more sizes`,
       { field: "points" },
     );
   return { name: taken.name, trials };

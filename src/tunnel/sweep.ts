@@ -95,8 +95,9 @@ export function readSweep(value: unknown, file = "config"): SweepConfig {
       const [first, then] = name.split(".") as [string, string | undefined];
       const outer: unknown = (part === "train" ? train : model)[first];
       const value = then === undefined ? outer : (outer as Record<string, unknown> | undefined)?.[then];
-      if (value !== undefined) c.fail(`${part}.${name}`, "nothing: a sweep sets it for each of its runs", value);
+      if (value != null) c.fail(`${part}.${name}`, "nothing: a sweep sees to it for each of its runs", value);
     }
+  if (grid.has("seed") && train["seed"] != null) c.fail("train.seed", "nothing beside grid.seed", train["seed"]);
   if (train["heldOut"] === 0) c.fail("train.heldOut", "a share above 0: runs are compared by their loss on it", 0);
   const points = widths.flatMap((width) =>
     depths.flatMap((depth) =>
@@ -151,6 +152,8 @@ export function trainingOf(
   const updates = Math.max(1, Math.ceil(wanted / batchTokens));
   const { width, depth, rate } = point;
   const heads = width / headDim;
+  // As everywhere in a configuration, null is what is not given.
+  const own = Object.fromEntries(Object.entries(train).filter(([, value]) => value != null));
   const optimiser = { mup: true, ...(train["optimiser"] as object | undefined) };
   return {
     updates,
@@ -159,7 +162,7 @@ export function trainingOf(
       heldOut: 0.02,
       evaluate: { every: updates, rows: 256 },
       samples: { every: updates + 1, prompts: [] },
-      ...train,
+      ...own,
       ...(point.seed === undefined ? {} : { seed: point.seed }),
       out: point.key,
       rows: point.rows,

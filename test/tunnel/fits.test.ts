@@ -203,7 +203,7 @@ test("a law is chosen by the second largest size, the largest unseen; the simple
       laws,
       measured((x) => x, 2),
     ),
-  ).toThrow(/none of power, floor can be tried/);
+  ).toThrow(/none of power, floor can be fitted/);
   expect(() =>
     chooseLaw(
       laws,

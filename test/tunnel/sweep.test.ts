@@ -61,7 +61,11 @@ test("tokens by parameters; parameters are those that the trainer has", async ()
 });
 
 test("seeds repeat a run; the mean of its losses counts", () => {
-  const config = readSweep({ ...given, grid: { ...given.grid, width: 32, rate: 0.01, seed: [4, 9] } });
+  const config = readSweep({
+    ...given,
+    train: { ...given.train, seed: null },
+    grid: { ...given.grid, width: 32, rate: 0.01, seed: [4, 9] },
+  });
   expect(config.points.map(({ key }) => key)).toEqual(["w32-d2-r0.01-b4-t1000-s4", "w32-d2-r0.01-b4-t1000-s9"]);
   expect(trainingOf(config, config.points[1]!).train["seed"]).toBe(9);
   expect(trainingOf(readSweep(given), readSweep(given).points[0]!).train["seed"]).toBe(3);
@@ -90,6 +94,7 @@ test("what is wrong in a grid is named", () => {
     [{ grid: { ...given.grid, rows: 1.5 } }, /grid\.rows: expected whole numbers/],
     [{ grid: { ...given.grid, seed: [1, 1] } }, /grid\.seed: expected numbers, each once/],
     [{ grid: { ...given.grid, seed: 0.5 } }, /grid\.seed: expected whole numbers/],
+    [{ grid: { ...given.grid, seed: [1, 2] } }, /train\.seed: expected nothing beside grid\.seed/],
     [{ tokensPerParameter: 20 }, /grid\.tokens: expected nothing beside/],
     [{ grids: {} }, /grids: expected one of/],
   ] as const)
@@ -100,11 +105,15 @@ test("what is wrong in a grid is named", () => {
     [{ train: { ...given.train, export: [{ to: "a.gguf" }] } }, "train.export"],
     [{ model: { num_key_value_heads: 1 } }, "model.num_key_value_heads"],
   ] as const)
-    expect(() => readSweep({ ...given, ...more }), place).toThrow(`${place}: expected nothing: a sweep sets it`);
+    expect(() => readSweep({ ...given, ...more }), place).toThrow(`${place}: expected nothing: a sweep sees to it`);
   // Not after the last update of the first run.
   expect(() => readSweep({ ...given, train: { ...given.train, heldOut: 0 } })).toThrow(
     /train\.heldOut: expected a share above 0/,
   );
+  // Null is what is not given.
+  const absent = { ...given.train, rows: null, heldOut: null, schedule: { warmup: 2, peak: null } };
+  const read = readSweep({ ...given, train: absent });
+  expect(trainingOf(read, read.points[0]!)).toEqual(trainingOf(readSweep(given), readSweep(given).points[0]!));
   expect(() => trainingOf(readSweep({ ...given, train: {} }), readSweep(given).points[0]!)).toThrow(/train\.length/);
 });
 

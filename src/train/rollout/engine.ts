@@ -28,7 +28,7 @@ export interface RolloutEngine {
   readonly policy: number;
   /** Takes the weights of a policy; caches of others are void. */
   load(weights: ModelFiles, policy: number, signal?: AbortSignal): Promise<void>;
-  /** Continues each open trajectory by at most `length` tokens, and none beyond `most` tokens in all. */
+  /** Continues each open trajectory, of which there is at least one, by at most `length` tokens, and none beyond `most` tokens in all. */
   advance(open: readonly Trajectory[], length: number, most: number, signal?: AbortSignal): Promise<Advance>;
   close(): Promise<void>;
 }

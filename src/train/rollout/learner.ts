@@ -26,6 +26,9 @@ import { type Packed, packLessons } from "./pack.ts";
 import type { Reward } from "./rewards.ts";
 import { answerTokens, lengthOf, type SavedTrajectory } from "./trajectory.ts";
 
+/** Of a step that rolls nothing out. */
+const NO_WORK: RolloutWork = { tokens: 0, prefilled: 0, rebuilt: 0, idle: 0 };
+
 export interface LearnerOptions extends PolicyOptions {
   /** Answers to a prompt. Default 16. */
   readonly answers?: number | undefined;
@@ -261,12 +264,14 @@ export class Learner {
     const o = this.#o;
     const state = this.#state;
     const began = now();
-    if (engine.policy !== state.policy) await engine.load(this.#parts.weights(), state.policy, signal);
-    const loaded = now();
     const added = this.#draw(state);
     const groups = [...state.groups, ...added];
     const open = groups.flatMap(({ answers }) => answers.filter(({ state }) => state === "open"));
-    const { trajectories, work } = await engine.advance(open, o.chunk, o.maxTokens, signal);
+    // Where a whole update waits and nothing is open, there is nothing to roll out, nor a use for newer weights yet.
+    if (open.length > 0 && engine.policy !== state.policy) await engine.load(this.#parts.weights(), state.policy, signal);
+    const loaded = now();
+    const { trajectories, work } =
+      open.length > 0 ? await engine.advance(open, o.chunk, o.maxTokens, signal) : { trajectories: [], work: NO_WORK };
     const byId = new Map(trajectories.map((t) => [t.id, t]));
     const gone = groups.map((g) => ({ ...g, answers: g.answers.map((t) => byId.get(t.id) ?? t) }));
     const finished: { group: JudgedGroup; kept: boolean; overlong: number; garbled: number }[] = [];

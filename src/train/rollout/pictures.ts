@@ -25,7 +25,7 @@ export function rolloutPicture(log: readonly RolloutEntry[], title: string): Rec
     );
   });
   // One axis for all: updates begin later than steps.
-  const domain = [0, log.at(-1)?.step ?? 1];
+  const domain = [log[0]?.step ?? 0, log.at(-1)?.step ?? 1];
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     title,

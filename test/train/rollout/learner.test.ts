@@ -233,7 +233,14 @@ test("an update takes as many groups as it asks for and leaves the rest; the cli
 test("more answers in flight than updates take: the buffer and the age of what is in it stay bounded", async () => {
   const policy = await policyOf();
   const [groups, inFlight, answers] = [2, 32, 4];
-  const learner = learnerOf(policy, scriptedEngine(), {
+  const engine = scriptedEngine();
+  const { advance } = engine;
+  const asked: number[] = [];
+  engine.advance = (open, ...rest) => {
+    asked.push(open.length);
+    return advance(open, ...rest);
+  };
+  const learner = learnerOf(policy, engine, {
     ...OPTIONS,
     groups,
     inFlight,
@@ -248,6 +255,9 @@ test("more answers in flight than updates take: the buffer and the age of what i
     expect(update!.stalest).toBeLessThanOrEqual(inFlight / answers / groups);
   }
   expect(learner.policy).toBe(24);
+  // Where nothing is open, updates are made of what waits, and the engine is not asked.
+  expect(Math.min(...asked)).toBeGreaterThan(0);
+  expect(asked.length).toBeLessThan(24);
 });
 
 test("filters: cut and garbled answers stay in the group's mean and out of the loss; groups without a lesson go", async () => {
