@@ -1,6 +1,6 @@
 // The worker's side: one engine, called by messages.
 
-import { after, now, type Timer } from "../clock.ts";
+import { after, now } from "../clock.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EmbedOptions, GenerateRequest, LoadProgress } from "../engine/types.ts";
 import type { ModelFiles, Source } from "../file/source.ts";
@@ -126,18 +126,28 @@ export function serveEngine(port: Port, host: EngineHost | Promise<EngineHost>, 
 /** Parts that come within so many milliseconds go together: a message takes longer than a small model's token. */
 const TOGETHER_MS = 4;
 
+interface Clock {
+  now(): number;
+  after(ms: number, work: () => void): unknown;
+}
+
 /**
- * Events on their way, in order. A part that comes a while after the last one goes at once; those right behind it wait for the next
- * that is due, for another message, or for this thread's next look at its own, whichever comes first.
+ * Events on their way, in order. A part that comes a while after the part before begins a burst, and those of one step come right behind
+ * it: they go at once, too. Where parts go on coming, they wait until the last message of events is a while ago, for another message, or
+ * for this thread's next look at its own, whichever comes first.
  */
-class Events {
-  readonly #port: Port;
+export class Events {
+  readonly #port: Pick<Port, "post">;
+  readonly #clock: Clock;
   #waiting: WireEvent[] = [];
   #sent = Number.NEGATIVE_INFINITY;
-  #timer: Timer | undefined;
+  #burst = Number.NEGATIVE_INFINITY;
+  #part = Number.NEGATIVE_INFINITY;
+  #timed = false;
 
-  constructor(port: Port) {
+  constructor(port: Pick<Port, "post">, clock: Clock = { now, after }) {
     this.#port = port;
+    this.#clock = clock;
   }
 
   now(event: WireEvent): void {
@@ -147,19 +157,23 @@ class Events {
 
   soon(event: WireEvent): void {
     this.#waiting.push(event);
-    const at = now();
-    if (at - this.#sent >= TOGETHER_MS) {
-      this.#sent = at;
-      this.flush();
-    } else
-      this.#timer ??= after(0, () => {
-        this.#timer = undefined;
+    const at = this.#clock.now();
+    if (at - this.#part >= TOGETHER_MS) this.#burst = at;
+    this.#part = at;
+    if (at - this.#burst < TOGETHER_MS || at - this.#sent >= TOGETHER_MS) this.flush();
+    else if (!this.#timed) {
+      this.#timed = true;
+      this.#clock.after(0, () => {
+        this.#timed = false;
         this.flush();
       });
+    }
   }
 
   flush(): void {
-    if (this.#waiting.length > 0) this.#port.post({ type: "events", events: this.#waiting.splice(0) } satisfies ToClient);
+    if (this.#waiting.length === 0) return;
+    this.#sent = this.#clock.now();
+    this.#port.post({ type: "events", events: this.#waiting.splice(0) } satisfies ToClient);
   }
 }
 

@@ -109,7 +109,7 @@ test("an abort is sent once, and not after the call is over", async () => {
   await expect(client.forward(session, [1], "last", control.signal)).rejects.toBe(control.signal.reason);
 });
 
-test("parts of a fast text go together: the first at once, all in order, and before the result", async () => {
+test("the first part of a text goes alone and at once, the others in order and before the result", async () => {
   const between = link();
   const told: ToClient[] = [];
   const { post, listen } = between.inside;
