@@ -38,6 +38,7 @@ import {
   type ToWorker,
   unpackError,
   unpackValue,
+  type WireEvent,
   type WireInput,
 } from "./messages.ts";
 
@@ -190,7 +191,7 @@ export class EngineClient implements EngineApi {
       return;
     }
     if (message.type === "events") {
-      for (const { id, event, value } of message.events) this.#pending.get(id)?.onEvent?.(event, value);
+      this.#handle(message.events);
       return;
     }
     const pending = this.#pending.get(message.id);
@@ -198,6 +199,18 @@ export class EngineClient implements EngineApi {
     this.#settle(message.id);
     if (message.type === "result") pending.resolve(unpackValue(message.value) as never);
     else pending.reject(unpackError(message.error));
+  }
+
+  /** Events are each call's own: where handling one throws, the others of its message are handled all the same. */
+  #handle(events: readonly WireEvent[]): void {
+    const errors: unknown[] = [];
+    for (const { id, event, value } of events)
+      try {
+        this.#pending.get(id)?.onEvent?.(event, value);
+      } catch (error) {
+        errors.push(error);
+      }
+    if (errors.length > 0) throw errors[0];
   }
 
   #settle(id: number): void {
