@@ -72,7 +72,8 @@ export const runtimeOf = ({ name, version }: Pick<EngineHost, "name" | "version"
 
 /** Runs every integer kernel on fixed noise against its scalar definition: bit for bit, or the build is not used. */
 export function computesRight({ probe, probeMemory, probeBase }: Build, tokens = 5): boolean {
-  const [rows, cols] = [16, 256];
+  // One token takes panels of 8 rows four at a time, then two, then the last alone; more tokens take them one by one.
+  const [rows, cols] = [tokens === 1 ? 56 : 16, 256];
   const tensor = probeBase;
   const data = tensor + 64;
   const x = data + 16384;
@@ -84,14 +85,16 @@ export function computesRight({ probe, probeMemory, probeBase }: Build, tokens =
   const next = noise16(12345);
   const inputs = new Float32Array(probeMemory.buffer, x, tokens * cols);
   for (let i = 0; i < inputs.length; i++) inputs[i] = (next() - 32768) / 1000;
-  for (const kind of ["int4", "int6", "int8", "ternary"] as const) {
+  for (const kind of ["int4", "int4-min", "int6", "int8", "ternary"] as const) {
     for (let i = 0; i < noise.length; i++) noise[i] = kind === "ternary" ? next() & 0x2a : next();
     new StructWriter(probeMemory.buffer, tensor).tensors([KINDS.indexOf(kind), rows, cols, 256, data]);
     const bytes = probe.tensor_bytes(tensor) / (rows / 8);
     const step = kind === "ternary" || kind === "int6" ? bytes : bytes / (cols / 32);
     const halves = new DataView(probeMemory.buffer, data);
-    for (let at = 0; at < bytes * 2; at += step)
-      for (let r = 0; r < 8; r++) halves.setUint16(at + 2 * r, 0x2c00 + (next() & 0x3ff), true);
+    // Scales, and minima behind them.
+    const numbers = kind === "int4-min" ? 16 : 8;
+    for (let at = 0; at < bytes * (rows / 8); at += step)
+      for (let r = 0; r < numbers; r++) halves.setUint16(at + 2 * r, 0x2c00 + (next() & 0x3ff), true);
     const block = kind === "ternary" ? 256 : 32;
     probe.gemm_rows(tensor, x, q, scales, got, tokens, block, 1);
     probe.gemm_rows_ref(tensor, x, q, scales, want, tokens, block);
