@@ -84,13 +84,27 @@ describe.each(Object.entries(places))("%s", (_, open) => {
     onTestFinished(() => void process.off("warning", hear));
     const [session, other] = [await own.session(), await own.session()];
     const expected = await other.forward([5, 6, 7]);
-    const calls = Array.from({ length: 12 }, (_, i) => session.forward([5 + i]));
-    await Promise.all(calls.slice(0, 3));
-    // Nine more wait: those that have not begun are told why they never will.
-    const ended = session.dispose();
-    for (const outcome of await Promise.allSettled(calls.slice(3)))
+    await Promise.all(Array.from({ length: 12 }, (_, i) => session.forward([5 + i])));
+    expect([...(await session.tokens())]).toEqual(Array.from({ length: 12 }, (_, i) => 5 + i));
+    // One is being computed when the session ends, and eleven wait.
+    const long = { ...options(0), maxTokens: 150 };
+    let ended: Promise<void> | undefined;
+    const begun = session.generate(prompts[0]!, { ...long, onPrefill: () => void (ended ??= session.dispose()) });
+    const calls = Array.from({ length: 11 }, (_, i) => (i % 2 ? session.forward([5 + i]) : session.generate(prompts[1]!, long)));
+    const outcomes = await Promise.allSettled([begun, ...calls].map(async (call) => void (await call)));
+    expect([outcomes[0], outcomes.at(-1)]).toMatchObject(
+      Array(2).fill({ status: "rejected", reason: { name: "CpmError", code: "closed" } }),
+    );
+    for (const outcome of outcomes)
       if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ name: "CpmError", code: "closed" });
     await ended;
+    // Of one that ends before it has begun anything, all.
+    const brief = await own.session();
+    const none = Array.from({ length: 12 }, (_, i) => (i % 2 ? brief.forward([5]) : brief.generate(prompts[2]!, long)));
+    const gone = brief.dispose();
+    for (const outcome of await Promise.allSettled(none.map(async (call) => void (await call))))
+      expect(outcome).toMatchObject({ status: "rejected", reason: { name: "CpmError", code: "closed" } });
+    await gone;
     await expect(session.forward([5])).rejects.toMatchObject({ code: "closed" });
     await other.truncate(0);
     expect(await other.forward([5, 6, 7])).toEqual(expected);

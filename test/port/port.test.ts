@@ -7,7 +7,15 @@ import { CpmError } from "../../src/errors.ts";
 import { memoryFiles } from "../../src/file/bytes.ts";
 import { EngineClient } from "../../src/port/client.ts";
 import { Lanes } from "../../src/port/lanes.ts";
-import { type Port, packError, packValue, type ToClient, unpackError, unpackValue } from "../../src/port/messages.ts";
+import {
+  type Port,
+  packError,
+  packValue,
+  type ToClient,
+  type ToWorker,
+  unpackError,
+  unpackValue,
+} from "../../src/port/messages.ts";
 import { serveEngine } from "../../src/port/server.ts";
 import type { EngineHost } from "../../src/wasm/host.ts";
 import { type Link, link } from "../support/link.ts";
@@ -107,6 +115,82 @@ test("an abort is sent once, and not after the call is over", async () => {
   control.abort();
   expect(between.sent.filter((message) => message.type === "abort")).toEqual([]);
   await expect(client.forward(session, [1], "last", control.signal)).rejects.toBe(control.signal.reason);
+});
+
+/** A port whose worker hears what the test says, too. */
+function overheard(): { between: Link; tell(message: ToWorker): void } {
+  const between = link();
+  let hear: (message: unknown) => void = () => {};
+  const { post, listen } = between.inside;
+  const inside: Port = {
+    post,
+    listen(handler) {
+      hear = handler;
+      listen(handler);
+    },
+  };
+  return { between: { ...between, inside }, tell: (message) => hear(message) };
+}
+
+test("an abort that arrives after its call has ended does not reach the next call", async () => {
+  const { between, tell } = overheard();
+  const { client } = await connected(between);
+  const session = await client.open();
+  const next = client.forward(session, [1], "last");
+  const { id } = between.sent.at(-1) as ToWorker & { id: number };
+  const first = await next;
+  const second = client.forward(session, [1], "last");
+  // In front of the call, and while it waits for its turn.
+  tell({ type: "abort", id });
+  const third = client.forward(session, [1], "last");
+  setImmediate(() => tell({ type: "abort", id }));
+  for (const logits of [await second, await third]) expect(logits).toHaveLength(first.length);
+});
+
+test("a call that was aborted leaves nothing behind that would abort the next ones", async () => {
+  const { client } = await connected();
+  const session = await client.open();
+  const control = new AbortController();
+  const aborted = client.forward(session, Array(60).fill(1), "all", control.signal);
+  control.abort();
+  await expect(aborted).rejects.toBe(control.signal.reason);
+  for (let i = 0; i < 3; i++) expect(await client.forward(session, [1], "last")).toHaveLength(client.info.config.vocab);
+  expect([...(await client.tokens(session))]).toEqual([1, 1, 1]);
+});
+
+test("a throw over one event leaves the others of its message to be handled", async () => {
+  const between = link();
+  let hear: (message: unknown) => void = () => {};
+  const listen: typeof between.worker.listen = (handler) => between.worker.listen((hear = handler));
+  const { client } = await connected({ ...between, worker: { ...between.worker, listen } });
+  const request = {
+    prompt: "Once",
+    maxTokens: 1,
+    stop: [],
+    stopTokens: [],
+    thinking: "none",
+    special: false,
+    sampling: { ...samplingDefaults, temperature: 0, seed: 1 },
+  } as const;
+  const texts: string[] = [];
+  const session = await client.open();
+  const ids: number[] = [];
+  const generate = (onPart: (part: GeneratedPart) => void) => {
+    const result = client.generate(session, request, { onPart });
+    ids.push((between.sent.at(-1) as ToWorker & { id: number }).id);
+    return result;
+  };
+  const broken = new Error("of the caller's making");
+  const calls = [
+    generate(({ text }) => {
+      if (text === "told") throw broken;
+    }),
+    generate(({ text }) => void texts.push(text)),
+  ];
+  const events = ids.map((id) => ({ id, event: "part", value: { text: "told" } }));
+  expect(() => hear({ type: "events", events })).toThrow(broken);
+  expect(texts).toEqual(["told"]);
+  await Promise.all(calls);
 });
 
 test("the first part of a text goes alone and at once, the others in order and before the result", async () => {
