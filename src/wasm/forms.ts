@@ -1,5 +1,6 @@
 // How the integer kernels are spelled (enum Form of cpp/kernels/gemm.h). Every form gives the same bits; which is fastest is the
-// machine's matter: what its dot product makes of a byte tells what instruction it has, and timing decides where it is worth its time.
+// machine's matter: what its dot product makes of a byte tells what instruction it has, and timing decides where it is worth its time:
+// not with vpdpbusd ("dot32"), which needs none.
 
 import { CpmError } from "../errors.ts";
 import { FORMS, type Form, type Kernels, KINDS, type Kind, StructWriter } from "./abi.ts";
@@ -91,14 +92,14 @@ export async function chooseForms(
   const chosen: Record<Family, Form> = same(first);
   // As many sums as ARM has registers for fit in x86's where they are of 256 bits (1.15 times as fast there, 0.85 without).
   if (turbo && first === "dot32" && sound.includes("dot32-lanes")) chosen.cache = "dot32-lanes";
+  // With vpdpbusd "dot32" wins for every kind; ARM's spelling reads one stream, which timing in the cache takes for faster than memory does.
+  const timed = first !== "dot32" && !host.requestBound;
   if (turbo) host.tierUp?.("at once");
   try {
-    for (const family of families) {
+    for (const family of timed ? families : []) {
       if (family === "cache") continue;
       const bytes = weights.reduce((sum, w) => sum + (FAMILIES[family].includes(w.kind) ? w.bytes : 0), 0);
-      // With vpdpbusd "dot32" wins for every kind; ARM's spelling reads one stream, which timing in the cache takes for faster than memory does.
-      if (first === "dot32") continue;
-      if (bytes === 0 || host.requestBound || (bytes < TIMED_BYTES && !turbo)) continue;
+      if (bytes === 0 || (bytes < TIMED_BYTES && !turbo)) continue;
       chosen[family] = await fastest(host, timer(host, build, family), sound, first);
     }
   } finally {
