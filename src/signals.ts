@@ -35,6 +35,9 @@ export function onAbort(signal: AbortSignal, call: () => void): () => void {
   };
 }
 
+/** Throws when what is being computed is not wanted any more: an AbortSignal, or several as one. */
+export type Stop = Pick<AbortSignal, "throwIfAborted">;
+
 /** A signal over several, and how to let go of them. */
 export interface Joined {
   readonly signal: AbortSignal;

@@ -1,9 +1,10 @@
 // A small model of the same vocabulary as drafter: it reads along, and grows a tree from its own logits.
-import type { Drafter, DraftText, Stop, Wanted } from "../decode/draft/drafter.ts";
+import type { Drafter, DraftText, Wanted } from "../decode/draft/drafter.ts";
 import type { Front, FrontStats } from "../decode/draft/front.ts";
 import { type BeamRow, growTree, type TreeShape } from "../decode/draft/grow.ts";
 import type { Ranker } from "../decode/draft/rank.ts";
 import { type DraftTree, maxNodes } from "../decode/draft/tree.ts";
+import type { Stop } from "../signals.ts";
 import { causalRows, type Stepper, type StepRow } from "./forward.ts";
 import { cutTo, keepable, type Sequence, type Sequences } from "./sequences.ts";
 

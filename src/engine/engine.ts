@@ -1,10 +1,11 @@
 // The engine: a loaded model and its sessions, in the thread that computes.
 import { CpmError, typed } from "../errors.ts";
 import type { ModelFiles } from "../file/source.ts";
+import type { Stop } from "../signals.ts";
 import type { EngineHost } from "../wasm/host.ts";
 import type { AdapterUse } from "./adapters.ts";
 import { assemble, type EngineHooks, type Parts } from "./assemble.ts";
-import { causalRows, type Stop } from "./forward.ts";
+import { causalRows } from "./forward.ts";
 import { profileSequence } from "./profile.ts";
 import { checkTokens, Prompts } from "./prompts.ts";
 import { Requests } from "./requests.ts";

@@ -1,7 +1,7 @@
 // Running rows through the layers in slices short enough that the thread's event loop keeps turning.
 
-import type { Stop } from "../decode/draft/drafter.ts";
 import type { Plan } from "../model/plan.ts";
+import type { Stop } from "../signals.ts";
 import { BATCH_COUNT, check, type Kernels, STRUCT_BYTES, StructWriter } from "../wasm/abi.ts";
 import type { EngineHost } from "../wasm/host.ts";
 import { type Arena, align } from "../wasm/memory.ts";
@@ -42,8 +42,6 @@ export function causalRows(
     total,
   }));
 }
-
-export type { Stop };
 
 /** A model in memory, and where its steps are computed. */
 export interface StepperPlace {
@@ -156,22 +154,22 @@ export class Stepper {
    * Runs at most `capacity` rows through all layers. Sequences whose caches are not what these rows need, as after a cut below what
    * windows keep or where a text outgrows its rotation, are computed anew before. `taps`: layers whose inputs states() will give.
    */
-  async layers(rows: readonly StepRow[], signal?: Stop, recorder?: BlockRecorder, taps: readonly number[] = []): Promise<void> {
+  async layers(rows: readonly StepRow[], stop?: Stop, recorder?: BlockRecorder, taps: readonly number[] = []): Promise<void> {
     if (this.#plan.ring > 0 || this.#plan.ropeSwitch > 0)
-      for (const sequence of new Set(rows.map((row) => row.sequence))) await this.#renew(sequence, rows, signal);
-    if (taps.length === 0) return this.#compute(rows, signal, recorder);
+      for (const sequence of new Set(rows.map((row) => row.sequence))) await this.#renew(sequence, rows, stop);
+    if (taps.length === 0) return this.#compute(rows, stop, recorder);
     const hidden = this.#hidden;
     if (taps.length * hidden > this.#tapped.width)
       this.#tapped = { at: this.#arena.take(4 * taps.length * hidden * this.capacity), width: taps.length * hidden };
     const own = { layers: taps, at: this.#tapped.at, hidden, scale: 1 };
-    await this.#compute(rows, signal, recorder, this.#taps ? [this.#taps, own] : [own]);
+    await this.#compute(rows, stop, recorder, this.#taps ? [this.#taps, own] : [own]);
   }
 
   #isFar(total: number): boolean {
     return this.#plan.ropeSwitch > 0 && total > this.#plan.ropeSwitch;
   }
 
-  async #renew(sequence: Sequence, rows: readonly StepRow[], signal?: Stop): Promise<void> {
+  async #renew(sequence: Sequence, rows: readonly StepRow[], stop?: Stop): Promise<void> {
     const total = rows.reduce((most, row) => (row.sequence === sequence ? Math.max(most, row.total) : most), 0);
     const { tokens } = sequence;
     if (tokens.length > 0 && (sequence.stale || sequence.far !== this.#isFar(total))) {
@@ -179,7 +177,7 @@ export class Stepper {
       sequence.reach = 0;
       for (let first = 0, end = 0; first < tokens.length; first = end) {
         end = Math.min(tokens.length, first + this.batchRows(total));
-        await this.#compute(causalRows(sequence, tokens.slice(first, end), total, first), signal);
+        await this.#compute(causalRows(sequence, tokens.slice(first, end), total, first), stop);
       }
       sequence.stale = false;
     }
@@ -188,7 +186,7 @@ export class Stepper {
 
   async #compute(
     rows: readonly StepRow[],
-    signal?: Stop,
+    stop?: Stop,
     recorder?: BlockRecorder,
     taps: readonly LayerTaps[] = this.#taps ? [this.#taps] : [],
   ): Promise<void> {
@@ -211,7 +209,7 @@ export class Stepper {
       spent += ms;
       recorder?.take(begin, rows, ...this.#choices(rows));
       begin = end;
-      await this.breathe(signal);
+      await this.breathe(stop);
     }
     if (single) this.#lanes.took(lanes, spent);
   }
@@ -238,11 +236,11 @@ export class Stepper {
   }
 
   /** Logits of some rows of the last step (at most logitRows), into `logits`. */
-  async head(picked: readonly number[], signal?: Stop): Promise<void> {
+  async head(picked: readonly number[], stop?: Stop): Promise<void> {
     new Int32Array(this.#arena.memory.buffer, this.#picked, picked.length).set(picked);
     const { length } = picked;
     check(await this.#pool.run(this.#active, "head", this.#model, this.#batch, this.#context, this.#picked, length), "head");
-    await this.breathe(signal);
+    await this.breathe(stop);
   }
 
   /** Keeps states inside the model from now on. */
@@ -347,12 +345,12 @@ export class Stepper {
   }
 
   /** Gives the event loop a turn when the last one is a slice ago; throws when aborted. */
-  async breathe(signal?: Stop): Promise<void> {
+  async breathe(stop?: Stop): Promise<void> {
     const now = this.#host.now();
     if (this.#host.requestBound || now - this.#breathed >= SLICE_MS) {
       await this.#host.breathe();
       this.#breathed = this.#host.now();
     }
-    signal?.throwIfAborted();
+    stop?.throwIfAborted();
   }
 }

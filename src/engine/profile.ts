@@ -1,7 +1,8 @@
 // Where the time of one step goes: every kind of operation run by itself, layer after layer, against what the machine can do.
 import type { Plan, PlannedLayer } from "../model/plan.ts";
+import type { Stop } from "../signals.ts";
 import type { Parts } from "./assemble.ts";
-import { causalRows, type Stop } from "./forward.ts";
+import { causalRows } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
 import type { EngineInfo, Profile, ProfileEntry, SamplingOptions } from "./types.ts";
 
@@ -30,12 +31,7 @@ const PEAK_MS = 150;
 const DOTS = { pieces: 16, rounds: 400, perRound: 60 * 32 };
 
 /** Profiles `steps` steps of one row behind a sequence, which has room for it and stays as it is. Times are medians over the steps. */
-export async function profileSequence(
-  parts: Parts,
-  sequence: Sequence,
-  steps: number,
-  signal: Stop | undefined,
-): Promise<Profile> {
+export async function profileSequence(parts: Parts, sequence: Sequence, steps: number, stop: Stop | undefined): Promise<Profile> {
   const { host, plan, stepper, info } = parts;
   const layers = plan.layers.length;
   const context = sequence.tokens.length;
@@ -68,7 +64,7 @@ export async function profileSequence(
     timed("call", () => {
       for (let i = 0; i < 100; i++) phase(0, 1, 0);
     });
-    await stepper.breathe(signal);
+    await stepper.breathe(stop);
   }
   const per = (name: string) => median(taken.get(name) ?? []);
   const call = Math.min(...(taken.get("call") ?? [])) / 100;

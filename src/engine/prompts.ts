@@ -1,8 +1,9 @@
 // Prompts: texts to tokens in steps, and what a model can take.
 import { CpmError } from "../errors.ts";
+import type { Stop } from "../signals.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { TokenizerData } from "../text/vocabulary.ts";
-import type { Stepper, Stop } from "./forward.ts";
+import type { Stepper } from "./forward.ts";
 import type { Sequence } from "./sequences.ts";
 
 export class Prompts {

@@ -3,12 +3,11 @@
 import { CpmError } from "../errors.ts";
 import type { Flow } from "../flow.ts";
 import { PUBLISHED_SPARSE } from "../model/sparse.ts";
-import { joinSignals, withSignals } from "../signals.ts";
+import { joinSignals, type Stop, withSignals } from "../signals.ts";
 import type { Parts } from "./assemble.ts";
 import { Batcher } from "./batcher.ts";
 import { Constraints } from "./constraints.ts";
 import { EmbedRun } from "./embedding.ts";
-import type { Stop } from "./forward.ts";
 import { Gate } from "./gate.ts";
 import { Guide } from "./guide.ts";
 import type { TokenRequest } from "./output.ts";

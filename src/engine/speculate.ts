@@ -3,7 +3,7 @@ import type { Budget } from "../decode/draft/budget.ts";
 import type { Drafter } from "../decode/draft/drafter.ts";
 import type { FrontStats } from "../decode/draft/front.ts";
 import { DraftTree, maxNodes } from "../decode/draft/tree.ts";
-import type { Stop } from "./forward.ts";
+import type { Stop } from "../signals.ts";
 import type { Sequence } from "./sequences.ts";
 import type { DraftStats } from "./types.ts";
 

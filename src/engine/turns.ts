@@ -1,7 +1,6 @@
 // Who computes now: steps and other calls take turns, since the kernels and the scratch memory are one.
-import type { Stop } from "../decode/draft/drafter.ts";
 import { CpmError, typed } from "../errors.ts";
-import { untilAborted } from "../signals.ts";
+import { type Stop, untilAborted } from "../signals.ts";
 
 export class Turns {
   readonly #requestBound: boolean;
@@ -88,7 +87,7 @@ export class Turns {
   }
 }
 
-/** Throws the reason of the first of two signals that has aborted. */
+/** Two signals as one: where both have aborted, `outer`'s reason is thrown. */
 function either(outer: AbortSignal | undefined, end: AbortSignal): Stop {
   if (!outer) return end;
   return {

@@ -1,4 +1,5 @@
 // What the loop asks of a drafter, whatever it drafts with.
+import type { Stop } from "../../signals.ts";
 import type { FrontStats } from "./front.ts";
 import type { DraftTree } from "./tree.ts";
 
@@ -7,9 +8,6 @@ export interface DraftText {
   readonly tokens: readonly number[];
   readonly contextSize: number;
 }
-
-/** Throws when what is being computed is not wanted any more: an AbortSignal, or several as one. */
-export type Stop = Pick<AbortSignal, "throwIfAborted">;
 
 export interface Wanted {
   /** Nodes in all, the root included, and depth, at most. */

@@ -1,5 +1,6 @@
 // The drafter with a head (EAGLE, MTP) that runs one row behind the target, and a tree grown from its last state.
-import type { Drafter, DraftText, Stop, Wanted } from "./drafter.ts";
+import type { Stop } from "../../signals.ts";
+import type { Drafter, DraftText, Wanted } from "./drafter.ts";
 import type { Front, FrontStats } from "./front.ts";
 import { type BeamRow, growTree, type Ranking, type TreeShape } from "./grow.ts";
 import type { DraftHead, HeadCache, HeadRow } from "./head.ts";

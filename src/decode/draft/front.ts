@@ -1,7 +1,8 @@
 // Drafting for a drafter: guesses of what a small model or a head will say, so that one of its steps gives several tokens of its chain.
+import type { Stop } from "../../signals.ts";
 import { Budget } from "./budget.ts";
 import type { StepCosts } from "./costs.ts";
-import type { Drafter, DraftText, Stop } from "./drafter.ts";
+import type { Drafter, DraftText } from "./drafter.ts";
 import { DraftTree, maxNodes } from "./tree.ts";
 
 /** What the drafter's drafter did: steps of the drafter, guesses that it checked, and those that were right. */

@@ -1,5 +1,6 @@
 // Two drafters for one tree: lookup, which is free, and one that computes.
-import type { Drafter, DraftText, Stop, Wanted } from "./drafter.ts";
+import type { Stop } from "../../signals.ts";
+import type { Drafter, DraftText, Wanted } from "./drafter.ts";
 import type { FrontStats } from "./front.ts";
 import type { LookupDrafter } from "./lookup.ts";
 import type { DraftTree } from "./tree.ts";
