@@ -193,7 +193,7 @@ test("a throw over one event leaves the others of its message to be handled", as
   await Promise.all(calls);
 });
 
-test("the first part of a text goes alone and at once, the others in order and before the result", async () => {
+test("parts of a text: the first goes alone, and all go in order and before the result", async () => {
   const between = link();
   const told: ToClient[] = [];
   const { post, listen } = between.inside;
