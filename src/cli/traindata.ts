@@ -47,6 +47,14 @@ export interface Opened {
   close(): Promise<void>;
 }
 
+/** What is wrong with a new model's configuration, with the file that has it. */
+function inFile(error: unknown, file: string, { config }: StartConfig & { kind: "scratch" }): unknown {
+  if (!(error instanceof CpmError) || error.code !== "bad-option") return error;
+  const own = typeof config === "string" ? besideConfig(file, config) : undefined;
+  const message = own ? `${own}: ${error.message.replace(/^model\.config(\.|: )/, "")}` : `${file}: ${error.message}`;
+  return new CpmError("bad-option", message, { ...error.detail, file: own ?? file }, { cause: error });
+}
+
 /** The model that a run begins with. */
 export async function openStart(wing: Wing, file: string, start: StartConfig): Promise<Opened> {
   const { signal } = interrupt;
@@ -67,7 +75,10 @@ export async function openStart(wing: Wing, file: string, start: StartConfig): P
       typeof start.config === "string"
         ? ((await readJson(besideConfig(file, start.config))) as Record<string, unknown>)
         : start.config;
-    return { ...(await wing.scratchModel(config, found, tokenizer.size, signal)), tokenizer, close: async () => {} };
+    const made = await wing.scratchModel(config, found, tokenizer.size, signal).catch((error) => {
+      throw inFile(error, file, start);
+    });
+    return { ...made, tokenizer, close: async () => {} };
   } finally {
     await files.close();
   }

@@ -177,9 +177,16 @@ test("what is wrong with a configuration, its files or its texts is told with it
     [{ model: scratch, data: [{ files: "../none.jsonl" }] }, 1, /none\.jsonl/],
     [{ model: scratch, data: [{ files: "../bad.jsonl" }] }, 1, /bad\.jsonl, record 2: not JSON.*"badRecords"/],
     [{ model: "none.gguf" }, 1, /none\.gguf/],
-    [{ model: { ...scratch, config: { ...scratch.config, hidden_size: 33 } } }, 1, /head_dim/],
+    [{ model: { ...scratch, config: { ...scratch.config, hidden_size: 33 } } }, 2, /^\S*config\.json: model\.config.*head_dim/],
+    [
+      { model: { ...scratch, config: { ...scratch.config, hidden_size: 0 } } },
+      2,
+      /config\.json: model\.config\.hidden_size: expected a whole number from 1 to 65536, found 0/,
+    ],
+    [{ model: { ...scratch, config: "../small.json" } }, 2, /^\S*small\.json: hidden_size: expected .*, found 0/],
     [{ model: scratch, maxMemoryBytes: 2 ** 20 }, 1, /1\.00 MiB/],
   ];
+  writeFileSync(join(folder, "small.json"), JSON.stringify({ ...scratch.config, hidden_size: 0 }));
   writeFileSync(join(folder, "bad.jsonl"), '{"text":"a"}\nnothing\n');
   for (const [config, status, message] of cases) {
     const found = await cpm(["train", configured(config).file]);
