@@ -55,7 +55,11 @@ export const quantize: Command = {
     keep: { type: "string", valueHint: "PATTERN=TYPE", description: "Tensors of another type, as blk.0.*=Q8_0; may be repeated" },
     damp: { type: "string", valueHint: "X", description: "Damping of error feedback (default 0.01)" },
     "act-order": { type: "boolean", description: "Error feedback takes the most important columns first" },
-    hessian: { type: "string", valueHint: "H", description: "Products of the inputs: float (default) or int16, sooner done" },
+    hessian: {
+      type: "string",
+      valueHint: "H",
+      description: "Inputs' products, for feedback and smoothing: float (default) or int16, sooner done",
+    },
     prefix: {
       type: "string",
       valueHint: "auto|IDS",

@@ -7,6 +7,7 @@ import type { Inputs, Matrix } from "./linear.ts";
 import { feedsBack, type Method, type Quantised, quantiseMatrix, skipsFirst, smooths } from "./method.ts";
 import type { Machine, Piece } from "./module.ts";
 import { type Part, type Passes, STAGE_NAMES, STAGES, type Stage } from "./passes.ts";
+import { hasGrid } from "./recipe.ts";
 import { plainTensor, readValues, readVector } from "./source.ts";
 import type { TensorPlan } from "./targets.ts";
 
@@ -20,6 +21,16 @@ export interface LayerSettings {
   /** Group of the grid that smoothing is searched on. */
   readonly smoothGroup: number;
 }
+
+/** For runs that only compute and observe. */
+export const PLAIN_SETTINGS: LayerSettings = {
+  method: "search",
+  damp: 0.01,
+  actOrder: false,
+  hessian: "float",
+  skip: 0,
+  smoothGroup: 32,
+};
 
 export interface LayerHooks {
   readonly signal?: AbortSignal | undefined;
@@ -254,8 +265,7 @@ export class LayerRun {
 
 const PART_NAMES = { q: 0, k: 0, v: 0, o: 0, gate: 0, up: 0, down: 0 } as const;
 
-const isGrid = ({ form }: TensorPlan): boolean =>
-  form !== "copy" && ("int4" in form || !["F32", "F16", "BF16", "Q8_0"].includes(form.blocks));
+const isGrid = ({ form }: TensorPlan): boolean => form !== "copy" && ("int4" in form || hasGrid(form.blocks));
 
 /** Adds rows, but those of the first `skip` positions of their sequence. */
 async function feed(sums: Hessian, at: number, count: number, position: number, skip: number): Promise<void> {

@@ -4,7 +4,7 @@
 import { CpmError } from "../errors.ts";
 import type { Destination } from "./destination.ts";
 import { embedSequences } from "./embedding.ts";
-import { LayerRun } from "./layers.ts";
+import { LayerRun, PLAIN_SETTINGS } from "./layers.ts";
 import type { Machine } from "./module.ts";
 import { Passes } from "./passes.ts";
 import type { OpenedSource } from "./source.ts";
@@ -65,9 +65,8 @@ export async function findPrefix(
   const found = sequences.map(() => new Set<number>());
   try {
     await embedSequences(machine, source, sequences, await passes.store("prefix-0"), signal);
-    const settings = { method: "search", damp: 0.01, actOrder: false, hessian: "float", skip: 0, smoothGroup: 32 } as const;
     const none = { signal, work() {}, warn() {}, put: async () => {}, putVector: async () => {} };
-    const run = new LayerRun(machine, passes, model.config, settings, none);
+    const run = new LayerRun(machine, passes, model.config, PLAIN_SETTINGS, none);
     for (const [layer, files] of model.layers.entries()) {
       const [from, to] = [`prefix-${layer % 2}`, `prefix-${(layer + 1) % 2}`];
       const magnitudes = lengths.map((length) => new Float32Array(length));

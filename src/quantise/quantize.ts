@@ -12,13 +12,13 @@ import type { Destination } from "./destination.ts";
 import { embedSequences } from "./embedding.ts";
 import { HESSIANS, Hessian, type HessianForm } from "./hessian.ts";
 import { type Imatrix, readImatrix } from "./imatrix.ts";
-import { LayerRun } from "./layers.ts";
+import { LayerRun, PLAIN_SETTINGS } from "./layers.ts";
 import { feedsBack, METHODS, type Method, skipsFirst, smooths } from "./method.ts";
 import { Machine, type QuantiseModules } from "./module.ts";
 import { Passes, STAGE_NAMES, STAGES } from "./passes.ts";
 import { findPrefix, withPrefix } from "./prefix.ts";
 import type { QuantizeProgress } from "./progress.ts";
-import { TARGETS, type Target } from "./recipe.ts";
+import { hasGrid, TARGETS, type Target } from "./recipe.ts";
 import type { QuantizeReport } from "./report.ts";
 import { runQuantise } from "./run.ts";
 import { type OpenedSource, openSource } from "./source.ts";
@@ -95,16 +95,28 @@ function whole(field: string, value: unknown, low: number, high: number): number
   return value;
 }
 
-/** What would change nothing is refused: the caller expects something of it. */
-function refuseIdle(o: QuantizeOptions, type: Target, feedback: boolean, products: boolean): void {
-  const idle = (field: string, why: string) => {
-    throw new CpmError("bad-option", `${field}: ${why}; leave it out`, { field });
+const DEFAULTS = { group: 128, checkpointVersion: 1, damp: 0.01, actOrder: false, hessian: "float", skip: 4 } as const;
+
+/**
+ * What would change nothing is refused: the caller expects something of it. Not so a default that is said aloud, and not what changes nothing
+ * only because every pattern of `keep` leads past it.
+ */
+function refuseIdle(o: QuantizeOptions, type: Target, method: Method): void {
+  const refuse = (fields: readonly (keyof typeof DEFAULTS)[], why: string) => {
+    for (const field of fields)
+      if (o[field] !== undefined && o[field] !== DEFAULTS[field])
+        throw new CpmError("bad-option", `${field}: ${why}; leave it out`, { field });
   };
-  if (type !== "int4" && o.group !== undefined) idle("group", `${type} has groups of its own`);
-  if (type !== "int4" && o.checkpointVersion !== undefined) idle("checkpointVersion", `${type} is no GPTQ checkpoint`);
-  if (!feedback && o.damp !== undefined) idle("damp", "this method has no error feedback to damp");
-  if (!feedback && o.actOrder) idle("actOrder", "this method has no error feedback, and so no order of columns");
-  if (!products && o.hessian !== undefined) idle("hessian", "this method takes no products of inputs");
+  if (type !== "int4") {
+    refuse(["group"], `${type} has groups of its own`);
+    refuse(["checkpointVersion"], `${type} is no GPTQ checkpoint`);
+  }
+  if (!feedsBack(method)) refuse(["damp", "actOrder"], `"${method}" has no error feedback`);
+  if (!feedsBack(method) && !smooths(method)) refuse(["hessian"], `"${method}" takes no products of inputs`);
+  if (!skipsFirst(method)) refuse(["skip"], `"${method}" leaves no positions out`);
+  if (hasGrid(type) || o.keep?.some(([, kept]) => hasGrid(kept))) return;
+  refuse(["damp", "actOrder", "skip"], `${type} has no grid that errors are fed back on`);
+  if (!smooths(method)) refuse(["hessian"], `${type} has no grid that errors are fed back on`);
 }
 
 function checked(o: QuantizeOptions) {
@@ -123,10 +135,10 @@ function checked(o: QuantizeOptions) {
     throw new CpmError("bad-option", "imatrix: calibration makes an importance matrix of its own; give one of them", {
       field: "imatrix",
     });
-  refuseIdle(o, type, feedsBack(method), calibrated);
-  const group = o.group ?? 128;
+  refuseIdle(o, type, method);
+  const group = o.group ?? DEFAULTS.group;
   if (![32, 64, 128].includes(group)) throw bad("group", "32, 64 or 128", group);
-  const damp = o.damp ?? 0.01;
+  const damp = o.damp ?? DEFAULTS.damp;
   if (!(damp > 0 && damp <= 1)) throw bad("damp", "a number above 0, at most 1", damp);
   if (o.prefix !== undefined && !skipsFirst(method))
     throw new CpmError("bad-option", `prefix: ${method} leaves no positions out; choose "p-gptq" or "awq+p-gptq"`, {
@@ -134,7 +146,7 @@ function checked(o: QuantizeOptions) {
     });
   if (o.prefix !== undefined && o.prefix !== "auto" && !(Array.isArray(o.prefix) && o.prefix.length > 0))
     throw bad("prefix", '"auto" or a list of tokens', o.prefix);
-  const version = o.checkpointVersion ?? 1;
+  const version = o.checkpointVersion ?? DEFAULTS.checkpointVersion;
   if (version !== 1 && version !== 2) throw bad("checkpointVersion", "1 or 2", version);
   return {
     type,
@@ -143,8 +155,8 @@ function checked(o: QuantizeOptions) {
     damp,
     version,
     actOrder: o.actOrder === true,
-    hessian: oneOf("hessian", o.hessian ?? "float", HESSIANS),
-    skip: whole("skip", o.skip ?? 4, 0, 1024),
+    hessian: oneOf("hessian", o.hessian ?? DEFAULTS.hessian, HESSIANS),
+    skip: whole("skip", o.skip ?? DEFAULTS.skip, 0, 1024),
     keep: o.keep ?? [],
   } as const;
 }
@@ -297,9 +309,8 @@ async function observe(
   });
   try {
     await embedSequences(machine, source, sequences, await passes.store("hidden-0"), signal);
-    const settings = { method: "search", damp: 0.01, actOrder: false, hessian: "float", skip: 0, smoothGroup: 32 } as const;
     const hooks = { signal, work() {}, warn() {}, put: async () => {}, putVector: async () => {} };
-    const run = new LayerRun(machine, passes, model.config, settings, hooks);
+    const run = new LayerRun(machine, passes, model.config, PLAIN_SETTINGS, hooks);
     for (; layer < layers; layer++) {
       const [from, to] = [`hidden-${layer % 2}`, `hidden-${(layer + 1) % 2}`];
       const files = model.layers[layer]!;

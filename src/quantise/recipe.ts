@@ -57,6 +57,9 @@ export const FILE_TYPE_IDS: Readonly<Record<Exclude<Target, "int4">, number>> = 
   TQ2_0: 37,
 };
 
+/** True for types that errors can be fed back on; so have mixtures, of which some tensors are of others. */
+export const hasGrid = (type: string): boolean => !["F32", "F16", "BF16", "Q8_0"].includes(type.toUpperCase());
+
 /** What a tensor is to a recipe. */
 export interface Role {
   readonly kind: "embedding" | "head" | Linear | "qkv" | "gateUp" | "other";

@@ -12,7 +12,9 @@ import { diskDestination } from "../../src/host/node.destination.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 import { readModel } from "../../src/model/read.ts";
 import { memoryDestination } from "../../src/quantise/destination.ts";
-import type { QuantizeOptions } from "../../src/quantise/quantize.ts";
+import { openQuantise, type QuantizeOptions } from "../../src/quantise/quantize.ts";
+import { wasmPath } from "../support/bench.ts";
+import { host } from "../support/engine.ts";
 import { door } from "../support/quantise.ts";
 
 const golden = fileURLToPath(new URL("../golden/", import.meta.url));
@@ -103,7 +105,7 @@ test("on disk nothing has the name before all of it is written, and nothing is l
   await expect(stopped).rejects.toThrow("killed");
   expect(await readdir(folder)).not.toContain("out.gguf");
   // A command that is refused takes nothing from it.
-  for (const wrong of [{ method: "gptq" }, { method: "gptq", calibration: ["x"] }, { group: 5 }] as const)
+  for (const wrong of [{ method: "gptq" }, { method: "gptq", calibration: ["x"] }, { type: "int4", group: 5 }] as const)
     await expect(door.quantize(model, await diskDestination(path), options(wrong))).rejects.toBeInstanceOf(CpmError);
   const report = await door.quantize(model, await diskDestination(path), options({ method: "gptq", calibration }));
   expect(report.resumedAt).toBeGreaterThan(0);
@@ -144,19 +146,7 @@ test("what cannot be done is refused by name", async () => {
   await expect(refused({ type: "Q4_X" as "Q4_0" })).rejects.toMatchObject({ code: "bad-option" });
   await expect(refused({ keep: [["blk.99.*", "Q8_0"]] })).rejects.toMatchObject({ code: "bad-option", message: /no tensor/ });
   await expect(refused({ keep: [["*", "Q9"]] })).rejects.toMatchObject({ code: "bad-option" });
-  await expect(refused({ group: 48 })).rejects.toMatchObject({ code: "bad-option" });
-  // What would change nothing.
-  for (const [field, more] of [
-    ["group", { group: 32 }],
-    ["checkpointVersion", { checkpointVersion: 2 }],
-    ["damp", { damp: 0.1 }],
-    ["actOrder", { actOrder: true }],
-    ["hessian", { hessian: "int16" }],
-  ] as const)
-    await expect(refused(more), field).rejects.toMatchObject({
-      code: "bad-option",
-      message: new RegExp(`^${field}: .*leave it out`),
-    });
+  await expect(refused({ type: "int4", group: 48 })).rejects.toMatchObject({ code: "bad-option", message: /32, 64 or 128/ });
   await expect(refused({ hessian: "int8" as "int16", calibration })).rejects.toMatchObject({
     code: "bad-option",
     message: /hessian: expected float, int16/,
@@ -169,6 +159,66 @@ test("what cannot be done is refused by name", async () => {
   new DataView(bytes.buffer).setFloat32(bad.offset + 40, Number.NaN, true);
   const damaged = door.quantize(bytes, memoryDestination(), options({}));
   await expect(damaged).rejects.toMatchObject({ code: "bad-model", detail: { field: "blk.1.ffn_up.weight" } });
+});
+
+const idle = [
+  ["group", { group: 32 }],
+  ["checkpointVersion", { checkpointVersion: 2 }],
+  ["damp", { damp: 0.1 }],
+  ["actOrder", { actOrder: true }],
+  ["hessian", { hessian: "int16" }],
+  ["skip", { skip: 0 }],
+  ["skip", { skip: 0, method: "gptq", calibration }],
+  ["damp", { damp: 0.1, method: "awq", calibration }],
+  ["damp", { damp: 0.1, type: "Q8_0", method: "gptq", calibration }],
+  ["actOrder", { actOrder: true, type: "BF16", method: "gptq", calibration, keep: [["blk.0.*", "f16"]] }],
+  ["hessian", { hessian: "int16", type: "F16", method: "gptq", calibration }],
+  ["skip", { skip: 2, type: "F16", method: "p-gptq", calibration }],
+] as const;
+
+test("what would change nothing is refused, a default that is said aloud is not", async () => {
+  for (const [field, more] of idle)
+    await expect(door.quantize(model, memoryDestination(), options(more)), JSON.stringify([field, more])).rejects.toMatchObject({
+      code: "bad-option",
+      message: new RegExp(`^${field}: .*leave it out`),
+    });
+  const aloud = { group: 128, checkpointVersion: 1, damp: 0.01, actOrder: false, hessian: "float", skip: 4 } as const;
+  expect(await bytesOf({ method: "search", ...aloud })).toEqual(await bytesOf({ method: "search" }));
+  const few = { calibration: calibration.slice(0, 2) };
+  const kept = { type: "Q8_0", method: "gptq", keep: [["blk.0.attn_q", "Q4_0"]], ...few } as const;
+  await bytesOf({ ...kept, damp: 0.1 });
+  await bytesOf({ type: "Q8_0", method: "awq", hessian: "int16", ...few });
+});
+
+test("integer products have bytes of their own, the same on any number of threads, and take nothing from a killed run of others", async () => {
+  const more = { method: "gptq", calibration, hessian: "int16" } as const;
+  const whole = await bytesOf({ ...more, threads: 1 });
+  const threaded = openQuantise({
+    host: async () => host,
+    module: async () => WebAssembly.compile(await readFile(wasmPath("quantise.mt"))),
+    openPath: pathFiles,
+  });
+  const three = memoryDestination();
+  await threaded.quantize(model, three, options({ ...more, threads: 3 }));
+  expect(three.files().get("")).toEqual(whole);
+  expect(await bytesOf({ ...more, hessian: "float" })).not.toEqual(whole);
+  const out = memoryDestination();
+  const control = new AbortController();
+  const killed = door.quantize(
+    model,
+    out,
+    options({
+      ...more,
+      hessian: "float",
+      signal: control.signal,
+      onProgress: ({ layer }) => {
+        if (layer > 0) control.abort(new Error("killed"));
+      },
+    }),
+  );
+  await expect(killed).rejects.toThrow("killed");
+  expect((await door.quantize(model, out, options(more))).resumedAt).toBe(0);
+  expect(out.files().get("")).toEqual(whole);
 });
 
 test("too few rows of calibration: a warning, and importance in place of feedback", async () => {
