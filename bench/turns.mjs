@@ -2,7 +2,7 @@
 // where a machine's memory is shared with others. "reads": what WebAssembly takes to read the bytes that a token needs.
 //   node bench/turns.mjs MODEL [--threads 2] [--context 512] [--rounds 15] [--steps 4] [--processor]
 //     [--engines reads,relaxed,turbo,base,llama,llama-avx512,llama-avx2,relaxed=DIST,...]
-// --context 0: prompts of --steps tokens instead, from an empty context.
+// --context 0: prompts of --steps tokens instead, 1,024 at most, from an empty context; no "reads", which are a token's.
 // --processor: by processor time, for one thread of a machine that others use.
 // NAME=DIST is another build of the package, of which DIST is the dist/.
 import { fork } from "node:child_process";
@@ -22,11 +22,13 @@ const { values: o, positionals } = parseArgs({
     rounds: { type: "string", default: "15" },
     steps: { type: "string", default: "4" },
     processor: { type: "boolean", default: false },
-    engines: { type: "string", default: "reads,relaxed,turbo,llama,llama-avx2" },
+    engines: { type: "string" },
   },
 });
 const [path] = positionals;
 const [rounds, steps] = [Number(o.rounds), Number(o.steps)];
+const engines = o.engines ?? `${o.context === "0" ? "" : "reads,"}relaxed,turbo,llama,llama-avx2`;
+if (o.context === "0" && steps > 1024) throw new Error("--context 0: contexts hold prompts of 1,024 tokens; give fewer --steps");
 
 /** Bytes that a token reads: of the weights as they are packed, and of keys and values. */
 async function bytesOfToken() {
@@ -53,7 +55,7 @@ const commands = {
   "llama-avx2": () => library("AVX2"),
 };
 const cells = [];
-for (const name of o.engines.split(",")) {
+for (const name of engines.split(",")) {
   const [build, dist = join(here, "../dist")] = name.split("=");
   const child = commands[name]
     ? await commands[name]()

@@ -122,9 +122,10 @@ export async function lockRun(folder: string, { beat = 5000, signal }: LockOptio
     }
   } catch (cause) {
     if (cause instanceof CpmError || signal?.aborted) throw cause;
-    const file = ["EEXIST", "ENOTDIR"].includes(codeOf(cause) ?? "");
+    const code = codeOf(cause);
+    const file = code === "EEXIST" || code === "ENOTDIR";
     const what = file
-      ? `${folder}: not a folder; give another "out"`
+      ? `${folder}: ${code === "EEXIST" ? "not a folder" : "a file is in the way of this folder"}; give another "out"`
       : `${path}: ${reasonOf(cause)}; check the path and the permissions`;
     throw new CpmError("io", what, { file: file ? folder : path }, { cause });
   }

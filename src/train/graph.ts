@@ -95,7 +95,7 @@ export interface GraphOptions {
   readonly length: number;
   /** Compute a layer's activations again in backward instead of keeping them. */
   readonly recompute?: boolean | undefined;
-  /** Rows whose logits exist at once. Default: 2 MiB of them for vocabularies of up to 2048, else about 16 MiB. */
+  /** Rows whose logits exist at once. Default: those of half a million logits for vocabularies of up to 2048, else of about four million. */
   readonly chunk?: number | undefined;
   /** Programs that only evaluate: no gradients, no optimiser. */
   readonly evaluateOnly?: boolean | undefined;

@@ -118,12 +118,12 @@ export function takeKept(machine: Machine, s: TrainShape, count: number): Kept {
   };
 }
 
-/** Numbers of one activation within an MLP that stay in a core's cache beside two others. */
+/** Numbers of one activation within an MLP that stay in a core's cache beside two others: with DEPTH rows, MLPs of up to 384 wide. */
 const NEAR = 3 << 15;
 /** Rows that a product sums in one go, as kDepth of cpp/grad/matmul.h: pieces of so many leave every sum as it is. */
 const DEPTH = 256;
 
-/** Rows of which an MLP is computed at once, so that its inner activations are read from the cache; all where they are too wide for that. */
+/** Rows of which the MLP and the projections are computed at once, so that activations are read from the cache; all where an MLP is wider than that. */
 const rowsNear = (s: TrainShape, count: number): number =>
   Math.min(count, DEPTH * Math.floor(NEAR / (DEPTH * s.intermediate)) || count);
 

@@ -65,7 +65,7 @@ test("a file where the folder would be is said to be one", async () => {
   await expect(lockRun(path)).rejects.toMatchObject(found);
   await expect(lockRun(join(path, "run"))).rejects.toMatchObject({
     code: "io",
-    message: expect.stringContaining("not a folder"),
+    message: `${join(path, "run")}: a file is in the way of this folder; give another "out"`,
   });
 });
 

@@ -161,10 +161,15 @@ test("a teacher that is the model itself pulls nowhere, and its part of the loss
   await expect(trainerOf(wrong)).rejects.toMatchObject({ code: "unsupported" });
 });
 
-for (const objective of [{ kind: "lm" as const }, { kind: "lora" as const, rank: 3, alpha: 5 }])
-  test(`rows in pieces give the gradients of batches that are one piece each: ${objective.kind}`, async () => {
+for (const { recompute = false, ...objective } of [
+  { kind: "lm" as const },
+  { kind: "lm" as const, recompute: true },
+  { kind: "lora" as const, rank: 3, alpha: 5 },
+  { kind: "eagle" as const, layout: 3 as const },
+])
+  test(`rows in pieces give the gradients of batches that are one piece each: ${objective.kind}${recompute ? ", recomputed" : ""}`, async () => {
     // An MLP of 384 goes 256 rows at a time: 300 of them are a whole piece and the beginning of another, 100 are one.
-    const shape = { ...SMALL, intermediate: 384 };
+    const shape = { ...SMALL, intermediate: 384, ...(objective.kind === "eagle" && { layers: 4 }) };
     const [rows, length] = [3, 100];
     const whole = batchOf(shape, rows, length, 6);
     const apart = Array.from({ length: rows }, (_, i) => {
@@ -172,7 +177,8 @@ for (const objective of [{ kind: "lm" as const }, { kind: "lora" as const, rank:
       const { tokens, segments, labels, weights } = whole;
       return { rows: 1, length, tokens: cut(tokens), segments: cut(segments), labels: cut(labels), weights: cut(weights) };
     });
-    const [a, b] = [await trainerOf({ objective, shape, rows, length }), await trainerOf({ objective, shape, rows: 1, length })];
+    const options = { objective, shape, length, recompute };
+    const [a, b] = [await trainerOf({ ...options, rows }), await trainerOf({ ...options, rows: 1 })];
     const [x, y] = [await a.gradients(whole), await b.gradients(apart)];
     expect(x.loss).toBeCloseTo(y.loss, 12);
     for (const { name } of a.trained) {
