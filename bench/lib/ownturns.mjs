@@ -14,7 +14,7 @@ const model = await load(path, {
   draft: false,
 });
 const session = await model.session();
-const prompt = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 3500));
+const prompt = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 1700));
 const ids = prompt(Number(length));
 for (let i = 0; i < ids.length; i += 256) await session.forward(ids.slice(i, i + 256), { logits: "none" });
 if (ids.length > 0) for (let i = 0; i < 4; i++) await session.forward([5 + i]);

@@ -26,7 +26,7 @@ const context = await model.createContext({
   sequences: 1,
   ...(kv === "q8_0" ? coded : {}),
 });
-const prompt = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 3500));
+const prompt = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 1700));
 const ids = prompt(length);
 const sequence = context.getSequence();
 const out = fileURLToPath(new URL("../out/", import.meta.url));
