@@ -5,7 +5,7 @@ import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs, textOf } from "./options.ts";
 import { note, printJson } from "./output.ts";
-import { painter, pictureOf, runsOf, save } from "./picture.ts";
+import { pictureOf, readyToSave, runsOf, save } from "./picture.ts";
 import { visibleLine } from "./visible.ts";
 
 /** Positions of a picture, unless asked for others. */
@@ -30,14 +30,14 @@ export const attention: Command = {
     if (prompt === undefined) throw new UsageError("cpm attention: give a prompt with -p FILE");
     const [svg, spec, json] = [args.text("svg"), args.text("spec"), args.flag("json")];
     if (!svg && !spec && !json) throw new UsageError("cpm attention: give --svg FILE, --spec FILE or --json");
-    const paint = svg ? await painter() : undefined;
+    const pictures = await readyToSave(spec, svg);
     await using model = await openModel(args.positionals[0], loadOptions(args), json);
     const tokens = model.tokenizer.encode(prompt);
     const every = args.number("every") ?? Math.max(1, Math.ceil(tokens.length / POSITIONS));
     await using session = await model.session();
     const trace = await session.trace(tokens, { every, signal: interrupt.signal });
     const picture = pictureOf(trace, titleOf(model.info, tokens.length));
-    await save(picture, { spec, svg, paint });
+    await save(picture, pictures);
     if (json) return printJson({ ...summary(trace, tokens.length), runs: runsOf(trace) });
     note(titleOf(model.info, tokens.length));
   },

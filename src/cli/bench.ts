@@ -5,7 +5,7 @@ import { interrupt } from "./interrupt.ts";
 import { openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, loraArgs, modelArg, networkArgs } from "./options.ts";
 import { note, peakMemoryBytes, plural, printJson, short, table, write } from "./output.ts";
-import { painter, profilePicture, save } from "./picture.ts";
+import { profilePicture, readyToSave, save } from "./picture.ts";
 import { profileTable, profileTitle } from "./profile.ts";
 
 export const bench: Command = {
@@ -40,7 +40,7 @@ export const bench: Command = {
     const json = args.flag("json");
     const [profile, svg, spec] = [args.flag("profile"), args.text("svg"), args.text("spec")];
     if ((svg || spec) && !profile) throw new UsageError("cpm bench: --svg and --spec draw a profile; add --profile");
-    const paint = svg ? await painter() : undefined;
+    const pictures = await readyToSave(spec, svg);
     await using model = await openModel(args.positionals[0], { ...loadOptions(args), contextSize }, json);
     const { info } = model;
     const tokens = (count: number, salt: number) => mixed(count, info.config.vocab, salt);
@@ -50,7 +50,7 @@ export const bench: Command = {
       if (sizes.prompt > 0) await session.forward(tokens(sizes.prompt, 1), { logits: "none", signal: interrupt.signal });
       const found = await session.profile({ steps: sizes.decode, signal: interrupt.signal });
       const title = profileTitle(info, found);
-      await save(profilePicture(found, title), { spec, svg, paint });
+      await save(profilePicture(found, title), pictures);
       return json ? printJson(found) : write(`${title}\n\n${profileTable(found)}\n`);
     }
     const runs: Speeds[] = [];

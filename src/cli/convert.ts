@@ -21,6 +21,8 @@ export const convert: Command = {
   async run(args) {
     const [source, target] = args.positionals;
     if (source === undefined || target === undefined) throw new UsageError("cpm convert: give a source and a target");
+    const name = args.text("name");
+    if (name?.trim() === "") throw new UsageError("--name: expected a name, found an empty one");
     const { convert } = await import("cpm-wasm/convert");
     const json = args.flag("json");
     const bar = !json && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
@@ -32,7 +34,6 @@ export const convert: Command = {
         total: totalBytes,
         more: [megabytes(bytes, totalBytes), `${duration(secondsLeft)} left`, tensor],
       });
-    const name = args.text("name");
     try {
       const done = await convert(source, target, {
         force: args.flag("force"),

@@ -1,5 +1,5 @@
 // cpm eval: needles in haystacks, long texts of RULER's kinds, and tasks of one's own.
-import { readFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import process from "node:process";
 import type {
   EvalProgress,
@@ -20,11 +20,12 @@ import { type Command, type Parsed, UsageError } from "./args.ts";
 import { recordsOf } from "./cleaninput.ts";
 import { ResultsFile } from "./evalresults.ts";
 import { interrupt } from "./interrupt.ts";
-import { openModel } from "./model.ts";
+import { noteLength, openModel } from "./model.ts";
 import { jsonArg, loadArgs, loadOptions, modelArg, networkArgs } from "./options.ts";
-import { note, printJson, table, write, writeFileWhole } from "./output.ts";
+import { checkPlace, note, plural, printJson, table, write, writeFileWhole } from "./output.ts";
 import { duration } from "./perplexity.ts";
 import { ProgressBar } from "./progress.ts";
+import { readText } from "./textfile.ts";
 import { visibleLine } from "./visible.ts";
 
 const WHAT = ["needle", "ruler", "tasks"] as const;
@@ -89,6 +90,8 @@ function checkUse(args: Parsed, what: string): void {
       throw new UsageError(`--${option}: only with cpm eval ${of.join(" or ")}`);
   if (what === "tasks" && args.text("file") === undefined)
     throw new UsageError("cpm eval tasks: give a file of tasks with --file (-f)");
+  if (args.flag("force") && args.text("results") === undefined)
+    throw new UsageError("--force: only with --results, whose file it begins anew");
 }
 
 const numbers = (args: Parsed, name: string): number[] | undefined =>
@@ -99,6 +102,10 @@ const numbers = (args: Parsed, name: string): number[] | undefined =>
       const value = Number(part);
       if (part.trim() === "" || Number.isNaN(value))
         throw new UsageError(`--${name}: expected numbers like 1024,2048, found "${part}"`);
+      return value;
+    })
+    .map((value, i, all) => {
+      if (all.indexOf(value) < i) throw new UsageError(`--${name}: ${value} is given twice`);
       return value;
     });
 
@@ -141,14 +148,20 @@ async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | u
   const [lengths, depths, json] = [numbers(args, "lengths"), numbers(args, "depths"), args.flag("json")];
   // Told here in the command's own units, and before a model is loaded with a context that follows from them.
   for (const length of lengths ?? [])
-    if (!(length >= 64)) throw new UsageError(`--lengths: expected numbers of tokens, 64 or more, found ${length}`);
+    if (!(Number.isSafeInteger(length) && length >= 64))
+      throw new UsageError(`--lengths: expected whole numbers of tokens, 64 or more, found ${length}`);
   for (const depth of depths ?? [])
     if (!(depth >= 0 && depth <= 100)) throw new UsageError(`--depths: expected percent, from 0 to 100, found ${depth}`);
-  const file = args.text("haystack");
-  const haystack = file === undefined ? undefined : await textIn(file, "--haystack");
-  const contextSize = args.number("ctx") ?? (lengths ? Math.max(64, ...lengths) : undefined);
+  const [file, ctx] = [args.text("haystack"), args.number("ctx")];
+  const longest = Math.max(0, ...(lengths ?? []));
+  if (ctx !== undefined && longest > ctx)
+    throw new UsageError(`--lengths: ${longest} tokens do not fit --ctx ${ctx}; leave --ctx out, or make it larger`);
+  await checkPlace(args.text("svg"), "--svg");
+  const haystack = file === undefined ? undefined : await readText(file, "--haystack");
+  const contextSize = ctx ?? (lengths ? longest : undefined);
   await using model = await openModel(name, { ...loadOptions(args), contextSize, draft: false }, json);
   await using out = await resultsFile<LongResult>(args, settingsOf(model, args, haystack));
+  noteLength(model, longest, args);
   const shown = new Shown(json, `${what} of ${model.info.config.name}`);
   const options = {
     ...common(args),
@@ -158,6 +171,7 @@ async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | u
     onProgress: shown.progress,
     ...(out ? { known: out.known, onResult: (result: LongResult) => out.add(result) } : {}),
   };
+  const { contextLength } = model.info.config;
   const title = `${model.info.config.name}, ${model.info.sparse ? "sparse" : "dense"} attention`;
   if (what === "needle") {
     const found = await evaluate.needleGrid(model, {
@@ -168,12 +182,12 @@ async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | u
     });
     shown.close();
     await draw(args, evaluate.heatMap(gridOf(found, `Needles: ${title}`)));
-    return json ? printJson(found) : tell(gridTable(found), found.results, found.score);
+    return json ? printJson({ ...found, contextLength }) : tell(gridTable(found), found.results, found.score);
   }
   const found = await evaluate.longTasks(model, { ...options, kinds: args.text("kinds")?.split(",") as LongKind[] | undefined });
   shown.close();
   await draw(args, evaluate.heatMap(kindsOf(found, `Long texts: ${title}`)));
-  return json ? printJson(found) : tell(kindsTable(found), found.results, found.score);
+  return json ? printJson({ ...found, contextLength }) : tell(kindsTable(found), found.results, found.score);
 }
 
 const percent = (depth: number): string => `${Number((100 * depth).toFixed(1))} %`;
@@ -228,11 +242,18 @@ async function evalTasks(args: Parsed, name: string | undefined): Promise<void> 
   const evaluate = await import("cpm-wasm/evaluate");
   const [file, json] = [args.text("file")!, args.flag("json")];
   const tasks = await tasksIn(file, evaluate.taskOf);
+  const timeMs = args.number("time-ms");
+  if (!tasks.some(({ kind }) => kind === "code"))
+    for (const option of ["samples", "temperature", "time-ms"])
+      if (args.text(option) !== undefined)
+        throw new UsageError(`--${option}: only for tasks of code, and ${file} has none; leave it out`);
+  if (args.text("temperature") !== undefined && (args.number("samples") ?? 1) === 1)
+    throw new UsageError("--temperature: one program is drawn greedily; ask for more with --samples, or leave it out");
   await using model = await openModel(name, { ...loadOptions(args), draft: false }, json);
   await using out = await resultsFile<TaskResult>(args, settingsOf(model, args, tasks));
-  const shown = new Shown(json, `${tasks.length} tasks for ${model.info.config.name}`);
+  const shown = new Shown(json, `${plural(tasks.length, "task")} for ${model.info.config.name}`);
   const sandbox = tasks.some(({ kind }) => kind === "code")
-    ? (await import("cpm-wasm/data/verify")).createSandbox({ timeMs: args.number("time-ms") })
+    ? (await import("cpm-wasm/data/verify")).createSandbox({ timeMs })
     : undefined;
   try {
     const found = await evaluate.evaluateTasks(model, tasks, {
@@ -269,6 +290,15 @@ async function tasksIn(
   taskOf: (fields: Readonly<Record<string, unknown>>, where: string, line: number) => EvalTask,
 ): Promise<EvalTask[]> {
   const tasks: EvalTask[] = [];
+  const refuse = (code: "io" | "bad-input", why: string) => {
+    const wanted = "give --file (-f) a file with a task a line, as JSON (.jsonl, .gz, .zst)";
+    throw new CpmError(code, `${file}: ${why}; ${wanted}`, { file, expected: "JSON lines" });
+  };
+  const there = file === "-" ? undefined : await stat(file).catch((cause: NodeJS.ErrnoException) => cause);
+  if (there instanceof Error) refuse("io", there.code === "ENOENT" ? "there is no such file" : reasonOf(there));
+  else if (there?.isDirectory()) refuse("io", "this is a folder");
+  // By their names these are texts as a whole.
+  if (/\.(txt|md|html?)$/i.test(file)) refuse("bad-input", "by its name this is a text");
   try {
     for await (const { line, record, error } of recordsOf(file, { field: "", mostBytes: 1 << 26 })) {
       const where = `${file}:${line}`;
@@ -281,14 +311,6 @@ async function tasksIn(
   }
   if (tasks.length === 0) throw new CpmError("bad-input", `${file}: there are no tasks in it; check --file`, { file });
   return tasks;
-}
-
-async function textIn(file: string, option: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new CpmError("io", `${file}: could not be read (${reasonOf(cause)}); check ${option}`, { file }, { cause });
-  }
 }
 
 async function resultsFile<T extends { readonly id: string }>(

@@ -1,8 +1,9 @@
 // Results of a measurement, a JSON line each, written as they come: the same command goes on from them after a kill.
 import { createHash } from "node:crypto";
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { CpmError } from "../index.ts";
 import { reasonOf } from "../shown.ts";
+import { checkPlace } from "./output.ts";
 
 const NAME = "cpm-eval";
 
@@ -24,6 +25,9 @@ export class ResultsFile<T extends { readonly id: string }> implements AsyncDisp
    */
   static async open<T extends { readonly id: string }>(path: string, settings: unknown, force: boolean): Promise<ResultsFile<T>> {
     const hash = createHash("sha256").update(JSON.stringify(settings)).digest("hex").slice(0, 16);
+    await checkPlace(path, "--results");
+    const there = await stat(path).catch(() => undefined);
+    if (there && !there.isFile()) throw new CpmError("io", `${path}: this is no ordinary file; check --results`, { file: path });
     const text = force
       ? undefined
       : await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {

@@ -4,9 +4,12 @@ import process from "node:process";
 import { defaultModel, load } from "cpm-wasm";
 import { find, isPrefixed, parseRef } from "cpm-wasm/hub";
 import type { DraftInput, LoadOptions, LoadProgress, Model } from "../index.ts";
+import type { Parsed } from "./args.ts";
 import { pullShown } from "./hub.ts";
 import { interrupt } from "./interrupt.ts";
+import { note } from "./output.ts";
 import { megabytes, ProgressBar } from "./progress.ts";
+import { visibleLine } from "./visible.ts";
 
 /**
  * What a command loads: the embedded model without a name; a file, folder or URL; a model of the hub, which is pulled when it is not
@@ -32,6 +35,16 @@ export async function openModel(name: string | undefined, options: LoadOptions, 
   } finally {
     bar?.close();
   }
+}
+
+/** Says that texts are longer than what the model was made for, where no --rope-factors were given for that; nothing with --json. */
+export function noteLength({ info: { config } }: Model, tokens: number, args: Parsed): void {
+  if (tokens > config.contextLength && args.text("rope-factors") === undefined && !args.flag("json"))
+    note(
+      visibleLine(
+        `${config.name} was made for ${config.contextLength} tokens, and texts have ${tokens}: what is measured beyond tells of that; --rope-factors gives factors for longer ones`,
+      ),
+    );
 }
 
 /** What drafts, with its model or head found by name, as a model is. */

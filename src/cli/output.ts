@@ -32,6 +32,7 @@ export const writeSaid = (text: string): Promise<void> => write(process.stdout.i
  * Rejects with CpmError "io", naming `option`.
  */
 export async function writeFileWhole(path: string, text: string | Uint8Array, option: string): Promise<void> {
+  await checkPlace(path, option);
   const found = await stat(path).catch(() => undefined);
   const place = found && !found.isFile() ? path : `${path}.${process.pid}.partial`;
   try {
@@ -43,6 +44,16 @@ export async function writeFileWhole(path: string, text: string | Uint8Array, op
     const why = code === "ENOSPC" || code === "EDQUOT" ? "the disk is full" : code === "EISDIR" ? "this is a folder" : message;
     throw new CpmError("io", `${path}: could not be written (${why}); check ${option}`, { file: path }, { cause });
   }
+}
+
+/** Rejects with CpmError "io", naming `option`, where no file can be put at `path`: call it before the work whose result goes there. */
+export async function checkPlace(path: string | undefined, option: string): Promise<void> {
+  if (path === undefined) return;
+  const isFolder = (folder: string) => stat(folder).then((found) => found.isDirectory());
+  const refuse = (why: string) => new CpmError("io", `${path}: ${why}; check ${option}`, { file: path });
+  if (await isFolder(path).catch(() => false)) throw refuse("this is a folder, and a file is written");
+  const folder = dirname(path);
+  if (!(await isFolder(folder).catch(() => false))) throw refuse(`there is no folder ${folder}: make it first`);
 }
 
 /** Makes a folder and what is missing above it. Rejects with CpmError "io", naming `option`. */

@@ -3,6 +3,7 @@ import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import process from "node:process";
 import { CpmError } from "../index.ts";
 import { reasonOf } from "../shown.ts";
+import { checkPlace } from "./output.ts";
 
 /** An output that is not there yet. A file under its final name is always whole. */
 export class PartialFile implements AsyncDisposable {
@@ -21,7 +22,7 @@ export class PartialFile implements AsyncDisposable {
   /** Rejects with CpmError "io" where `path` exists and `force` is not given, or cannot be written. `option` names it in messages. */
   static async create(path: string, option: string, force: boolean): Promise<PartialFile> {
     const found = await stat(path).catch(() => undefined);
-    if (found?.isDirectory()) throw new CpmError("io", `${path}: this is a folder; check ${option}`, { file: path });
+    await checkPlace(path, option);
     if (found && !force)
       throw new CpmError("io", `${path}: there is a file already; give another name, or --force to replace it`, { file: path });
     const partial = `${path}.${process.pid}.partial`;

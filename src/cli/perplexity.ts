@@ -1,19 +1,19 @@
 // cpm perplexity: how well a model foretells a text, and how far it is from another one.
-import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import process from "node:process";
 import type { Divergence, Estimate, Perplexity, PerplexityProgress } from "cpm-wasm/evaluate";
-import { CpmError, type Source } from "../index.ts";
-import { reasonOf } from "../shown.ts";
+import type { Source } from "../index.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
-import { openModel } from "./model.ts";
-import { jsonArg, loadArgs, loadOptions, loraArgs, modelArg } from "./options.ts";
-import { note, printJson, table, write } from "./output.ts";
+import { noteLength, openModel } from "./model.ts";
+import { jsonArg, loadArgs, loadOptions, loraArgs, modelArg, networkArgs } from "./options.ts";
+import { note, plural, printJson, table, write } from "./output.ts";
 import { PartialFile } from "./partial.ts";
-import { painter, save } from "./picture.ts";
+import { readyToSave, save } from "./picture.ts";
 import { ProgressBar } from "./progress.ts";
 import { fileSource } from "./source.ts";
 import { readInput } from "./stdin.ts";
+import { readText } from "./textfile.ts";
 
 export const perplexity: Command = {
   name: "perplexity",
@@ -31,6 +31,7 @@ export const perplexity: Command = {
     force: { type: "boolean", description: "Replace the file of --save-kl if there is one" },
     svg: { type: "string", valueHint: "FILE", description: "Draw perplexity by position and KL by percentile" },
     spec: { type: "string", valueHint: "FILE", description: "Write the picture's Vega-Lite specification" },
+    ...networkArgs,
     ...jsonArg,
   },
   repeated: ["header", "lora"],
@@ -39,20 +40,27 @@ export const perplexity: Command = {
     const [file, klBase, saveKl] = [args.text("file"), args.text("kl-base"), args.text("save-kl")];
     if (file === undefined && klBase === undefined)
       throw new UsageError("cpm perplexity: give a text with --file (-f), or --kl-base");
-    const [svg, spec, json] = [args.text("svg"), args.text("spec"), args.flag("json")];
-    const paint = svg ? await painter() : undefined;
+    if (args.flag("force") && saveKl === undefined) throw new UsageError("--force: only with --save-kl, whose file it replaces");
+    const ctx = args.number("ctx");
+    if (ctx !== undefined && !(Number.isSafeInteger(ctx) && ctx >= 4))
+      throw new UsageError(`--ctx: expected a whole number from 4 on, found ${ctx}`);
+    if (klBase !== undefined && saveKl !== undefined && resolve(klBase) === resolve(saveKl))
+      throw new UsageError("--save-kl: this is the file of --kl-base; give another name");
+    const json = args.flag("json");
+    const pictures = await readyToSave(args.text("spec"), args.text("svg"));
     const evaluate = await import("cpm-wasm/evaluate");
     const { signal } = interrupt;
     const text = file === undefined ? undefined : await textOf(file);
     const base = klBase === undefined ? undefined : await fileSource(klBase, "--kl-base");
     try {
-      const contextSize = base ? (await evaluate.openKlBase(base, signal)).contextSize : args.number("ctx");
+      const contextSize = base ? (await evaluate.openKlBase(base, signal)).contextSize : ctx;
       await using out = saveKl === undefined ? undefined : await PartialFile.create(saveKl, "--save-kl", args.flag("force"));
       await using model = await openModel(
         args.positionals[0],
         { ...loadOptions(args), contextSize: contextSize ?? 512, draft: false },
         json,
       );
+      noteLength(model, contextSize ?? 0, args);
       const shown = new Shown(json, model.info.config.name);
       const found = await evaluate.perplexity(model, text, {
         ...wanted(args, base),
@@ -63,7 +71,7 @@ export const perplexity: Command = {
       shown.close();
       await out?.finish();
       const title = `${model.info.config.name}, ${found.count} tokens scored`;
-      await save(evaluate.perplexityPicture(found, title), { spec, svg, paint });
+      await save(evaluate.perplexityPicture(found, title), pictures);
       await (json ? printJson(found) : write(told(found)));
     } finally {
       await base?.close();
@@ -80,12 +88,7 @@ const wanted = (args: Parsed, base: Source | undefined) => ({
 
 /** A text as llama-perplexity reads it: one line break at the end is none of it. */
 async function textOf(file: string): Promise<string> {
-  try {
-    return (file === "-" ? await readInput() : await readFile(file, "utf8")).replace(/\n$/, "");
-  } catch (cause) {
-    if (cause instanceof CpmError || interrupt.signal.aborted) throw cause;
-    throw new CpmError("io", `${file}: could not be read (${reasonOf(cause)}); check --file`, { file }, { cause });
-  }
+  return (file === "-" ? await readInput() : await readText(file, "--file")).replace(/\n$/, "");
 }
 
 /** "1 h 20 min", "50 s". */
@@ -127,7 +130,7 @@ const pm = ({ value, error }: Estimate, digits: number, unit = 1): string =>
 
 function told(found: Perplexity): string {
   const { chunks, contextSize, count, perplexity, divergence, seconds, tokensPerSecond } = found;
-  const rate = `${chunks.length} chunks of ${contextSize}, ${count} tokens scored in ${seconds.toFixed(1)} s (${tokensPerSecond.toFixed(0)} tokens/s)`;
+  const rate = `${plural(chunks.length, "chunk")} of ${contextSize}, ${count} tokens scored in ${seconds.toFixed(1)} s (${tokensPerSecond.toFixed(0)} tokens/s)`;
   return `${rate}\n\nperplexity  ${pm(perplexity, 4)}\n${divergence ? `\n${compared(divergence)}\n` : ""}`;
 }
 

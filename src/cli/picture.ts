@@ -1,7 +1,7 @@
 // Pictures: which blocks each position attended to, where the time of a token goes. Vega-Lite specifications, and SVGs of them
 // where Vega is installed.
 import { type BlockTrace, CpmError, type Profile } from "../index.ts";
-import { writeFileWhole } from "./output.ts";
+import { checkPlace, writeFileWhole } from "./output.ts";
 
 /** A run of neighbouring blocks that one position attended to, in one layer and KV head: tokens [first, end). */
 export interface Run {
@@ -132,6 +132,16 @@ async function packages(): Promise<[Vega, VegaLite]> {
       { cause },
     );
   }
+}
+
+/**
+ * Gets ready for `save`: what an SVG takes is loaded, and the places are looked at. Call it before hours of computing.
+ * Rejects with CpmError "unsupported" where drawing is not installed, "io" where a file cannot be put.
+ */
+export async function readyToSave(spec: string | undefined, svg: string | undefined): Promise<Parameters<typeof save>[1]> {
+  await checkPlace(spec, "--spec");
+  await checkPlace(svg, "--svg");
+  return { spec, svg, paint: svg === undefined ? undefined : await painter() };
 }
 
 /** Loads what drawing takes. Call it before hours of computing. Rejects with CpmError "unsupported" where it is not installed. */

@@ -1,6 +1,6 @@
 // cpm quantize and cpm imatrix: smaller models, and what their inputs weigh.
-import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
 import type { Calibration, HessianForm, Method, QuantizeProgress, QuantizeReport, Target } from "cpm-wasm/quantise";
 import { CpmError } from "../index.ts";
@@ -8,10 +8,12 @@ import { reasonOf } from "../shown.ts";
 import { type Command, type Parsed, UsageError } from "./args.ts";
 import { interrupt } from "./interrupt.ts";
 import { modelOf } from "./model.ts";
+import { networkArgs } from "./options.ts";
 import { note, printJson, table, write } from "./output.ts";
 import { duration } from "./perplexity.ts";
-import { painter, save } from "./picture.ts";
+import { readyToSave, save } from "./picture.ts";
 import { ProgressBar } from "./progress.ts";
+import { readText } from "./textfile.ts";
 
 const calibrationArgs = {
   calibration: {
@@ -22,23 +24,24 @@ const calibrationArgs = {
   length: { type: "string", valueHint: "N", description: "Tokens of a calibration sequence, at most (default 512)" },
   samples: { type: "string", valueHint: "N", description: "Calibration sequences, at most (default 128)" },
   seed: { type: "string", valueHint: "N", description: "Which of more sequences are taken (default 0)" },
-  threads: { type: "string", valueHint: "N", description: "Threads (default: physical cores)" },
+  threads: { type: "string", valueHint: "N", description: 'Threads, or "auto": physical cores (default)' },
   turbo: { type: "boolean", description: "Node 24 and newer: 256-bit vectors, an experimental feature of V8; the same bytes" },
   memory: { type: "string", valueHint: "MIB", description: "What the quantiser may hold at once (default 4096)" },
   force: { type: "boolean", description: "Replace what has the output's name" },
   json: { type: "boolean", description: "Print the report as JSON" },
+  ...networkArgs,
 } as const;
 
-const modelArgs = {
-  source: { type: "positional", required: true, description: "A GGUF, or a Hugging Face folder" },
-  output: { type: "positional", required: true, description: "Where it goes: a GGUF file, or a folder for int4" },
+const sourceArg = {
+  source: { type: "positional", required: true, description: "A GGUF, a Hugging Face folder, or a name: org/repo:F16" },
 } as const;
 
 export const quantize: Command = {
   name: "quantize",
   description: "Quantise a model: a GGUF or a folder into a GGUF, a folder into int4 (GPTQ)",
   args: {
-    ...modelArgs,
+    ...sourceArg,
+    output: { type: "positional", required: true, description: "Where it goes: a GGUF file, or a folder for int4" },
     type: {
       type: "string",
       valueHint: "TYPE",
@@ -72,8 +75,7 @@ export const quantize: Command = {
   repeated: ["keep"],
   async run(args) {
     const [source, output] = places("quantize", args);
-    const [svg, spec] = [args.text("svg"), args.text("spec")];
-    const paint = svg ? await painter() : undefined;
+    const pictures = await readyToSave(args.text("spec"), args.text("svg"));
     const { quantize: work, quantizePicture } = await import("cpm-wasm/quantise");
     const shown = new Shown(args.flag("json"));
     const file = args.text("calibration");
@@ -93,8 +95,13 @@ export const quantize: Command = {
         ...common(args, shown),
       });
       shown.close();
-      await save(quantizePicture(report, basename(output)), { spec, svg, paint });
+      await save(quantizePicture(report, basename(output)), pictures);
       await (args.flag("json") ? printJson(report) : write(told(output, report)));
+    } catch (error) {
+      shown.close();
+      if (interrupt.signal.aborted && existsSync(join(dirname(output), `.${basename(resolve(output))}.quantising`)))
+        note("interrupted; the same command goes on where this one ended");
+      throw error;
     } finally {
       shown.close();
     }
@@ -104,7 +111,12 @@ export const quantize: Command = {
 export const imatrix: Command = {
   name: "imatrix",
   description: "Collect an importance matrix, as llama-imatrix does",
-  args: { ...modelArgs, ...calibrationArgs },
+  args: {
+    ...sourceArg,
+    output: { type: "positional", required: true, description: "Where it goes: a GGUF file, or the older format as NAME.dat" },
+    ...calibrationArgs,
+    calibration: { ...calibrationArgs.calibration, required: true },
+  },
   async run(args) {
     const [source, output] = places("imatrix", args);
     const file = args.text("calibration");
@@ -136,11 +148,12 @@ function places(command: string, args: Parsed): [string, string] {
 
 function common(args: Parsed, shown: Shown) {
   const memory = args.number("memory");
+  if (memory !== undefined && !(memory >= 4)) throw new UsageError(`--memory: expected MiB, 4 or more, found ${memory}`);
   return {
     length: args.number("length"),
     samples: args.number("samples"),
     seed: args.number("seed"),
-    threads: args.number("threads"),
+    threads: args.text("threads") === "auto" ? ("auto" as const) : args.number("threads"),
     turbo: args.flag("turbo"),
     maxMemoryBytes: memory === undefined ? undefined : memory * 2 ** 20,
     force: args.flag("force"),
@@ -152,7 +165,10 @@ function common(args: Parsed, shown: Shown) {
 
 function prefixOf(text: string | undefined): "auto" | readonly number[] | undefined {
   if (text === undefined || text === "auto") return text;
-  return text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  return text.split(",").map((part) => {
+    if (!/^\s*\d+\s*$/.test(part)) throw new UsageError(`--prefix: expected auto or token ids like 1,2,3, found "${text}"`);
+    return Number(part);
+  });
 }
 
 function ruleOf(text: string): readonly [string, string] {
@@ -163,32 +179,33 @@ function ruleOf(text: string): readonly [string, string] {
 
 /** Sequences of a file: its whole text, or one item a line of JSON. */
 async function calibrationOf(file: string): Promise<Calibration> {
-  const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new CpmError("io", `${file}: could not be read (${reasonOf(cause)}); check --calibration`, { file }, { cause });
-  });
+  const text = await readText(file, "--calibration");
   if (!/\.jsonl$/i.test(file)) return [text];
-  return text.split("\n").flatMap((line, i): Calibration => {
-    if (line.trim() === "") return [];
-    const refuse = (why: string): never => {
-      throw new CpmError(
-        "bad-input",
-        `${file}: line ${i + 1}: ${why}; expected {"text": …}, {"messages": […]} or {"tokens": […]}`,
-        { file },
-      );
-    };
-    let record: unknown;
-    try {
-      record = JSON.parse(line);
-    } catch (cause) {
-      refuse(reasonOf(cause));
-    }
-    if (typeof record !== "object" || record === null) return refuse("no object");
-    const { text: own, tokens, messages } = record as { text?: unknown; tokens?: unknown; messages?: unknown };
-    if (typeof own === "string") return [own];
-    if (Array.isArray(tokens)) return [tokens as number[]];
-    if (Array.isArray(messages)) return [{ messages } as Calibration[number]];
-    return refuse("none of these");
-  });
+  return text
+    .replace(/^\uFEFF/, "")
+    .split("\n")
+    .flatMap((line, i): Calibration => {
+      if (line.trim() === "") return [];
+      const refuse = (why: string): never => {
+        throw new CpmError(
+          "bad-input",
+          `${file}: line ${i + 1}: ${why}; expected {"text": …}, {"messages": […]} or {"tokens": […]}`,
+          { file },
+        );
+      };
+      let record: unknown;
+      try {
+        record = JSON.parse(line);
+      } catch (cause) {
+        refuse(reasonOf(cause));
+      }
+      if (typeof record !== "object" || record === null) return refuse("no object");
+      const { text: own, tokens, messages } = record as { text?: unknown; tokens?: unknown; messages?: unknown };
+      if (typeof own === "string") return [own];
+      if (Array.isArray(tokens)) return [tokens as number[]];
+      if (Array.isArray(messages)) return [{ messages } as Calibration[number]];
+      return refuse("none of these");
+    });
 }
 
 class Shown {

@@ -153,6 +153,7 @@ function planOf(model: Model, wanted: PerplexityOptions, base: KlBase | undefine
       `base: its rows have ${base.vocab} tokens and this model's vocabulary ${config.vocab}; compare models of one vocabulary`,
       { field: "base", expected: String(config.vocab), found: String(base.vocab) },
     );
+  if (most < 4) bad("contextSize", "at least 4 when the model is loaded", most);
   const contextSize = base
     ? base.contextSize
     : whole("contextSize", wanted.contextSize, 4, most, Math.min(DEFAULT_CONTEXT, most));

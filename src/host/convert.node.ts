@@ -6,7 +6,7 @@ import { toFolder } from "../convert/tofolder.ts";
 import { toGguf } from "../convert/togguf.ts";
 import { CpmError } from "../errors.ts";
 import { pathFiles } from "./node.files.ts";
-import { checkFree, fileOutput, folderOutput } from "./node.output.ts";
+import { checkFree, checkReplaced, fileOutput, folderOutput } from "./node.output.ts";
 
 export * from "../convert/index.ts";
 
@@ -38,8 +38,7 @@ export async function convert(source: string, target: string, options: ConvertFi
       throw new CpmError("bad-input", `${target}: a folder becomes a GGUF; give a name that ends in .gguf`, { file: target });
     if (isGguf && /\.gguf$/i.test(target))
       throw new CpmError("bad-input", `${target}: a GGUF becomes a folder; give a folder's name`, { file: target });
-    if (await same(source, target))
-      throw new CpmError("bad-input", `${target}: source and target are the same`, { file: target });
+    await checkReplaced(target, isFolder ? "file" : "folder", source, force);
     await checkFree(target, { force });
     if (isFolder) {
       const named = { ...(files.entry === "" ? { fallbackName: basename(resolve(source)) } : {}), ...rest };
@@ -50,9 +49,4 @@ export async function convert(source: string, target: string, options: ConvertFi
   } finally {
     await files.close();
   }
-}
-
-async function same(a: string, b: string): Promise<boolean> {
-  const [left, right] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
-  return left !== undefined && right !== undefined && left.ino === right.ino && left.dev === right.dev;
 }

@@ -1,13 +1,13 @@
 // A quantised model on disk. Beside OUT lies the hidden folder .OUT.quantising with what has been written so far, the activations that
 // spill, and how far the run came; it goes when OUT has its name.
-import { type FileHandle, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
 import type { Destination, Store } from "../quantise/destination.ts";
 import { reasonOf } from "../shown.ts";
 import { makeFolder } from "./node.folder.ts";
-import { checkFree, fileOutput, folderOutput } from "./node.output.ts";
+import { checkFree, checkReplaced, fileOutput, folderOutput } from "./node.output.ts";
 
 async function within<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -16,7 +16,7 @@ async function within<T>(path: string, work: () => Promise<T>): Promise<T> {
     if (cause instanceof CpmError) throw cause;
     const { code } = cause as { code?: string };
     const full = code === "ENOSPC" || code === "EDQUOT";
-    const what = full ? "the disk is full; make room and run it again: it goes on where it ended" : reasonOf(cause);
+    const what = full ? "the disk is full; make room and run it again" : reasonOf(cause);
     throw new CpmError("io", `${path}: ${what}`, { file: path }, { cause });
   }
 }
@@ -42,11 +42,17 @@ function diskStore(path: string, handle: FileHandle): Store {
 }
 
 /**
- * The destination at `path`. @throws CpmError "io" when something has that name and `force` is not given, or the folder of it cannot be
- * written.
+ * The destination at `path`, of a file or a folder that is made from `source`. @throws CpmError "io" when something has that name and `force` is
+ * not given, or may not be replaced even so; when its folder is not there or cannot be written; "bad-input" where `source` would be replaced.
  */
-export async function diskDestination(path: string, force = false): Promise<Destination> {
+export async function diskDestination(
+  path: string,
+  force = false,
+  kind: "file" | "folder" = "file",
+  source?: string,
+): Promise<Destination> {
   const out = resolve(path);
+  await checkReplaced(out, kind, source, force);
   await checkFree(out, { force });
   const work = join(dirname(out), `.${basename(out)}.quantising`);
   await within(path, () => makeFolder(work));
@@ -56,7 +62,10 @@ export async function diskDestination(path: string, force = false): Promise<Dest
   const state = join(work, "state.json");
   return {
     name: path,
-    async file(name) {
+    async file(name, size) {
+      // Of a run that is taken up some bytes are there already.
+      const begun = await stat(join(work, name === undefined ? "out" : `${name}.part`)).catch(() => undefined);
+      if (size !== undefined && !begun) await checkFree(out, { force, size });
       if (name !== undefined) folder ??= await folderOutput(out, { force, temporary: join(work, "files") });
       const output =
         name === undefined

@@ -1,7 +1,7 @@
 // Files and folders that are written on disk: under a hidden temporary name beside the final one until they are whole.
 import { randomUUID } from "node:crypto";
-import { type FileHandle, link, lstat, mkdir, open, rename, rm, statfs } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { type FileHandle, link, lstat, mkdir, open, readdir, realpath, rename, rm, stat, statfs } from "node:fs/promises";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
 import { reasonOf } from "../shown.ts";
@@ -40,6 +40,47 @@ const isThere = (path: string): Promise<boolean> =>
     },
   );
 
+/** @throws CpmError "io" where the folder that `path` lies in is not there: a mistyped path would make a tree that nobody looks for. */
+async function checkFolder(path: string): Promise<void> {
+  const folder = dirname(path);
+  const what = await stat(folder).then(
+    (found) => (found.isDirectory() ? undefined : `${folder} is no folder`),
+    (cause: unknown) => {
+      if (codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR") return `there is no folder ${folder}; make it first`;
+      throw failure(path, cause);
+    },
+  );
+  if (what === undefined) return;
+  throw new CpmError("io", `${path}: ${what}, or choose another path`, { file: path, expected: "a folder", found: folder });
+}
+
+/**
+ * Checks what an output made of the model at `source` would replace: never that model; with `force` no folder that it lies in, no folder by a
+ * file, and no folder but an empty one or a model's.
+ * @throws CpmError "bad-input" where the model would be lost, "io" for the others
+ */
+export async function checkReplaced(
+  path: string,
+  kind: "file" | "folder",
+  source: string | undefined,
+  force: boolean,
+): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  if (!there) return;
+  const refuse = (code: "bad-input" | "io", what: string) => {
+    throw new CpmError(code, `${path}: ${what}; choose another name`, { file: path });
+  };
+  const [target, from] = await Promise.all([path, source].map((one) => one && realpath(one).catch(() => undefined)));
+  const way = target && from ? relative(target, from) : undefined;
+  if (way === "") refuse("bad-input", "source and target are the same");
+  if (!force) return;
+  if (way !== undefined && way !== ".." && !way.startsWith(`..${sep}`)) refuse("bad-input", "the source lies in it");
+  if (!there.isDirectory()) return;
+  if (kind === "file") refuse("io", "this is a folder, and a file is written");
+  const names = await within(path, () => readdir(path));
+  if (names.length > 0 && !names.includes("config.json")) refuse("io", "--force replaces no folder that is not a model's");
+}
+
 export interface OutputOptions {
   /** Replace what has the name. Default false: "io". */
   readonly force?: boolean | undefined;
@@ -52,8 +93,9 @@ export interface OutputOptions {
   readonly temporary?: string | undefined;
 }
 
-/** Checks that `path` may be written. @throws CpmError "io" */
+/** Checks that `path` may be written: its folder is there, its name is free or may be replaced, the disk has room. @throws CpmError "io" */
 export async function checkFree(path: string, { force = false, size }: OutputOptions = {}): Promise<void> {
+  await checkFolder(path);
   if (!force && (await isThere(path))) throw exists(path);
   if (size === undefined) return;
   // Not every runtime and file system tells.

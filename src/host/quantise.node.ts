@@ -2,6 +2,7 @@
 import { basename, resolve } from "node:path";
 import multi from "../../wasm/quantise.mt.wasm.js";
 import single from "../../wasm/quantise.wasm.js";
+import { CpmError } from "../errors.ts";
 import type { ModelInput } from "../file/kind.ts";
 import type { Destination } from "../quantise/destination.ts";
 import { type Imatrix, legacyImatrix, writeImatrix } from "../quantise/imatrix.ts";
@@ -58,9 +59,14 @@ export async function quantize(
   options: QuantizeOptions & { readonly force?: boolean | undefined },
 ): Promise<QuantizeReport> {
   const { force = false, ...rest } = options;
-  const destination = typeof output === "string" ? await diskDestination(output, force) : output;
+  const kind = rest.type === "int4" ? "folder" : "file";
+  if (kind === "folder" && typeof output === "string" && /\.gguf$/i.test(output))
+    throw new CpmError("bad-input", `${output}: int4 is a folder of safetensors; give a folder's name`, { file: output });
+  const destination = typeof output === "string" ? await diskDestination(output, force, kind, pathOf(model)) : output;
   return await door.quantize(model, destination, rest, typeof model === "string" ? basename(resolve(model)) : undefined);
 }
+
+const pathOf = (model: ModelInput): string | undefined => (typeof model === "string" ? model : undefined);
 
 /**
  * Collects an importance matrix (mean squared inputs of every linear) and writes it as llama.cpp does: GGUF, or the older format where the
@@ -72,7 +78,7 @@ export async function imatrix(
   options: ImatrixOptions & { readonly force?: boolean | undefined },
 ): Promise<Imatrix> {
   const { force = false, ...rest } = options;
-  const found = await door.imatrix(model, await diskDestination(output, force), rest);
+  const found = await door.imatrix(model, await diskDestination(output, force, "file", pathOf(model)), rest);
   const file = await fileOutput(output, { force });
   try {
     if (/\.dat$/i.test(output)) {

@@ -1,4 +1,5 @@
 // Calibration: texts or tokens -> sequences that begin as texts begin, chosen by a seed.
+import { after, now } from "../clock.ts";
 import { CpmError } from "../errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type ChatMessage, renderChat } from "../text/template.ts";
@@ -12,6 +13,9 @@ export interface CalibrationChat {
 /** Texts, conversations and sequences of tokens. A text longer than a sequence gives several, each with the beginning-of-text token. */
 export type Calibration = readonly (string | CalibrationChat | readonly number[])[];
 
+/** Milliseconds of tokenising between two looks at the caller's event loop. */
+const SLICE_MS = 12;
+
 /** Shorter sequences say nothing about how a model continues. */
 const LEAST = 8;
 
@@ -22,21 +26,35 @@ export interface SequenceChoice {
 }
 
 /**
- * Sequences of at most `length` tokens.
- * @throws CpmError "bad-input" for what is neither text nor tokens, tokens outside the vocabulary, and texts that are all too short.
+ * Sequences of at most `length` tokens; long texts are tokenised in slices of time.
+ * Rejects with CpmError "bad-input" for what is neither text nor tokens, tokens outside the vocabulary, and texts that are all too short; or with
+ * the signal's reason.
  */
-export function chooseSequences(
+export async function chooseSequences(
   calibration: Calibration,
   tokenizer: Tokenizer,
   config: Pick<ModelConfig, "vocab">,
   { length, samples, seed }: SequenceChoice,
-): readonly (readonly number[])[] {
+  signal?: AbortSignal,
+): Promise<readonly (readonly number[])[]> {
   const all: (readonly number[])[] = [];
+  let since = now();
+  const rest = async () => {
+    if (now() - since < SLICE_MS) return;
+    await new Promise<void>((done) => {
+      after(0, done);
+    });
+    signal?.throwIfAborted();
+    since = now();
+  };
   const begin = tokenizer.bos === undefined ? [] : [tokenizer.bos];
   for (const [i, item] of calibration.entries()) {
     const text = textOf(item, tokenizer);
     if (text !== undefined) {
-      const encoded = tokenizer.encode(text, { bos: false, eos: false });
+      const steps = tokenizer.encodeSteps(text, { bos: false, eos: false });
+      let last = steps.next();
+      for (; !last.done; last = steps.next()) await rest();
+      const encoded = last.value;
       const tokens = begin.length > 0 && encoded[0] === begin[0] ? encoded.slice(1) : encoded;
       const step = length - begin.length;
       for (let at = 0; at < tokens.length; at += step) {
@@ -52,6 +70,7 @@ export function chooseSequences(
           field: "calibration",
         });
       if (item.length >= LEAST) all.push((item as readonly number[]).slice(0, length));
+      await rest();
     } else throw new CpmError("bad-input", `calibration: item ${i} is neither a text nor tokens`, { field: "calibration" });
   }
   if (all.length === 0)

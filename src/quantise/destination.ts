@@ -13,8 +13,11 @@ export interface Store {
 export interface Destination {
   /** For messages. */
   readonly name: string;
-  /** The output itself, or with a name a file of the output, which is a folder then. What an earlier run wrote is still in it. */
-  file(name?: string): Promise<Output>;
+  /**
+   * The output itself, or with a name a file of the output, which is a folder then. What an earlier run wrote is still in it. `size`: bytes
+   * that it will have, so that a disk which is too small can say so before hours of work.
+   */
+  file(name?: string, size?: number): Promise<Output>;
   store(name: string): Promise<Store>;
   /** What `save` was last given by a run that did not come to its end. */
   load(): Promise<string | undefined>;

@@ -5,13 +5,13 @@ import type { ModelInput } from "../file/kind.ts";
 import { inputKind } from "../file/kind.ts";
 import { openInput } from "../file/open.ts";
 import { abortable, type ModelFiles } from "../file/source.ts";
-import { shown } from "../shown.ts";
+import { printable, shown } from "../shown.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { type Calibration, chooseSequences } from "./calibration.ts";
 import type { Destination } from "./destination.ts";
 import { embedSequences } from "./embedding.ts";
 import { HESSIANS, Hessian, type HessianForm } from "./hessian.ts";
-import { type Imatrix, readImatrix } from "./imatrix.ts";
+import { fuse, type Imatrix, readImatrix } from "./imatrix.ts";
 import { LayerRun, PLAIN_SETTINGS } from "./layers.ts";
 import { feedsBack, METHODS, type Method, skipsFirst, smooths } from "./method.ts";
 import { Machine, type QuantiseModules } from "./module.ts";
@@ -95,6 +95,9 @@ function whole(field: string, value: unknown, low: number, high: number): number
   return value;
 }
 
+const COMMON = { length: 512, samples: 128, seed: 0 } as const;
+/** No quantiser runs in less than its first memory, 4 MiB. */
+const LEAST_MEMORY = 1 << 22;
 const DEFAULTS = { group: 128, checkpointVersion: 1, damp: 0.01, actOrder: false, hessian: "float", skip: 4 } as const;
 
 /**
@@ -114,6 +117,10 @@ function refuseIdle(o: QuantizeOptions, type: Target, method: Method): void {
   if (!feedsBack(method)) refuse(["damp", "actOrder"], `"${method}" has no error feedback`);
   if (!feedsBack(method) && !smooths(method)) refuse(["hessian"], `"${method}" takes no products of inputs`);
   if (!skipsFirst(method)) refuse(["skip"], `"${method}" leaves no positions out`);
+  if (!o.calibration)
+    for (const field of ["length", "samples", "seed"] as const)
+      if (o[field] !== undefined && o[field] !== COMMON[field])
+        throw new CpmError("bad-option", `${field}: there is no calibration to choose from; leave it out`, { field });
   if (hasGrid(type) || o.keep?.some(([, kept]) => hasGrid(kept))) return;
   refuse(["damp", "actOrder", "skip"], `${type} has no grid that errors are fed back on`);
   if (!smooths(method)) refuse(["hessian"], `${type} has no grid that errors are fed back on`);
@@ -164,12 +171,15 @@ function checked(o: QuantizeOptions) {
 function common(o: CommonOptions) {
   const threads = o.threads ?? "auto";
   if (threads !== "auto") whole("threads", threads, 1, 64);
+  const memory = o.maxMemoryBytes ?? Number.POSITIVE_INFINITY;
+  if (typeof memory !== "number" || !(memory >= LEAST_MEMORY))
+    throw bad("maxMemoryBytes", `at least ${LEAST_MEMORY} bytes (4 MiB)`, memory);
   return {
-    length: whole("length", o.length ?? 512, 8, 1 << 17),
-    samples: whole("samples", o.samples ?? 128, 1, 1 << 20),
-    seed: whole("seed", o.seed ?? 0, 0, 2 ** 32 - 1),
+    length: whole("length", o.length ?? COMMON.length, 8, 1 << 17),
+    samples: whole("samples", o.samples ?? COMMON.samples, 1, 1 << 20),
+    seed: whole("seed", o.seed ?? COMMON.seed, 0, 2 ** 32 - 1),
     threads,
-    memory: o.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+    memory,
     turbo: o.turbo === true,
   };
 }
@@ -204,8 +214,19 @@ export function openQuantise(platform: QuantisePlatform) {
         files = await open(model, signal);
         const source = await openSource(files, { target: settings.type, fallbackName, signal });
         const tokenizer = options.calibration && new Tokenizer(source.model.tokenizer);
-        const chosen = tokenizer ? chooseSequences(options.calibration, tokenizer, source.model.config, choice) : [];
+        const chosen = tokenizer
+          ? await chooseSequences(options.calibration, tokenizer, source.model.config, choice, signal)
+          : [];
         const imatrix = options.imatrix === undefined ? undefined : await imatrixOf(await open(options.imatrix, signal), signal);
+        if (imatrix) checkImatrix(imatrix, source, onWarning);
+        if (
+          options.calibration &&
+          !smooths(settings.method) &&
+          ![settings.type, ...settings.keep.map(([, t]) => t)].some(hasGrid)
+        )
+          onWarning?.(
+            `${settings.type} has no grid that calibration could choose on: it takes time and changes nothing; leave it out`,
+          );
         const { rounded } = source;
         if (rounded.length)
           onWarning?.(
@@ -249,11 +270,12 @@ export function openQuantise(platform: QuantisePlatform) {
         const { threads, memory, turbo, ...choice } = common(options);
         files = await open(model, signal);
         const source = await openSource(files, { signal });
-        const sequences = chooseSequences(
+        const sequences = await chooseSequences(
           options.calibration,
           new Tokenizer(source.model.tokenizer),
           source.model.config,
           choice,
+          signal,
         );
         machine = await Machine.open(platform, threads, memory, turbo);
         return await observe(machine, source, sequences, scratch, options, choice.length);
@@ -264,6 +286,25 @@ export function openQuantise(platform: QuantisePlatform) {
       }
     },
   };
+}
+
+/** @throws CpmError "bad-input" for an importance matrix of another model */
+function checkImatrix(imatrix: Imatrix, source: OpenedSource, warn: CommonOptions["onWarning"]): void {
+  const names = new Set(source.tensors.map(({ ggufName }) => ggufName));
+  let fitting = 0;
+  for (const { tensor, role, ggufName } of source.tensors)
+    if (role.layer >= 0 && fuse(imatrix, ggufName, tensor.shape[1]!)) fitting++;
+  if (fitting === 0)
+    throw new CpmError(
+      "bad-input",
+      `importance matrix: none of its ${imatrix.entries.size} tensors is one of this model's layers; it was made of another model`,
+      { field: "imatrix" },
+    );
+  const strange = [...imatrix.entries.keys()].filter((name) => !names.has(name));
+  if (strange.length)
+    warn?.(
+      `the importance matrix has ${strange.length} tensors that this model has not (${printable(strange[0]!, 60)}): was it made of this one?`,
+    );
 }
 
 function checkPrefix(tokens: readonly number[], vocab: number): readonly number[] {

@@ -102,6 +102,8 @@ export function fittingType(type: BlockType, cols: number): BlockType {
 export class Keeps {
   readonly #rules: readonly { readonly pattern: RegExp; readonly type: BlockType; readonly text: string }[];
   readonly #used = new Set<string>();
+  /** Rules that fit a tensor which an earlier one had taken, and that one. */
+  readonly #hidden = new Map<string, string>();
 
   /** @throws CpmError "bad-option" */
   constructor(rules: readonly (readonly [pattern: string, type: string])[]) {
@@ -119,14 +121,23 @@ export class Keeps {
   }
 
   typeOf(name: string): BlockType | undefined {
-    const rule = this.#rules.find(({ pattern }) => pattern.test(name));
+    const fitting = this.#rules.filter(({ pattern }) => pattern.test(name));
+    const [rule, ...later] = fitting;
     if (rule) this.#used.add(rule.text);
+    for (const { text } of later) if (!this.#hidden.has(text)) this.#hidden.set(text, rule!.text);
     return rule?.type;
   }
 
   /** @throws CpmError "bad-option" for a pattern that no tensor has. */
   checkUsed(): void {
     const unused = this.#rules.find(({ text }) => !this.#used.has(text));
+    const before = unused && this.#hidden.get(unused.text);
+    if (before)
+      throw new CpmError(
+        "bad-option",
+        `keep: "${unused.text}" comes too late: "${before}" stands before it and takes its tensors; the first that fits decides`,
+        { field: "keep", found: unused.text },
+      );
     if (unused)
       throw new CpmError("bad-option", `keep: no tensor is called as in "${unused.text}"; cpm inspect lists the names`, {
         field: "keep",

@@ -4,7 +4,7 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { bytesOf } from "../brands.ts";
 import type { ModelFiles } from "../file/source.ts";
-import type { FileTensor } from "../file/tensor.ts";
+import { type FileTensor, isInteger } from "../file/tensor.ts";
 import type { Destination } from "./destination.ts";
 import { embedSequences } from "./embedding.ts";
 import { fuse, type Imatrix } from "./imatrix.ts";
@@ -211,6 +211,8 @@ class Run {
       const values = await readVector(this.#machine, tensor, signal);
       return await this.#putVector(plan, plus ? values.map((v) => v + plus) : values);
     }
+    // Looked at as all others are: a norm that is no number spoils the whole model.
+    if (!isInteger(tensor.type)) await readVector(this.#machine, tensor, signal);
     const bytes = await tensor.source.read(tensor.offset, tensor.bytes, signal);
     await this.#target.put(plan, bytes);
     this.#note(plan, { bytes: bytes as Uint8Array<ArrayBuffer>, relativeError: 0, how: "copied" });
@@ -318,8 +320,16 @@ class Run {
 
   /** Names of what is written already, when the run that was here before was the same. */
   async #resume(key: string): Promise<readonly string[]> {
-    const state = readState(await this.#destination.load(), key);
-    if (!state) return [];
+    const kept = await this.#destination.load();
+    const state = readState(kept, key);
+    if (!state) {
+      if (kept) {
+        this.#warn("what an earlier run had kept was of another model or other options: it begins anew");
+        // That run must not go on in what this one writes.
+        await this.#destination.save("");
+      }
+      return [];
+    }
     this.#layers = state.layers;
     this.#done.push(...state.done);
     this.#reports.push(...state.reports);

@@ -71,7 +71,7 @@ export async function ggufTarget(
   metadata.set("general.quantization_version", { kind: "u32", value: 2 });
   const tensors = whole(plans).map((plan): GgufTensorPlan => ({ name: plan.name, type: typeOf(plan)!, shape: shapeOf(plan) }));
   const layout = layoutGguf(metadata, tensors);
-  const writer = await TensorWriter.begin(await destination.file(), layout, done);
+  const writer = await TensorWriter.begin(await destination.file(undefined, layout.size), layout, done);
   return {
     size: layout.size,
     put: async (plan, result) => await writeBytes(writer, plan, bytesOf(result) ?? (result as Quantised).bytes!),
@@ -140,7 +140,7 @@ export async function gptqTarget(
     ];
   });
   const layout: Layout = layoutSafetensors(tensors);
-  const writer = await TensorWriter.begin(await destination.file("model.safetensors"), layout, done);
+  const writer = await TensorWriter.begin(await destination.file("model.safetensors", layout.size), layout, done);
   /** Parts of fused tensors, until all are there: words hold codes of several rows. */
   const waiting = new Map<string, PlainCodes[]>();
   const write = async (name: string, bytes: Uint8Array) => {

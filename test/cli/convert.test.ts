@@ -52,6 +52,9 @@ test("bad input is one line and a status, and leaves nothing behind", async () =
   const broken = path("broken");
   mkdirSync(broken);
   writeFileSync(join(broken, "config.json"), "{");
+  for (const name of ["mine", "diary"]) mkdirSync(path(name));
+  writeFileSync(path("mine/tiny.gguf"), tinyGguf(model));
+  writeFileSync(path("diary/monday"), "mine");
   const before = readdirSync(root).sort();
   const refusals: readonly (readonly [readonly string[], number, RegExp])[] = [
     [["convert"], 2, /give a source and a target/],
@@ -62,7 +65,10 @@ test("bad input is one line and a status, and leaves nothing behind", async () =
     [["convert", story, path("x")], 1, /is a quantised type, which no Hugging Face folder holds/],
     [["convert", source, taken], 1, /taken\.gguf: .*--force/],
     [["convert", broken, path("x.gguf")], 1, /config\.json/],
-    [["convert", source, path("no/where.gguf")], 1, /where\.gguf/],
+    [["convert", source, path("no/where.gguf")], 1, /where\.gguf: there is no folder .*no; make it first/],
+    [["convert", source, path("x.gguf"), "--name", ""], 2, /--name: expected a name/],
+    [["convert", path("mine/tiny.gguf"), path("mine"), "--force"], 1, /the source lies in it/],
+    [["convert", path("mine/tiny.gguf"), path("diary"), "--force"], 1, /replaces no folder that is not a model's/],
     [["convert", source, path("x.gguf"), "--nme", "x"], 2, /no option --nme/],
   ];
   for (const [args, wanted, message] of refusals) {
@@ -72,6 +78,7 @@ test("bad input is one line and a status, and leaves nothing behind", async () =
   }
   expect(readdirSync(root).sort()).toEqual(before);
   expect(readFileSync(taken, "utf8")).toBe("mine");
+  expect([readdirSync(path("mine")), readdirSync(path("diary"))]).toEqual([["tiny.gguf"], ["monday"]]);
   expect((await cpm(["convert", source, taken, "--force"])).status).toBe(0);
   expect(readFileSync(taken).subarray(0, 4).toString()).toBe("GGUF");
   // A damaged weight in the middle of a file: the target never appears.

@@ -16,7 +16,8 @@ test("a needle grid: a table, a picture, and why it missed", async () => {
   expect(out).toMatch(/^depth \\ tokens +200\n0 % +\d+\.\d\n50 % +\d+\.\d\n\n[\d.]+ % right of 2\n$/);
   expect(err).toMatch(/needle\/200\/0\.5\/0: without \d{7}, it said ".*; attention is dense/);
   expect(readFileSync(svg, "utf8")).toMatch(/^<svg [\s\S]*Needles: [\s\S]*<\/svg>\n$/);
-  const ruler = await json<{ scores: { kind: string }[] }>([
+  expect(err).not.toMatch(/was made for/);
+  const ruler = await json<{ scores: { kind: string }[]; contextLength: number }>([
     "eval",
     "ruler",
     story,
@@ -29,6 +30,10 @@ test("a needle grid: a table, a picture, and why it missed", async () => {
     "--max-tokens",
     "4",
   ]);
+  // Longer than the model's context: said before the work, and to a program in what it gets.
+  expect(ruler.contextLength).toBe(256);
+  const long = await cpm(["eval", "needle", story, "--threads", "1", "--lengths", "400", "--depths", "0", "--max-tokens", "1"]);
+  expect(long.err).toMatch(/^stories-q4_0 was made for 256 tokens, and texts have 400: [^\n]*--rope-factors[^\n]*\n/);
   expect(ruler.scores.map(({ kind }) => kind)).toEqual(["single", "variables"]);
 });
 
@@ -101,12 +106,27 @@ test("tasks of one's own: a table of each kind", async () => {
 test("bad input is one line and a status", async () => {
   const bad = file("bad.jsonl");
   writeFileSync(bad, lines({ prompt: "a", answer: "b" }, { prompt: "a" }));
+  const [plain, words] = [file("plain.jsonl"), file("words.txt")];
+  writeFileSync(plain, lines({ prompt: "a", answer: "b" }));
+  writeFileSync(words, "Once upon a time.");
   const refusals: readonly (readonly [readonly string[], number, RegExp])[] = [
     [["eval"], 2, /expected needle, ruler or tasks, then a model/],
     [["eval", "poems", story], 2, /found "poems"/],
     [["eval", "tasks", story], 2, /give a file of tasks with --file/],
     [["eval", "tasks", story, "-f", bad], 1, /bad\.jsonl:2: answer: expected a text/],
-    [["eval", "tasks", story, "-f", file("none.jsonl")], 1, /none\.jsonl/],
+    [["eval", "tasks", story, "-f", file("none.jsonl")], 1, /none\.jsonl: there is no such file; give --file .* a task a line/],
+    [["eval", "tasks", story, "-f", folder], 1, /this is a folder; give --file/],
+    [["eval", "tasks", story, "-f", words], 1, /by its name this is a text; give --file/],
+    [["eval", "tasks", story, "-f", plain, "--time-ms", "5"], 2, /--time-ms: only for tasks of code/],
+    [["eval", "tasks", story, "-f", plain, "--temperature", "1"], 2, /--temperature: only for tasks of code/],
+    [["eval", "tasks", story, "-f", plain, "--force"], 2, /--force: only with --results/],
+    [["eval", "needle", story, "--lengths", "300", "--ctx", "200"], 2, /--lengths: 300 tokens do not fit --ctx 200/],
+    [["eval", "needle", story, "--lengths", "200.5"], 2, /--lengths: expected whole numbers of tokens/],
+    [["eval", "needle", story, "--lengths", "200,300,200"], 2, /--lengths: 200 is given twice/],
+    [["eval", "needle", story, "--lengths", "200", "--max-tokens", "200"], 2, /--max-tokens: expected fewer than the 200 tokens/],
+    [["eval", "needle", story, "--lengths", "200", "--svg", file("no/x.svg")], 1, /there is no folder .*check --svg/],
+    [["eval", "needle", story, "--lengths", "200", "--results", file("no/x")], 1, /there is no folder .*check --results/],
+    [["eval", "needle", story, "--lengths", "200", "--results", "/dev/null"], 1, /this is no ordinary file; check --results/],
     [["eval", "needle", story, "--kinds", "single"], 2, /--kinds: only with cpm eval ruler/],
     [["eval", "needle", story, "--lengths", "a"], 2, /--lengths: expected numbers/],
     [["eval", "needle", story, "--lengths", "200", "--depths", "200"], 2, /depths/],

@@ -42,6 +42,8 @@ test("perplexity, its base file, and the divergence of a model from itself", asy
 
 test("bad input is one line and a status, and leaves no half of a file", async () => {
   const file = join(folder, "other.kld");
+  const binary = join(folder, "binary");
+  writeFileSync(binary, Buffer.from([0x41, 0xff, 0xfe, 0x42]));
   const refusals: readonly (readonly [readonly string[], number, RegExp])[] = [
     [["perplexity", story], 2, /give a text with --file/],
     [["perplexity", story, "-f", join(folder, "none.txt")], 1, /could not be read .*check --file/],
@@ -49,7 +51,12 @@ test("bad input is one line and a status, and leaves no half of a file", async (
     [["perplexity", story, "--kl-base", story], 1, /does not begin with _logits_/],
     [["perplexity", story, "--kl-base", folder], 1, /check --kl-base/],
     [["perplexity", story, "-f", text, "--save-kl", text], 1, /there is a file already; .* --force/],
-    [["perplexity", story, "-f", text, "--save-kl", join(folder, "no/where")], 1, /check --save-kl/],
+    [["perplexity", story, "-f", text, "--save-kl", join(folder, "no/where")], 1, /there is no folder .*check --save-kl/],
+    [["perplexity", story, "-f", text, "--spec", join(folder, "no/where")], 1, /there is no folder .*check --spec/],
+    [["perplexity", story, "-f", text, "--ctx", "3"], 2, /--ctx: expected a whole number from 4 on, found 3/],
+    [["perplexity", story, "-f", text, "--force"], 2, /--force: only with --save-kl/],
+    [["perplexity", story, "--kl-base", file, "--save-kl", file, "--force"], 2, /the file of --kl-base/],
+    [["perplexity", story, "-f", binary], 1, /this is no UTF-8 text; check --file/],
   ];
   for (const [args, wanted, message] of refusals) {
     const { status, out, err } = await cpm(args);

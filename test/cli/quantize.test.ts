@@ -75,7 +75,19 @@ test("what cannot be done is one line and a status, and no file has the name", a
   const refusals: readonly (readonly [readonly string[], number, RegExp])[] = [
     [[model, path("no.gguf"), "--type", "Q4_0", "--method", "gptq"], 2, /gptq needs calibration text/],
     [[model, path("no.gguf"), "--type", "Q4_0", "--calibration", short], 1, /text is too short/],
-    [[model, path("no.gguf"), "--type", "Q4_0", "--calibration", path("none.txt")], 1, /check --calibration/],
+    [
+      [model, path("no.gguf"), "--type", "Q4_0", "--calibration", path("none.txt")],
+      1,
+      /there is no such file.*check --calibration/,
+    ],
+    [[model, path("no.gguf"), "--type", "Q4_0", "--calibration", model], 1, /this is no UTF-8 text; check --calibration/],
+    [[model, path("no/no.gguf"), "--type", "Q4_0"], 1, /there is no folder .*no; make it first/],
+    [[model, path("no.gguf"), "--type", "Q4_0", "--spec", path("no/x.json")], 1, /there is no folder .*check --spec/],
+    [[model, path("no.gguf"), "--type", "int4"], 1, /int4 is a folder of safetensors/],
+    [[model, path("no.gguf"), "--memory", "1"], 2, /--memory: expected MiB, 4 or more/],
+    [[model, path("no.gguf"), "--method", "p-gptq", "--calibration", calibration, "--prefix", "1,a"], 2, /--prefix: .*"1,a"/],
+    [[there, there, "--type", "Q4_0", "--force"], 1, /source and target are the same/],
+    [[model, folder, "--type", "Q4_0", "--force"], 1, /this is a folder, and a file is written/],
     [[damaged, path("no.gguf"), "--type", "Q4_0"], 1, /blk\.1\.attn_k\.weight/],
     [[damaged, path("no.gguf"), "--type", "Q4_0", "--calibration", calibration], 1, /blk\.1\.attn_k\.weight/],
     [[model, path("no.gguf"), "--type", "Q5_X"], 2, /type: expected/],
@@ -93,7 +105,7 @@ test("what cannot be done is one line and a status, and no file has the name", a
   }
   expect(readdirSync(folder).filter((name) => name.startsWith("."))).toEqual([]);
   expect(readFileSync(there, "utf8")).toBe("mine");
-  const forced = await cpm(["quantize", model, there, "--type", "Q4_0", "--force", ...quick]);
+  const forced = await cpm(["quantize", model, there, "--type", "Q4_0", "--force", "--threads", "auto"]);
   expect(forced.status, forced.err).toBe(0);
   expect(readFileSync(there).subarray(0, 4).toString()).toBe("GGUF");
   expect(readdirSync(folder).filter((name) => name.startsWith(".there"))).toEqual([]);

@@ -3,8 +3,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import type { CpmError } from "../../src/errors.ts";
 import { written } from "../../src/file/write/output.ts";
-import { fileOutput, folderOutput } from "../../src/host/node.output.ts";
+import { checkReplaced, fileOutput, folderOutput } from "../../src/host/node.output.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "cpm-output-"));
 afterAll(() => rm(folder, { recursive: true }));
@@ -61,7 +62,43 @@ test("what is there stays, unless told otherwise", async () => {
 test("a disk that is too small, and a folder that is not there", async () => {
   const { path } = await place("full");
   await expect(fileOutput(path, { size: 2 ** 60 })).rejects.toMatchObject({ code: "io", message: /bytes are needed/ });
-  await expect(fileOutput(join(path, "x"))).rejects.toMatchObject({ code: "io" });
+  await expect(fileOutput(join(path, "x"))).rejects.toMatchObject({
+    code: "io",
+    message: /there is no folder .*full.*; make it first/,
+  });
+  await expect(folderOutput(join(path, "x"))).rejects.toMatchObject({ code: "io", message: /there is no folder/ });
+  await writeFile(path, "mine");
+  await expect(fileOutput(join(path, "x"), { force: true })).rejects.toMatchObject({ code: "io", message: /is no folder/ });
+});
+
+test("what force may not replace: the source, a folder that it lies in, a folder by a file, a folder that is no model's", async () => {
+  const { at, path } = await place("replaced");
+  const source = join(path, "model.gguf");
+  await mkdir(path);
+  await writeFile(source, "model");
+  const refusal = async (...given: Parameters<typeof checkReplaced>) => {
+    const { code, message } = (await checkReplaced(...given).catch((error: unknown) => error)) as CpmError;
+    return `${code}: ${message}`;
+  };
+  for (const force of [false, true]) {
+    expect(await refusal(source, "file", source, force)).toMatch(/^bad-input: .*the same/);
+    expect(await refusal(join(path, "..", "out", "model.gguf"), "file", source, force)).toMatch(/the same/);
+  }
+  // Without force the name is refused anyhow.
+  await checkReplaced(path, "folder", source, false);
+  expect(await refusal(path, "folder", source, true)).toMatch(/^bad-input: .*the source lies in it/);
+  expect(await refusal(at, "folder", path, true)).toMatch(/the source lies in it/);
+  expect(await refusal(path, "file", join(at, "other.gguf"), true)).toMatch(/^io: .*this is a folder, and a file is written/);
+  expect(await refusal(path, "folder", "https://example.org/model", true)).toMatch(/^io: .*no folder that is not a model's/);
+  await writeFile(join(path, "config.json"), "{}");
+  await checkReplaced(path, "folder", undefined, true);
+  const empty = join(at, "..empty");
+  await mkdir(empty);
+  await checkReplaced(empty, "folder", path, true);
+  // A name that begins with two dots is no way out of a folder.
+  await writeFile(join(empty, "model"), "model");
+  expect(await refusal(at, "folder", join(empty, "model"), true)).toMatch(/the source lies in it/);
+  await checkReplaced(join(at, "free"), "file", source, true);
 });
 
 test("a run that can be taken up keeps its temporary file", async () => {

@@ -61,6 +61,24 @@ test("damaged importance matrices are refused where they are wrong", async () =>
   const other = { entries: new Map([["blk.0.attn_q.weight", new Float64Array(7).fill(1)]]), rows: 1 };
   const wrong = door.quantize(model, memoryDestination(), { type: "Q4_0", imatrix: legacyImatrix(other) });
   await expect(wrong).rejects.toMatchObject({ code: "bad-input", message: /another model/ });
+  // Of a model with other names; of one with more layers.
+  const cols = 128;
+  const named = (...names: string[]) =>
+    legacyImatrix({ entries: new Map(names.map((name) => [name, new Float64Array(cols).fill(1)])), rows: 1 });
+  const strange = door.quantize(model, memoryDestination(), { type: "Q4_0", imatrix: named("blk.77.attn_q.weight") });
+  await expect(strange).rejects.toMatchObject({ code: "bad-input", message: /none of its 1 tensors .* another model/ });
+  const warnings: string[] = [];
+  const onWarning = (message: string) => warnings.push(message);
+  await door.quantize(model, memoryDestination(), {
+    type: "Q4_0",
+    imatrix: named("blk.0.attn_q.weight", "blk.77.attn_q.weight"),
+    onWarning,
+  });
+  expect(warnings).toContainEqual(expect.stringMatching(/has 1 tensors that this model has not \(blk\.77\.attn_q\.weight\)/));
+  // Calibration that nothing is chosen by takes time: that is said.
+  const idle = { type: "Q8_0", calibration: calibration.slice(0, 1), onWarning } as const;
+  await door.quantize(model, memoryDestination(), idle);
+  expect(warnings).toContainEqual(expect.stringMatching(/^Q8_0 has no grid .* leave it out$/));
 });
 
 for (const checkpointVersion of [1, 2] as const)

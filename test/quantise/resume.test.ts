@@ -114,6 +114,29 @@ test("on disk nothing has the name before all of it is written, and nothing is l
   await expect(diskDestination(path)).rejects.toMatchObject({ code: "io", message: /--force/ });
 });
 
+test("a run with other options begins anew and says so; the one before it does not go on in what that wrote", async () => {
+  const few = calibration.slice(0, 2);
+  const out = memoryDestination();
+  const run = async (type: "Q4_0" | "Q4_1", end: (layer: number) => boolean) => {
+    const control = new AbortController();
+    const warnings: string[] = [];
+    const more = options({ type, method: "gptq", calibration: few, signal: control.signal });
+    const done = await door
+      .quantize(model, out, {
+        ...more,
+        onWarning: (message) => warnings.push(message),
+        onProgress: ({ layer }) => end(layer) && control.abort(new Error("killed")),
+      })
+      .catch((error: Error) => error.message);
+    return { done, anew: warnings.filter((message) => /begins anew/.test(message)).length };
+  };
+  expect(await run("Q4_0", (layer) => layer > 0)).toEqual({ done: "killed", anew: 0 });
+  // Killed before it has kept anything of its own.
+  expect(await run("Q4_1", () => true)).toEqual({ done: "killed", anew: 1 });
+  expect(await run("Q4_0", () => false)).toMatchObject({ done: { resumedAt: 0 }, anew: 0 });
+  expect(out.files().get("")).toEqual(await bytesOf({ method: "gptq", calibration: few }));
+});
+
 // Every write to /dev/full fails as on a disk that has no room.
 test.skipIf(process.platform !== "linux").each(["out", "hidden-0", "hidden-1", "inner"])(
   "a full disk under %s (Linux: /dev/full): told so, no file has the name, and the run goes on when there is room",
@@ -132,6 +155,15 @@ test.skipIf(process.platform !== "linux").each(["out", "hidden-0", "hidden-1", "
     expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
   },
 );
+
+test("a long text is tokenised in slices: an abort between them ends the run", async () => {
+  const control = new AbortController();
+  const text = Array.from({ length: 60_000 }, (_, i) => `word${i} of a long text`).join(" ");
+  const stopped = door.quantize(model, memoryDestination(), options({ calibration: [text], signal: control.signal }));
+  // The caller's event loop turns meanwhile.
+  const tick = setInterval(() => control.abort(new Error("enough")), 1);
+  await expect(stopped.finally(() => clearInterval(tick))).rejects.toThrow("enough");
+});
 
 test("what cannot be done is refused by name", async () => {
   const refused = (more: Partial<QuantizeOptions>) => door.quantize(model, memoryDestination(), options(more));
@@ -155,10 +187,26 @@ test("what cannot be done is refused by name", async () => {
   await expect(refused({ type: "int4" })).rejects.toMatchObject({ code: "unsupported" });
   const bytes = new Uint8Array(await readFile(model));
   const { tensors } = await readGguf(bytesSource("x", bytes));
-  const bad = tensors.find(({ name }) => name === "blk.1.ffn_up.weight")!;
-  new DataView(bytes.buffer).setFloat32(bad.offset + 40, Number.NaN, true);
-  const damaged = door.quantize(bytes, memoryDestination(), options({}));
-  await expect(damaged).rejects.toMatchObject({ code: "bad-model", detail: { field: "blk.1.ffn_up.weight" } });
+  // What is copied is looked at as what is quantised.
+  for (const name of ["blk.1.ffn_up.weight", "blk.1.attn_norm.weight"]) {
+    const bad = tensors.find((tensor) => tensor.name === name)!;
+    const values = bytes.slice();
+    new DataView(values.buffer).setFloat32(bad.offset + 40, Number.NaN, true);
+    const damaged = door.quantize(values, memoryDestination(), options({}));
+    await expect(damaged).rejects.toMatchObject({ code: "bad-model", detail: { field: name } });
+  }
+  for (const maxMemoryBytes of [0, -1, Number.NaN, 1 << 20])
+    await expect(refused({ maxMemoryBytes })).rejects.toMatchObject({
+      code: "bad-option",
+      message: /maxMemoryBytes: expected at least/,
+    });
+  const late = refused({
+    keep: [
+      ["*", "Q8_0"],
+      ["blk.0.*", "Q4_1"],
+    ],
+  });
+  await expect(late).rejects.toMatchObject({ code: "bad-option", message: /"blk\.0\.\*=Q4_1" comes too late: "\*=Q8_0"/ });
 });
 
 const idle = [
@@ -168,6 +216,9 @@ const idle = [
   ["actOrder", { actOrder: true }],
   ["hessian", { hessian: "int16" }],
   ["skip", { skip: 0 }],
+  ["length", { length: 64 }],
+  ["samples", { samples: 7 }],
+  ["seed", { seed: 1 }],
   ["skip", { skip: 0, method: "gptq", calibration }],
   ["damp", { damp: 0.1, method: "awq", calibration }],
   ["damp", { damp: 0.1, type: "Q8_0", method: "gptq", calibration }],
@@ -182,7 +233,16 @@ test("what would change nothing is refused, a default that is said aloud is not"
       code: "bad-option",
       message: new RegExp(`^${field}: .*leave it out`),
     });
-  const aloud = { group: 128, checkpointVersion: 1, damp: 0.01, actOrder: false, hessian: "float", skip: 4 } as const;
+  const aloud = {
+    group: 128,
+    checkpointVersion: 1,
+    damp: 0.01,
+    actOrder: false,
+    hessian: "float",
+    skip: 4,
+    length: 512,
+    seed: 0,
+  } as const;
   expect(await bytesOf({ method: "search", ...aloud })).toEqual(await bytesOf({ method: "search" }));
   const few = { calibration: calibration.slice(0, 2) };
   const kept = { type: "Q8_0", method: "gptq", keep: [["blk.0.attn_q", "Q4_0"]], ...few } as const;
