@@ -63,6 +63,8 @@ export async function diskDestination(
   return {
     name: path,
     async file(name, size) {
+      if (name !== undefined && /\.gguf$/i.test(out))
+        throw new CpmError("bad-input", `${path}: a folder of safetensors is written; give a folder's name`, { file: path });
       // Of a run that is taken up some bytes are there already.
       const begun = await stat(join(work, name === undefined ? "out" : `${name}.part`)).catch(() => undefined);
       if (size !== undefined && !begun) await checkFree(out, { force, size });

@@ -2,7 +2,6 @@
 import { basename, resolve } from "node:path";
 import multi from "../../wasm/quantise.mt.wasm.js";
 import single from "../../wasm/quantise.wasm.js";
-import { CpmError } from "../errors.ts";
 import type { ModelInput } from "../file/kind.ts";
 import type { Destination } from "../quantise/destination.ts";
 import { type Imatrix, legacyImatrix, writeImatrix } from "../quantise/imatrix.ts";
@@ -60,8 +59,6 @@ export async function quantize(
 ): Promise<QuantizeReport> {
   const { force = false, ...rest } = options;
   const kind = rest.type === "int4" ? "folder" : "file";
-  if (kind === "folder" && typeof output === "string" && /\.gguf$/i.test(output))
-    throw new CpmError("bad-input", `${output}: int4 is a folder of safetensors; give a folder's name`, { file: output });
   const destination = typeof output === "string" ? await diskDestination(output, force, kind, pathOf(model)) : output;
   return await door.quantize(model, destination, rest, typeof model === "string" ? basename(resolve(model)) : undefined);
 }

@@ -83,7 +83,6 @@ test("what cannot be done is one line and a status, and no file has the name", a
     [[model, path("no.gguf"), "--type", "Q4_0", "--calibration", model], 1, /this is no UTF-8 text; check --calibration/],
     [[model, path("no/no.gguf"), "--type", "Q4_0"], 1, /there is no folder .*no; make it first/],
     [[model, path("no.gguf"), "--type", "Q4_0", "--spec", path("no/x.json")], 1, /there is no folder .*check --spec/],
-    [[model, path("no.gguf"), "--type", "int4"], 1, /int4 is a folder of safetensors/],
     [[model, path("no.gguf"), "--memory", "1"], 2, /--memory: expected MiB, 4 or more/],
     [[model, path("no.gguf"), "--method", "p-gptq", "--calibration", calibration, "--prefix", "1,a"], 2, /--prefix: .*"1,a"/],
     [[there, there, "--type", "Q4_0", "--force"], 1, /source and target are the same/],

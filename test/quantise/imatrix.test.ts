@@ -1,5 +1,5 @@
 // Importance matrices in llama.cpp's two formats, and what they do; int4 folders.
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,7 +86,10 @@ for (const checkpointVersion of [1, 2] as const)
     const out = join(folder, `int4-${checkpointVersion}`);
     const source = here("../cases/model-files/03-chat-template-list");
     const options = { type: "int4", group: 32, calibration, checkpointVersion } as const;
+    const named = door.quantize(source, await diskDestination(`${out}.gguf`), options);
+    await expect(named).rejects.toMatchObject({ code: "bad-input", message: /a folder of safetensors is written/ });
     const report = await door.quantize(source, await diskDestination(out), options);
+    expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
     expect(report.tensors.filter(({ how }) => how === "feedback")).toHaveLength(7);
     const config = JSON.parse(await readFile(join(out, "config.json"), "utf8"));
     expect(config.quantization_config).toMatchObject({
