@@ -97,6 +97,16 @@ static inline v128_t half_bits(v128_t sext) {
 static inline v128_t half_bits(v128_t sext, v128_t mask) { return wasm_v128_and(wasm_i32x4_shl(sext, 13), mask); }
 constexpr float kTwo112 = 0x1p112f;
 
+// The same halves as float32 (not inf or nan), without an operand that is subnormal to the processor: many take 150 clocks for one, and scales of
+// scales are mostly subnormal halves.
+static inline v128_t half_values(v128_t sext) {
+  v128_t bits = wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat(0x0fffe000)),
+         small = wasm_i32x4_lt(bits, wasm_i32x4_const_splat(1 << 23)),
+         raised = wasm_i32x4_add(bits, wasm_v128_bitselect(wasm_i32x4_const_splat(113 << 23), wasm_i32x4_const_splat(112 << 23), small)),
+         value = wasm_f32x4_sub(raised, wasm_v128_and(small, wasm_f32x4_const_splat(0x1p-14f)));
+  return wasm_v128_or(value, wasm_v128_and(sext, wasm_i32x4_const_splat((int)0x80000000)));
+}
+
 // Added to a float below 2^22, it leaves the nearest whole number (ties to even) in the low bits of the mantissa.
 constexpr float kRound = 0x1.8p23f;
 

@@ -56,11 +56,18 @@ static auto kernel_of(int kind) {
   }
 }
 
-int in_step(const Tensor& w, int each) {
-  constexpr size_t kPage = 4096;
-  size_t even = panel_bytes(w) & -panel_bytes(w);
-  int unit = even < kPage ? (int)(kPage / even) : 1;
-  return each > unit ? each - each % unit : each;
+int streams_of(const Tensor& w, int count, int* each) {
+  constexpr size_t kPage = 4096, kNear = 512;
+  const size_t bytes = panel_bytes(w), even = bytes & -bytes;
+  const int unit = even < kPage ? (int)(kPage / even) : 1;
+  for (int streams = kStreams; streams > 1 && count >= streams; streams /= 2) {
+    *each = count / streams;
+    if (*each >= unit) return *each -= *each % unit, streams;
+    for (int least = *each / 2; *each > least && *each > 1; --*each)
+      if ((*each * bytes + kNear) % kPage <= 2 * kNear) return streams;
+  }
+  const int streams = count < 2 ? 1 : count < kStreams ? 2 : kStreams;
+  return *each = count / streams, streams;
 }
 
 void put_rows(float* y, int rows, bool add, v128_t low, v128_t high) {

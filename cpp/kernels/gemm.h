@@ -81,12 +81,12 @@ bool plain_nan();
 
 // tile<N, S, ...> of panels [begin + i * each, begin + (i + 1) * each), i < streams <= S, side by side. A single token waits for memory: what a
 // processor reads ahead ends with a page, mostly of 4 KiB, so that four streams bring 1.6 to 2 times as much as one. Streams that lie whole
-// pages apart (in_step) come to the ends of pages together, and wait once for all four. Sums of a stream lie in memory (its loop is not
+// pages apart (streams_of) come to the ends of pages together, and wait once for all four. Sums of a stream lie in memory (its loop is not
 // unrolled); more tokens are one stream, with sums in registers.
 constexpr int kStreams = 4;
 
-// Of so many panels a stream those that put streams whole pages apart; all where that takes more.
-int in_step(const Tensor& w, int each);
+// How many streams `count` panels are taken in, and of how many each: as many as lie whole pages apart, or nearly.
+int streams_of(const Tensor& w, int count, int* each);
 
 // The sums of a stream: low[t] and high[t] of N tokens. Read before either is written: V8's re-vectoriser fuses neighbours only where
 // nothing is stored between, and knows them by their offsets from one pointer.
@@ -112,7 +112,7 @@ struct StreamSums {
   {                                                                                                                 \
     constexpr int N = 1, S = kStreams;                                                                              \
     for (int each, streams; begin < end; begin += each * streams) {                                                 \
-      streams = end - begin < 2 ? 1 : end - begin < S ? 2 : S, each = in_step(w, (end - begin) / streams);          \
+      streams = streams_of(w, end - begin, &each);                                                                  \
       __VA_ARGS__;                                                                                                  \
     }                                                                                                               \
     return;                                                                                                         \

@@ -49,7 +49,7 @@ KERNEL_PART void block(const uint8_t* at, const int8_t* const* x, const BlockCen
 
 template <int N, int S>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
-  const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
+  const v128_t six = held(kLowSixes);
   const int streams = S == 1 ? 1 : several;
   const size_t apart = each * panel_bytes(w);
   const uint8_t* first = panel_at(w, begin);
@@ -86,8 +86,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         first += 208;
       }
       for (int i = 0; i < streams; i++, d += apart) {
-        v128_t d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d), mask), up),
-               d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(d + 8), mask), up);
+        v128_t d0 = half_values(wasm_i32x4_load16x4(d)), d1 = half_values(wasm_i32x4_load16x4(d + 8));
         v128_t *part = acc.of(i), *to = total.of(i);
         for (int t = 0; t < N; t++) total.put(to, t, madd_f32(part[t], d0, to[t]), madd_f32(part[N + t], d1, to[N + t]));
       }

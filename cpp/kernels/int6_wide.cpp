@@ -96,7 +96,7 @@ KERNEL_PART void block(const uint8_t* const (&at)[P], const int8_t* const* x, co
 
 template <int N, int S, Form F>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
-  const v128_t six = held(kLowSixes), mask = held(kHalfMask), up = held(kRaise112);
+  const v128_t six = held(kLowSixes);
   const int streams = S == 1 ? 1 : several;
   constexpr int P = kTogether<N, F>;
   const size_t apart = each * panel_bytes(w), next = streams == 1 ? 0 : apart;
@@ -113,7 +113,6 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
     }
     for (int super = 0; super < w.cols / kSuper; super++) {
       StreamSums<N, S> acc;
-      v128_t d0, d1;
       const uint8_t* d = first;
       first += 16;
       acc.clear();
@@ -143,7 +142,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         first += 208;
       }
       for (int i = 0; i < streams; i++, d += apart) {
-        half_scales(d, mask, up, d0, d1);
+        v128_t d0 = half_values(wasm_i32x4_load16x4(d)), d1 = half_values(wasm_i32x4_load16x4(d + 8));
         v128_t *part = acc.of(i), *to = total.of(i);
         for (int t = 0; t < N; t++) total.put(to, t, madd_f32(part[t], d0, to[t]), madd_f32(part[N + t], d1, to[N + t]));
       }
