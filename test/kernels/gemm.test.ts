@@ -21,6 +21,9 @@ const shapes = [
   // Long streams, some of them whole pages apart.
   [2243, 512, 1],
   [2304, 1024, 1],
+  // Ternary: four streams that are nearly whole pages apart and what is left; two, where four are half a page off.
+  [1024, 1024, 1],
+  [256, 4096, 1],
 ] as const;
 
 /** Random codes and half scales; padding rows and columns as the packer leaves them. */
@@ -29,7 +32,13 @@ function fill(bench: Bench, kind: Kind, rows: number, cols: number, seed: number
   const w = bench.tensor(kind, rows, cols);
   const bytes = new Uint8Array(bench.memory.buffer, w.data, w.bytes);
   const view = new DataView(bench.memory.buffer, w.data, w.bytes);
-  const half = (at: number) => view.setUint16(at, Math.floor(random() * 0x3c00) | (random() < 0.5 ? 0x8000 : 0), true);
+  // Half of them subnormal, or the first and last that are not, or 0.
+  const EDGES = [0, 1, 0x3ff, 0x400, 0x7ff];
+  const magnitude = () => {
+    const part = random();
+    return part < 0.25 ? EDGES[Math.floor(part * 20)]! : Math.floor(random() * (part < 0.5 ? 0x400 : 0x3c00));
+  };
+  const half = (at: number) => view.setUint16(at, magnitude() | (random() < 0.5 ? 0x8000 : 0), true);
   if (kind === "f32") for (let i = 0; i < w.bytes; i += 4) view.setFloat32(i, random() - 0.5, true);
   else if (kind === "bf16")
     for (let i = 0; i < w.bytes; i += 2)
