@@ -102,7 +102,8 @@ constexpr float kTwo112 = 0x1p112f;
 static inline v128_t half_values(v128_t sext) {
   v128_t bits = wasm_v128_and(wasm_i32x4_shl(sext, 13), wasm_i32x4_const_splat(0x0fffe000)),
          small = wasm_i32x4_lt(bits, wasm_i32x4_const_splat(1 << 23)),
-         raised = wasm_i32x4_add(bits, wasm_v128_bitselect(wasm_i32x4_const_splat(113 << 23), wasm_i32x4_const_splat(112 << 23), small)),
+         raised = wasm_i32x4_add(
+             bits, wasm_v128_bitselect(wasm_i32x4_const_splat(113 << 23), wasm_i32x4_const_splat(112 << 23), small)),
          value = wasm_f32x4_sub(raised, wasm_v128_and(small, wasm_f32x4_const_splat(0x1p-14f)));
   return wasm_v128_or(value, wasm_v128_and(sext, wasm_i32x4_const_splat((int)0x80000000)));
 }
