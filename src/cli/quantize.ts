@@ -14,6 +14,7 @@ import { duration } from "./perplexity.ts";
 import { readyToSave, save } from "./picture.ts";
 import { ProgressBar } from "./progress.ts";
 import { readText } from "./textfile.ts";
+import { visibleLine } from "./visible.ts";
 
 const calibrationArgs = {
   calibration: {
@@ -96,10 +97,15 @@ export const quantize: Command = {
       });
       shown.close();
       await save(quantizePicture(report, basename(output)), pictures);
-      await (args.flag("json") ? printJson(report) : write(told(output, report)));
+      const warnings = [...new Set([...shown.warnings, ...report.warnings])];
+      await (args.flag("json") ? printJson({ ...report, warnings }) : write(told(output, report)));
     } catch (error) {
       shown.close();
-      if (interrupt.signal.aborted && existsSync(join(dirname(output), `.${basename(resolve(output))}.quantising`)))
+      if (
+        interrupt.signal.aborted &&
+        !args.flag("json") &&
+        existsSync(join(dirname(output), `.${basename(resolve(output))}.quantising`))
+      )
         note("interrupted; the same command goes on where this one ended");
       throw error;
     } finally {
@@ -210,12 +216,19 @@ async function calibrationOf(file: string): Promise<Calibration> {
 
 class Shown {
   readonly #bar: ProgressBar | undefined;
+  readonly #json: boolean;
+  /** All that was told; a program gets it with the report. */
+  readonly warnings: string[] = [];
 
   constructor(json: boolean) {
+    this.#json = json;
     this.#bar = !json && process.stderr.isTTY ? new ProgressBar(process.stderr) : undefined;
   }
 
-  readonly warning = (message: string): void => note(message);
+  readonly warning = (message: string): void => {
+    this.warnings.push(message);
+    if (!this.#json) note(visibleLine(message));
+  };
 
   readonly progress = ({ fraction, layer, layers, tensor, secondsLeft }: QuantizeProgress): void =>
     this.#bar?.show({

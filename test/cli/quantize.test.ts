@@ -49,9 +49,13 @@ test("--keep gives tensors other types, the first pattern that fits; the table a
 });
 
 test("few rows of calibration: said on stderr, and the file is whole", async () => {
+  await json(["quantize", model, path("q8.gguf"), "--type", "Q8_0", ...quick]);
   const few = path("few.jsonl");
   writeFileSync(few, `${JSON.stringify({ tokens: [1, ...Array.from({ length: 39 }, (_, i) => 3 + i)] })}\n`);
   const args = ["quantize", model, path("few.gguf"), "--type", "Q4_0", "--calibration", few, ...quick];
+  // A program gets what is told in its object, and nothing on stderr.
+  const { warnings } = await json<QuantizeReport>(["quantize", path("q8.gguf"), path("again.gguf"), "--type", "Q8_0", ...quick]);
+  expect(warnings).toContainEqual(expect.stringMatching(/15 tensors were quantised before/));
   const { status, err, out } = await cpm(args);
   expect(status, err).toBe(0);
   expect(err).toMatch(/40 calibration rows for \d+ inputs are too few for error feedback/);

@@ -112,6 +112,12 @@ test("on disk nothing has the name before all of it is written, and nothing is l
   expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(await bytesOf({ method: "gptq", calibration })));
   expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
   await expect(diskDestination(path)).rejects.toMatchObject({ code: "io", message: /--force/ });
+  // A disk that is too small says so before the work.
+  const large = await diskDestination(join(folder, "large.gguf"));
+  await expect(large.file(undefined, 2 ** 60)).rejects.toMatchObject({ code: "io", message: /bytes are needed/ });
+  await large.end(false);
+  await expect(diskDestination(join(folder, "none", "out.gguf"))).rejects.toMatchObject({ code: "io", message: /no folder/ });
+  expect(await readdir(folder)).not.toContain("none");
 });
 
 test("a run with other options begins anew and says so; the one before it does not go on in what that wrote", async () => {
