@@ -1,5 +1,5 @@
 // What each method costs and loses: perplexity and KL divergence of quantised files against the float model.
-//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--methods NAME,...] [--group 128|32] [--hessian int16] [--llama]
+//   node bench/quantise.mjs MODEL.gguf [--calib 32] [--chunks 32] [--ctx 256] [--also FILE ...] [--only NAME,...] [--methods NAME,...] [--group 128|32] [--hessian int16] [--hessian-rows N,...] [--llama]
 // --llama: beside them the files of llama.cpp's own quantiser, plain and with the importance matrix of the same calibration
 // (Linux; g++); --only llama measures these alone.
 // Calibration and evaluation texts are sampled from the float model itself at temperature 1, with different seeds.
@@ -25,6 +25,7 @@ const { values, positionals } = parseArgs({
     methods: { type: "string" },
     group: { type: "string" },
     hessian: { type: "string" },
+    "hessian-rows": { type: "string", default: "all" },
     llama: { type: "boolean" },
   },
 });
@@ -86,35 +87,42 @@ const rows = [
     ["rtn", "search", "importance", "awq", "gptq", "p-gptq", "awq+gptq", "awq+p-gptq"].map((method) => ["int4", method, group]),
   ),
 ];
+const unpacked = join(folder, "float");
+/** One file, by one method. `some`: rows of Hessians, "all" or a number. */
+async function one(type, method, group, some) {
+  const path = join(folder, group ? `int4-${group}` : "out.gguf");
+  const begun = performance.now();
+  const searched = method === "importance" ? "search" : method;
+  const given = ["rtn", "search"].includes(method) ? {} : { calibration };
+  // Everything but the linears of the layers stays as it is, so that methods are compared and not recipes.
+  const keep = [
+    ["token_embd", "F16"],
+    ["output", "F16"],
+    ["blk.*", type],
+  ].filter(([name]) => name !== "output" || values.untied);
+  const options = {
+    type,
+    method: searched,
+    ...given,
+    hessian: /gptq|awq/.test(method) ? values.hessian : undefined,
+    hessianRows: some === "all" ? undefined : Number(some),
+    force: true,
+    ...(group ? { group } : { keep }),
+  };
+  const report = await quantize(group ? unpacked : model, path, options);
+  const linears = report.tensors.filter(({ name }) => /attn_[qkvo]|attn_output|ffn_(gate|up|down)|_proj/.test(name));
+  const megabytes = (linears.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(2);
+  const how = [method, ...(some === "all" ? [] : [`${some} rows`])].join(", ");
+  await measure(group ? `int4 g${group}` : type, how, path, megabytes, ((performance.now() - begun) / 1000).toFixed(1));
+}
 try {
-  const unpacked = join(folder, "float");
   await convert(model, unpacked);
   for (const [type, method, group] of rows) {
     if (values.only && !values.only.split(",").includes(type)) continue;
     if (values.methods && !values.methods.split(",").includes(method)) continue;
     if (values.group && group !== Number(values.group)) continue;
-    const path = join(folder, group ? `int4-${group}` : "out.gguf");
-    const begun = performance.now();
-    const searched = method === "importance" ? "search" : method;
-    const given = ["rtn", "search"].includes(method) ? {} : { calibration };
-    // Everything but the linears of the layers stays as it is, so that methods are compared and not recipes.
-    const keep = [
-      ["token_embd", "F16"],
-      ["output", "F16"],
-      ["blk.*", type],
-    ].filter(([name]) => name !== "output" || values.untied);
-    const options = {
-      type,
-      method: searched,
-      ...given,
-      hessian: /gptq|awq/.test(method) ? values.hessian : undefined,
-      force: true,
-      ...(group ? { group } : { keep }),
-    };
-    const report = await quantize(group ? unpacked : model, path, options);
-    const linears = report.tensors.filter(({ name }) => /attn_[qkvo]|attn_output|ffn_(gate|up|down)|_proj/.test(name));
-    const megabytes = (linears.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(2);
-    await measure(group ? `int4 g${group}` : type, method, path, megabytes, ((performance.now() - begun) / 1000).toFixed(1));
+    const fed = /gptq|awq/.test(method);
+    for (const some of fed ? values["hessian-rows"].split(",") : ["all"]) await one(type, method, group, some);
   }
   const importance = join(folder, "importance.gguf");
   if (values.llama) await imatrix(model, importance, { calibration });

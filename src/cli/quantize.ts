@@ -64,6 +64,11 @@ export const quantize: Command = {
       valueHint: "H",
       description: "Inputs' products, for feedback and smoothing: float (default) or int16, sooner done",
     },
+    "hessian-rows": {
+      type: "string",
+      valueHint: "N",
+      description: "Rows of inputs that these are summed over, some of every sequence (default all)",
+    },
     prefix: {
       type: "string",
       valueHint: "auto|IDS",
@@ -91,6 +96,7 @@ export const quantize: Command = {
         damp: args.number("damp"),
         actOrder: args.flag("act-order"),
         hessian: args.text("hessian") as HessianForm | undefined,
+        hessianRows: args.number("hessian-rows"),
         prefix: prefixOf(args.text("prefix")),
         checkpointVersion: args.number("checkpoint-version") as 1 | 2 | undefined,
         ...common(args, shown),

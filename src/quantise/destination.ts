@@ -5,6 +5,7 @@ import { type MemoryOutput, memoryOutput, type Output } from "../file/write/outp
 /** A file of float32 rows that spill out of the memory. */
 export interface Store {
   read(at: number, target: Uint8Array): Promise<void>;
+  /** `bytes` are others once this has settled. */
   write(at: number, bytes: Uint8Array): Promise<void>;
   sync(): Promise<void>;
   close(): Promise<void>;

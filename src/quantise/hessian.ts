@@ -21,6 +21,7 @@ export class Hessian {
   readonly #squares: Piece;
   /** Absent where only means are wanted. */
   readonly #h: Piece | undefined;
+  #waiting = 0;
   rows = 0;
 
   /** `matrix`: how, or false to sum magnitudes and squares alone. @throws CpmError "out-of-memory" */
@@ -47,6 +48,24 @@ export class Hessian {
       if (this.#h) await this.#machine.run("hessian_add", this.#h.at, x, this.#packed.at, this.#steps?.at ?? 0, count, this.cols);
       this.rows += count;
     }
+  }
+
+  /** Adds some of the rows that lie at `at`. They wait until there are enough for one call, or for `settle`. */
+  async addSome(at: number, rows: Iterable<number>): Promise<void> {
+    const bytes = 4 * this.cols;
+    const { memory } = this.#machine.arena;
+    for (const row of rows) {
+      const from = at + bytes * row;
+      new Uint8Array(memory.buffer).copyWithin(this.#x.at + bytes * this.#waiting, from, from + bytes);
+      if (++this.#waiting === CHUNK_ROWS) await this.settle();
+    }
+  }
+
+  /** Adds what waits. */
+  async settle(): Promise<void> {
+    const count = this.#waiting;
+    this.#waiting = 0;
+    await this.addAt(this.#x.at, count);
   }
 
   /** Adds rows of an array. */

@@ -8,6 +8,7 @@ import { feedsBack, type Method, type Quantised, quantiseMatrix, skipsFirst, smo
 import type { Machine, Piece } from "./module.ts";
 import { type Part, type Passes, STAGE_NAMES, STAGES, type Stage } from "./passes.ts";
 import { hasGrid } from "./recipe.ts";
+import { type ChosenRows, chosenWithin } from "./rows.ts";
 import { plainTensor, readValues, readVector } from "./source.ts";
 import type { TensorPlan } from "./targets.ts";
 
@@ -16,6 +17,8 @@ export interface LayerSettings {
   readonly damp: number;
   readonly actOrder: boolean;
   readonly hessian: HessianForm;
+  /** Rows that products of inputs are summed over; undefined: all but those left out. */
+  readonly rows?: ChosenRows | undefined;
   /** Positions of each sequence that "p-gptq" leaves out. */
   readonly skip: number;
   /** Group of the grid that smoothing is searched on. */
@@ -108,8 +111,8 @@ export class LayerRun {
     let inputs: Inputs | undefined;
     const pieces: Piece[] = [];
     try {
-      const skip = skipsFirst(method) ? this.#settings.skip : 0;
-      await this.#passes.run(stage, from, to, async (at, count, position) => await feed(sums, at, count, position, skip));
+      await this.#passes.run(stage, from, to, async (...input) => await this.#feed(sums, ...input));
+      await sums.settle();
       const importance = sums.importance();
       const first = plans[STAGES[stage][0]].name;
       const enough = sums.rows >= 2 * cols;
@@ -149,6 +152,14 @@ export class LayerRun {
     }
   }
 
+  /** Adds the chosen of these rows, or all but those of the first positions of their sequence that the method leaves out. */
+  async #feed(sums: Hessian, at: number, count: number, position: number, sequence: number): Promise<void> {
+    const { method, skip, rows } = this.#settings;
+    if (rows) return await sums.addSome(at, chosenWithin(rows[sequence]!, position, count));
+    const out = Math.min(count, Math.max(0, (skipsFirst(method) ? skip : 0) - position));
+    if (count > out) await sums.addAt(at + 4 * out * sums.cols, count - out);
+  }
+
   async #read(part: Part, plan: TensorPlan, folded: Folded | undefined): Promise<Matrix & { rows: number; cols: number }> {
     const [rows, cols] = plan.tensor.shape as [number, number];
     const { at } = await readValues(this.#machine, plan.tensor, this.#hooks.signal);
@@ -174,12 +185,12 @@ export class LayerRun {
     }
     const sums = {} as Record<Stage, Hessian>;
     for (const stage of STAGE_NAMES) sums[stage] = new Hessian(machine, cols[stage], this.#settings.hessian);
-    const skip = skipsFirst(this.#settings.method) ? this.#settings.skip : 0;
     const factors = {} as Record<Stage, Float64Array>;
     const finished = new Set<Stage>();
     try {
-      await this.#passes.observe(from, async (stage, at, count, position) => await feed(sums[stage], at, count, position, skip));
+      await this.#passes.observe(from, async (stage, ...input) => await this.#feed(sums[stage], ...input));
       for (const stage of STAGE_NAMES) {
+        await sums[stage].settle();
         let meanAbs = sums[stage].meanAbs();
         if (stage === "o") meanAbs = shareHeads(meanAbs, this.#heads.kvHeads, this.#heads.headDim);
         const done = sums[stage].finish();
@@ -266,9 +277,3 @@ export class LayerRun {
 const PART_NAMES = { q: 0, k: 0, v: 0, o: 0, gate: 0, up: 0, down: 0 } as const;
 
 const isGrid = ({ form }: TensorPlan): boolean => form !== "copy" && ("int4" in form || hasGrid(form.blocks));
-
-/** Adds rows, but those of the first `skip` positions of their sequence. */
-async function feed(sums: Hessian, at: number, count: number, position: number, skip: number): Promise<void> {
-  const out = Math.min(count, Math.max(0, skip - position));
-  if (count > out) await sums.addAt(at + 4 * out * sums.cols, count - out);
-}

@@ -60,6 +60,8 @@ export class Passes {
   readonly #onRows: (rows: number) => void;
   readonly #stores = new Map<string, Store>();
   readonly #pieces: Piece[] = [];
+  /** Rows on their way between a store and the memory, which may be shared: not every runtime's files take that. */
+  readonly #moved: Uint8Array<ArrayBuffer>;
   readonly #at: { rows: number; sequence: number; batch: number; tensor: number; region: number; a: number; b: number };
   readonly #weights: Readonly<Record<Part, PlannedWeight>>;
   #plan: Plan;
@@ -119,6 +121,7 @@ export class Passes {
     for (const part of PARTS) layer[part].at = this.#take(layer[part].bytes);
     this.#weights = layer;
     const wide = Math.max(hidden, heads * headDim, intermediate);
+    this.#moved = new Uint8Array(4 * CHUNK_ROWS * wide);
     this.#at = {
       rows: this.#take(STRUCT_BYTES.row * CHUNK_ROWS),
       sequence: this.#take(STRUCT_BYTES.sequence),
@@ -129,10 +132,11 @@ export class Passes {
       b: this.#take(4 * CHUNK_ROWS * wide),
     };
     const kv = this.#take(largest((plan) => plan.kvBytes));
+    const scratch = this.#take(largest((plan) => plan.scratchBytes));
     const { buffer } = machine.arena.memory;
     new StructWriter(buffer, this.#at.sequence).words(kv).ints(slots(context), 0).words(0);
     new StructWriter(buffer, this.#at.batch)
-      .words(this.#at.rows, this.#take(largest((plan) => plan.scratchBytes)), this.#at.rows)
+      .words(this.#at.rows, scratch, this.#at.rows)
       .ints(0, this.#plan.batchSize, this.#plan.lanes, 1)
       .words(0)
       .ints(0, 0);
@@ -314,13 +318,14 @@ export class Passes {
   }
 
   async #read(name: string, { row, count }: Chunk, cols: number, at: number): Promise<void> {
-    const bytes = new Uint8Array(4 * count * cols);
+    const bytes = this.#moved.subarray(0, 4 * count * cols);
     await (await this.store(name)).read(4 * row * cols, bytes);
     this.#machine.u8(at, bytes.length).set(bytes);
   }
 
   async #write(name: string, { row, count }: Chunk, cols: number, at: number): Promise<void> {
-    const bytes = new Uint8Array(this.#machine.u8(at, 4 * count * cols));
+    const bytes = this.#moved.subarray(0, 4 * count * cols);
+    bytes.set(this.#machine.u8(at, bytes.length));
     await (await this.store(name)).write(4 * row * cols, bytes);
   }
 

@@ -13,6 +13,9 @@ export interface RunSettings {
   readonly damp: number;
   readonly actOrder: boolean;
   readonly hessian: HessianForm;
+  /** Rows that products of inputs are summed over, of all that there are, and the seed that draws them. */
+  readonly hessianRows: number | undefined;
+  readonly seed: number;
   readonly skip: number;
   readonly version: 1 | 2;
   readonly keep: readonly (readonly [string, string])[];

@@ -64,6 +64,11 @@ export interface QuantizeOptions extends CommonOptions {
    * by column and 128 rows: sooner done, as good.
    */
   readonly hessian?: HessianForm | undefined;
+  /**
+   * Rows of inputs that these products are summed over, and importance with them: so many of all, some of every sequence, evenly spread and drawn
+   * by `seed`. Below twice the inputs of a linear its weights are rounded by importance. Default: all.
+   */
+  readonly hessianRows?: number | undefined;
   /** Positions that the methods with "p-gptq" leave out of every sequence. Default 4. */
   readonly skip?: number | undefined;
   /**
@@ -98,7 +103,15 @@ function whole(field: string, value: unknown, low: number, high: number): number
 const COMMON = { length: 512, samples: 128, seed: 0 } as const;
 /** No quantiser runs in less than its first memory, 4 MiB. */
 const LEAST_MEMORY = 1 << 22;
-const DEFAULTS = { group: 128, checkpointVersion: 1, damp: 0.01, actOrder: false, hessian: "float", skip: 4 } as const;
+const DEFAULTS = {
+  group: 128,
+  checkpointVersion: 1,
+  damp: 0.01,
+  actOrder: false,
+  hessian: "float",
+  hessianRows: undefined,
+  skip: 4,
+} as const;
 
 /**
  * What would change nothing is refused: the caller expects something of it. Not so a default that is said aloud, and not what changes nothing
@@ -115,7 +128,7 @@ function refuseIdle(o: QuantizeOptions, type: Target, method: Method): void {
     refuse(["checkpointVersion"], `${type} is no GPTQ checkpoint`);
   }
   if (!feedsBack(method)) refuse(["damp", "actOrder"], `"${method}" has no error feedback`);
-  if (!feedsBack(method) && !smooths(method)) refuse(["hessian"], `"${method}" takes no products of inputs`);
+  if (!feedsBack(method) && !smooths(method)) refuse(["hessian", "hessianRows"], `"${method}" takes no products of inputs`);
   if (!skipsFirst(method)) refuse(["skip"], `"${method}" leaves no positions out`);
   if (!o.calibration)
     for (const field of ["length", "samples", "seed"] as const)
@@ -123,7 +136,7 @@ function refuseIdle(o: QuantizeOptions, type: Target, method: Method): void {
         throw new CpmError("bad-option", `${field}: there is no calibration to choose from; leave it out`, { field });
   if (hasGrid(type) || o.keep?.some(([, kept]) => hasGrid(kept))) return;
   refuse(["damp", "actOrder", "skip"], `${type} has no grid that errors are fed back on`);
-  if (!smooths(method)) refuse(["hessian"], `${type} has no grid that errors are fed back on`);
+  if (!smooths(method)) refuse(["hessian", "hessianRows"], `${type} has no grid that errors are fed back on`);
 }
 
 function checked(o: QuantizeOptions) {
@@ -163,6 +176,7 @@ function checked(o: QuantizeOptions) {
     version,
     actOrder: o.actOrder === true,
     hessian: oneOf("hessian", o.hessian ?? DEFAULTS.hessian, HESSIANS),
+    hessianRows: o.hessianRows === undefined ? undefined : whole("hessianRows", o.hessianRows, 1, 2 ** 31 - 1),
     skip: whole("skip", o.skip ?? DEFAULTS.skip, 0, 1024),
     keep: o.keep ?? [],
   } as const;
@@ -242,7 +256,9 @@ export function openQuantise(platform: QuantisePlatform) {
             : given && { tokens: checkPrefix(given, source.model.config.vocab), outliers: undefined };
         const sequences = prefix ? withPrefix(chosen, prefix.tokens, bos, choice.length) : chosen;
         const skip = prefix && options.skip === undefined ? prefix.tokens.length : settings.skip;
-        const report = await runQuantise(machine, files, source, sequences, imatrix, { ...settings, skip }, destination, {
+        const seed = settings.hessianRows === undefined ? 0 : choice.seed;
+        const run = { ...settings, skip, seed };
+        const report = await runQuantise(machine, files, source, sequences, imatrix, run, destination, {
           signal,
           ...(onProgress ? { onProgress } : {}),
           ...(onWarning ? { onWarning } : {}),

@@ -5,18 +5,20 @@ import { bytesToHex } from "@noble/hashes/utils.js";
 import { bytesOf } from "../brands.ts";
 import type { ModelFiles } from "../file/source.ts";
 import { type FileTensor, isInteger } from "../file/tensor.ts";
+import type { LayerFiles } from "../model/config.ts";
 import type { Destination } from "./destination.ts";
 import { embedSequences } from "./embedding.ts";
 import { fuse, type Imatrix } from "./imatrix.ts";
 import { LayerRun, SMOOTHED } from "./layers.ts";
 import type { BlockType } from "./linear.ts";
-import { feedsBack, type Quantised, quantiseMatrix, smooths } from "./method.ts";
+import { feedsBack, type Quantised, quantiseMatrix, skipsFirst, smooths } from "./method.ts";
 import type { Machine } from "./module.ts";
 import { PARTS, type Part, Passes } from "./passes.ts";
 import { planTensors, type RunSettings } from "./plan.ts";
 import { Progress, type QuantizeProgress } from "./progress.ts";
 import type { Target } from "./recipe.ts";
 import { type QuantizeReport, readState, STATE_VERSION, type State, type TensorReport } from "./report.ts";
+import { type ChosenRows, chooseRows } from "./rows.ts";
 import { type OpenedSource, plainTensor, readValues, readVector } from "./source.ts";
 import { ggufTarget, gptqTarget, namesOf, type TargetFile, type TensorPlan } from "./targets.ts";
 
@@ -55,6 +57,7 @@ class Run {
   readonly #done: string[] = [];
   readonly #plans: readonly TensorPlan[];
   readonly #calibrated: boolean;
+  readonly #chosen: ChosenRows | undefined;
   #target!: TargetFile;
   #progress!: Progress;
   #layers = -1;
@@ -78,6 +81,9 @@ class Run {
     this.#destination = destination;
     this.#hooks = hooks;
     this.#calibrated = sequences.length > 0;
+    const { method, skip, hessianRows, seed } = settings;
+    const lengths = sequences.map(({ length }) => length);
+    this.#chosen = hessianRows === undefined ? undefined : chooseRows(lengths, skipsFirst(method) ? skip : 0, hessianRows, seed);
     const early: string[] = [];
     this.#plans = planTensors(source, settings, this.#calibrated || imatrix !== undefined, (message) => early.push(message));
     for (const message of early) this.#warn(message);
@@ -153,6 +159,11 @@ class Run {
     return this.#plans.find((plan) => plan.tensor === tensor)!;
   }
 
+  #plansOf(files: LayerFiles): Readonly<Record<Part, TensorPlan>> {
+    const plans = PARTS.map((part) => [part, this.#planOf(plainTensor(files[part]))] as const);
+    return Object.fromEntries(plans) as Record<Part, TensorPlan>;
+  }
+
   /** Multiplications, roughly, outside the layers and in each of them. */
   #work(): { outside: number; layer: number } {
     const layer = this.#source.model.layers[0]!;
@@ -177,9 +188,11 @@ class Run {
   #rowWork(): number {
     if (!this.#calibrated) return 0;
     const { hidden, intermediate, heads, headDim } = this.#source.model.config;
+    const { method, hessianRows } = this.#settings;
     const own = PARTS.reduce((sum, part) => sum + elements(plainTensor(this.#source.model.layers[0]![part])), 0);
-    const matrices = feedsBack(this.#settings.method) ? (2 * hidden ** 2 + (heads * headDim) ** 2 + intermediate ** 2) / 2 : 0;
-    return (own + matrices) / 5;
+    const matrices = feedsBack(method) ? (2 * hidden ** 2 + (heads * headDim) ** 2 + intermediate ** 2) / 2 : 0;
+    const share = hessianRows === undefined ? 1 : Math.min(1, hessianRows / this.#rows());
+    return (own + share * matrices) / 5;
   }
 
   async #one(plan: TensorPlan): Promise<void> {
@@ -233,16 +246,15 @@ class Run {
     const { signal } = this.#hooks;
     const lengths = this.#sequences.map(({ length }) => length);
     const rowWork = this.#rowWork();
-    const passes = new Passes(this.#machine, model, lengths, this.#destination, {
-      signal,
-      onRows: (rows) => this.#progress.add(rows * rowWork),
-    });
+    const plans = model.layers.map((files) => this.#plansOf(files));
+    const hooks = { signal, onRows: (count: number) => this.#progress.add(count * rowWork) };
+    const passes = new Passes(this.#machine, model, lengths, this.#destination, hooks);
     try {
       const run = new LayerRun(
         this.#machine,
         passes,
         model.config,
-        { ...this.#settings, smoothGroup: this.#smoothGroup() },
+        { ...this.#settings, rows: this.#chosen, smoothGroup: this.#smoothGroup() },
         {
           signal,
           work: (amount, tensor) => this.#progress.add(amount, tensor),
@@ -262,13 +274,8 @@ class Run {
         await embedSequences(this.#machine, this.#source, this.#sequences, await passes.store("hidden-0"), signal);
       for (let i = this.#layers; i < layers; i++) {
         this.#progress.at("calibrate", i);
-        const files = model.layers[i]!;
-        const plans = Object.fromEntries(PARTS.map((part) => [part, this.#planOf(plainTensor(files[part]))])) as Record<
-          Part,
-          TensorPlan
-        >;
         const to = `hidden-${(i + 1) % 2}`;
-        await run.quantise(i, files, plans, `hidden-${i % 2}`, to);
+        await run.quantise(i, model.layers[i]!, plans[i]!, `hidden-${i % 2}`, to);
         await (await passes.store(to)).sync();
         await this.#save(key, i + 1);
       }

@@ -189,6 +189,15 @@ test("what cannot be done is refused by name", async () => {
     code: "bad-option",
     message: /hessian: expected float, int16/,
   });
+  for (const hessianRows of [0, -1, 1.5, Number.NaN, "8" as unknown as number])
+    await expect(refused({ hessianRows, calibration })).rejects.toMatchObject({
+      code: "bad-option",
+      message: /hessianRows: expected a whole number from 1/,
+    });
+  await expect(refused({ hessianRows: 5, calibration })).rejects.toMatchObject({
+    code: "bad-option",
+    message: /hessianRows: 5 rows are fewer than the 6 calibration sequences/,
+  });
   await expect(refused({ turbo: true, type: "Q4_0" })).rejects.toMatchObject({ code: "unsupported", detail: { field: "turbo" } });
   await expect(refused({ type: "int4" })).rejects.toMatchObject({ code: "unsupported" });
   const bytes = new Uint8Array(await readFile(model));
@@ -230,6 +239,8 @@ const idle = [
   ["damp", { damp: 0.1, type: "Q8_0", method: "gptq", calibration }],
   ["actOrder", { actOrder: true, type: "BF16", method: "gptq", calibration, keep: [["blk.0.*", "f16"]] }],
   ["hessian", { hessian: "int16", type: "F16", method: "gptq", calibration }],
+  ["hessianRows", { hessianRows: 600, method: "search", calibration }],
+  ["hessianRows", { hessianRows: 600, type: "Q8_0", method: "gptq", calibration }],
   ["skip", { skip: 2, type: "F16", method: "p-gptq", calibration }],
 ] as const;
 
@@ -256,35 +267,64 @@ test("what would change nothing is refused, a default that is said aloud is not"
   await bytesOf({ type: "Q8_0", method: "awq", hessian: "int16", ...few });
 });
 
-test("integer products have bytes of their own, the same on any number of threads, and take nothing from a killed run of others", async () => {
-  const more = { method: "gptq", calibration, hessian: "int16" } as const;
-  const whole = await bytesOf({ ...more, threads: 1 });
-  const threaded = openQuantise({
-    host: async () => host,
-    module: async () => WebAssembly.compile(await readFile(wasmPath("quantise.mt"))),
-    openPath: pathFiles,
-  });
-  const three = memoryDestination();
-  await threaded.quantize(model, three, options({ ...more, threads: 3 }));
-  expect(three.files().get("")).toEqual(whole);
-  expect(await bytesOf({ ...more, hessian: "float" })).not.toEqual(whole);
+const shortcuts = [
+  [{ hessian: "int16" }, { hessian: "float" }],
+  [{ hessianRows: 500 }, { hessianRows: undefined }],
+  [
+    { hessianRows: 300, seed: 1 },
+    { hessianRows: 300, seed: 2 },
+  ],
+  [{ method: "awq+p-gptq", hessianRows: 400, hessian: "int16" }, { hessian: "float" }],
+] as const;
+test.each(shortcuts)(
+  "%o: bytes of its own, the same on any number of threads and after a kill; nothing is taken from a run with %o",
+  async (own, other) => {
+    const more = { method: "gptq", calibration, ...own } as const;
+    const whole = await bytesOf({ ...more, threads: 1 });
+    const threaded = openQuantise({
+      host: async () => host,
+      module: async () => WebAssembly.compile(await readFile(wasmPath("quantise.mt"))),
+      openPath: pathFiles,
+    });
+    const three = memoryDestination();
+    await threaded.quantize(model, three, options({ ...more, threads: 3 }));
+    expect(three.files().get("")).toEqual(whole);
+    expect(await bytesOf({ ...more, ...other })).not.toEqual(whole);
+    for (const begun of [other, {}]) {
+      const out = memoryDestination();
+      const control = new AbortController();
+      const killed = door.quantize(
+        model,
+        out,
+        options({
+          ...more,
+          ...begun,
+          signal: control.signal,
+          onProgress: ({ layer }) => {
+            if (layer > 0) control.abort(new Error("killed"));
+          },
+        }),
+      );
+      await expect(killed).rejects.toThrow("killed");
+      expect((await door.quantize(model, out, options(more))).resumedAt).toBe(begun === other ? 0 : 1);
+      expect(out.files().get("")).toEqual(whole);
+    }
+  },
+);
+
+test("all rows chosen are all rows; too few of them are warned of as too few of all", async () => {
+  const more = { method: "gptq", calibration } as const;
+  const rows = calibration.reduce((sum, { length }) => sum + length, 0);
+  expect(await bytesOf({ ...more, hessianRows: rows })).toEqual(await bytesOf(more));
+  const warnings: string[] = [];
   const out = memoryDestination();
-  const control = new AbortController();
-  const killed = door.quantize(
-    model,
-    out,
-    options({
-      ...more,
-      hessian: "float",
-      signal: control.signal,
-      onProgress: ({ layer }) => {
-        if (layer > 0) control.abort(new Error("killed"));
-      },
-    }),
-  );
-  await expect(killed).rejects.toThrow("killed");
-  expect((await door.quantize(model, out, options(more))).resumedAt).toBe(0);
-  expect(out.files().get("")).toEqual(whole);
+  const onWarning = (message: string) => warnings.push(message);
+  const report = await door.quantize(model, out, options({ ...more, hessianRows: 255, onWarning }));
+  const told = expect.stringMatching(/255 calibration rows for 128 inputs are too few for error feedback/);
+  expect(warnings).toContainEqual(told);
+  expect(report.tensors.some(({ how }) => how === "feedback")).toBe(false);
+  const enough = await door.quantize(model, memoryDestination(), options({ ...more, hessianRows: 256 }));
+  expect(enough.tensors.filter(({ how }) => how === "feedback")).toHaveLength(14);
 });
 
 test("too few rows of calibration: a warning, and importance in place of feedback", async () => {
