@@ -185,6 +185,6 @@ static inline v128_t exp_f32(v128_t x, const Exp& e) {
   v128_t p = madd_f32(e.c6, r, e.c5);
   p = madd_f32(p, r, e.c4), p = madd_f32(p, r, e.c3), p = madd_f32(p, r, e.c2);
   p = madd_f32(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, e.one));
-  v128_t power = wasm_i32x4_add(wasm_i32x4_shl(whole, 23), e.one);  // the bits of 1 hold the exponent's bias
-  return wasm_v128_and(wasm_f32x4_mul(p, power), wasm_f32x4_gt(x, e.least));
+  // Times 2^n, by the exponent's bits: nothing above `least` gives less than a normal number.
+  return wasm_v128_and(wasm_i32x4_add(p, wasm_i32x4_shl(whole, 23)), wasm_f32x4_gt(x, e.least));
 }

@@ -58,8 +58,9 @@ static void soften(Query* queries, float* scores, int slot, float* shrink, const
   wasm_v128_store(most, m);
   float from[4];  // 0 while nothing has been visible: then all weights are 0
   wasm_v128_store(from, wasm_v128_and(m, wasm_f32x4_gt(m, nothing)));
-  for (int n = 0; n < 4; n++) sum[n] = wasm_f32x4_const_splat(0);
+  for (int n = N; n < 4; n++) sum[n] = wasm_f32x4_const_splat(0);
   for (int n = 0; n < N; n++) {
+    v128_t total = wasm_f32x4_const_splat(0);
     float* s = scores + n * kTile;
     const v128_t base = wasm_v128_load32_splat(from + n);
 #pragma clang loop unroll(disable)
@@ -68,8 +69,9 @@ static void soften(Query* queries, float* scores, int slot, float* shrink, const
              q = exp_f32(wasm_f32x4_sub(wasm_v128_load(s + 4), base), held);
       pin(p), pin(q);  // V8's re-vectoriser fuses no loads that have a store between
       wasm_v128_store(s, p), wasm_v128_store(s + 4, q);
-      sum[n] = wasm_f32x4_add(wasm_f32x4_add(sum[n], p), q);
+      total = wasm_f32x4_add(wasm_f32x4_add(total, p), q);
     }
+    sum[n] = total;
   }
   float by[4];
   wasm_v128_store(by, shrunk);

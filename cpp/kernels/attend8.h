@@ -3,13 +3,14 @@
 //   codes    n[d] = nearest_even(q[d] * (8191 / max|q|)), of unit a = max|q| / 8191; all 0 unless 1e-34 < max|q| < 1e38
 //   scores   s[j] = float(sum over d of n[d] * k[j][d]) * (e[j] * a)
 //   weights  p[j] as of any cache (attend.h), w[j] = p[j] * f[j] and 0 where p[j] is 0
-//   codes    m[j] = nearest_even(w[j] * (16383 / max w)), of unit b = max w / 16383; all 0 unless 1e-34 < max w < 1e38
+//   codes    m[j] = nearest_even(w[j] * (127 / max w)), of unit b = max w / 127; all 0 unless 1e-34 < max w < 1e38
 //   state    out[d] = out[d] * shrink + float(sum over j of m[j] * v[j][d]) * b
-// 14 bits of queries and of weights lose nothing beside the 8 of keys and values. Two spellings (gemm.h), the same bits:
+// 14 bits of queries lose nothing beside the 8 of keys; 7 of weights, against the largest of 32 slots, lose little beside the 8 of values
+// (bench/RESULTS.md). Two spellings (gemm.h), the same bits:
 //   kDot16 and kExtended  codes of 16 bits by bytes that are widened, i32x4.dot_i16x8
-//   kDot32, kDot32Lanes   codes as two parts of 7 bits, i32x4.relaxed_dot_add; n[d] is raised by 8192, and sums start from
+//   kDot32, kDot32Lanes   i32x4.relaxed_dot_add; n[d] as two parts of 7 bits, raised by 8192, and sums start from
 //                         -8192 times the sum of a key's bytes: `starts` of a tile, in units of 128. kDot32Lanes takes two queries by
-//                         sixteen slots or dimensions at a time: for 32 registers, or 16 of 256 bits
+//                         sixteen slots and four by sixteen dimensions at a time: for 32 registers, or 16 of 256 bits
 #pragma once
 #include "attend.h"
 

@@ -4,7 +4,7 @@
 // Bytes: a dot takes the eighth bit as a value, so that upper nibbles stay where they are and are summed 16 times too large.
 template <int N, int S, bool Min, Form F, bool Bytes>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
-  constexpr int P = kTogether<N, F>;
+  constexpr int P = kTogether<N, S, F>;
   constexpr bool kTwo = F == kDot32 && N == 1, kBytes = kTwo && Bytes;
   const int blocks = padded_cols(w) / kBlock;
   const v128_t nibble = held(kLowNibbles), mask = held(kHalfMask), up = held(kRaise112);
@@ -59,20 +59,15 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         }
 #pragma clang loop unroll(full)
         for (int p = 0; p < P; p++) {
-          v128_t d0, d1, m0, m1;
+          v128_t d0, d1, m0 = {}, m1 = {};
           half_scales(at[p], mask, up, d0, d1);
           if constexpr (Min) half_scales(at[p] + 16, mask, up, m0, m1);
           for (int t = 0; t < N; t++) {
             Sum<F>&i0 = a[p][t], &i1 = c[p][t];
-            v128_t scale = ss[t].scale;
             if constexpr (kBytes) a1[p][t].sum = wasm_i32x4_shr(a1[p][t].sum, 4), c1[p][t].sum = wasm_i32x4_shr(c1[p][t].sum, 4);
             if constexpr (kTwo) i0.sum = wasm_i32x4_add(i0.sum, a1[p][t].sum), i1.sum = wasm_i32x4_add(i1.sum, c1[p][t].sum);
-            v128_t low = madd_f32(wasm_f32x4_convert_i32x4(i0.total()), wasm_f32x4_mul(d0, scale), sums[p][t]),
-                   high = madd_f32(wasm_f32x4_convert_i32x4(i1.total()), wasm_f32x4_mul(d1, scale), sums[p][N + t]);
-            if constexpr (Min) {
-              v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-              low = madd_f32(sum, m0, low), high = madd_f32(sum, m1, high);
-            }
+            v128_t low = sums[p][t], high = sums[p][N + t];
+            take_block<Min>(i0.total(), i1.total(), d0, d1, m0, m1, ss[t].scale, s[t], low, high);
             acc.put(sums[p], t, low, high);
           }
         }

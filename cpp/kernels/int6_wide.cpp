@@ -19,15 +19,15 @@ struct Centred<kExtended> {
   KERNEL_PART_METHOD v128_t total() const { return wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_add(sum.pairs(), centre)); }
 };
 
-// Rows of `Halves` halves of the panel from h on, of P streams: together where registers hold them.
-template <int N, Form F, int Halves, int P>
+// Both halves of the panel's rows, of P streams.
+template <int N, Form F, int P>
 KERNEL_PART void halves(const uint8_t* const (&at)[P], const Fours<F, 32> (&xs)[N], const v128_t (&centres)[N][2], v128_t six,
-                        int h, v128_t (&sums)[P][2][N]) {
+                        v128_t (&sums)[P][2][N]) {
+  constexpr int Halves = 2;
   v128_t scales[P][Halves];
 #pragma clang loop unroll(full)
   for (int p = 0; p < P; p++)
-    for (int i = 0; i < Halves; i++)
-      scales[p][i] = wasm_i16x8_load8x8(at[p] + 8 * (h + i));  // of columns 0-15 and 16-31, in turns
+    for (int i = 0; i < Halves; i++) scales[p][i] = wasm_i16x8_load8x8(at[p] + 8 * i);  // of columns 0-15 and 16-31, in turns
 #pragma clang loop unroll(full)
   for (int s = 0; s < 2; s++) {
     Centred<F> sum[P][Halves][N];
@@ -39,7 +39,7 @@ KERNEL_PART void halves(const uint8_t* const (&at)[P], const Fours<F, 32> (&xs)[
     for (int c = 0; c < 4; c++) {
 #pragma clang loop unroll(full)
       for (int p = 0; p < P; p++) {
-        const uint8_t* codes = at[p] + 16 + 96 * s + 16 * h;
+        const uint8_t* codes = at[p] + 16 + 96 * s;
 #pragma clang loop unroll(full)
         for (int i = 0; i < Halves; i++) {
           if (c == 3) {
@@ -65,7 +65,7 @@ KERNEL_PART void halves(const uint8_t* const (&at)[P], const Fours<F, 32> (&xs)[
         v128_t scale = s ? wasm_i32x4_shr(scales[p][i], 16) : wasm_i32x4_shr(wasm_i32x4_shl(scales[p][i], 16), 16);
         for (int t = 0; t < N; t++) {
           v128_t scaled = wasm_i32x4_mul(sum[p][i][t].total(), scale);
-          sums[p][h + i][t] = s ? wasm_i32x4_add(sums[p][h + i][t], scaled) : scaled;
+          sums[p][i][t] = s ? wasm_i32x4_add(sums[p][i][t], scaled) : scaled;
         }
       }
     }
@@ -90,15 +90,14 @@ KERNEL_PART void block(const uint8_t* const (&at)[P], const int8_t* const* x, co
                        v128_t (&sums)[P][2][N]) {
   Fours<F, 32> xs[N];
   for (int t = 0; t < N; t++) xs[t].load(x[t]);
-  if constexpr (N <= 2 || F != kExtended) halves<N, F, 2>(at, xs, centres, six, 0, sums);
-  else halves<N, F, 1>(at, xs, centres, six, 0, sums), halves<N, F, 1>(at, xs, centres, six, 1, sums);
+  halves<N, F>(at, xs, centres, six, sums);
 }
 
 template <int N, int S, Form F>
 KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int begin, int each, int several) {
   const v128_t six = held(kLowSixes);
   const int streams = S == 1 ? 1 : several;
-  constexpr int P = kTogether<N, F>;
+  constexpr int P = kTogether<N, S, F>;
   const size_t apart = each * panel_bytes(w), next = streams == 1 ? 0 : apart;
   const uint8_t* first = panel_at(w, begin);
   for (int panel = begin; panel < begin + each; panel++) {

@@ -68,7 +68,7 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
   const v128_t flip = wasm_i8x16_splat(turned ? -128 : 0), keep = wasm_i32x4_splat(turned == Min ? -1 : 0);
   const v128_t mask = held(kHalfMask), up = held(kRaise112);
   const int streams = S == 1 ? 1 : several;
-  constexpr int P = kTogether<N, F>;
+  constexpr int P = kTogether<N, S, F>;
   const size_t apart = each * panel_bytes(w), next = streams == 1 ? 0 : apart;
   const uint8_t* first = panel_at(w, begin);
   for (int panel = begin; panel < begin + each; panel++) {
@@ -100,17 +100,12 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
         else dots<N, F>(codes, x, flip, a, c);
 #pragma clang loop unroll(full)
         for (int p = 0; p < P; p++) {
-          v128_t d0, d1, m0, m1;
+          v128_t d0, d1, m0 = {}, m1 = {};
           half_scales(at[p], mask, up, d0, d1);
           if constexpr (Min) half_scales(at[p] + 16, mask, up, m0, m1);
           for (int t = 0; t < N; t++) {
-            v128_t scale = ss[t].scale;
-            v128_t low = madd_f32(wasm_f32x4_convert_i32x4(a[p][t]), wasm_f32x4_mul(d0, scale), sums[p][t]),
-                   high = madd_f32(wasm_f32x4_convert_i32x4(c[p][t]), wasm_f32x4_mul(d1, scale), sums[p][N + t]);
-            if constexpr (Min) {
-              v128_t sum = wasm_f32x4_splat(s[t]->scale * (float)(s[t]->sum8 >> 3));
-              low = madd_f32(sum, m0, low), high = madd_f32(sum, m1, high);
-            }
+            v128_t low = sums[p][t], high = sums[p][N + t];
+            take_block<Min>(a[p][t], c[p][t], d0, d1, m0, m1, ss[t].scale, s[t], low, high);
             acc.put(sums[p], t, low, high);
           }
         }

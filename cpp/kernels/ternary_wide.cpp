@@ -89,8 +89,9 @@ KERNEL tile(const Tensor& w, const Inputs& in, const Output& out, int token, int
             for (int t = 0; t < N; t++) x[t] += 32;
           }
           for (int t = 0; t < N; t++, s[t - 1]++) {
-            v128_t scale = wasm_v128_load32_splat(&s[t]->scale);
-            v128_t sum = wasm_i32x4_shr(wasm_v128_load32_splat(&s[t]->sum8), 3);
+            ScaleAndSum<F> both;
+            both.load(s[t]);
+            v128_t scale = both.scale, sum = wasm_i32x4_shr(both.sum8, 3);
             v128_t i0 = wasm_i32x4_sub(a[t].total(), sum), i1 = wasm_i32x4_sub(c[t].total(), sum);
             v128_t low = sums[t], high = sums[N + t];
             acc.put(sums, t, madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low),

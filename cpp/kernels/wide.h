@@ -20,8 +20,8 @@ struct Fours {
 
 // Streams that are taken together, and share what they read of the token: two where registers hold the sums of both. Of a last panel
 // alone both are the same one.
-template <int N, Form F>
-constexpr int kTogether = N == 1 && F == kDot32 ? 2 : 1;
+template <int N, int S, Form F>
+constexpr int kTogether = N == 1 && S > 1 && F == kDot32 ? 2 : 1;
 
 // Scale of a block and eight times the sum of its codes, everywhere.
 template <Form F>
@@ -80,6 +80,18 @@ struct Sum<kExtended> {
 KERNEL_PART void half_scales(const uint8_t* at, v128_t mask, v128_t up, v128_t& d0, v128_t& d1) {
   d0 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at), mask), up),
   d1 = wasm_f32x4_mul(half_bits(wasm_i32x4_load16x4(at + 8), mask), up);
+}
+
+// Adds a block's sums of rows 0-3 and 4-7, in units of d0 and d1 times the token's scale, and for the kinds with minima m0 and m1, to low and high.
+template <bool Min>
+KERNEL_PART void take_block(v128_t i0, v128_t i1, v128_t d0, v128_t d1, v128_t m0, v128_t m1, v128_t scale, const BlockScale* s,
+                            v128_t& low, v128_t& high) {
+  low = madd_f32(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d0, scale), low),
+  high = madd_f32(wasm_f32x4_convert_i32x4(i1), wasm_f32x4_mul(d1, scale), high);
+  if constexpr (Min) {
+    v128_t sum = wasm_f32x4_splat(s->scale * (float)(s->sum8 >> 3));
+    low = madd_f32(sum, m0, low), high = madd_f32(sum, m1, high);
+  }
 }
 
 // The forms of this build that its kernels are made for. Those of ARM are one stream: its cores read ahead by a program's own addresses, which

@@ -88,14 +88,14 @@ export function computesRight({ probe, probeMemory, probeBase }: Build, tokens =
   const next = noise16(12345);
   const inputs = new Float32Array(probeMemory.buffer, x, tokens * cols);
   for (let i = 0; i < inputs.length; i++) inputs[i] = (next() - 32768) / 1000;
-  for (const kind of ["int4", "int6", "int8", "ternary", ...(whole ? (["int4-min"] as const) : [])] as const) {
+  for (const kind of ["int4", "int6", "int8", "ternary", ...(whole ? (["int4-min", "int8-min"] as const) : [])] as const) {
     for (let i = 0; i < noise.length; i++) noise[i] = kind === "ternary" ? next() & 0x2a : next();
     new StructWriter(probeMemory.buffer, tensor).tensors([KINDS.indexOf(kind), rows, cols, 256, data]);
     const bytes = probe.tensor_bytes(tensor) / (rows / 8);
     const step = kind === "ternary" || kind === "int6" ? bytes : bytes / (cols / 32);
     const halves = new DataView(probeMemory.buffer, data);
     // Scales, and minima behind them.
-    const numbers = kind === "int4-min" ? 16 : 8;
+    const numbers = kind.endsWith("-min") ? 16 : 8;
     for (let at = 0; at < bytes * (rows / 8); at += step)
       for (let r = 0; r < numbers; r++) halves.setUint16(at + 2 * r, 0x2c00 + (next() & 0x3ff), true);
     const block = kind === "ternary" ? 256 : 32;

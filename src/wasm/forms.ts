@@ -90,7 +90,7 @@ export async function chooseForms(
   const expected = expectedForm(build);
   const first = sound.includes(expected) ? expected : "dot16";
   const chosen: Record<Family, Form> = same(first);
-  // As many sums as ARM has registers for fit in x86's where they are of 256 bits (1.15 times as fast there, 0.85 without).
+  // As many sums as ARM has registers for fit in x86's where they are of 256 bits (1.11 times as fast there, 0.83 without).
   if (turbo && first === "dot32" && sound.includes("dot32-lanes")) chosen.cache = "dot32-lanes";
   // With vpdpbusd "dot32" wins for every kind; ARM's spelling reads one stream, which timing in the cache takes for faster than memory does.
   const timed = first !== "dot32" && !host.requestBound;

@@ -76,7 +76,7 @@ function takeTile(state: State, query: { codes: readonly number[]; unit: number 
   state.most = most;
   const weights = coded(
     p.map((w, j) => (w === 0 ? 0 : f(w * tile[j]!.value.scale))),
-    16383,
+    127,
   );
   state.out = state.out.map((o, d) => {
     const sum = weights.codes.reduce((s, m, j) => (m === 0 ? s : s + m * tile[j]!.value.codes[d]!), 0);

@@ -103,7 +103,7 @@ static Vec attended(const Vec& q, const std::vector<Vec>& k, const std::vector<V
   for (size_t j = 0; j < slots.size(); j++) {
     most.push_back(weights[j] * exp(wrong[j] + sum));
     double& step = tiles[slots[j] / 32];
-    step = fmax(step, most[j] * largest(v[slots[j]]) / 127 / 16383);
+    step = fmax(step, most[j] * largest(v[slots[j]]) / 127 / 127);
   }
   for (size_t j = 0; j < slots.size(); j++)
     for (size_t d = 0; d < out.size(); d++) {

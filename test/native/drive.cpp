@@ -16,10 +16,11 @@
 #include "model/kv.h"
 #include "model/scratch.h"
 #include "native.h"
+#include "pool.h"
 
 #include "boundary.h"
 
-static long bounds, packs, products, rows_, gptqs, forwards, heads, slides, moves, drafts, gathers, adapted, traited;
+static long bounds, packs, products, rows_, gptqs, forwards, heads, slides, moves, drafts, gathers, adapted, traited, claimed;
 static void differ(const char* what, int a, int b) {
   fprintf(stderr, "%s differs from its definition (%d, %d)\n", what, a, b);
   _exit(1);
@@ -315,6 +316,33 @@ static void draft() {
   drop();
 }
 
+// Claims that halve: every item once, none longer than the most; a lane alone takes all at once.
+struct Claimed {
+  int count, most, least, *taken;
+  int claims = 0, longest = 0;
+};
+static void claim_all(void* arg, Lane& lane) {
+  Claimed& c = *(Claimed*)arg;
+  for (int i, end; pool_claim_halves(lane, c.count, c.most, c.least, &i, &end);) {
+    __atomic_fetch_add(&c.claims, 1, __ATOMIC_RELAXED);
+    for (int seen = __atomic_load_n(&c.longest, __ATOMIC_RELAXED); seen < end - i;)
+      if (__atomic_compare_exchange_n(&c.longest, &seen, end - i, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) break;
+    for (; i < end; i++) __atomic_fetch_add(c.taken + i, 1, __ATOMIC_RELAXED);
+  }
+  pool_barrier(lane);
+}
+static void claims() {
+  int count = 1 + below(900), least = 1 + below(8), most = least * (1 + below(64));
+  Claimed c = {count, most, least, memory<int>(count)};
+  memset(c.taken, 0, count * sizeof(int));
+  if (pool_run(claim_all, &c)) differ("pool_run: status", count, most);
+  for (int i = 0; i < count; i++)
+    if (c.taken[i] != 1) differ("items claimed once", i, c.taken[i]);
+  if (lanes == 1 ? c.claims != 1 : c.longest > most) differ("claims that halve", c.claims, c.longest);
+  claimed++;
+  drop();
+}
+
 int main(int, char** argv) {
   int rounds = atoi(argv[1]);
   seed(strtoull(argv[2], nullptr, 10));
@@ -324,13 +352,13 @@ int main(int, char** argv) {
   for (int i = 1; i < lanes; i++) others.emplace_back([i] { pool_worker(i); });
   for (int i = 0; i < rounds; i++) {
     for (int j = 0; j < 6; j++) kernels();
-    gptq(), forwards_(), draft(), boundary(), bounds++;
+    claims(), gptq(), forwards_(), draft(), boundary(), bounds++;
   }
   printf(
       "lanes %d: boundaries %ld packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld traits %ld heads "
       "%ld slides %ld "
-      "moves %ld drafts %ld\n",
-      lanes, bounds, packs, products, rows_, gathers, gptqs, forwards, adapted, traited, heads, slides, moves, drafts);
+      "moves %ld drafts %ld claims %ld\n",
+      lanes, bounds, packs, products, rows_, gathers, gptqs, forwards, adapted, traited, heads, slides, moves, drafts, claimed);
   pool_fail();  // ends the other lanes
   for (std::thread& t : others) t.join();
 }

@@ -76,7 +76,7 @@ const largest = (x: Vector): number => Array.from(x).reduce((most, a) => Math.ma
  * A query is rounded to steps of max|q| / 8191: score j is wrong by at most d[j], half a step times the sum of |k[j]|. With w the weights
  * and L = ln(sum of w e^d), weight j is wrong by a factor within e^(d[j] + L) and its inverse, and as weights sum to 1 either way, what
  * is attended to by the sum of w[j] (e^(d[j] + L) - 1) |v[j] - out|.
- * A weight times its value's scale is rounded to steps of the most such product of its tile / 16383; half a step counts as often as the
+ * A weight times its value's scale is rounded to steps of the most such product of its tile / 127; half a step counts as often as the
  * value's code says.
  */
 export function codingBound(
@@ -95,7 +95,7 @@ export function codingBound(
   const scales = slots.map((slot) => largest(v[slot]!) / 127);
   const tiles = new Map<number, number>();
   for (const [j, slot] of slots.entries())
-    tiles.set(slot >> 5, Math.max(tiles.get(slot >> 5) ?? 0, (most[j]! * scales[j]!) / 16383));
+    tiles.set(slot >> 5, Math.max(tiles.get(slot >> 5) ?? 0, (most[j]! * scales[j]!) / 127));
   const out = attend(q, k, v, sees);
   return out.map((x, d) =>
     sumOf(

@@ -114,7 +114,7 @@ for (const build of builds)
           for (const [g, query] of queries.entries()) {
             const want = attend(query, k, v, sees);
             const got = out.subarray((t * heads + head * queries.length + g) * headDim).subarray(0, headDim);
-            // A cache of 8 bits is read by queries and weights of 14 bits: what that gives bit for bit is test/kernels/cache8.test.ts.
+            // A cache of 8 bits is read by queries of 14 bits and weights of 7: what that gives bit for bit is test/kernels/cache8.test.ts.
             const bound = shape.kvType === "q8" ? codingBound(query, k, v, sees) : want.map(() => 0);
             const over = Math.max(...want.map((x, d) => Math.abs(x - got[d]!) - bound[d]!));
             expect(over, `${what}, row ${t}, KV head ${head}, query ${g}`).toBeLessThan(3e-6);
