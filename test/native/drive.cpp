@@ -333,7 +333,7 @@ static void claim_all(void* arg, Lane& lane) {
 }
 static void claims() {
   int count = 1 + below(900), least = 1 + below(8), most = least * (1 + below(64));
-  Claimed c = {count, most, least, memory<int>(count)};
+  Claimed c = {count, most, least, memory<int>(4ull * count)};
   memset(c.taken, 0, count * sizeof(int));
   if (pool_run(claim_all, &c)) differ("pool_run: status", count, most);
   for (int i = 0; i < count; i++)
