@@ -8,7 +8,7 @@ const [path, dist, length, threads, build] = process.argv.slice(2);
 const { load } = await import(new URL("host/node.js", pathToFileURL(`${dist}/`)));
 const model = await load(path, {
   threads: Number(threads),
-  contextSize: Number(length) + 1024,
+  contextSize: Number(length) + 2048,
   variant: build === "base" ? "base" : "relaxed",
   turbo: build === "turbo",
   draft: false,

@@ -20,7 +20,7 @@ const llama = await getLlama({
 const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
 const coded = { flashAttention: true, experimentalKvCacheKeyType: "Q8_0", experimentalKvCacheValueType: "Q8_0" };
 const context = await model.createContext({
-  contextSize: length + 1024,
+  contextSize: length + 2048,
   batchSize: 512,
   threads,
   sequences: 1,

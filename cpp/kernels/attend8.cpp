@@ -261,6 +261,7 @@ static float code_some(const float* weights, const float* scales, bool finite, u
     for (int j = 0; j < kTile; j++) seen[j] = weights[j] == 0 ? 0 : __builtin_fabsf(scales[j]);
     scales = seen;
   }
+  // NOLINTNEXTLINE(misc-redundant-expression): one spelling is all that some builds have.
   return bytes() ? code_weights<kHasBytes>(weights, scales, to) : code_weights<false>(weights, scales, to);
 }
 

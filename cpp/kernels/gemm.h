@@ -85,7 +85,8 @@ bool plain_nan();
 // unrolled); more tokens are one stream, with sums in registers.
 constexpr int kStreams = 4;
 
-// How many streams `count` panels are taken in, and of how many each: as many as lie whole pages apart, or nearly.
+// How many streams `count` panels are taken in, and of how many each: four or two that lie whole pages apart, or nearly; else four, two or one as
+// they lie.
 int streams_of(const Tensor& w, int count, int* each);
 
 // The sums of a stream: low[t] and high[t] of N tokens. Read before either is written: V8's re-vectoriser fuses neighbours only where

@@ -157,6 +157,7 @@ async function evalLong(args: Parsed, what: "needle" | "ruler", name: string | u
   if (ctx !== undefined && longest > ctx)
     throw new UsageError(`--lengths: ${longest} tokens do not fit --ctx ${ctx}; leave --ctx out, or make it larger`);
   await checkPlace(args.text("svg"), "--svg");
+  await checkPlace(args.text("results"), "--results");
   const haystack = file === undefined ? undefined : await readText(file, "--haystack");
   const contextSize = ctx ?? (lengths ? longest : undefined);
   await using model = await openModel(name, { ...loadOptions(args), contextSize, draft: false }, json);

@@ -1,6 +1,6 @@
 // What commands write: text on stdout, everything else on stderr.
 import { once } from "node:events";
-import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import process from "node:process";
 import { makeFolder as make } from "../file/write/folder.ts";
@@ -54,6 +54,9 @@ export async function checkPlace(path: string | undefined, option: string): Prom
   if (await isFolder(path).catch(() => false)) throw refuse("this is a folder, and a file is written");
   const folder = dirname(path);
   if (!(await isFolder(folder).catch(() => false))) throw refuse(`there is no folder ${folder}: make it first`);
+  await access(folder, constants.W_OK).catch((cause: unknown) => {
+    throw refuse(`${folder} cannot be written to (${reasonOf(cause)})`);
+  });
 }
 
 /** Makes a folder and what is missing above it. Rejects with CpmError "io", naming `option`. */

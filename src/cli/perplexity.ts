@@ -44,6 +44,8 @@ export const perplexity: Command = {
     const ctx = args.number("ctx");
     if (ctx !== undefined && !(Number.isSafeInteger(ctx) && ctx >= 4))
       throw new UsageError(`--ctx: expected a whole number from 4 on, found ${ctx}`);
+    if (klBase !== undefined && ctx !== undefined)
+      throw new UsageError("--ctx: the file of --kl-base tells how long chunks are; leave it out");
     if (klBase !== undefined && saveKl !== undefined && resolve(klBase) === resolve(saveKl))
       throw new UsageError("--save-kl: this is the file of --kl-base; give another name");
     const json = args.flag("json");

@@ -1,6 +1,6 @@
 // A quantised model on disk. Beside OUT lies the hidden folder .OUT.quantising with what has been written so far, the activations that
 // spill, and how far the run came; it goes when OUT has its name.
-import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
@@ -52,6 +52,8 @@ export async function diskDestination(
   source?: string,
 ): Promise<Destination> {
   const out = resolve(path);
+  if (kind === "folder" && /\.gguf$/i.test(out))
+    throw new CpmError("bad-input", `${path}: a folder of safetensors is written; give a folder's name`, { file: path });
   await checkReplaced(out, kind, source, force);
   await checkFree(out, { force });
   const work = join(dirname(out), `.${basename(out)}.quantising`);
@@ -63,8 +65,6 @@ export async function diskDestination(
   return {
     name: path,
     async file(name, size) {
-      if (name !== undefined && /\.gguf$/i.test(out))
-        throw new CpmError("bad-input", `${path}: a folder of safetensors is written; give a folder's name`, { file: path });
       // Of a run that is taken up some bytes are there already.
       const begun = await stat(join(work, name === undefined ? "out" : `${name}.part`)).catch(() => undefined);
       if (size !== undefined && !begun) await checkFree(out, { force, size });
@@ -92,6 +92,12 @@ export async function diskDestination(
       within(state, async () => {
         await writeFile(`${state}.new`, text);
         await rename(`${state}.new`, state);
+      }),
+    reset: () =>
+      within(work, async () => {
+        // What is neither file nor folder is not ours.
+        for (const entry of await readdir(work, { withFileTypes: true }))
+          if (entry.isFile() || entry.isDirectory()) await rm(join(work, entry.name), { recursive: true, force: true });
       }),
     async finish() {
       await folder?.commit();

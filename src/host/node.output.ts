@@ -1,7 +1,7 @@
 // Files and folders that are written on disk: under a hidden temporary name beside the final one until they are whole.
 import { randomUUID } from "node:crypto";
 import { type FileHandle, link, lstat, mkdir, open, readdir, realpath, rename, rm, stat, statfs } from "node:fs/promises";
-import { basename, dirname, join, relative, sep } from "node:path";
+import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
 import { CpmError } from "../errors.ts";
 import type { Output, OutputFolder } from "../file/write/output.ts";
 import { reasonOf } from "../shown.ts";
@@ -74,11 +74,18 @@ export async function checkReplaced(
   const way = target && from ? relative(target, from) : undefined;
   if (way === "") refuse("bad-input", "source and target are the same");
   if (!force) return;
-  if (way !== undefined && way !== ".." && !way.startsWith(`..${sep}`)) refuse("bad-input", "the source lies in it");
+  if (way !== undefined && way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way))
+    refuse("bad-input", "the source lies in it");
   if (!there.isDirectory()) return;
   if (kind === "file") refuse("io", "this is a folder, and a file is written");
+  await checkModelFolder(path);
+}
+
+/** @throws CpmError "io" for a folder that is neither empty nor a model's: no force replaces it. */
+async function checkModelFolder(path: string): Promise<void> {
   const names = await within(path, () => readdir(path));
-  if (names.length > 0 && !names.includes("config.json")) refuse("io", "--force replaces no folder that is not a model's");
+  if (names.length > 0 && !names.includes("config.json"))
+    throw new CpmError("io", `${path}: --force replaces no folder that is not a model's; choose another name`, { file: path });
 }
 
 export interface OutputOptions {
@@ -182,6 +189,8 @@ export async function folderOutput(path: string, options: OutputOptions = {}): P
         ended = true;
         if (await isThere(path)) {
           if (!options.force) throw exists(path);
+          // What came to have the name meanwhile is looked at as well.
+          await checkModelFolder(path);
           const old = `${temporary}.old`;
           await rename(path, old);
           await rename(temporary, path);

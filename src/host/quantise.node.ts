@@ -1,5 +1,6 @@
 // The quantiser in Node, Deno and Bun: files in, files out, calibration on worker threads.
 import { basename, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import multi from "../../wasm/quantise.mt.wasm.js";
 import single from "../../wasm/quantise.wasm.js";
 import type { ModelInput } from "../file/kind.ts";
@@ -63,7 +64,12 @@ export async function quantize(
   return await door.quantize(model, destination, rest, typeof model === "string" ? basename(resolve(model)) : undefined);
 }
 
-const pathOf = (model: ModelInput): string | undefined => (typeof model === "string" ? model : undefined);
+/** The file or folder that is meant, where it is one of this machine. */
+function pathOf(model: ModelInput): string | undefined {
+  const text = model instanceof URL ? model.href : model;
+  if (typeof text !== "string") return undefined;
+  return /^file:/i.test(text) ? fileURLToPath(text) : text;
+}
 
 /**
  * Collects an importance matrix (mean squared inputs of every linear) and writes it as llama.cpp does: GGUF, or the older format where the

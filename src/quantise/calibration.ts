@@ -61,6 +61,7 @@ export async function chooseSequences(
         const some = [...begin, ...tokens.slice(at, at + step)];
         if (some.length >= LEAST) all.push(some);
       }
+      await rest();
     } else if (Array.isArray(item)) {
       const wrong = item.find(
         (token: unknown) => !(Number.isSafeInteger(token) && (token as number) >= 0 && (token as number) < config.vocab),

@@ -23,6 +23,8 @@ export interface Destination {
   /** What `save` was last given by a run that did not come to its end. */
   load(): Promise<string | undefined>;
   save(state: string): Promise<void>;
+  /** Forgets all that an earlier run wrote and kept here. Called before the first file and store. */
+  reset(): Promise<void>;
   /** Gives a folder its name, and forgets what was kept. */
   finish(): Promise<void>;
   /** Ends; with `keep` the next run may go on here. */
@@ -77,6 +79,11 @@ export function memoryDestination(name = "memory"): MemoryDestination {
     load: async () => state,
     save: async (text) => {
       state = text;
+    },
+    reset: async () => {
+      outputs.clear();
+      stores.clear();
+      state = undefined;
     },
     finish: async () => {
       finished = true;

@@ -61,6 +61,7 @@ class Run {
   #target!: TargetFile;
   #progress!: Progress;
   #layers = -1;
+  #anew = false;
 
   constructor(
     machine: Machine,
@@ -103,12 +104,12 @@ class Run {
     const signal = this.#hooks.signal;
     const open = this.#settings.type === "int4" ? gptqTarget : undefined;
     this.#target = open
-      ? await open(this.#files, this.#plans, this.#settings, this.#destination, found, signal)
+      ? await open(this.#files, this.#plans, this.#settings, this.#outputs(), found, signal)
       : await ggufTarget(
           this.#source,
           this.#plans,
           this.#settings.type as Exclude<Target, "int4">,
-          this.#destination,
+          this.#outputs(),
           found,
           signal,
         );
@@ -330,11 +331,8 @@ class Run {
     const kept = await this.#destination.load();
     const state = readState(kept, key);
     if (!state) {
-      if (kept) {
-        this.#warn("what an earlier run had kept was of another model or other options: it begins anew");
-        // That run must not go on in what this one writes.
-        await this.#destination.save("");
-      }
+      if (kept) this.#warn("what an earlier run had kept was of another model, other options or another version: it begins anew");
+      this.#anew = true;
       return [];
     }
     this.#layers = state.layers;
@@ -342,6 +340,19 @@ class Run {
     this.#reports.push(...state.reports);
     for (const warning of state.warnings) if (!this.#warnings.includes(warning)) this.#warnings.push(warning);
     return state.done;
+  }
+
+  /** Where files go. Nothing is left of an earlier run that is not taken up once the first is asked for: what is refused before loses nothing. */
+  #outputs(): Pick<Destination, "file" | "name"> {
+    const destination = this.#destination;
+    return {
+      name: destination.name,
+      file: async (name, size) => {
+        if (this.#anew) await destination.reset();
+        this.#anew = false;
+        return await destination.file(name, size);
+      },
+    };
   }
 
   async #save(key: string, layers: number): Promise<void> {

@@ -62,7 +62,7 @@ export async function ggufTarget(
   source: OpenedSource,
   plans: readonly TensorPlan[],
   target: Exclude<Target, "int4">,
-  destination: Destination,
+  destination: Pick<Destination, "file" | "name">,
   done: Iterable<string>,
   signal?: AbortSignal,
 ): Promise<TargetFile> {
@@ -119,7 +119,7 @@ export async function gptqTarget(
   files: ModelFiles,
   plans: readonly TensorPlan[],
   options: { readonly group: number; readonly damp: number; readonly version: 1 | 2 },
-  destination: Destination,
+  destination: Pick<Destination, "file" | "name">,
   done: Iterable<string>,
   signal?: AbortSignal,
 ): Promise<TargetFile> {

@@ -75,7 +75,7 @@ export const runtimeOf = ({ name, version }: Pick<EngineHost, "name" | "version"
  * panels by fours, as well, whose instructions are the others' and whose code is not; where the compiler is in doubt, not the instructions.
  */
 export function computesRight({ probe, probeMemory, probeBase }: Build, tokens = 5, whole = false): boolean {
-  // One token takes panels of 8 rows four at a time, then two, then the last alone; more tokens take them one by one.
+  // One token takes seven panels of 8 rows four or two at a time, then the last alone; more tokens take them one by one.
   const [rows, cols] = [whole && tokens === 1 ? 56 : 16, 256];
   const tensor = probeBase;
   const data = tensor + 64;

@@ -3,7 +3,7 @@ import { KV_TYPES, STRUCT_BYTES, StructWriter } from "./abi.ts";
 import type { Build } from "./features.ts";
 import { align } from "./memory.ts";
 
-// Queries are taken by twos and dimensions by eights or sixteens: one query and six dimensions are left.
+// Queries are taken by twos or fours and dimensions by eights or sixteens: one query and six dimensions are left.
 const HEADS = 7;
 const DIM = 70;
 const SLOTS = 96;

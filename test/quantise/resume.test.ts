@@ -11,8 +11,10 @@ import { readGguf } from "../../src/file/gguf.ts";
 import { diskDestination } from "../../src/host/node.destination.ts";
 import { pathFiles } from "../../src/host/node.files.ts";
 import { readModel } from "../../src/model/read.ts";
+import { chooseSequences } from "../../src/quantise/calibration.ts";
 import { memoryDestination } from "../../src/quantise/destination.ts";
 import { openQuantise, type QuantizeOptions } from "../../src/quantise/quantize.ts";
+import type { Tokenizer } from "../../src/text/tokenizer.ts";
 import { wasmPath } from "../support/bench.ts";
 import { host } from "../support/engine.ts";
 import { door } from "../support/quantise.ts";
@@ -162,13 +164,46 @@ test.skipIf(process.platform !== "linux").each(["out", "hidden-0", "hidden-1", "
   },
 );
 
-test("a long text is tokenised in slices: an abort between them ends the run", async () => {
+test.each([
+  ["a long text", 1, Number.POSITIVE_INFINITY],
+  ["many short ones", 1e7, 1],
+])("%s is tokenised in slices: the caller's event loop turns, and an abort ends it", async (_, texts, slices) => {
   const control = new AbortController();
-  const text = Array.from({ length: 60_000 }, (_, i) => `word${i} of a long text`).join(" ");
-  const stopped = door.quantize(model, memoryDestination(), options({ calibration: [text], signal: control.signal }));
-  // The caller's event loop turns meanwhile.
-  const tick = setInterval(() => control.abort(new Error("enough")), 1);
-  await expect(stopped.finally(() => clearInterval(tick))).rejects.toThrow("enough");
+  let asked = 0;
+  // Never done, or with one text after another.
+  const tokenizer = {
+    bos: 1,
+    *encodeSteps() {
+      for (let i = 0; i < slices; i++, asked++) yield;
+      return [5];
+    },
+  } as unknown as Tokenizer;
+  const choice = { length: 64, samples: 8, seed: 0 };
+  const chosen = chooseSequences(Array(texts).fill("text"), tokenizer, { vocab: 10 }, choice, control.signal);
+  setImmediate(() => control.abort(new Error("enough")));
+  await expect(chosen).rejects.toThrow("enough");
+  expect(asked).toBeGreaterThan(0);
+});
+
+test("a run over the larger leavings of another, and one that is refused", async () => {
+  const work = join(folder, ".anew.gguf.quantising");
+  const path = join(folder, "anew.gguf");
+  const stopped = async (more: Partial<QuantizeOptions>) => {
+    const control = new AbortController();
+    const onProgress = ({ layer }: { layer: number }) => layer > 0 && control.abort(new Error("killed"));
+    return await diskDestination(join(folder, "anew.gguf"), false, more.type === "int4" ? "folder" : "file")
+      .then((destination) => door.quantize(model, destination, options({ ...more, signal: control.signal, onProgress })))
+      .catch((error: Error) => error.message);
+  };
+  expect(await stopped({ type: "F16" })).toBe("killed");
+  const kept = await readFile(join(work, "state.json"), "utf8");
+  // Refused before anything is begun: the first can still be taken up.
+  expect(await stopped({ type: "int4", method: "rtn" })).toMatch(/give a folder's name/);
+  expect(await readFile(join(work, "state.json"), "utf8")).toBe(kept);
+  // Smaller, over what is larger: nothing of that is left behind its end.
+  await door.quantize(model, await diskDestination(path), options({ method: "rtn" }));
+  expect(new Uint8Array(await readFile(path))).toEqual(new Uint8Array(await bytesOf({ method: "rtn" })));
+  expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
 });
 
 test("what cannot be done is refused by name", async () => {

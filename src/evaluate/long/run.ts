@@ -203,6 +203,8 @@ function runOf(model: Model, wanted: LongOptions) {
         const cell = cells[i]!;
         const maker = makerOf(cell);
         const room = maxTokens ?? (await roomFor(maker, prompts));
+        if (room >= cell.length && maxTokens === undefined)
+          bad("lengths", `more than the ${room} tokens that an answer is given room for`, cell.length);
         if (room >= cell.length)
           bad("maxTokens", `fewer than the ${cell.length} tokens that prompt and answer have together`, room);
         const text = await fitted(maker, prompts, cell.length - room);
