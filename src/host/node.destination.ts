@@ -52,8 +52,11 @@ export async function diskDestination(
   source?: string,
 ): Promise<Destination> {
   const out = resolve(path);
-  if (kind === "folder" && /\.gguf$/i.test(out))
-    throw new CpmError("bad-input", `${path}: a folder of safetensors is written; give a folder's name`, { file: path });
+  const checkName = () => {
+    if (/\.gguf$/i.test(out))
+      throw new CpmError("bad-input", `${path}: a folder of safetensors is written; give a folder's name`, { file: path });
+  };
+  if (kind === "folder") checkName();
   await checkReplaced(out, kind, source, force);
   await checkFree(out, { force });
   const work = join(dirname(out), `.${basename(out)}.quantising`);
@@ -65,6 +68,7 @@ export async function diskDestination(
   return {
     name: path,
     async file(name, size) {
+      if (name !== undefined) checkName();
       // Of a run that is taken up some bytes are there already.
       const begun = await stat(join(work, name === undefined ? "out" : `${name}.part`)).catch(() => undefined);
       if (size !== undefined && !begun) await checkFree(out, { force, size });

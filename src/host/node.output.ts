@@ -78,14 +78,8 @@ export async function checkReplaced(
     refuse("bad-input", "the source lies in it");
   if (!there.isDirectory()) return;
   if (kind === "file") refuse("io", "this is a folder, and a file is written");
-  await checkModelFolder(path);
-}
-
-/** @throws CpmError "io" for a folder that is neither empty nor a model's: no force replaces it. */
-async function checkModelFolder(path: string): Promise<void> {
   const names = await within(path, () => readdir(path));
-  if (names.length > 0 && !names.includes("config.json"))
-    throw new CpmError("io", `${path}: --force replaces no folder that is not a model's; choose another name`, { file: path });
+  if (names.length > 0 && !names.includes("config.json")) refuse("io", "--force replaces no folder that is not a model's");
 }
 
 export interface OutputOptions {
@@ -189,8 +183,6 @@ export async function folderOutput(path: string, options: OutputOptions = {}): P
         ended = true;
         if (await isThere(path)) {
           if (!options.force) throw exists(path);
-          // What came to have the name meanwhile is looked at as well.
-          await checkModelFolder(path);
           const old = `${temporary}.old`;
           await rename(path, old);
           await rename(temporary, path);

@@ -96,7 +96,7 @@ test("what cannot be done is one line and a status, and no file has the name", a
     [[model, path("no.gguf"), "--type", "Q5_X"], 2, /type: expected/],
     [[model, path("no.gguf"), "--type", "Q4_0", "--keep", "blk.9.*=Q8_0"], 2, /no tensor is called/],
     [[model, path("no.gguf"), "--type", "Q4_0", "--keep", "blk.0.*"], 2, /expected PATTERN=TYPE/],
-    [[model, path("no.gguf"), "--type", "int4", "--group", "48"], 2, /group: expected 32, 64 or 128/],
+    [[model, path("no"), "--type", "int4", "--group", "48"], 2, /group: expected 32, 64 or 128/],
     [[model, path("no.gguf"), "--type", "Q4_0", "--group", "32"], 2, /--group: Q4_0 has groups of its own; leave it out/],
     [[model, there, "--type", "Q4_0"], 1, /--force/],
   ];
