@@ -162,6 +162,9 @@ test("sparse rows, alone and many, give the same bits in every build and form", 
     }
 });
 
+/** Bytes of a tile of 32 slots of 16 dimensions. */
+const TILE = 16 * 32 + 128;
+
 test("a stale slot that holds no numbers changes nothing", async () => {
   for (const build of builds)
     for (const form of formsOf(build)) {
@@ -181,5 +184,16 @@ test("a stale slot that holds no numbers changes nothing", async () => {
       for (let slot = 40; slot < 64; slot++)
         rig.store(0, slot, new Float32Array(16).fill(Number.NaN), new Float32Array(16).fill(Number.NaN));
       expect(difference(rig.attend([causal(39, 40)], q), before), `${build}, ${form}`).toBe("");
+      // What nobody wrote may be anything: scales of any bits, and the code that no value has.
+      const tile = new DataView(rig.bench.memory.buffer).getUint32(rig.sequence, true) + (4 + 1) * TILE;
+      for (const scale of [0xffffffff, 0xffc00000, 0x7fc00000, 0x7f800000, 0xff800000, 0xbf800000, 0x00000001]) {
+        const view = new DataView(rig.bench.memory.buffer, tile, TILE);
+        for (let j = 8; j < 32; j++) {
+          view.setUint32(16 * 32 + 4 * j, scale, true);
+          for (let d = 0; d < 16; d++) view.setInt8((Math.floor(j / 4) * 16 + d) * 4 + (j % 4), -128);
+        }
+        expect(rig.codes(0, 63).value.codes).toEqual(Array(16).fill(-128));
+        expect(difference(rig.attend([causal(39, 40)], q), before), `${build}, ${form}, ${scale.toString(16)}`).toBe("");
+      }
     }
 });

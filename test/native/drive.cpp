@@ -316,17 +316,29 @@ static void draft() {
   drop();
 }
 
-// Claims that halve: every item once, none longer than the most; a lane alone takes all at once.
+// Claims that halve: every item once; of a part first the half, never more, and no less than the least but at its end; a lane alone takes all.
 struct Claimed {
   int count, most, least, *taken;
-  int claims = 0, longest = 0;
+  int claims = 0, wrong = 0;
+  int half(int left) const {
+    int some = 1;
+    while (4 * some <= left) some *= 2;
+    return some > most ? most : some > least ? some : least;
+  }
+  bool fits(int begin, int end) const {
+    if (lanes == 1) return begin == 0 && end == count;
+    int owner = 0;
+    while ((int64_t)count * (owner + 1) / lanes <= begin) owner++;
+    int first = (int64_t)count * owner / lanes, last = (int64_t)count * (owner + 1) / lanes, all = last - first;
+    if (begin == first) return end - begin == (half(all) < all ? half(all) : all);
+    return end <= last && end - begin <= half(all) && (end == last || end - begin >= least);
+  }
 };
 static void claim_all(void* arg, Lane& lane) {
   Claimed& c = *(Claimed*)arg;
   for (int i, end; pool_claim_halves(lane, c.count, c.most, c.least, &i, &end);) {
     __atomic_fetch_add(&c.claims, 1, __ATOMIC_RELAXED);
-    for (int seen = __atomic_load_n(&c.longest, __ATOMIC_RELAXED); seen < end - i;)
-      if (__atomic_compare_exchange_n(&c.longest, &seen, end - i, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) break;
+    if (!c.fits(i, end)) __atomic_fetch_add(&c.wrong, 1, __ATOMIC_RELAXED);
     for (; i < end; i++) __atomic_fetch_add(c.taken + i, 1, __ATOMIC_RELAXED);
   }
   pool_barrier(lane);
@@ -338,9 +350,25 @@ static void claims() {
   if (pool_run(claim_all, &c)) differ("pool_run: status", count, most);
   for (int i = 0; i < count; i++)
     if (c.taken[i] != 1) differ("items claimed once", i, c.taken[i]);
-  if (lanes == 1 ? c.claims != 1 : c.longest > most) differ("claims that halve", c.claims, c.longest);
+  if (c.wrong) differ("claims that halve", c.claims, c.wrong);
   claimed++;
   drop();
+}
+
+// Streams of panels: all that are taken are there, and those that can lie whole pages apart do.
+static void streams() {
+  const Tensor cases[] = {{kTernary, 1024, 1024, 256, 0}, {kTernary, 256, 4096, 256, 0}, {kInt4, 1024, 1024, 32, 0}};
+  const int want[][2] = {{4, 31}, {2, 16}, {4, 32}};
+  int each;
+  for (int i = 0; i < 3; i++)
+    if (streams_of(cases[i], cases[i].rows / 8, &each) != want[i][0] || each != want[i][1]) differ("streams", i, each);
+  const int kinds[] = {kInt4, kInt4Min, kInt6, kInt8, kInt8Min, kTernary};
+  for (int count = 1; count < 700; count++) {
+    Tensor w = {kinds[below(6)], 8 * count, 256 * (1 + below(20)), 256, 0};
+    int some = streams_of(w, count, &each);
+    if ((some != 1 && some != 2 && some != 4) || each < 1 || some * each > count) differ("streams of panels", count, each);
+    if (count > 1 && some == 1) differ("one stream of several panels", count, w.cols);
+  }
 }
 
 int main(int, char** argv) {
@@ -352,7 +380,7 @@ int main(int, char** argv) {
   for (int i = 1; i < lanes; i++) others.emplace_back([i] { pool_worker(i); });
   for (int i = 0; i < rounds; i++) {
     for (int j = 0; j < 6; j++) kernels();
-    claims(), gptq(), forwards_(), draft(), boundary(), bounds++;
+    claims(), streams(), gptq(), forwards_(), draft(), boundary(), bounds++;
   }
   printf(
       "lanes %d: boundaries %ld packs %ld products %ld rows %ld gathers %ld gptq %ld forwards %ld adapted %ld traits %ld heads "
